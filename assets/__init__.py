@@ -1,0 +1,1 @@
+"""Bundled sensor profiles and a small speech set."""

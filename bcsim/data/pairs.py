@@ -1,0 +1,173 @@
+"""Pairs for training: from a dataset on disk, or rendered as they are asked for.
+
+What an item is depends on the seed, the epoch and the item's id alone, so loading in another
+order, with other workers or after a restart gives the same numbers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.data.audio import read_audio, read_segment
+from bcsim.data.manifest import MANIFEST_NAME, read_manifest
+from bcsim.effects.base import Scene
+from bcsim.errors import InputError
+from bcsim.rng import stream
+from bcsim.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Air and bone of the same speech.
+
+    Args:
+        id: of the pair.
+        air: (T,), float32.
+        bone: (T,), float32.
+        sample_rate: of both, in Hz.
+    """
+
+    id: str
+    air: Tensor
+    bone: Tensor
+    sample_rate: int
+
+
+class Pairs(ABC):
+    """An ordered collection of pairs.
+
+    Args:
+        ids: of the pairs.
+        sample_rate: of all of them, in Hz.
+        seed: root seed of everything random about them.
+    """
+
+    def __init__(self, ids: Sequence[str], sample_rate: int, seed: int) -> None:
+        self.ids = list(ids)
+        self.sample_rate = sample_rate
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def crop_start(self, index: int, epoch: int, total: int, num_samples: int) -> int:
+        """Return where the random crop of an item starts, for a clip of `total` samples."""
+        position = stream(self.seed, "crop", epoch, self.ids[index]).uniform()
+        return int(position * (max(total - num_samples, 0) + 1))
+
+    @abstractmethod
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        """Return a random stretch of an item, zeros behind where the clip is shorter."""
+
+    @abstractmethod
+    def whole(self, index: int) -> Pair:
+        """Return a whole item; the same one whenever it is asked for."""
+
+
+class StoredPairs(Pairs):
+    """The pairs of one split of a dataset that `synthesize` wrote.
+
+    Args:
+        folder: of the dataset.
+        split: train, validation or test.
+        sample_rate: that the pairs must have, in Hz.
+        seed: of the crops.
+
+    Raises:
+        InputError: naming file and line, if the manifest is missing, empty, of another sample
+            rate, or names a file that is not there.
+    """
+
+    def __init__(self, folder: Path, split: str, sample_rate: int, seed: int) -> None:
+        path = folder / split / MANIFEST_NAME
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give the one that synthesize wrote")
+        self.rows = read_manifest(path)
+        if not self.rows:
+            raise InputError(f"{path}: lists no pairs")
+        self.folder = folder / split
+        for number, row in enumerate(self.rows, start=1):
+            if row.sample_rate != sample_rate:
+                raise InputError(
+                    f"{path} line {number}: pairs are {row.sample_rate} Hz, the recipe wants "
+                    f"{sample_rate}; rerun synthesize, or set sample_rate"
+                )
+            for name in (row.air_file_name, row.bone_file_name):
+                if not (self.folder / name).is_file():
+                    raise InputError(
+                        f"{path} line {number}: {name} is missing; run synthesize again"
+                    )
+        super().__init__([row.id for row in self.rows], sample_rate, seed)
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        row = self.rows[index]
+        total = round(row.duration_s * row.sample_rate)
+        start = self.crop_start(index, epoch, total, num_samples)
+        return self._read(index, start, num_samples, num_samples)
+
+    def whole(self, index: int) -> Pair:
+        row = self.rows[index]
+        total = round(row.duration_s * row.sample_rate)
+        return self._read(index, 0, total, total)
+
+    def _read(self, index: int, start: int, num_samples: int, padded: int) -> Pair:
+        row = self.rows[index]
+        air, bone = (
+            _as_float32(read_segment(self.folder / name, start, num_samples), padded)
+            for name in (row.air_file_name, row.bone_file_name)
+        )
+        return Pair(row.id, air, bone, self.sample_rate)
+
+
+class RenderedPairs(Pairs):
+    """Air recordings, simulated as they are asked for: every epoch hears other wearers.
+
+    Args:
+        files: air recordings.
+        folder: their common folder; the paths below it are the ids.
+        simulator: how bone comes from air; the pairs have its sample rate.
+        seed: of crops and draws.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], folder: Path, simulator: Simulator, seed: int
+    ) -> None:
+        ids = [path.relative_to(folder).as_posix() for path in files]
+        super().__init__(ids, simulator.sample_rate, seed)
+        self.files = list(files)
+        self.simulator = simulator
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        air, _ = read_audio(self.files[index], self.sample_rate)
+        start = self.crop_start(index, epoch, len(air), num_samples)
+        return self._render(
+            index, air[start : start + num_samples], f"{self.ids[index]}@{epoch}", num_samples
+        )
+
+    def whole(self, index: int) -> Pair:
+        air, _ = read_audio(self.files[index], self.sample_rate)
+        return self._render(index, air, self.ids[index], len(air))
+
+    def _render(self, index: int, air: NDArray[np.float64], clip_id: str, padded: int) -> Pair:
+        draws = self.simulator.sample(self.seed, clip_id)
+        scene = Scene.from_air(torch.from_numpy(air)[None], self.sample_rate)
+        with torch.inference_mode():
+            scene = self.simulator.apply(scene, [draws])
+        return Pair(
+            self.ids[index],
+            _as_float32(scene.air[0].numpy(), padded),
+            _as_float32(scene.bone[0].numpy(), padded),
+            self.sample_rate,
+        )
+
+
+def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:
+    padded = np.zeros(num_samples, dtype=np.float32)
+    padded[: len(samples)] = samples
+    return torch.from_numpy(padded)

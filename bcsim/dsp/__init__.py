@@ -1,0 +1,1 @@
+"""Signal processing: pure, batched torch functions, (B, T) in and out."""

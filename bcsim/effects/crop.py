@@ -1,0 +1,40 @@
+"""Cut the same stretch out of both channels."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+
+
+@EFFECTS.register("crop")
+@dataclass(frozen=True)
+class Crop(Effect):
+    """Keep `duration_s` of every clip; shorter clips are filled with silence behind.
+
+    Args:
+        duration_s: what is kept, in seconds.
+        position: where in the slack it starts: 0 is the clip's start, 1 its end. EBEN's
+            deterministic crop has 0.25.
+    """
+
+    keeps_length: ClassVar[bool] = False
+
+    duration_s: float = 2.5
+    position: Distribution = Uniform(0.0, 1.0)
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        kept = round(self.duration_s * scene.sample_rate)
+        slack = (scene.lengths - kept).clamp(min=0)
+        start = (slack * drawn["position"]).long()
+        index = start[:, None] + torch.arange(kept, device=scene.air.device)
+        inside = index < scene.lengths[:, None]
+        index = index.clamp(max=scene.air.shape[-1] - 1)
+        return replace(
+            scene,
+            air=scene.air.gather(-1, index) * inside,
+            bone=scene.bone.gather(-1, index) * inside,
+            lengths=torch.full_like(scene.lengths, kept),
+        )

@@ -1,0 +1,32 @@
+"""Fade both channels in and out."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Drawn, Effect, Scene
+
+
+@EFFECTS.register("edge_fade")
+@dataclass(frozen=True)
+class EdgeFade(Effect):
+    """Multiply the first and last samples of air and bone by a quadratic ramp.
+
+    Args:
+        num_samples: length of the ramp, from 0 at the clip's edge to 1. Clips shorter than two
+            ramps get both.
+    """
+
+    num_samples: int = 512
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        from_start = torch.arange(scene.air.shape[-1], device=scene.air.device)
+        from_end = scene.lengths[:, None] - 1 - from_start
+        ramp = self._ramp(from_start) * self._ramp(from_end)
+        ramp = ramp.to(scene.air.dtype)
+        return replace(scene, air=scene.air * ramp, bone=scene.bone * ramp)
+
+    def _ramp(self, distance: Tensor) -> Tensor:
+        return (distance.double() / max(self.num_samples - 1, 1)).clamp(0, 1).square()

@@ -1,0 +1,51 @@
+"""The sensor's own delay against the air microphone, off by default."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Constant, Distribution, Drawn
+from bcsim.effects.spectral import LinearEffect
+from bcsim.sensors.profile import SensorProfile
+
+HALF_WIDTH = 64  # samples of windowed sinc on either side
+KAISER_BETA = 8.0  # ripple below -80 dB up to 0.96 of half the sample rate
+MAX_EXTRA_S = 0.05
+
+
+@EFFECTS.register("sensor_delay")
+@dataclass(frozen=True)
+class SensorDelay(LinearEffect):
+    """Delay the sensor by what the fit found; a negative delay means that bone leads air.
+
+    Args:
+        sensor: whose delay; given by the simulator.
+        extra_s: added to it, within +-50 ms.
+    """
+
+    sensor: SensorProfile
+    extra_s: Distribution = Constant(0.0)
+
+    def reach(self, sample_rate: int) -> int:
+        longest_s = abs(self.sensor.delay_s) + MAX_EXTRA_S
+        return math.ceil(longest_s * sample_rate) + HALF_WIDTH
+
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        extra_s = drawn["extra_s"].clamp(-MAX_EXTRA_S, MAX_EXTRA_S)
+        delay = (self.sensor.delay_s + extra_s)[:, None] * sample_rate
+        # A pure phase ramp would ring over the whole clip, so that its result would depend on the
+        # transform's length; a windowed sinc ends.
+        whole = delay.round()
+        position = torch.arange(-HALF_WIDTH, HALF_WIDTH, device=delay.device)
+        window = torch.kaiser_window(
+            2 * HALF_WIDTH, True, KAISER_BETA, dtype=delay.dtype, device=delay.device
+        )
+        taps = torch.sinc(position - (delay - whole)) * window
+        size = 2 * (len(frequencies_hz) - 1)
+        sinc = torch.fft.rfft(
+            torch.nn.functional.pad(taps, (0, size - 2 * HALF_WIDTH)).roll(-HALF_WIDTH, -1)
+        )
+        return sinc * torch.exp(-2j * math.pi / sample_rate * frequencies_hz * whole)

@@ -1,0 +1,32 @@
+"""How loud the sensor is: coupling and gain, which change from one recording to the next."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bcsim.dsp.levels import db_to_amplitude
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Normal
+from bcsim.effects.spectral import LinearEffect
+from bcsim.sensors.profile import SensorProfile
+
+
+@EFFECTS.register("sensor_level")
+@dataclass(frozen=True)
+class SensorLevel(LinearEffect):
+    """Change the sensor's level, speech and noise alike, as it changes between recordings.
+
+    Args:
+        sensor: whose spread of levels; given by the simulator.
+        deviation: from the mean level, in units of its standard deviation over the recordings.
+    """
+
+    sensor: SensorProfile
+    deviation: Distribution = Normal(0.0, 1.0)
+
+    def reach(self, sample_rate: int) -> int:
+        return 0
+
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        gain_db = drawn["deviation"] * self.sensor.level_std_db
+        return db_to_amplitude(gain_db)[:, None].expand(-1, len(frequencies_hz))

@@ -1,0 +1,50 @@
+"""The sensor's own noise floor, as fitted from the pauses of the recordings."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bcsim.dsp.fir import interpolate_response
+from bcsim.dsp.levels import active_frames, active_rms, db_to_amplitude
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Normal, Scene, Seed
+from bcsim.effects.spectral import StationaryNoise
+from bcsim.sensors.profile import SensorProfile
+
+
+@EFFECTS.register("sensor_noise")
+@dataclass(frozen=True)
+class SensorNoise(StationaryNoise):
+    r"""Add stationary noise with the sensor's noise-floor PSD.
+
+    The profile's PSD :math:`S(f)` is relative to the power of the sensor's active speech. That
+    power is expected to be the clip's active air power, times the sensor's mean level, so speech
+    and noise scale together and a quiet corpus keeps the signal-to-noise ratio of the recordings.
+    White noise of unit variance has the one-sided PSD :math:`2/f_s`, hence the amplitude
+
+    .. math:: A(f) = 10^{(L + n\sigma)/20}\, r_\mathrm{air} \sqrt{S(f)\, f_s/2}
+
+    Args:
+        sensor: whose noise; given by the simulator.
+        level: n, the deviation of the noise level from its mean over the recordings, in units of
+            its standard deviation there.
+        seed: of the waveform.
+    """
+
+    sensor: SensorProfile
+    level: Distribution = Normal(0.0, 1.0)
+    seed: Distribution = Seed()
+
+    def reach(self, sample_rate: int) -> int:
+        return 2 * (len(self.sensor.noise_psd) - 1)
+
+    def amplitude(self, frequencies_hz: Tensor, scene: Scene, drawn: Drawn) -> Tensor:
+        air_level = active_rms(scene.air, active_frames(scene.air, scene.lengths)).double()
+        level_db = self.sensor.level_db + drawn["level"] * self.sensor.noise_level_std_db
+        psd = torch.from_numpy(self.sensor.noise_psd).to(scene.bone.device)
+        shape = (psd * scene.sample_rate / 2).sqrt()[None].to(torch.complex128)
+        # A real spectrum is a symmetric impulse response, so it stays real on the finer grid.
+        shape = interpolate_response(shape, len(frequencies_hz)).real
+        return (air_level * db_to_amplitude(level_db))[:, None] * shape
+

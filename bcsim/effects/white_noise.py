@@ -1,0 +1,35 @@
+"""White noise relative to the sensor's signal, as in EBEN's TemporalTransforms."""
+
+from dataclasses import dataclass
+
+from bcsim.dsp.noise import stack_ragged, white_noise
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Constant, Distribution, Drawn, Effect, Scene, Seed
+
+
+@EFFECTS.register("white_noise")
+@dataclass(frozen=True)
+class WhiteNoise(Effect):
+    """Add white Gaussian noise with a standard deviation relative to the whole clip's.
+
+    Args:
+        relative_std: of the noise, over the standard deviation of the sensor's signal. EBEN has
+            0.005, 46 dB below the filtered speech.
+        seed: of the waveform.
+    """
+
+    relative_std: Distribution = Constant(0.005)
+    seed: Distribution = Seed()
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        count = scene.lengths[:, None]
+        mean = scene.bone.sum(dim=-1, keepdim=True) / count
+        variance = ((scene.bone - mean) * scene.mask()).square().sum(dim=-1, keepdim=True)
+        # Past the square root of zero there is no gradient; silence simply gets no noise.
+        std = (variance / (count - 1).clamp(min=1)).clamp(min=1e-300).sqrt()
+        noise = stack_ragged(
+            white_noise(drawn["seed"], scene.lengths.tolist(), scene.bone), scene.bone.shape[-1]
+        )
+        return scene.with_bone(
+            scene.bone + (noise * std * drawn["relative_std"][:, None]).to(scene.bone.dtype)
+        )

@@ -1,0 +1,40 @@
+"""EBEN's low-pass: a biquad run forward and backward, with random cutoff and Q."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Uniform
+from bcsim.effects.spectral import LinearEffect
+
+
+@EFFECTS.register("zero_phase_lowpass")
+@dataclass(frozen=True)
+class ZeroPhaseLowpass(LinearEffect):
+    """Low-pass with the power response of a cookbook biquad and no phase: fourth order in all.
+
+    The clip is continued by reflection on either side, filtered and cut back, so the transients
+    of the two passes fall outside (EBEN's "delay compensation"). No sample is clamped. The
+    default draws are EBEN's: 600 Hz and Q 1, each times U(0.8, 1.2) (arXiv 2210.14090).
+
+    Args:
+        cutoff_hz: of the biquad; one pass has gain Q there, two have Q squared.
+        q: quality factor.
+        padding: samples of reflection on either side.
+    """
+
+    reflects_edges: ClassVar[bool] = True
+
+    cutoff_hz: Distribution = Uniform(480.0, 720.0)
+    q: Distribution = Uniform(0.8, 1.2)
+    padding: int = 10_000
+
+    def reach(self, sample_rate: int) -> int:
+        return self.padding
+
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        coefficients = lowpass_coefficients(drawn["cutoff_hz"], drawn["q"], sample_rate)
+        return biquad_power(coefficients, frequencies_hz, sample_rate)

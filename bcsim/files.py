@@ -1,0 +1,113 @@
+"""Files that are whole or absent: the one way in which bcsim writes anything.
+
+Everything goes to a temporary name in the same folder, is flushed to the disk and renamed, so a
+reader never meets half a file and a killed run leaves nothing under a final name.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bcsim.errors import EnvironmentFault
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on leaving, it becomes `path`.
+
+    Raises:
+        EnvironmentFault: if the folder cannot be written to or the disk is full.
+    """
+    # The process id keeps two writers apart; stale names of killed runs are swept by their owner.
+    temporary = path.with_name(f".{hash_text(path.name)[:16]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    with environment_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def environment_faults(path: Path) -> Iterator[None]:
+    """Turn the errors of a full or forbidden disk into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "the disk is full; free some space and run the same command again",
+            errno.EDQUOT: "the quota is used up; free some space and run the same command again",
+            errno.EACCES: "permission denied; choose a folder that you may write to",
+            errno.EPERM: "not permitted; choose a folder that you may write to",
+            errno.EROFS: "the file system is read-only; choose another folder",
+            errno.EIO: "the disk reports an error; check it, then run the same command again",
+        }
+        if error.errno not in remedies:
+            raise
+        raise EnvironmentFault(f"{path}: {remedies[error.errno]}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed run left under temporary names below `folder`."""
+    for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def printable(name: str) -> str:
+    r"""Return a name with everything that is not printable UTF-8 percent-encoded.
+
+    Example:
+        >>> printable("a\nb/é")
+        'a%0Ab/é'
+    """
+    return "".join(
+        c if c.isprintable() and c != "\\" else urllib.parse.quote(c, errors="surrogateescape")
+        for c in name
+    )
+
+
+def hash_text(text: str) -> str:
+    """Return the SHA-256 of `text` in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

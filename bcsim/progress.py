@@ -1,0 +1,67 @@
+"""Progress: a bar with rate and remaining time on a terminal, a log line every 30 s elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LOG_EVERY_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def track(items: Iterable[T], total: int, description: str, done: int = 0) -> Iterator[T]:
+    """Pass `items` on, and show on stderr how far they are.
+
+    Args:
+        items: what is being worked through.
+        total: how many there are in all.
+        description: what is being done to them ("synthesizing").
+        done: how many of the total were done before.
+    """
+    if sys.stderr.isatty():
+        yield from _with_bar(items, total, description, done)
+    else:
+        yield from _with_log(items, total, description, done)
+
+
+def _with_bar(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=total, completed=done)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def _with_log(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:
+    started = told = time.monotonic()
+    for count, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - told >= LOG_EVERY_S:
+            told = now
+            rate = count / (now - started)
+            left_s = (total - done - count) / rate
+            log.info(
+                "%s: %d of %d, %.1f/s, %.0f s left", description, done + count, total, rate, left_s
+            )

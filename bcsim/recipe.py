@@ -1,0 +1,329 @@
+"""Recipes: YAML text to dataclasses, and back.
+
+A recipe is data. Its keys are the fields of a dataclass, and below a `name:` the parameters of
+the registered class of that name, checked against the class's own signature. Nothing is
+interpolated or inherited; an unknown key is refused with the nearest known one.
+"""
+
+import copy
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import DISTRIBUTIONS, Choice, Constant, Distribution, Effect, Seed
+from bcsim.errors import UsageError, did_you_mean
+from bcsim.registry import Registry
+from bcsim.sensors.profile import SensorProfile
+from bcsim.simulator import Simulator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How much of the speakers goes where; the rest is for training.
+
+    Args:
+        validation: part of the speakers, 0 to 1.
+        test: likewise.
+    """
+
+    validation: float = 0.05
+    test: float = 0.05
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} are no parts of 1")
+
+
+@dataclass(frozen=True)
+class SynthesisRecipe:
+    """What `bcsim synthesize` does to every clip.
+
+    Args:
+        effects: what happens on the way to the sensor, first to last: `{name: ..., ...}` each.
+        kind: says which kind of recipe this is.
+        sample_rate: of the pairs, in Hz.
+        audio_format: "flac" or "wav", 16 bits.
+        splits: by speaker.
+    """
+
+    effects: list[dict[str, Any]]
+    kind: Literal["synthesis"] = "synthesis"
+    sample_rate: int = 16_000
+    audio_format: Literal["flac", "wav"] = "flac"
+    splits: Splits = Splits()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        UsageError: naming file and line, if it is missing or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read as a recipe ({reason})") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values")
+    return content
+
+
+def write_yaml(content: Mapping[str, Any]) -> str:
+    """Return `content` as YAML, keys in their order."""
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100)
+
+
+def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Apply `KEY=VALUE` settings to a recipe.
+
+    Args:
+        content: the recipe as read.
+        settings: dotted keys; a list's entry is meant by its position or its `name`. Values are
+            YAML.
+
+    Raises:
+        UsageError: if a setting has no `=` or leads through something that is no mapping.
+
+    Example:
+        >>> override({"effects": [{"name": "gain", "gain_db": 0}]}, ["effects.gain.gain_db=3"])
+        {'effects': [{'name': 'gain', 'gain_db': 3}]}
+    """
+    result = copy.deepcopy(dict(content))
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator or not path:
+            raise UsageError(f"--set {setting!r}: write KEY=VALUE, such as splits.test=0.1")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {setting!r}: the value is not YAML") from error
+        *parents, last = path.split(".")
+        target = result
+        for key in parents:
+            target = _descend(target, key, setting)
+        if isinstance(target, list):
+            target[_position(target, last, setting)] = value
+        elif isinstance(target, dict):
+            target[last] = value
+        else:
+            raise UsageError(f"--set {setting!r}: {parents[-1]!r} holds no keys")
+    return result
+
+
+def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
+    """Check a mapping against a dataclass and make one of it.
+
+    Args:
+        cls: a dataclass; its fields may be dataclasses, and lists of them.
+        content: plain data.
+        where: what to call it in messages (the recipe's file).
+
+    Raises:
+        UsageError: naming the key: unknown, missing, of a wrong type or out of range.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
+    _check_keys(content, fields, where)
+    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()}
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and name not in values
+    ]
+    if required:
+        raise UsageError(f"{where}: {required[0]!r} is missing")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def build(
+    registry: Registry[type[T]], spec: Mapping[str, Any], where: str, sensor: Any = None
+) -> T:
+    """Make the registered class that `spec` names, with its parameters.
+
+    Args:
+        registry: where the name is looked up.
+        spec: `{name: ..., parameter: value, ...}`.
+        where: what to call it in messages.
+        sensor: handed to parameters annotated `SensorProfile`.
+
+    Raises:
+        UsageError: for an unknown name or parameter, a wrong value, or a sensor that is missing.
+    """
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise UsageError(f"{where}: a {registry.kind} is a mapping with a name, not {spec!r}")
+    cls = registry[spec["name"]]
+    where = f"{where}: {spec['name']}"
+    hints = parameter_types(cls)
+    parameters = inspect.signature(cls).parameters
+    given = {key: value for key, value in spec.items() if key != "name"}
+    _check_keys(given, [key for key in parameters if hints.get(key) is not SensorProfile], where)
+    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in given.items()}
+    for key, parameter in parameters.items():
+        if hints.get(key) is SensorProfile:
+            if sensor is None:
+                raise UsageError(f"{where} needs a sensor; give --sensor NAME.sensor")
+            values[key] = sensor
+        elif parameter.default is inspect.Parameter.empty and key not in values:
+            raise UsageError(f"{where}: the parameter {key!r} is missing")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def parameter_types(cls: type) -> dict[str, Any]:
+    """Return the annotated types of the parameters that a class is made with."""
+    if dataclasses.is_dataclass(cls):
+        return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls.__init__)
+
+
+def build_simulator(
+    effects: Sequence[Mapping[str, Any]],
+    sample_rate: int,
+    sensor: SensorProfile | None,
+    where: str,
+) -> Simulator:
+    """Make a simulator from the `effects` of a recipe.
+
+    Raises:
+        UsageError: as `build`, or if the sensor was fitted at another rate.
+    """
+    built = tuple(build(EFFECTS, spec, where, sensor) for spec in effects)
+    if sensor is not None and sensor.sample_rate != sample_rate:
+        raise UsageError(
+            f"sensor {sensor.name!r} was fitted at {sensor.sample_rate} Hz, {where} wants "
+            f"{sample_rate}; set sample_rate, or fit again with --sample-rate {sample_rate}"
+        )
+    return Simulator(built, sample_rate)
+
+
+def resolve_effect(effect: Effect) -> dict[str, Any]:
+    """Return an effect as a recipe would write it, every default spelled out."""
+    spec: dict[str, Any] = {"name": EFFECTS.name_of(type(effect))}
+    for field in dataclasses.fields(effect):
+        value = getattr(effect, field.name)
+        if isinstance(value, SensorProfile | Seed):
+            continue  # the sensor stands beside the recipe, and a seed has nothing to set
+        if isinstance(value, Distribution):
+            value = distribution_to_data(value)
+        spec[field.name] = value
+    return spec
+
+
+def distribution_to_data(distribution: Distribution) -> Any:
+    """Return a distribution as a recipe would write it.
+
+    Example:
+        >>> distribution_to_data(Constant(3.0)), distribution_to_data(Choice((1.0, 2.0)))
+        (3.0, {'choice': [1.0, 2.0]})
+    """
+    if isinstance(distribution, Constant):
+        return distribution.value
+    name = next(key for key, cls in DISTRIBUTIONS.items() if type(distribution) is cls)
+    if isinstance(distribution, Choice):
+        return {name: list(distribution.values)}
+    arguments = [getattr(distribution, f.name) for f in dataclasses.fields(distribution)]
+    return {name: [value for value in arguments if value is not None]}
+
+
+def distribution_from_data(data: Any, where: str) -> Distribution:
+    """Read a distribution: a number, or `{uniform: [low, high]}` and the like.
+
+    Raises:
+        UsageError: if it is neither.
+
+    Example:
+        >>> distribution_from_data({"normal": [0, 2]}, "gain_db")
+        Normal(mean=0, std=2, size=None)
+    """
+    if isinstance(data, bool) or not isinstance(data, int | float | str | Mapping):
+        raise UsageError(f"{where}: {data!r} is neither a number nor a distribution")
+    if not isinstance(data, Mapping):
+        return Constant(_convert(float, data, where))
+    if len(data) != 1:
+        raise UsageError(f"{where}: a distribution has one key, such as {{uniform: [0, 1]}}")
+    name, arguments = next(iter(data.items()))
+    if name not in DISTRIBUTIONS:
+        raise UsageError(
+            f"{where}: unknown distribution {name!r}{did_you_mean(name, DISTRIBUTIONS)}"
+        )
+    cls = DISTRIBUTIONS[name]
+    numbers = arguments if isinstance(arguments, list) else [arguments]
+    if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise UsageError(f"{where}: {name} wants numbers, not {arguments!r}")
+    try:
+        return Choice(tuple(numbers)) if cls is Choice else cls(*numbers)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {name} {arguments!r}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if hint is Distribution:
+        return distribution_from_data(value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where}: {value!r} is no mapping of keys to values")
+        return from_mapping(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list and dataclasses.is_dataclass(arguments[0]) and isinstance(value, list):
+        return [
+            _convert(arguments[0], entry, f"{where}[{number}]")
+            for number, entry in enumerate(value)
+        ]
+    if origin in (typing.Union, types.UnionType) and value is not None:
+        nested = [option for option in arguments if dataclasses.is_dataclass(option)]
+        if nested and isinstance(value, Mapping):
+            return _convert(nested[0], value, where)
+    try:
+        return _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].lower()
+        raise UsageError(f"{where}: {message}, not {value!r}") from error
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _check_keys(content: Mapping[str, Any], known: Any, where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
+
+
+def _descend(target: Any, key: str, setting: str) -> Any:
+    if isinstance(target, list):
+        return target[_position(target, key, setting)]
+    if isinstance(target, dict):
+        return target.setdefault(key, {})
+    raise UsageError(f"--set {setting!r}: nothing called {key!r} there")
+
+
+def _position(entries: list[Any], key: str, setting: str) -> int:
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    if key in names:
+        return names.index(key)
+    if key.isdecimal() and int(key) < len(entries):
+        return int(key)
+    known = [name for name in names if name]
+    raise UsageError(f"--set {setting!r}: unknown entry {key!r}{did_you_mean(key, known)}")

@@ -1,0 +1,123 @@
+"""The simulator: an ordered list of effects that turns air-conducted speech into a pair."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Draw, Drawn, Effect, Scene, collate
+from bcsim.effects.spectral import SpectralEffect, can_fuse, render_spectral
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Effects in the order in which they happen.
+
+    Drawing and applying are apart: `sample` gives the plain numbers of one clip, which the
+    manifest keeps; `apply` renders scenes from such numbers and nothing else.
+
+    Args:
+        effects: first to last.
+        sample_rate: of everything that goes in and comes out, in Hz.
+    """
+
+    effects: tuple[Effect, ...]
+    sample_rate: int
+
+    @property
+    def step_names(self) -> list[str]:
+        """The effects' names, the second of a kind as `name#2`.
+
+        Names, not positions, decide what is drawn: an effect that is added, removed or moved
+        leaves the others' draws as they were.
+        """
+        names: list[str] = []
+        seen: dict[str, int] = {}
+        for effect in self.effects:
+            name = EFFECTS.name_of(type(effect))
+            seen[name] = seen.get(name, 0) + 1
+            names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+        return names
+
+    def sample(self, seed: int, clip_id: str, mean: bool = False) -> dict[str, Draw]:
+        """Draw everything that is random about one clip.
+
+        Args:
+            seed: root seed of the run.
+            clip_id: the clip's name.
+            mean: draw the mean sensor instead (see `Effect.sample`).
+
+        Returns:
+            For every step that draws something, field names to plain numbers.
+        """
+        draws = {
+            name: effect.sample(seed, clip_id, name, mean)
+            for name, effect in zip(self.step_names, self.effects, strict=True)
+        }
+        return {name: draw for name, draw in draws.items() if draw}
+
+    def apply(self, scene: Scene, draws: Sequence[Mapping[str, Draw]]) -> Scene:
+        """Render a batch.
+
+        Args:
+            scene: B clips at the simulator's rate.
+            draws: what `sample` gave for each clip.
+
+        Raises:
+            ValueError: if the scene has another sample rate or another number of clips.
+        """
+        if scene.sample_rate != self.sample_rate:
+            raise ValueError(f"scene is {scene.sample_rate} Hz, simulator {self.sample_rate} Hz")
+        if len(draws) != len(scene.air):
+            raise ValueError(f"{len(scene.air)} clips, but draws for {len(draws)}")
+        steps = [
+            (effect, collate([draw.get(name, {}) for draw in draws], scene.air.device))
+            for name, effect in zip(self.step_names, self.effects, strict=True)
+        ]
+        position = 0
+        while position < len(steps):
+            run = _spectral_run(steps[position:])
+            if run:
+                scene = render_spectral(scene, run)
+                position += len(run)
+            else:
+                effect, drawn = steps[position]
+                scene = effect.apply(scene, drawn)
+                position += 1
+        return scene
+
+    def render(
+        self,
+        air: Tensor,
+        clip_ids: Sequence[str],
+        seed: int,
+        lengths: Tensor | None = None,
+        mean: bool = False,
+    ) -> Scene:
+        """Draw for a batch of clips and render it.
+
+        Args:
+            air: (B, T), at the simulator's rate; zero past each clip's end.
+            clip_ids: B names.
+            seed: root seed.
+            lengths: (B,), or None where every clip fills its row.
+            mean: render the mean sensor.
+
+        Returns:
+            The scene, in the dtype of `air`.
+        """
+        draws = [self.sample(seed, clip_id, mean) for clip_id in clip_ids]
+        return self.apply(Scene.from_air(air, self.sample_rate, lengths), draws)
+
+
+def _spectral_run(
+    steps: Sequence[tuple[Effect, Drawn]],
+) -> list[tuple[SpectralEffect, Drawn]]:
+    """Return the longest run of steps, from the first on, that can share one transform."""
+    run: list[tuple[SpectralEffect, Drawn]] = []
+    for effect, drawn in steps:
+        if not isinstance(effect, SpectralEffect) or (run and not can_fuse(run[-1][0], effect)):
+            break
+        run.append((effect, drawn))
+    return run

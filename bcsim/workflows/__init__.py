@@ -1,0 +1,1 @@
+"""One function a command: what the command line does, for those who would rather call it."""

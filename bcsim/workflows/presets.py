@@ -1,0 +1,134 @@
+"""Sensors and recipes by name: those that come with bcsim, and those in files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bcsim.assets
+import bcsim.recipes
+from bcsim.errors import InputError, UsageError, did_you_mean
+from bcsim.files import hash_file
+from bcsim.recipe import (
+    SynthesisRecipe,
+    build_simulator,
+    from_mapping,
+    override,
+    read_yaml,
+    resolve_effect,
+    write_yaml,
+)
+from bcsim.sensors.profile import SensorProfile
+from bcsim.simulator import Simulator
+
+DEFAULT_RECIPE = "sensor"
+
+
+@dataclass(frozen=True)
+class ResolvedSimulator:
+    """A simulator, with what it was made of.
+
+    Args:
+        simulator: ready to render.
+        sensor: name of the sensor or preset.
+        sensor_sha256: of the sensor's file, or None for a preset that needs none.
+        recipe: checked, with every default.
+        recipe_text: the same as YAML, for keeping beside the output.
+    """
+
+    simulator: Simulator
+    sensor: str
+    sensor_sha256: str | None
+    recipe: SynthesisRecipe
+    recipe_text: str
+
+
+def bundled_sensors() -> dict[str, Path]:
+    """Return the sensor profiles that come with bcsim, by name."""
+    folder = Path(str(bcsim.assets.__file__)).parent / "sensors"
+    return {path.stem: path for path in sorted(folder.glob("*.sensor"))}
+
+
+def bundled_recipes(kind: str) -> dict[str, Path]:
+    """Return the recipes of a kind ("synthesis", "training") that come with bcsim, by name."""
+    folder = Path(str(bcsim.recipes.__file__)).parent
+    paths = sorted(folder.glob("*.yaml"))
+    return {path.stem: path for path in paths if read_yaml(path).get("kind") == kind}
+
+
+def sensorless_presets() -> dict[str, Path]:
+    """Return the synthesis recipes that stand for a sensor of their own."""
+    recipes = bundled_recipes("synthesis")
+    return {name: path for name, path in recipes.items() if name != DEFAULT_RECIPE}
+
+
+def find_sensor(name: str) -> Path:
+    """Return the file of a sensor that is given by path or by the name of a bundled one.
+
+    Raises:
+        InputError: if there is neither.
+    """
+    bundled = bundled_sensors()
+    if name in bundled:
+        return bundled[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix == ".sensor" or "/" in name:
+        raise InputError(f"{name}: no such sensor file; make one with fit-response")
+    known = [*bundled, *sensorless_presets()]
+    raise InputError(f"unknown sensor {name!r}{did_you_mean(name, known)}")
+
+
+def resolve_simulator(
+    sensor: str | None,
+    recipe: Path | None = None,
+    settings: tuple[str, ...] = (),
+) -> ResolvedSimulator:
+    """Make the simulator that a sensor and a recipe stand for.
+
+    Args:
+        sensor: file, name of a bundled sensor, or name of a preset such as "temporal-transforms".
+        recipe: file of a synthesis recipe; the default is `recipes/sensor.yaml`.
+        settings: `KEY=VALUE` overrides.
+
+    Raises:
+        UsageError: if they do not fit together, or anything in them is wrong.
+    """
+    presets = sensorless_presets()
+    profile, digest = None, None
+    if sensor in presets:
+        if recipe is not None:
+            raise UsageError(f"{sensor} is a recipe of its own; leave --recipe out, or use --set")
+        recipe = presets[sensor]
+        name = sensor
+    elif sensor is not None:
+        path = find_sensor(sensor)
+        profile = SensorProfile.load(path)
+        name, digest = profile.name, hash_file(path)
+    elif recipe is None:
+        raise UsageError(f"give --sensor: a file, or one of {', '.join(known_sensors())}")
+    else:
+        name = recipe.stem
+    path = recipe if recipe is not None else bundled_recipes("synthesis")[DEFAULT_RECIPE]
+    content = override(read_yaml(path), settings)
+    if profile is not None and recipe is None and not _sets(settings, "sample_rate"):
+        content["sample_rate"] = profile.sample_rate
+    checked = from_mapping(SynthesisRecipe, content, path.name)
+    simulator = build_simulator(checked.effects, checked.sample_rate, profile, path.name)
+    resolved: dict[str, Any] = {
+        "kind": checked.kind,
+        "sample_rate": checked.sample_rate,
+        "audio_format": checked.audio_format,
+        "splits": {"validation": checked.splits.validation, "test": checked.splits.test},
+        "effects": [resolve_effect(effect) for effect in simulator.effects],
+    }
+    return ResolvedSimulator(simulator, name, digest, checked, write_yaml(resolved))
+
+
+def known_sensors() -> list[str]:
+    """Return every name that `--sensor` takes without a file."""
+    return [*bundled_sensors(), *sensorless_presets()]
+
+
+def _sets(settings: tuple[str, ...], key: str) -> bool:
+    return any(setting.split("=")[0] == key for setting in settings)

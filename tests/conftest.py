@@ -1,0 +1,82 @@
+"""Fixtures for all tests: one thread, one known sensor, and the development recordings."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+
+from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
+from bcsim.sensors.transfer_function import TransferFunction
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    # Two threads on an oversubscribed machine are many times slower than one.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"the development recordings are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def sensor() -> SensorProfile:
+    """A sensor whose every property is known: a Butterworth low-pass, pink-like noise."""
+    bins, sample_rate = 257, 16_000
+    frequencies_hz = np.linspace(0, sample_rate / 2, bins)
+    numerator, denominator = signal.butter(2, 800, fs=sample_rate)
+    _, response = signal.freqz(numerator, denominator, frequencies_hz, fs=sample_rate)
+    response[[0, -1]] = response[[0, -1]].real
+    components = np.stack([3 * np.cos(np.pi * k * np.arange(bins) / (bins - 1)) for k in range(3)])
+    return SensorProfile(
+        name="known",
+        sample_rate=sample_rate,
+        transfer_function=TransferFunction(
+            frequencies_hz=frequencies_hz,
+            response=0.5 * response,
+            coherence=np.where(frequencies_hz < 1500, 0.9, 0.1),
+            num_averages=100.0,
+        ),
+        spread_db=np.sqrt((components**2).sum(axis=0)),
+        spread_components_db=components,
+        noise_psd=1e-5 / (1000 + frequencies_hz),
+        noise_level_std_db=2.0,
+        level_db=-6.0,
+        level_std_db=4.0,
+        delay_s=-0.45e-3,
+        polarity=-1,
+        lowpass=LowpassEquivalent(cutoff_hz=800.0, q=0.7, gain_db=-6.0),
+        usable_band_hz=(100.0, 1500.0),
+        provenance=Provenance(
+            estimator="power-ratio",
+            num_pairs=3,
+            num_talkers=1,
+            seconds=12.0,
+            active_seconds=9.0,
+            pause_seconds=2.0,
+            bcsim_version="0.1.0",
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def speech() -> torch.Tensor:
+    """Two speech-like clips (2, T) at 16 kHz, float64: modulated coloured noise with pauses."""
+    generator = np.random.default_rng(5)
+    time_s = np.arange(24_000) / 16_000
+    envelope = np.clip(np.sin(2 * np.pi * 1.3 * time_s), 0, None) + 1e-4
+    colour = signal.butter(1, [150, 3000], btype="band", fs=16_000)
+    clips = [
+        0.3 * envelope * signal.lfilter(*colour, generator.standard_normal(len(time_s)))
+        for _ in range(2)
+    ]
+    return torch.from_numpy(np.stack(clips))

@@ -1,0 +1,78 @@
+"""The simulator: fusing changes nothing, and draws depend on names alone."""
+
+import pytest
+import torch
+
+from bcsim.effects import spectral
+from bcsim.effects.base import Scene, Uniform, collate
+from bcsim.effects.gain import Gain
+from bcsim.effects.sensor_level import SensorLevel
+from bcsim.effects.sensor_noise import SensorNoise
+from bcsim.effects.sensor_response import SensorResponse
+from bcsim.effects.white_noise import WhiteNoise
+from bcsim.simulator import Simulator
+
+RATE = 16_000
+
+
+def test_fused_effects_give_what_one_after_the_other_gives(sensor, speech):
+    effects = (SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor))
+    simulator = Simulator(effects, RATE)
+    draws = [simulator.sample(4, clip_id) for clip_id in ("a", "b")]
+    fused = simulator.apply(Scene.from_air(speech, RATE), draws)
+    scene = Scene.from_air(speech, RATE)
+    for name, effect in zip(simulator.step_names, effects, strict=True):
+        scene = effect.apply(scene, collate([draw[name] for draw in draws]))
+    # One by one, what rings past the clip's end is lost in between; nothing comes back from it.
+    assert torch.allclose(fused.bone, scene.bone, rtol=0, atol=1e-6)
+
+
+def test_neighbouring_spectral_effects_share_one_inverse_transform(sensor, speech, monkeypatch):
+    calls = []
+    inverse = torch.fft.irfft
+    monkeypatch.setattr(
+        spectral.torch.fft, "irfft", lambda *a, **k: calls.append(a[0].shape) or inverse(*a, **k)
+    )
+    effects = (SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor), Gain())
+    Simulator(effects, RATE).render(speech, ["a", "b"], seed=0)
+    long = [shape for shape in calls if shape[-1] > 10_000]
+    assert len(long) == 1
+
+
+def test_an_effect_more_leaves_the_others_draws_as_they_were(sensor):
+    few = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
+    more = Simulator((Gain(Uniform(-3, 3)), SensorNoise(sensor), SensorResponse(sensor)), RATE)
+    for name, draw in few.sample(9, "clip").items():
+        assert more.sample(9, "clip")[name] == draw
+
+
+def test_two_effects_of_a_kind_draw_apart():
+    simulator = Simulator((Gain(Uniform(-3, 3)), Gain(Uniform(-3, 3))), RATE)
+    draws = simulator.sample(0, "clip")
+    assert list(draws) == ["gain", "gain#2"]
+    assert draws["gain"] != draws["gain#2"]
+
+
+def test_the_mean_sensor_is_the_same_for_every_clip_but_for_its_noise(sensor):
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
+    first, second = (simulator.sample(0, clip, mean=True) for clip in ("a", "b"))
+    assert first["sensor_response"] == second["sensor_response"]
+    assert first["sensor_noise"]["level"] == second["sensor_noise"]["level"] == 0
+    assert first["sensor_noise"]["seed"] != second["sensor_noise"]["seed"]
+
+
+def test_a_longer_batch_changes_no_clip(sensor, speech):
+    effects = (SensorResponse(sensor), SensorNoise(sensor), WhiteNoise())
+    simulator = Simulator(effects, RATE)
+    alone = simulator.render(speech[:1, :9000], ["a"], seed=0).bone
+    padded = torch.zeros_like(speech)
+    padded[0, :9000] = speech[0, :9000]
+    padded[1] = speech[1]
+    batch = simulator.render(padded, ["a", "b"], 0, lengths=torch.tensor([9000, 24_000])).bone
+    assert torch.allclose(batch[0, :9000], alone[0], rtol=0, atol=1e-10)
+    assert batch[0, 9000:].abs().max() == 0
+
+
+def test_a_scene_of_another_rate_is_refused(speech):
+    with pytest.raises(ValueError, match="8000 Hz, simulator 16000 Hz"):
+        Simulator((), RATE).apply(Scene.from_air(speech, 8000), [{}, {}])

@@ -1,0 +1,259 @@
+"""`synthesize` as its users run it: reproducible, resumable, and careful with what it finds."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+import torch
+
+from bcsim.data.audio import read_audio, to_pcm16
+from bcsim.data.manifest import read_manifest
+from bcsim.data.synthesis import STATE_FOLDER, Renderer, split_of
+from bcsim.effects.base import Scene
+from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.workflows.presets import resolve_simulator
+from bcsim.workflows.synthesize import plan_synthesis, synthesize
+
+
+@pytest.fixture
+def air(tmp_path, speech) -> Path:
+    """Six clips of four speakers in a tree, at two rates, one of them in two channels."""
+    folder = tmp_path / "air"
+    clips = {"s1/a.wav": 16_000, "s1/b.flac": 16_000, "s2/a.wav": 8000, "s2/deep/c.ogg": 16_000}
+    for number, (name, rate) in enumerate(clips.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, speech[number % 2, : 6000 + 500 * number].numpy(), rate)
+    (folder / "s3").mkdir()
+    soundfile.write(folder / "s3/stereo.wav", speech[:, :5000].T.numpy(), 16_000)
+    (folder / "s4").mkdir()
+    soundfile.write(folder / "s4/a b.AIFF", speech[0, :7000].numpy(), 16_000, format="AIFF")
+    return folder
+
+
+@pytest.fixture
+def sensor_file(tmp_path, sensor) -> str:
+    sensor.save(tmp_path / "known.sensor")
+    return str(tmp_path / "known.sensor")
+
+
+def run(air, out, sensor, jobs=1, overwrite=False, **options):
+    return synthesize(plan_synthesis(air, out, sensor, **options), jobs, overwrite)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_clip_becomes_a_pair_of_one_length_at_one_rate(air, tmp_path, sensor_file):
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert result.num_pairs == 6
+    assert not result.failures
+    for split in ("train", "validation", "test"):
+        folder = tmp_path / "pairs" / split
+        for row in read_manifest(folder / "metadata.jsonl") if folder.is_dir() else []:
+            infos = [soundfile.info(folder / n) for n in (row.air_file_name, row.bone_file_name)]
+            assert {i.samplerate for i in infos} == {16_000}
+            assert {i.frames for i in infos} == {round(row.duration_s * 16_000)}
+            assert {i.subtype for i in infos} == {"PCM_16"}
+            assert split_of(row.speaker, 0.05, 0.05) == split
+
+
+def test_one_job_and_two_jobs_and_any_listing_order_write_the_same(
+    air, tmp_path, sensor_file, monkeypatch
+):
+    run(air, tmp_path / "one", sensor_file, jobs=1)
+    run(air, tmp_path / "two", sensor_file, jobs=2)
+    listing = os.walk
+
+    def shuffled(*args, **kwargs):
+        for parent, folders, names in listing(*args, **kwargs):
+            random.Random(parent).shuffle(folders)
+            random.Random(parent).shuffle(names)
+            yield parent, folders, names
+
+    monkeypatch.setattr(os, "walk", shuffled)
+    run(air, tmp_path / "shuffled", sensor_file, jobs=1)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(tmp_path / "shuffled")
+
+
+def test_a_manifest_row_renders_its_pair_again_bit_for_bit(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file, seed=5)
+    simulator = resolve_simulator(sensor_file).simulator
+    rows = 0
+    for manifest in (tmp_path / "pairs").glob("*/metadata.jsonl"):
+        for row in read_manifest(manifest):
+            samples, _ = read_audio(air / row.source, 16_000)
+            scene = Scene.from_air(torch.from_numpy(samples)[None], 16_000)
+            bone = simulator.apply(scene, [row.drawn]).bone[0].numpy()
+            stored, _ = soundfile.read(manifest.parent / row.bone_file_name, dtype="int16")
+            assert np.array_equal(stored, to_pcm16(bone))
+            rows += 1
+    assert rows == 6
+
+
+def test_the_air_side_of_a_pair_is_the_recording_itself(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file)
+    written, _ = soundfile.read(next((tmp_path / "pairs").glob("*/air/s1/a.flac")), dtype="int16")
+    original, _ = soundfile.read(air / "s1/a.wav", dtype="int16")
+    assert np.array_equal(written, original)
+
+
+def test_audiofolder_and_pandas_can_read_the_metadata(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file)
+    seen = 0
+    for manifest in (tmp_path / "pairs").glob("*/metadata.jsonl"):
+        table = pandas.read_json(manifest, lines=True, dtype=False)
+        assert [c for c in table.columns if c.endswith("_file_name")] == [
+            "bone_file_name",
+            "air_file_name",
+        ]
+        for column in ("bone_file_name", "air_file_name"):
+            for name in table[column]:
+                assert (manifest.parent / name).is_file()
+        seen += len(table)
+    assert seen == 6
+
+
+def test_the_same_command_again_finishes_a_run_that_stopped(
+    air, tmp_path, sensor_file, monkeypatch
+):
+    run(air, tmp_path / "whole", sensor_file)
+    render = Renderer.render
+    calls = []
+
+    def dies_at_the_fourth(self, clip):
+        calls.append(clip)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return render(self, clip)
+
+    monkeypatch.setattr(Renderer, "render", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        run(air, tmp_path / "broken", sensor_file)
+    assert (tmp_path / "broken" / STATE_FOLDER).is_dir()
+    assert not (tmp_path / "broken" / "dataset.json").exists()
+    journal = tmp_path / "broken" / STATE_FOLDER / "journal.jsonl"
+    journal.write_text(journal.read_text()[:-20])  # the last line is torn
+    result = run(air, tmp_path / "broken", sensor_file)
+    assert result.num_reused == 2
+    assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
+
+
+def test_a_file_that_was_lost_is_rendered_again(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file)
+    before = tree(tmp_path / "pairs")
+    next((tmp_path / "pairs").glob("*/bone/s2/*.flac")).unlink()
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert result.num_reused == 5
+    assert tree(tmp_path / "pairs") == before
+
+
+def test_bad_files_are_skipped_and_named_and_the_rest_is_done(air, tmp_path, sensor_file):
+    (air / "s1/empty.wav").write_bytes(b"")
+    (air / "s1/text.wav").write_text("not audio")
+    soundfile.write(air / "s1/no_samples.wav", np.zeros(0), 16_000)
+    soundfile.write(air / "s1/nan.wav", np.full(100, np.nan), 16_000, subtype="FLOAT")
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert result.num_pairs == 6
+    lines = (tmp_path / "pairs/failures.jsonl").read_text().splitlines()
+    failures = {entry["source"]: entry["error"] for entry in map(json.loads, lines)}
+    assert set(failures) == {f"s1/{n}.wav" for n in ("empty", "text", "no_samples", "nan")}
+    assert all(source in error for source, error in failures.items())
+
+
+def test_files_of_one_name_never_overwrite_each_other(air, tmp_path, sensor_file):
+    shutil.copy(air / "s1/b.flac", air / "s1/a.flac")
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert result.num_pairs == 7
+    assert len(list((tmp_path / "pairs").glob("*/bone/s1/a*.flac"))) == 2
+
+
+@pytest.mark.parametrize("name", ["new\nline", "naïve 日本", "semi;colon $(x)", "n" * 240, "%41"])
+def test_any_legal_name_works(tmp_path, speech, sensor_file, name):
+    (tmp_path / "odd" / name).mkdir(parents=True)
+    soundfile.write(tmp_path / "odd" / name / f"{name}.wav", speech[0, :4000].numpy(), 16_000)
+    result = run(tmp_path / "odd", tmp_path / "pairs", sensor_file)
+    assert result.num_pairs == 1
+
+
+def test_an_input_is_never_written_to(air, tmp_path, sensor_file):
+    before = tree(air)
+    run(air, tmp_path / "pairs", sensor_file)
+    assert tree(air) == before
+
+
+@pytest.mark.parametrize("out", ["air", "air/pairs", "."])
+def test_output_and_input_must_not_contain_each_other(air, tmp_path, sensor_file, out):
+    with pytest.raises(UsageError, match="must not contain each other"):
+        run(air, tmp_path / out, sensor_file)
+
+
+def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, sensor_file):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="no dataset of bcsim"):
+        run(air, tmp_path / "thesis", sensor_file, overwrite=True)
+    assert tree(tmp_path / "thesis").keys() == {"chapter.tex"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed 0, now 1"),
+        ({"settings": ("effects.sensor_noise.level=1",)}, "recipe_sha256"),
+        ({"mean": True}, "mean False, now True"),
+        ({"limit": 3}, "sources_sha256"),
+    ],
+)
+def test_other_settings_on_the_same_output_are_refused(air, tmp_path, sensor_file, changes, named):
+    run(air, tmp_path / "pairs", sensor_file)
+    before = tree(tmp_path / "pairs")
+    with pytest.raises(UsageError, match=named):
+        run(air, tmp_path / "pairs", sensor_file, **changes)
+    assert tree(tmp_path / "pairs") == before
+    run(air, tmp_path / "pairs", sensor_file, overwrite=True, **changes)
+    assert tree(tmp_path / "pairs") != before
+
+
+def test_a_second_run_on_one_output_is_refused_while_the_first_is_at_work(
+    air, tmp_path, sensor_file, monkeypatch
+):
+    render = Renderer.render
+
+    def while_another_starts(self, clip):
+        with pytest.raises(EnvironmentFault, match="another run is writing there"):
+            run(air, tmp_path / "pairs", sensor_file)
+        return render(self, clip)
+
+    monkeypatch.setattr(Renderer, "render", while_another_starts)
+    assert run(air, tmp_path / "pairs", sensor_file).num_pairs == 6
+
+
+def test_adding_speakers_moves_nobody():
+    few = {str(k): split_of(str(k), 0.2, 0.1) for k in range(1000)}
+    assert few["17"] == split_of("17", 0.2, 0.1)
+    parts = [list(few.values()).count(s) / 1000 for s in ("train", "validation", "test")]
+    assert parts == pytest.approx([0.7, 0.2, 0.1], abs=0.04)
+
+
+def test_the_mean_sensor_gives_every_clip_the_same_response(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file, mean=True)
+    rows = [
+        row
+        for manifest in (tmp_path / "pairs").glob("*/metadata.jsonl")
+        for row in read_manifest(manifest)
+    ]
+    assert {tuple(row.drawn["sensor_response"]["wearer"]) for row in rows} == {(0.0,) * 8}
+    assert len({row.drawn["sensor_noise"]["seed"] for row in rows}) == 6
