@@ -1,0 +1,163 @@
+"""Pictures in one look: SVG whose colours follow the page from light to dark.
+
+Nothing uses pyplot, so no figure outlives its call, no display is needed, and the same numbers
+give the same bytes.
+"""
+
+import base64
+import functools
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec
+
+from bcsim.extras import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+
+WIDTH_IN = 4.9  # 470 CSS pixels: two beside each other on a desk, one across a phone
+
+
+@dataclass(frozen=True)
+class Color:
+    """A colour by its role, on a light and on a dark page."""
+
+    role: str
+    light: str
+    dark: str
+
+
+INK = Color("ink", "#1d2630", "#e7ebef")
+SOFT = Color("soft", "#5d6975", "#9ba7b3")
+GRID = Color("grid", "#dde2e7", "#363e47")
+AIR = Color("air", "#2a6bb1", "#6aaaf0")
+BONE = Color("bone", "#c44f1c", "#f29058")
+ENHANCED = Color("enhanced", "#0e8768", "#3fc9a2")
+OTHER = Color("other", "#874bbd", "#bf93ea")
+PALETTE = (INK, SOFT, GRID, AIR, BONE, ENHANCED, OTHER)
+
+_STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.parse_math": False,  # a sensor may be called $x$
+    "text.color": INK.light,
+    "axes.labelcolor": INK.light,
+    "axes.edgecolor": SOFT.light,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelsize": 9.0,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.xmargin": 0.0,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": GRID.light,
+    "grid.linewidth": 0.7,
+    "legend.borderaxespad": 0.2,
+    "legend.borderpad": 0.0,
+    "legend.columnspacing": 1.4,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",  # text stays text: small files, sharp, searchable
+    "svg.hashsalt": "bcsim",  # element ids are drawn at random otherwise
+    "xtick.color": SOFT.light,
+    "xtick.labelcolor": INK.light,
+    "xtick.labelsize": 8.5,
+    "ytick.color": SOFT.light,
+    "ytick.labelcolor": INK.light,
+    "ytick.labelsize": 8.5,
+}
+_METADATA = ("Creator", "Date", "Format", "Type")  # not written: dates differ between runs
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that a browser can show.
+
+    Args:
+        data: the file's bytes.
+        media_type: such as `image/svg+xml`.
+    """
+
+    data: bytes
+    media_type: str = "image/svg+xml"
+
+
+def as_picture(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
+    """Let a function that returns a matplotlib figure return a `Picture` in the house style.
+
+    Raises:
+        UsageError: when it is called without matplotlib.
+    """
+
+    @functools.wraps(plot)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
+        matplotlib = require("matplotlib", extra="report")
+        svg_backend = require("matplotlib.backends.backend_svg", extra="report")
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            # Names in scripts that DejaVu lacks: the browser has the glyphs, the layout guesses.
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+            matplotlib.rcdefaults()  # not what a matplotlibrc of the user's says
+            matplotlib.rcParams.update(_STYLE)
+            figure = plot(*args, **kwargs)
+            buffer = io.BytesIO()
+            canvas = svg_backend.FigureCanvasSVG(figure)
+            canvas.print_svg(buffer, metadata=dict.fromkeys(_METADATA))
+        svg = _follow_the_page(_compress_images(buffer.getvalue().decode("utf-8")))
+        return Picture(svg.encode("utf-8"))
+
+    return draw
+
+
+def panels(
+    count: int,
+    height_in: float,
+    ratios: Sequence[float] | None = None,
+    width_in: float = WIDTH_IN,
+) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with panels below each other on one horizontal axis."""
+    figure = require("matplotlib.figure", extra="report").Figure(
+        figsize=(width_in, height_in), layout="constrained"
+    )
+    grid = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)
+    figure.align_ylabels()
+    return figure, list(grid[:, 0])
+
+
+def _compress_images(svg: str) -> str:
+    """Store embedded images by palette where they have few colours: a quarter of the size."""
+    pillow = require("PIL.Image", extra="report")
+
+    def compress(match: re.Match[str]) -> str:
+        image = pillow.open(io.BytesIO(base64.b64decode(match[1]))).convert("RGB")
+        if image.getcolors(256) is None:
+            return match[0]
+        buffer = io.BytesIO()
+        image.quantize(256, dither=pillow.Dither.NONE).save(buffer, "PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+    return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", compress, svg)
+
+
+def _follow_the_page(svg: str) -> str:
+    """Make every colour of the palette one that a browser switches between light and dark."""
+    for color in PALETTE:
+        svg = re.sub(re.escape(color.light), f"var(--{color.role})", svg, flags=re.IGNORECASE)
+    light = ";".join(f"--{color.role}:{color.light}" for color in PALETTE)
+    dark = ";".join(f"--{color.role}:{color.dark}" for color in PALETTE)
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    # Names of fonts that a page may use anyway; DejaVu, which the layout was made with, is wider.
+    svg = svg.replace("'DejaVu Sans'", "system-ui, -apple-system, 'Segoe UI', sans-serif")
+    root = svg.index("<svg")  # what stands before it refers to a DTD on the network
+    root_end = svg.index(">", root) + 1
+    return svg[root:root_end] + style + svg[root_end:]

@@ -1,0 +1,332 @@
+"""The plots of reports and cards: numbers in, a `Picture` out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.signal
+import torch
+from numpy.typing import NDArray
+
+from bcsim.dsp.spectra import fractional_octave_smooth
+from bcsim.errors import InputError
+from bcsim.reports.pictures import (
+    AIR,
+    BONE,
+    ENHANCED,
+    INK,
+    OTHER,
+    SOFT,
+    Color,
+    Picture,
+    as_picture,
+    panels,
+)
+from bcsim.sensors.profile import SensorProfile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOWEST_HZ = 50.0  # speech and sensors have nothing to say below
+SPECTROGRAM_RANGE_DB = 80.0
+
+
+@as_picture
+def response(profile: SensorProfile) -> "Figure":
+    """Show a sensor's magnitude response with its spread between utterances, and its coherence.
+
+    Returns:
+        Two panels over log frequency: magnitude in dB re air with +-1 sd around it, coherence
+        below. The usable band is shaded in both.
+    """
+    figure, (top, bottom) = panels(2, height_in=3.6, ratios=(2.4, 1.0))
+    band = profile.transfer_function
+    frequencies_hz, magnitude_db = band.frequencies_hz, band.magnitude_db
+    low, high = magnitude_db - profile.spread_db, magnitude_db + profile.spread_db
+    style = {"color": BONE.light, "linewidth": 0, "alpha": 0.22}
+    top.fill_between(frequencies_hz, low, high, label="utterances, ±1 sd", **style)
+    top.plot(frequencies_hz, magnitude_db, color=BONE.light, label="response")
+    _frequency_axis(top, profile.sample_rate, label=False)
+    _span(top, np.stack([low, high]), frequencies_hz)
+    top.set_ylabel("bone re air, dB")
+    bottom.plot(frequencies_hz, band.coherence, color=AIR.light)
+    bottom.axhline(0.5, color=SOFT.light, linewidth=0.9, linestyle=(0, (4, 3)))
+    bottom.set_ylim(0, 1)
+    bottom.set_ylabel("coherence")
+    _frequency_axis(bottom, profile.sample_rate)
+    for axes in (top, bottom):
+        _shade_usable_band(axes, profile, label="usable band" if axes is top else None)
+    _legend(top)
+    return figure
+
+
+@as_picture
+def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
+    """Show a fitted response over the one it should have found, and the difference.
+
+    Returns:
+        Two panels over log frequency: both magnitudes in dB, then fitted minus true in dB, drawn
+        within the fitted usable band (elsewhere the fit makes no claim).
+    """
+    figure, (top, bottom) = panels(2, height_in=3.6, ratios=(2.4, 1.0))
+    frequencies_hz = fitted.transfer_function.frequencies_hz
+    fitted_db = fitted.transfer_function.magnitude_db
+    true_db = np.interp(
+        frequencies_hz, true.transfer_function.frequencies_hz, true.transfer_function.magnitude_db
+    )
+    top.plot(frequencies_hz, fitted_db, color=BONE.light, label="fitted")
+    truth = {"color": INK.light, "linewidth": 1.2, "linestyle": (0, (3, 2))}
+    top.plot(frequencies_hz, true_db, label="true", **truth)
+    _frequency_axis(top, fitted.sample_rate, label=False)
+    _span(top, np.stack([fitted_db, true_db]), frequencies_hz)
+    top.set_ylabel("bone re air, dB")
+    low_hz, high_hz = fitted.usable_band_hz
+    inside = (frequencies_hz >= low_hz) & (frequencies_hz <= high_hz)
+    difference_db = np.where(inside, fitted_db - true_db, np.nan)
+    bottom.axhline(0.0, color=SOFT.light, linewidth=0.9)
+    bottom.plot(frequencies_hz, difference_db, color=BONE.light)
+    reach_db = max(1.0, 1.2 * np.nanmax(np.abs(difference_db), initial=0.0))
+    bottom.set_ylim(-reach_db, reach_db)
+    bottom.set_ylabel("error, dB")
+    _frequency_axis(bottom, fitted.sample_rate)
+    for axes in (top, bottom):
+        _shade_usable_band(axes, fitted, label="usable band" if axes is top else None)
+    _legend(top)
+    return figure
+
+
+@as_picture
+def noise_floor(profile: SensorProfile) -> "Figure":
+    """Show the sensor's own noise: its power spectral density re active bone speech, dB/Hz."""
+    figure, (axes,) = panels(1, height_in=2.6)
+    frequencies_hz = profile.transfer_function.frequencies_hz
+    psd_db = 10 * np.log10(np.maximum(profile.noise_psd, 1e-20))
+    sd = profile.noise_level_std_db
+    style = {"color": OTHER.light, "linewidth": 0, "alpha": 0.2}
+    axes.fill_between(frequencies_hz, psd_db - sd, psd_db + sd, label="recordings, ±1 sd", **style)
+    axes.plot(frequencies_hz, psd_db, color=OTHER.light, label="noise floor")
+    _frequency_axis(axes, profile.sample_rate)
+    _span(axes, np.stack([psd_db - sd, psd_db + sd]), frequencies_hz)
+    axes.set_ylabel("re bone speech, dB/Hz")
+    _legend(axes)
+    return figure
+
+
+@as_picture
+def long_term_spectra(
+    signals: Mapping[str, Sequence[NDArray[np.floating]]], sample_rate: int
+) -> "Figure":
+    """Show the long-term average spectra of sets of clips, in dB/Hz re full scale.
+
+    Args:
+        signals: name to clips, (T,) each; `air`, `bone`, `enhanced` and the like get their colour.
+        sample_rate: in Hz, of all of them.
+    """
+    figure, (axes,) = panels(1, height_in=2.6)
+    levels_db = []
+    for name, color in zip(signals, _colors(signals), strict=True):
+        spectra = [_power_spectrum(np.asarray(clip), sample_rate) for clip in signals[name]]
+        # Sixths of an octave: harmonics of single voices would hide how the sets compare.
+        mean = fractional_octave_smooth(torch.from_numpy(np.mean(spectra, axis=0)), 6).numpy()
+        level_db = 10 * np.log10(np.maximum(mean, 1e-16))
+        axes.plot(_grid_hz(sample_rate), level_db, color=color.light, label=_plain(name))
+        levels_db.append(level_db)
+    _frequency_axis(axes, sample_rate)
+    _span(axes, np.stack(levels_db), _grid_hz(sample_rate))
+    axes.set_ylabel("dB/Hz re full scale")
+    _legend(axes)
+    return figure
+
+
+def spectrograms(
+    signals: Mapping[str, NDArray[np.floating]], sample_rate: int
+) -> dict[str, Picture]:
+    """Draw one spectrogram a signal, on common scales of time, frequency and colour.
+
+    Args:
+        signals: name to samples (T,).
+        sample_rate: in Hz, of all of them.
+
+    Returns:
+        Name to picture. Colours span the 80 dB under the loudest point of all the signals, so
+        what is fainter looks fainter.
+    """
+    levels_db = {name: _spectrogram_db(samples, sample_rate) for name, samples in signals.items()}
+    top_db = max(level_db.max() for level_db in levels_db.values())
+    seconds = max(len(samples) for samples in signals.values()) / sample_rate
+    return {
+        name: _spectrogram(level_db, len(signals[name]) / sample_rate, seconds, top_db, sample_rate)
+        for name, level_db in levels_db.items()
+    }
+
+
+@as_picture
+def _spectrogram(
+    level_db: NDArray[np.float64], end_s: float, axis_s: float, top_db: float, sample_rate: int
+) -> "Figure":
+    figure, (axes,) = panels(1, height_in=1.9, width_in=3.9)
+    step_db = SPECTROGRAM_RANGE_DB / 40  # enough for the eye, and compresses far better than 256
+    axes.imshow(
+        np.round((level_db - top_db) / step_db) * step_db,
+        cmap="magma",
+        vmin=-SPECTROGRAM_RANGE_DB,
+        vmax=0.0,
+        origin="lower",
+        aspect="auto",
+        extent=(0.0, end_s, 0.0, sample_rate / 2000),
+        interpolation="none",
+    )
+    axes.set_xlim(0, axis_s)
+    axes.grid(False)
+    axes.set_xlabel("time, s")
+    axes.set_ylabel("kHz")
+    return figure
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read a run's `metrics.jsonl`: `step` and numbers (or null) by `split/metric`.
+
+    A last line that a kill cut short is left out.
+
+    Raises:
+        InputError: if the file is missing or another line is not a JSON object with a step.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; is this the folder of a training run?")
+    rows = []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise InputError(f"{path} line {number}: not JSON; train again, or cut it") from error
+        if row is None:
+            continue
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise InputError(f"{path} line {number}: not an object with a step; train again")
+        rows.append(row)
+    return rows
+
+
+@as_picture
+def training_curves(
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] | None = None
+) -> "Figure":
+    """Show how metrics went over the steps of a training run, one panel each.
+
+    What a validation metric is without the enhancer, `validation/unprocessed_NAME`, is a dashed
+    line in the panel of `validation/NAME`.
+
+    Args:
+        rows: from `read_metrics`; a row without a metric is skipped.
+        metrics: keys to show, such as `train/loss`; all where None.
+    """
+    found = dict.fromkeys(key for row in rows for key in row if key != "step")
+    shown = list(metrics or (key for key in found if "/unprocessed_" not in key)) or ["train/loss"]
+    figure, stack = panels(len(shown), height_in=0.4 + 1.3 * len(shown))
+    for axes, metric in zip(stack, shown, strict=True):
+        steps, values = _series(rows, metric)
+        marker = "o" if len(steps) <= 40 else ""
+        axes.plot(steps, values, color=ENHANCED.light, marker=marker, markersize=3)
+        split, _, name = metric.rpartition("/")
+        _, unprocessed = _series(rows, f"{split}/unprocessed_{name}")
+        if unprocessed:
+            axes.axhline(unprocessed[-1], color=BONE.light, linewidth=1.2, linestyle=(0, (3, 2)))
+        note = " (dashed: unprocessed)" if unprocessed else ""
+        axes.set_title(_plain(metric) + note, loc="left", fontsize=9, color=INK.light)
+        axes.margins(x=0.02, y=0.12)
+        axes.locator_params(axis="y", nbins=5)
+    for axes in stack[:-1]:
+        axes.tick_params(labelbottom=False)
+    stack[-1].set_xlabel("step")
+    return figure
+
+
+def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    """Return the steps that have a number for `key`, and the numbers."""
+    points = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
+    """Give `axes` a logarithmic frequency axis with the ticks that people speak in."""
+    top_hz = sample_rate / 2
+    ticks = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000) if hz <= top_hz]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(LOWEST_HZ, top_hz)
+    axes.tick_params(labelbottom=label)
+    if label:
+        axes.set_xlabel("frequency, Hz")
+
+
+def _span(
+    axes: "Axes", levels_db: NDArray[np.floating], frequencies_hz: NDArray[np.floating]
+) -> None:
+    """Set the vertical range from what is shown, at most 90 dB of it, with some air around."""
+    # The last bins are a resampler's edge: a fall by 60 dB there would flatten all the rest.
+    shown = levels_db[
+        :, (frequencies_hz >= LOWEST_HZ) & (frequencies_hz < 0.95 * frequencies_hz[-1])
+    ]
+    top = float(shown.max())
+    bottom = max(float(shown.min()), top - 90)
+    margin = max(1.0, 0.06 * (top - bottom))
+    axes.set_ylim(bottom - margin, top + margin)
+
+
+def _shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) -> None:
+    low_hz, high_hz = profile.usable_band_hz
+    if high_hz > low_hz:
+        axes.axvspan(
+            max(low_hz, LOWEST_HZ), high_hz, color=SOFT.light, alpha=0.1, linewidth=0, label=label
+        )
+
+
+def _legend(axes: "Axes") -> None:
+    """Put the legend above the axes, where it can hide nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+
+
+def _colors(names: Mapping[str, Any]) -> list[Color]:
+    """Return a colour for each name: what is air, bone or enhanced is so in every picture."""
+    roles = {"air": AIR, "bone": BONE, "enhanced": ENHANCED, "simulated": OTHER}
+    spare = (OTHER, ENHANCED, BONE, AIR)
+    chosen: list[Color] = []
+    for name in names:
+        words = name.lower().split()
+        # "simulated bone" stands beside "real bone": the rarer word decides.
+        known = [roles[word] for word in ("simulated", "enhanced", "bone", "air") if word in words]
+        free = [color for color in (*known, *spare) if color not in chosen]
+        chosen.append(free[0] if free else SOFT)
+    return chosen
+
+
+def _grid_hz(sample_rate: int) -> NDArray[np.float64]:
+    return np.linspace(0, sample_rate / 2, 513)
+
+
+def _power_spectrum(clip: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
+    """Return the one-sided power density of a clip, (513,), in 1/Hz re full scale."""
+    padded = np.pad(clip, (0, max(0, 1024 - len(clip))))
+    return scipy.signal.welch(padded, sample_rate, nperseg=1024, noverlap=768)[1]
+
+
+def _spectrogram_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
+    """Return levels in dB re full scale, (F, frames), at most about 600 frames."""
+    hop = max(sample_rate // 125, len(samples) // 600)
+    num_fft = 2 * round(sample_rate * 0.016)
+    padded = np.pad(samples, (num_fft // 2, num_fft // 2 + hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, num_fft)[::hop]
+    spectra = np.fft.rfft(frames * scipy.signal.get_window("hann", num_fft))
+    return 20 * np.log10(np.maximum(np.abs(spectra.T) / (num_fft / 4), 1e-8))
+
+
+def _plain(name: str) -> str:
+    """Return a name that is fit for XML: without control characters, not overlong."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)[:60]
