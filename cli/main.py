@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="bcsim")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Learn a bone-conduction sensor from pairs, simulate it, and train enhancers on the result.
+    r"""Learn a bone-conduction sensor from pairs, simulate it, and train enhancers on the result.
 
     \b
     paired recordings --fit-response--> sensor --synthesize--> pairs --train--> enhancer --enhance

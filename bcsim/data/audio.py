@@ -93,7 +93,8 @@ def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64
     try:
         with soundfile.SoundFile(path) as file:
             file.seek(min(start, file.frames))
-            return np.asarray(file.read(num_samples, dtype="float64", always_2d=True)[:, 0])
+            samples = file.read(num_samples, dtype="float64", always_2d=True)
+            return np.asarray(samples[:, 0], dtype=np.float64)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read; run synthesize again") from error
 

@@ -23,6 +23,7 @@ import torch
 
 import bcsim
 from bcsim.data.audio import read_audio, write_audio
+from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, write_manifest
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError
@@ -41,7 +42,6 @@ from bcsim.simulator import Simulator
 
 DATASET_NAME = "dataset.json"
 STATE_FOLDER = ".bcsim"
-FAILURES_NAME = "failures.jsonl"
 SCHEMA = 1
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 
@@ -361,7 +361,7 @@ def _finish(
     renderer: Renderer,
     clips: Sequence[Clip],
     rows: Mapping[str, PairRow],
-    failures: Mapping[str, str],
+    failures: dict[str, str],
     recipe_text: str,
     settings: Mapping[str, Any],
 ) -> dict[str, list[PairRow]]:
@@ -375,16 +375,7 @@ def _finish(
         if members:
             write_manifest(out / split / MANIFEST_NAME, members)
     write_text(out / "recipe.resolved.yaml", recipe_text)
-    if failures:
-        lines = [
-            json.dumps(
-                {"source": printable(source), "error": printable(reason)}, ensure_ascii=False
-            )
-            for source, reason in sorted(failures.items())
-        ]
-        write_text(out / FAILURES_NAME, "\n".join(lines) + "\n")
-    else:
-        (out / FAILURES_NAME).unlink(missing_ok=True)
+    write_failures(out / FAILURES_NAME, failures)
     seconds = sum(row.duration_s for row in rows.values())
     write_text(out / "README.md", _dataset_card(renderer, by_split, seconds))
     totals = {

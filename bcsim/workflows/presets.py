@@ -1,11 +1,10 @@
 """Sensors and recipes by name: those that come with bcsim, and those in files."""
 
+import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bcsim.assets
-import bcsim.recipes
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files import hash_file
 from bcsim.recipe import (
@@ -42,16 +41,20 @@ class ResolvedSimulator:
     recipe_text: str
 
 
+def bundled_folder(package: str) -> Path:
+    """Return the folder of data that comes with bcsim: "bcsim.assets" or "bcsim.recipes"."""
+    return Path(str(importlib.resources.files(package)))
+
+
 def bundled_sensors() -> dict[str, Path]:
     """Return the sensor profiles that come with bcsim, by name."""
-    folder = Path(str(bcsim.assets.__file__)).parent / "sensors"
+    folder = bundled_folder("bcsim.assets") / "sensors"
     return {path.stem: path for path in sorted(folder.glob("*.sensor"))}
 
 
 def bundled_recipes(kind: str) -> dict[str, Path]:
     """Return the recipes of a kind ("synthesis", "training") that come with bcsim, by name."""
-    folder = Path(str(bcsim.recipes.__file__)).parent
-    paths = sorted(folder.glob("*.yaml"))
+    paths = sorted(bundled_folder("bcsim.recipes").glob("*.yaml"))
     return {path.stem: path for path in paths if read_yaml(path).get("kind") == kind}
 
 

@@ -1,0 +1,192 @@
+"""Paired recordings on disk: which air file belongs to which bone file, and reading them.
+
+Pairs are found by name, never by order: by a manifest if the folder has one, else by equal paths
+below the two folders. A role word (`air`, `bone`, ...) may stand in for a folder.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from bcsim.data.audio import audio_files, read_audio, resample
+from bcsim.data.manifest import MANIFEST_NAME
+from bcsim.errors import InputError
+from bcsim.files import printable
+from bcsim.sensors.pairs import RecordedPair
+
+AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
+BONE_WORDS = frozenset(
+    {"bone", "bc", "body", "sensor", "throat", "in-ear", "inear", "accelerometer", "vibration"}
+)
+LENGTH_TOLERANCE_S = 0.01
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Two recordings of the same speech.
+
+    Args:
+        name: what they have in common.
+        air: file of the air microphone.
+        bone: file of the sensor.
+        talker: the first folder of the name, if it has one.
+    """
+
+    name: str
+    air: Path
+    bone: Path
+    talker: str | None = None
+
+
+@dataclass
+class Recordings:
+    """Pairs that were found and read.
+
+    Args:
+        pairs: that can be used.
+        files: where they come from, in the same order.
+        failures: files or pairs that cannot be used, and why.
+    """
+
+    pairs: list[RecordedPair] = field(default_factory=list)
+    files: list[PairFiles] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
+    """Find the pairs in two folders, or take two files as one pair.
+
+    Args:
+        air: file or folder of the air microphone.
+        bone: file or folder of the sensor; may be the same folder, where role words or a
+            manifest (`metadata.jsonl` with `air_file_name` and `bone_file_name`) tell.
+
+    Returns:
+        The pairs, sorted by name, and what has no partner: file to reason.
+
+    Raises:
+        InputError: if a folder is missing or empty, or no two files belong together.
+    """
+    if air.is_file() and bone.is_file():
+        return [PairFiles(air.stem, air, bone)], {}
+    for path, other in ((air, bone), (bone, air)):
+        if path.is_file():
+            raise InputError(f"{path} is a file and {other} is not; give two files or two folders")
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    if air.resolve() == bone.resolve() and (air / MANIFEST_NAME).is_file():
+        return _pairs_of_manifest(air), {}
+    by_role = []
+    for folder, own_words, other_words in (
+        (air, AIR_WORDS, BONE_WORDS),
+        (bone, BONE_WORDS, AIR_WORDS),
+    ):
+        files: dict[str, Path] = {}
+        for path in audio_files(folder):
+            relative = PurePosixPath(path.relative_to(folder).as_posix())
+            if not other_words.isdisjoint(part.lower() for part in relative.parts[:-1]):
+                continue  # one tree holds both roles, and this file has the other one
+            key = _without_role(relative, own_words)
+            if key in files:
+                raise InputError(f"{files[key]} and {path} have the same name {key!r}; rename one")
+            files[key] = path
+        by_role.append(files)
+    air_files, bone_files = by_role
+    unmatched = {
+        str(path): f"{path}: no file called {key} below {folder}"
+        for files, others, folder in ((air_files, bone_files, bone), (bone_files, air_files, air))
+        for key, path in files.items()
+        if key not in others
+    }
+    names = sorted(air_files.keys() & bone_files.keys())
+    if not names:
+        examples = " and ".join(repr(next(iter(files), "nothing")) for files in by_role)
+        raise InputError(
+            f"{air} and {bone}: no two files have the same name (found {examples}); "
+            "a pair's files need equal paths below the two folders"
+        )
+    pairs = [PairFiles(name, air_files[name], bone_files[name], _talker(name)) for name in names]
+    return pairs, unmatched
+
+
+def read_recordings(air: Path, bone: Path, sample_rate: int) -> Recordings:
+    """Find and read pairs at one sample rate; what cannot be used is named and left out.
+
+    Args:
+        air: file or folder of the air microphone.
+        bone: file or folder of the sensor.
+        sample_rate: in Hz.
+
+    Raises:
+        InputError: if no pair can be used.
+    """
+    found, failures = find_pairs(air, bone)
+    recordings = Recordings(failures=failures)
+    for files in found:
+        try:
+            air_samples, air_rate = read_audio(files.air)
+            bone_samples, bone_rate = read_audio(files.bone)
+        except InputError as error:
+            recordings.failures[files.name] = str(error)
+            continue
+        if air_rate != bone_rate:
+            log.warning(
+                "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
+                printable(files.name),
+                air_rate,
+                bone_rate,
+                sample_rate,
+            )
+        air_samples, bone_samples = (
+            resample(samples, rate, sample_rate)
+            for samples, rate in ((air_samples, air_rate), (bone_samples, bone_rate))
+        )
+        if abs(len(air_samples) - len(bone_samples)) > LENGTH_TOLERANCE_S * sample_rate:
+            log.warning(
+                "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
+                printable(files.name),
+                len(air_samples) / sample_rate,
+                len(bone_samples) / sample_rate,
+            )
+        overlap = min(len(air_samples), len(bone_samples))
+        recordings.pairs.append(
+            RecordedPair(files.name, air_samples[:overlap], bone_samples[:overlap], files.talker)
+        )
+        recordings.files.append(files)
+    if not recordings.pairs:
+        first = next(iter(recordings.failures.values()))
+        raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
+    return recordings
+
+
+def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
+    path = folder / MANIFEST_NAME
+    pairs = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            name = str(row.get("id", row["bone_file_name"]))
+            air, bone = (folder / str(row[f"{role}_file_name"]) for role in ("air", "bone"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} line {number}: wants JSON with air_file_name and bone_file_name"
+            ) from error
+        if not all(file.resolve().is_relative_to(folder.resolve()) for file in (air, bone)):
+            raise InputError(f"{path} line {number}: a path leaves the folder")
+        pairs.append(PairFiles(name, air, bone, row.get("speaker")))
+    if not pairs:
+        raise InputError(f"{path}: lists no pairs")
+    return pairs
+
+
+def _without_role(path: PurePosixPath, words: frozenset[str]) -> str:
+    folders: Sequence[str] = [part for part in path.parts[:-1] if part.lower() not in words]
+    return "/".join([*folders, path.stem])
+
+
+def _talker(name: str) -> str | None:
+    return name.split("/")[0] if "/" in name else None

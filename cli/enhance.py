@@ -1,0 +1,28 @@
+"""`bcsim enhance`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("enhance")
+@click.option(
+    "--model", type=click.Path(path_type=Path), required=True, help="Folder of a trained run."
+)
+@click.option(
+    "--in", "source", type=click.Path(path_type=Path), required=True, help="Recording, or folder."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File, or folder.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+def command(model: Path, source: Path, out: Path, device: str) -> int:
+    """Enhance recordings of the sensor: any length, any rate."""
+    from bcsim.workflows.enhance import enhance
+
+    result = enhance(model, source, out, device)
+    click.echo(f"{len(result.written)} enhanced, in {out}")
+    if result.failures:
+        click.echo(f"{len(result.failures)} skipped; see {out}/failures.jsonl", err=True)
+        return 3
+    return 0

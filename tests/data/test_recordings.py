@@ -1,0 +1,94 @@
+"""Pairs are found by name and never by order."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from bcsim.data.recordings import find_pairs, read_recordings
+from bcsim.errors import InputError
+
+
+def write(path, num_samples=8000, rate=16_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(len(str(path)))
+    soundfile.write(path, 0.1 * generator.standard_normal(num_samples), rate)
+
+
+def test_equal_paths_below_the_two_folders_are_pairs(tmp_path):
+    for name in ("s1/a", "s1/b", "s2/a"):
+        write(tmp_path / f"air/{name}.wav")
+        write(tmp_path / f"bone/{name}.flac")
+    pairs, unmatched = find_pairs(tmp_path / "air", tmp_path / "bone")
+    assert [(p.name, p.talker) for p in pairs] == [("s1/a", "s1"), ("s1/b", "s1"), ("s2/a", "s2")]
+    assert all(p.air.parent.name == p.bone.parent.name for p in pairs)
+    assert not unmatched
+
+
+def test_a_role_word_may_stand_in_for_a_folder(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"session/headset_microphone/{name}.wav")
+        write(tmp_path / f"session/throat/{name}.wav")
+    pairs, unmatched = find_pairs(tmp_path, tmp_path)
+    assert [p.name for p in pairs] == ["session/a", "session/b"]
+    assert {p.bone.parent.name for p in pairs} == {"throat"}
+    assert not unmatched
+
+
+def test_a_manifest_comes_before_names(tmp_path):
+    write(tmp_path / "x/1.wav")
+    write(tmp_path / "y/2.wav")
+    row = {"id": "p", "air_file_name": "x/1.wav", "bone_file_name": "y/2.wav", "speaker": "s"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    pairs, _ = find_pairs(tmp_path, tmp_path)
+    assert [(p.name, p.air.name, p.bone.name, p.talker) for p in pairs] == [
+        ("p", "1.wav", "2.wav", "s")
+    ]
+
+
+def test_files_without_a_partner_are_named(tmp_path):
+    for name in ("air/a", "bone/a", "air/b"):
+        write(tmp_path / f"{name}.wav")
+    pairs, unmatched = find_pairs(tmp_path / "air", tmp_path / "bone")
+    assert [p.name for p in pairs] == ["a"]
+    assert list(unmatched) == [str(tmp_path / "air/b.wav")]
+
+
+def test_folders_of_other_names_are_refused_with_examples(tmp_path):
+    write(tmp_path / "air/a.wav")
+    write(tmp_path / "bone/b.wav")
+    with pytest.raises(InputError, match=r"no two files have the same name \(found 'a' and 'b'\)"):
+        find_pairs(tmp_path / "air", tmp_path / "bone")
+
+
+def test_two_files_are_one_pair_and_a_file_and_a_folder_are_none(tmp_path):
+    write(tmp_path / "air/a.wav")
+    write(tmp_path / "bone/b.wav")
+    pairs, _ = find_pairs(tmp_path / "air/a.wav", tmp_path / "bone/b.wav")
+    assert len(pairs) == 1
+    with pytest.raises(InputError, match="two files or two folders"):
+        find_pairs(tmp_path / "air/a.wav", tmp_path / "bone")
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_pairs(tmp_path / "missing", tmp_path / "bone")
+
+
+def test_other_rates_are_resampled_and_other_lengths_cut_with_a_warning(tmp_path, caplog):
+    write(tmp_path / "air/a.wav", 16_000, 16_000)
+    write(tmp_path / "bone/a.wav", 7000, 8000)
+    recordings = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
+    assert len(recordings.pairs[0].air) == len(recordings.pairs[0].bone) == 14_000
+    assert "air is 16000 Hz, bone 8000 Hz; both resampled to 16000 Hz" in caplog.text
+    assert "both cut to the overlap" in caplog.text
+
+
+def test_an_unreadable_file_costs_its_pair_alone(tmp_path):
+    for name in ("air/a", "bone/a", "air/b"):
+        write(tmp_path / f"{name}.wav")
+    (tmp_path / "bone/b.wav").write_bytes(b"")
+    recordings = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
+    assert [p.name for p in recordings.pairs] == ["a"]
+    assert "bone/b.wav" in recordings.failures["b"]
+    (tmp_path / "bone/a.wav").write_bytes(b"")
+    with pytest.raises(InputError, match="none of 2 pairs can be used"):
+        read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)

@@ -1,0 +1,102 @@
+"""Imports point down, and neighbours leave each other alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LEAVES = {"errors", "files", "registry", "rng", "extras", "progress", "parallel"}
+LEARNING = {"models", "discriminators", "losses", "metrics"}
+FLOORS = [
+    LEAVES,
+    {"dsp"},
+    {"sensors"},
+    {"effects"},
+    {"simulator"},
+    {"data"},
+    {"training", "inference", "reports"},
+    {"recipe"},
+    {"workflows"},
+]
+MAY_STAND_ON_LEARNING = {"data", "training", "inference", "reports", "recipe", "workflows"}
+
+
+def modules():
+    return sorted((ROOT / "bcsim").rglob("*.py"))
+
+
+def unit_of(name: str) -> str:
+    """The floor's room a module of bcsim is in: bcsim.data.audio is in data."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return {name for name in found if name.split(".")[0] in ("bcsim", "bcsim_cli")}
+
+
+def may_import(importer: str, imported: str) -> bool:
+    if importer == imported or imported in ("", *LEAVES):
+        return True
+    if importer in LEARNING:
+        return imported == "dsp"
+    if imported in LEARNING:
+        return importer in MAY_STAND_ON_LEARNING
+    height = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+    return height[imported] < height[importer]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_down(path):
+    relative = path.relative_to(ROOT).with_suffix("")
+    importer = unit_of(".".join(relative.parts).removesuffix(".__init__"))
+    for name in imports_of(path):
+        assert not name.startswith("bcsim_cli"), f"{relative} imports the command line"
+        if importer:
+            assert may_import(importer, unit_of(name)), f"{relative} imports {name}"
+
+
+def test_the_rule_itself_can_say_no():
+    assert may_import("effects", "sensors")
+    assert not may_import("sensors", "effects")
+    assert not may_import("training", "inference")
+    assert not may_import("losses", "models")
+
+
+def test_commands_are_thin():
+    for path in (ROOT / "cli").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 120, f"{path.name} does work of its own"
+
+
+def test_nothing_is_read_by_pickle_or_evaluated():
+    forbidden = {"pickle", "dill", "shelve", "marshal"}
+    for path in [*modules(), *(ROOT / "cli").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & forbidden, path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "yaml.load", "joblib.load"), path
+                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert keywords.get("allow_pickle", "False") == "False", path
+                assert keywords.get("shell", "False") == "False", path
+                if called == "torch.load":
+                    assert keywords.get("weights_only") == "True", path
+
+
+def test_global_generators_are_never_touched():
+    calls = ("np.random.seed", "torch.manual_seed", "random.seed", "np.random.normal")
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in calls, f"{path}: {ast.unparse(node.func)}"
