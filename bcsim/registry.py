@@ -9,11 +9,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from bcsim.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -38,17 +39,18 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries: dict[str, T] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[S], S]:
         """Return a decorator that enters its object under `name`.
 
         Raises:
             ValueError: if the name is taken by another object.
         """
 
-        def enter(entry: T) -> T:
+        # The entry keeps its own type: a decorated class is not merely what the registry holds.
+        def enter(entry: S) -> S:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = entry
+            self._entries[name] = cast(T, entry)
             return entry
 
         return enter

@@ -13,8 +13,15 @@ def test_a_stream_is_the_same_on_every_machine():
 
 def test_streams_of_other_names_or_seeds_differ():
     draws = [
-        tuple(stream(*names).integers(2**32, size=4))
-        for names in ((0, "a", "b"), (0, "ab"), (0, "b", "a"), (1, "a", "b"), (0, 1), (0, "1"))
+        tuple(generator.integers(2**32, size=4))
+        for generator in (
+            stream(0, "a", "b"),
+            stream(0, "ab"),
+            stream(0, "b", "a"),
+            stream(1, "a", "b"),
+            stream(0, 1),
+            stream(0, "1"),
+        )
     ]
     assert len(set(draws)) == len(draws)
 

@@ -141,7 +141,8 @@ class SensorProfile:
         for name in ("noise_level_std_db", "level_db", "level_std_db", "delay_s"):
             value = getattr(self, name)
             _require(math.isfinite(value), name, value, "a finite number")
-        _require(min(self.noise_level_std_db, self.level_std_db) >= 0, "deviation", "", "0 or more")
+        for name in ("noise_level_std_db", "level_std_db"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(abs(self.delay_s) <= 10, "delay_s", self.delay_s, "within 10 s")
         _require(self.polarity in (1, -1), "polarity", self.polarity, "1 or -1")
         low, high = self.usable_band_hz
@@ -327,8 +328,8 @@ def _facts_of(kind: type, facts: Any) -> Any:
     for key, value in facts.items():
         if kinds[key] is float:
             facts[key] = _number(f"{name}.{key}", value)
-        elif kinds[key] is str or kinds[key] is int:
-            _require(type(value) is kinds[key], f"{name}.{key}", value, kinds[key].__name__)
+        elif kinds[key] in (str, int):
+            _require(type(value) is kinds[key], f"{name}.{key}", value, "text or an integer")
         else:
             _require(isinstance(value, dict), f"{name}.{key}", value, "a mapping")
             facts[key] = {label: _number(label, number) for label, number in value.items()}

@@ -102,4 +102,4 @@ class TransferFunction:
             np.asarray(frequencies_hz, dtype=np.float64) / self.sample_rate,
             np.arange(len(taps)) - centre,
         )
-        return np.exp(-2j * math.pi * turns) @ taps
+        return np.exp(-2j * math.pi * turns) @ taps.astype(np.complex128)

@@ -1,0 +1,51 @@
+"""Delays that need not be whole samples, applied in the frequency domain."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from bcsim.dsp.fir import fast_length, frequency_grid
+
+SINC_TAIL = 64  # samples of room for the sinc that a fractional delay rings with
+
+
+def delay_response(frequencies_hz: Tensor, delay_s: Tensor) -> Tensor:
+    r"""Return :math:`e^{-j2\pi f\tau}`: a positive delay makes the signal later.
+
+    Args:
+        frequencies_hz: (F,).
+        delay_s: (B,).
+
+    Returns:
+        (B, F), complex.
+    """
+    return torch.exp(-2j * math.pi * frequencies_hz * delay_s[:, None])
+
+
+def delay_signal(signal: Tensor, delay_samples: Tensor) -> Tensor:
+    """Delay each row, by any number of samples; negative moves it earlier.
+
+    Args:
+        signal: (B, T).
+        delay_samples: (B,).
+
+    Returns:
+        (B, T): silence comes in at one end, what leaves at the other is lost.
+
+    Example:
+        >>> delay_signal(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1.0])).abs().round()
+        tensor([[0., 1., 2.]])
+    """
+    num_samples = signal.shape[-1]
+    # A row that is moved right out of view is silent, however far: no need to pad further.
+    delay_samples = delay_samples.to(torch.float64).clamp(-num_samples - 1, num_samples + 1)
+    whole = delay_samples.round()
+    reach = int(whole.abs().max()) + SINC_TAIL
+    size = fast_length(num_samples + reach)
+    frequencies = frequency_grid(size, 1, signal)
+    spectrum = torch.fft.rfft(signal, size)
+    shifted = spectrum * delay_response(frequencies, delay_samples).to(spectrum.dtype)
+    # Whole samples are exact; the phase of the last bin only matters between them, where the
+    # real part is what a real signal keeps.
+    return torch.fft.irfft(shifted, size)[..., :num_samples].to(signal.dtype)

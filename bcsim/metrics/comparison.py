@@ -1,0 +1,127 @@
+"""Two signals made comparable once, for all metrics: the real one and the one to be judged."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from bcsim.dsp.levels import FRAME, HOP, active_frames, active_rms
+from bcsim.dsp.spectra import stft
+
+SAMPLE_RATE = 16_000
+FLOOR_DB = 80.0  # under the maximum of the real signal: nothing lower counts
+NUM_MELS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A signal to be judged beside the real one, at 16 kHz.
+
+    Frames have 512 samples every 256 (Hann), whole frames only. A silent real signal has nothing
+    to compare with: every metric is NaN then.
+
+    Args:
+        estimate: (T,), float64.
+        real: (T,), float64.
+        active: (frames,) of bool: where there is speech.
+        top_hz: up to where the signals reach; bins above do not count.
+    """
+
+    estimate: Tensor
+    real: Tensor
+    active: Tensor
+    top_hz: float = SAMPLE_RATE / 2
+
+    @classmethod
+    def prepare(
+        cls,
+        estimate: Tensor,
+        real: Tensor,
+        sample_rate: int,
+        reference: Tensor | None = None,
+        match_level: bool = True,
+    ) -> "Comparison":
+        """Remove DC, cut to the common length, resample to 16 kHz and match levels.
+
+        Args:
+            estimate: (T,), to be judged.
+            real: (T,).
+            sample_rate: in Hz, of all.
+            reference: (T,), decides which frames are active: air for a simulator; the real
+                signal itself where None.
+            match_level: scale the estimate to the real signal's active RMS.
+        """
+        reference = real if reference is None else reference
+        length = min(len(signal) for signal in (estimate, real, reference))
+        estimate, real, reference = (
+            _at_16k(signal[:length], sample_rate) for signal in (estimate, real, reference)
+        )
+        active = active_frames(reference[None])[0]
+        if match_level:
+            have, want = (float(active_rms(s[None], active[None])) for s in (estimate, real))
+            estimate = estimate * (want / have) if have > 0 else estimate
+        # Below its Nyquist frequency a resampled signal has an edge of its own.
+        top_hz = min(SAMPLE_RATE / 2, 0.95 * sample_rate / 2 if sample_rate < SAMPLE_RATE else 1e9)
+        return cls(estimate, real, active, top_hz)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the real signal is silent or no frame is active."""
+        return not bool(self.active.any()) or float(self.real.abs().max()) == 0
+
+    @cached_property
+    def frequencies_hz(self) -> Tensor:
+        """Frequencies of the bins, (F,)."""
+        return torch.linspace(0, SAMPLE_RATE / 2, FRAME // 2 + 1, dtype=torch.float64)
+
+    @cached_property
+    def levels_db(self) -> tuple[Tensor, Tensor]:
+        """Levels of estimate and real, (frames, F) each, floored 80 dB under real's maximum."""
+        return _floored(self._powers)
+
+    @cached_property
+    def mel_levels_db(self) -> tuple[Tensor, Tensor]:
+        """The same in 40 mel bands (HTK's scale, triangles of unit area), (frames, M) each."""
+        bank = mel_bank()
+        bank = bank[bank @ (self.frequencies_hz > self.top_hz).double() == 0]
+        return _floored(tuple(power @ bank.T for power in self._powers))
+
+    @cached_property
+    def _powers(self) -> tuple[Tensor, ...]:
+        return tuple(
+            stft(signal[None], FRAME, HOP)[0].abs().square()
+            for signal in (self.estimate, self.real)
+        )
+
+
+def _at_16k(signal: Tensor, sample_rate: int) -> Tensor:
+    samples = signal.detach().to("cpu", torch.float64)
+    samples = samples - samples.mean() if len(samples) else samples
+    if sample_rate == SAMPLE_RATE:
+        return samples
+    resampled = soxr.resample(samples.numpy(), sample_rate, SAMPLE_RATE, quality="VHQ")
+    return torch.from_numpy(np.ascontiguousarray(resampled))
+
+
+def mel_bank() -> Tensor:
+    """Return the 40 triangular filters of unit area from 0 to 8 kHz on HTK's mel scale, (40, 257).
+
+    Area matters for the floor alone: what falls under it does not count.
+    """
+    import librosa  # takes a second: only where mel bands are wanted
+
+    bank = librosa.filters.mel(
+        sr=SAMPLE_RATE, n_fft=FRAME, n_mels=NUM_MELS, htk=True, norm="slaney", dtype=np.float64
+    )
+    return torch.from_numpy(bank)
+
+
+def _floored(powers: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    estimate, real = powers
+    floor = float(real.max()) * 10 ** (-FLOOR_DB / 10)
+    floor = max(floor, torch.finfo(torch.float64).tiny)
+    estimate_db, real_db = (10 * power.clamp(min=floor).log10() for power in (estimate, real))
+    return estimate_db, real_db

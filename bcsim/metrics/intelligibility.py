@@ -1,0 +1,42 @@
+"""STOI and ESTOI, by pystoi."""
+
+import math
+import warnings
+
+from bcsim.extras import require
+from bcsim.metrics import METRICS
+from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
+
+
+@METRICS.register("stoi")
+def stoi(pair: Comparison) -> float:
+    """Return short-time objective intelligibility.
+
+    Taal et al. 2011, doi 10.1109/TASL.2011.2114881. NaN where less than 0.4 s of the real signal
+    is within 40 dB of its loudest frame.
+    """
+    return _stoi(pair, extended=False)
+
+
+@METRICS.register("estoi")
+def estoi(pair: Comparison) -> float:
+    """Return extended STOI (Jensen & Taal 2016, doi 10.1109/TASLP.2016.2585878); NaN as for STOI.
+
+    It normalises the spectrum over time, hence hardly notices a fixed filter.
+    """
+    return _stoi(pair, extended=True)
+
+
+def _stoi(pair: Comparison, extended: bool) -> float:
+    pystoi = require("pystoi", extra="eval")
+    if pair.is_void or float(pair.estimate.abs().max()) == 0:
+        return math.nan
+    with warnings.catch_warnings():
+        # Too little speech is only warned of, and then counted as 0.00001.
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(
+                pystoi.stoi(pair.real.numpy(), pair.estimate.numpy(), SAMPLE_RATE, extended)
+            )
+        except (RuntimeWarning, ValueError, IndexError):
+            return math.nan

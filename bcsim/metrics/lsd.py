@@ -1,0 +1,55 @@
+"""Log-spectral distance."""
+
+import math
+
+from torch import Tensor
+
+from bcsim.metrics import METRICS
+from bcsim.metrics.comparison import Comparison
+
+
+@METRICS.register("lsd")
+def lsd(pair: Comparison) -> float:
+    r"""Return the log-spectral distance over active frames, in dB.
+
+    .. math:: \frac1T \sum_t \sqrt{\frac1F \sum_f (L^\mathrm{est}_{tf} - L^\mathrm{real}_{tf})^2}
+
+    with L the level in dB, floored 80 dB under the maximum of the real signal. Two independent
+    noises of equal spectrum are 7.9 dB apart.
+    """
+    return spectral_distance(pair, pair.active)
+
+
+@METRICS.register("lsd_all")
+def lsd_all(pair: Comparison) -> float:
+    """Return the log-spectral distance over all frames, in dB."""
+    return spectral_distance(pair, pair.active | ~pair.active)
+
+
+@METRICS.register("lsd_pauses")
+def lsd_pauses(pair: Comparison) -> float:
+    """Return the log-spectral distance over the other frames, in dB; NaN if all are active."""
+    return spectral_distance(pair, ~pair.active)
+
+
+@METRICS.register("lsd_0_2k")
+def lsd_0_2k(pair: Comparison) -> float:
+    """Return the log-spectral distance up to 2 kHz over active frames, in dB."""
+    return spectral_distance(pair, pair.active, 0, 2000)
+
+
+@METRICS.register("lsd_2_8k")
+def lsd_2_8k(pair: Comparison) -> float:
+    """Return the log-spectral distance from 2 to 8 kHz over active frames, in dB."""
+    return spectral_distance(pair, pair.active, 2000, 8000)
+
+
+def spectral_distance(
+    pair: Comparison, frames: Tensor, low_hz: float = 0, high_hz: float = math.inf
+) -> float:
+    """Return the log-spectral distance over some frames and bins; NaN if there are none."""
+    bins = (pair.frequencies_hz >= low_hz) & (pair.frequencies_hz <= min(high_hz, pair.top_hz))
+    if pair.is_void or not frames.any() or not bins.any():
+        return math.nan
+    estimate, real = (levels[frames][:, bins] for levels in pair.levels_db)
+    return float((estimate - real).square().mean(dim=1).sqrt().mean())

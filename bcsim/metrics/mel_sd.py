@@ -1,0 +1,18 @@
+"""Distance of mel spectra."""
+
+import math
+
+from bcsim.metrics import METRICS
+from bcsim.metrics.comparison import Comparison
+
+
+@METRICS.register("mel_sd")
+def mel_sd(pair: Comparison) -> float:
+    """Return the log-spectral distance on the powers of 40 mel bands, active frames, in dB.
+
+    Bands average over bins, so that much of what two independent noises differ by is gone.
+    """
+    if pair.is_void:
+        return math.nan
+    estimate, real = (levels[pair.active] for levels in pair.mel_levels_db)
+    return float((estimate - real).square().mean(dim=1).sqrt().mean())

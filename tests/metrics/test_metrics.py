@@ -1,0 +1,211 @@
+"""Metrics against closed forms."""
+
+import math
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from bcsim.metrics import METRICS, Comparison, enhancement_scores, simulation_scores
+from bcsim.metrics.comparison import mel_bank
+from bcsim.metrics.mcd import cosines
+from bcsim.metrics.scores import ENHANCEMENT, SIMULATION
+
+RATE = 16_000
+BETTER_LOW = ("lsd", "lsd_all", "lsd_0_2k", "lsd_2_8k", "lsd_pauses", "mel_sd", "mcd", "ltas")
+
+
+def noise(seed: int, seconds: float = 3.0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng([seed, 6]).standard_normal(round(seconds * RATE)))
+
+
+def speech(seed: int, seconds: float = 3.0) -> torch.Tensor:
+    """Noise with syllables and pauses."""
+    time = torch.arange(round(seconds * RATE), dtype=torch.float64) / RATE
+    envelope = torch.sin(2 * math.pi * 2.2 * time).clamp(min=0) * (time % 1.5 < 1.1)
+    return noise(seed, seconds) * (envelope + 1e-3)
+
+
+def compare(estimate: torch.Tensor, real: torch.Tensor, **options) -> Comparison:
+    return Comparison.prepare(estimate, real, RATE, **options)
+
+
+@pytest.mark.parametrize("name", BETTER_LOW)
+def test_a_signal_is_no_distance_from_itself(name):
+    assert METRICS[name](compare(speech(1), speech(1))) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["stoi", "estoi", "dynamics_ratio"])
+def test_a_signal_is_as_intelligible_and_as_lively_as_itself(name):
+    assert METRICS[name](compare(speech(1), speech(1))) == pytest.approx(1, abs=1e-6)
+
+
+def test_twice_the_signal_is_6_db_away_unless_levels_are_matched():
+    x = noise(2)
+    doubled = 20 * math.log10(2)
+    assert METRICS["lsd"](compare(2 * x, x, match_level=False)) == pytest.approx(doubled, abs=1e-3)
+    assert METRICS["mel_sd"](compare(2 * x, x, match_level=False)) == pytest.approx(
+        doubled, abs=1e-3
+    )
+    assert METRICS["ltas"](compare(2 * x, x, match_level=False)) == pytest.approx(doubled, abs=1e-3)
+    assert METRICS["lsd"](compare(2 * x, x)) == pytest.approx(0, abs=1e-9)
+
+
+def test_two_independent_noises_of_equal_spectrum_are_7_9_db_apart():
+    r"""The level of a bin is that of an exponential variable, of variance (10/ln 10)^2 pi^2/6.
+
+    Twice that under the root is 7.88 dB; a frame's root mean square over its few hundred
+    independent bins lies a little lower.
+    """
+    expected = 10 / math.log(10) * math.pi / math.sqrt(3)
+    assert expected == pytest.approx(7.88, abs=0.01)
+    found = METRICS["lsd"](compare(noise(3, 20.0), noise(4, 20.0)))
+    assert found == pytest.approx(expected, abs=0.1)
+
+
+def test_the_floor_is_80_db_under_the_maximum_of_the_real_signal():
+    """Real: one loud half, then silence. Estimate: 100 dB under the maximum there. No distance."""
+    real = noise(5)
+    real[len(real) // 2 :] = 0
+    estimate = real.clone()
+    estimate[len(real) // 2 :] = 1e-5 * noise(6)[len(real) // 2 :]
+    assert METRICS["lsd_pauses"](compare(estimate, real)) == pytest.approx(0, abs=0.05)
+    audible = real.clone()
+    audible[len(real) // 2 :] = 1e-2 * noise(6)[len(real) // 2 :]
+    assert METRICS["lsd_pauses"](compare(audible, real)) > 20
+
+
+def test_bands_of_lsd_see_their_band_alone():
+    real = noise(7)
+    spectrum = torch.fft.rfft(real)
+    frequencies = torch.fft.rfftfreq(len(real), 1 / RATE)
+    estimate = torch.fft.irfft(spectrum * torch.where(frequencies > 3000, 0.1, 1.0), len(real))
+    pair = compare(estimate, real, match_level=False)
+    assert METRICS["lsd_0_2k"](pair) < 0.01
+    assert METRICS["lsd_2_8k"](pair) == pytest.approx(20 * math.sqrt(5 / 6), rel=0.02)
+
+
+def test_mel_bands_are_htk_triangles_of_unit_area():
+    bank = mel_bank()
+    peaks = torch.linspace(0, 8000, 257, dtype=torch.float64)[bank.argmax(dim=1)]
+    mel = 2595 * math.log10(1 + 8000 / 700)
+    centres = [700 * (10 ** (mel * (m + 1) / 41 / 2595) - 1) for m in range(40)]
+    assert float((peaks - torch.tensor(centres)).abs().max()) < 8000 / 256
+    wide = bank[20:].sum(dim=1) * 8000 / 256
+    torch.testing.assert_close(wide, torch.ones_like(wide), rtol=0.02, atol=0)
+
+
+def test_cepstral_distance_of_a_cosine_tilt_is_the_closed_form():
+    """A log spectrum that differs by a cos(pi n (m+1/2)/M) differs in the coefficient n, by a."""
+    bands = torch.arange(40, dtype=torch.float64) + 0.5
+    ripple = 0.7 * torch.cos(math.pi * 3 * bands / 40)
+    difference = ripple @ cosines(40)
+    expected = torch.zeros(13, dtype=torch.float64)
+    expected[2] = 0.7
+    torch.testing.assert_close(difference, expected, rtol=0, atol=1e-12)
+
+
+def test_mcd_agrees_with_librosas_mel_and_scipys_dct():
+    import scipy.fft
+
+    pair = compare(speech(8), speech(9))
+    logs = []
+    for signal in (pair.estimate, pair.real):
+        mel = librosa.feature.melspectrogram(
+            y=signal.numpy(), sr=RATE, n_fft=512, hop_length=256, window="hann", center=False,
+            n_mels=40, htk=True, power=2.0,
+        )  # fmt: skip
+        logs.append(mel.T[pair.active.numpy()])
+    floor = pair_floor(pair)
+    logs = [np.log(np.maximum(mel, floor)) / 2 for mel in logs]
+    cepstra = [np.asarray(scipy.fft.dct(log, type=2, axis=1))[:, 1:14] / 40 for log in logs]
+    expected = 10 / np.log(10) * np.sqrt(2 * ((cepstra[0] - cepstra[1]) ** 2).sum(1)).mean()
+    assert METRICS["mcd"](pair) == pytest.approx(expected, rel=1e-4)
+
+
+def pair_floor(pair: Comparison) -> float:
+    real = librosa.feature.melspectrogram(
+        y=pair.real.numpy(), sr=RATE, n_fft=512, hop_length=256, window="hann", center=False,
+        n_mels=40, htk=True, power=2.0,
+    )  # fmt: skip
+    return float(real.max()) * 1e-8
+
+
+def test_less_movement_gives_a_dynamics_ratio_below_one():
+    real = speech(10)
+    pair = compare(real.sign() * real.abs().sqrt(), real)
+    assert 0.3 < METRICS["dynamics_ratio"](pair) < 0.9
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+def test_the_band_limited_sdr_is_the_ratio_within_the_band(snr_db):
+    """Equal white spectra: what holds from 100 to 1000 Hz is what holds everywhere."""
+    real, other = noise(11, 30.0), noise(12, 30.0)
+    estimate = -(real + 10 ** (-snr_db / 20) * other).roll(17)  # inverted, 1 ms late
+    found = METRICS["si_sdr_100_1000"](compare(estimate, real))
+    assert found == pytest.approx(snr_db, abs=0.3)
+    assert METRICS["si_sdr"](compare(estimate, real)) < -20  # the plain one takes no lag
+
+
+def test_plain_sdr_is_the_ratio_of_powers():
+    real, other = noise(13, 20.0), noise(14, 20.0)
+    estimate = 3 * (real + 0.1 * other)
+    assert METRICS["si_sdr"](compare(estimate, real)) == pytest.approx(20, abs=0.2)
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_a_silent_target_gives_nan_and_no_warning(name):
+    assert math.isnan(METRICS[name](compare(noise(1), torch.zeros(3 * RATE))))
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_a_silent_estimate_gives_a_number_or_nan_and_no_warning(name):
+    value = METRICS[name](compare(torch.zeros(3 * RATE), speech(1)))
+    assert not math.isinf(value)
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+@pytest.mark.parametrize("num_samples", [0, 1, 100, 700, 4000])
+def test_very_short_signals_do_not_break(name, num_samples):
+    value = METRICS[name](compare(noise(1)[:num_samples], noise(2)[:num_samples]))
+    assert not math.isinf(value)
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_other_rates_are_brought_to_16_khz(rate):
+    x = torch.from_numpy(np.random.default_rng(3).standard_normal(3 * rate))
+    scores = simulation_scores(x, x, x, rate)
+    assert all(
+        scores[name] == pytest.approx(0, abs=1e-6) for name in ("lsd", "lsd_0_2k", "mel_sd", "mcd")
+    )
+    assert scores["stoi"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_band_that_neither_signal_has_does_not_dilute_the_distance():
+    """At 8 kHz both are at the floor above 4 kHz: counting that would halve the square."""
+    generator = np.random.default_rng(4)
+    first, second = (torch.from_numpy(generator.standard_normal(80_000)) for _ in range(2))
+    pair = Comparison.prepare(first, second, 8_000)
+    assert METRICS["lsd"](pair) == pytest.approx(7.88, abs=0.2)
+    assert math.isnan(METRICS["lsd_2_8k"](pair)) is False
+
+
+def test_dc_and_lengths_are_taken_care_of():
+    x = speech(15)
+    scores = simulation_scores(0.5 * x + 0.3, x[:-500], x, RATE)
+    assert scores["lsd"] == pytest.approx(0, abs=0.3)
+
+
+def test_the_sets_of_scores_are_complete_and_finite():
+    simulated = simulation_scores(speech(1), speech(2), speech(2), RATE)
+    assert tuple(simulated) == SIMULATION
+    enhanced = enhancement_scores(speech(1).float(), speech(2).float(), RATE)
+    assert tuple(enhanced) == ENHANCEMENT
+    assert all(math.isfinite(value) for value in (*simulated.values(), *enhanced.values()))
+
+
+def test_every_registered_metric_says_what_it_is():
+    for name, metric in METRICS.items():
+        assert metric.__doc__, name
+        assert isinstance(metric(compare(speech(1), speech(2))), float)
