@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread a process: on two cores, more of them wait for each other.
-export OMP_NUM_THREADS := 1
+
 
 .PHONY: test lint types check demo clean
 
+# One thread a process: tests run processes side by side, and on two cores threads would wait.
+test: export OMP_NUM_THREADS := 1
 test: .venv/installed lint types
 	bash tests/packaging/use_wheel.sh
 	$(BIN)/python -m pytest

@@ -27,7 +27,7 @@ SAMPLE_RATE = 16_000
 NUM_BINS = 513  # 64 ms of impulse response, many times what the resonance takes to die away
 LEVEL_DB = -6.0
 LEVEL_STD_DB = 1.0  # small, as the spread below: a dozen clips have to pin the mean down
-NOISE_TO_SPEECH_DB = -45.0
+NOISE_TO_SPEECH_DB = -32.0
 NOISE_LEVEL_STD_DB = 1.5
 DELAY_S = -0.45e-3  # bone leads: sound is faster in the body than through the air
 POLARITY = -1
@@ -59,7 +59,7 @@ def magnitude_db(frequencies_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     # The strap's spring: a fall below 70 Hz that ends 9 dB down, as the bins end there too.
     coupling = -10 * np.log10(1 + 5000.0 / (frequencies_hz**2 + 700.0))
     boost = bump_db(frequencies_hz, centre_hz=222.0, octaves=0.45, height_db=2.7)
-    tissue = -16.0 / (1 + (780.0 / safe_hz) ** 2.2) - 1.5 * np.log2(1 + (safe_hz / 3000.0) ** 2)
+    tissue = -58.0 / (1 + (1000.0 / safe_hz) ** 2.0) - 1.5 * np.log2(1 + (safe_hz / 3000.0) ** 2)
     return coupling + boost + tissue + resonance_db(frequencies_hz, 2440.0, q=6.0, height_db=10.5)
 
 
@@ -73,9 +73,9 @@ def spread_components_db(frequencies_hz: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def noise_shape(frequencies_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the noise's power density up to a factor, (F,): 20 dB less at 4 kHz than at 200 Hz."""
+    """Return the noise's power density up to a factor, (F,): 13 dB less at 4 kHz than at 200 Hz."""
     hum = 10 ** (bump_db(frequencies_hz, centre_hz=60.0, octaves=0.5, height_db=6.0) / 10)
-    return hum * (0.01 + 1 / (1 + (frequencies_hz / 500.0) ** 2.3))
+    return hum * (0.05 + 1 / (1 + (frequencies_hz / 500.0) ** 2.3))
 
 
 def speech_power(folder: Path) -> NDArray[np.float64]:

@@ -47,4 +47,3 @@ class SensorNoise(StationaryNoise):
         # A real spectrum is a symmetric impulse response, so it stays real on the finer grid.
         shape = interpolate_response(shape, len(frequencies_hz)).real
         return (air_level * db_to_amplitude(level_db))[:, None] * shape
-

@@ -2,6 +2,10 @@
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 
 from bcsim.extras import require
 from bcsim.metrics import METRICS
@@ -31,7 +35,7 @@ def _stoi(pair: Comparison, extended: bool) -> float:
     pystoi = require("pystoi", extra="eval")
     if pair.is_void or float(pair.estimate.abs().max()) == 0:
         return math.nan
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _pystois_own_draws():
         # Too little speech is only warned of, and then counted as 0.00001.
         warnings.simplefilter("error", RuntimeWarning)
         try:
@@ -40,3 +44,17 @@ def _stoi(pair: Comparison, extended: bool) -> float:
             )
         except (RuntimeWarning, ValueError, IndexError):
             return math.nan
+
+
+@contextmanager
+def _pystois_own_draws() -> Iterator[None]:
+    """Give pystoi, which dithers from numpy's global generator, a fixed state, and take it back.
+
+    Scores are then the same in every run, and nobody else's draws move.
+    """
+    before = np.random.get_state()  # noqa: NPY002 (this is the generator that pystoi uses)
+    np.random.set_state(np.random.RandomState(0).get_state())  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

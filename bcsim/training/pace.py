@@ -1,0 +1,40 @@
+"""How fast training goes, and what it waits for."""
+
+import time
+
+from bcsim.training.batches import Loader
+from bcsim.training.config import TrainingConfig
+
+
+class Pace:
+    """How fast a run goes, and how much of the time it waits for data.
+
+    Attributes:
+        said: the last measurement, in words.
+    """
+
+    def __init__(self, loader: Loader, config: TrainingConfig, step: int) -> None:
+        self.loader = loader
+        self.step_s = config.data.batch_size * config.data.crop_s
+        self.said = "no steps timed yet"
+        self.restart(step)
+
+    def measure(self, step: int) -> dict[str, float]:
+        """Return the figures since the last call."""
+        elapsed_s = max(time.monotonic() - self._since, 1e-9)
+        steps_per_s = (step - self._step) / elapsed_s
+        waiting = (self.loader.waited_s - self._waited_s) / elapsed_s
+        self.said = (
+            f"{steps_per_s:.2f} steps/s, {steps_per_s * self.step_s:.0f} s of speech/s, "
+            f"{100 * waiting:.0f}% of the time waiting for data"
+        )
+        self.restart(step)
+        return {
+            "speed/steps_per_s": steps_per_s,
+            "speed/speech_s_per_s": steps_per_s * self.step_s,
+            "speed/waiting_for_data": waiting,
+        }
+
+    def restart(self, step: int) -> None:
+        """Begin to measure here, after work that was no training."""
+        self._since, self._step, self._waited_s = time.monotonic(), step, self.loader.waited_s

@@ -1,0 +1,110 @@
+"""How good an enhancer is on a fixed set of pairs, and how good it would be to do nothing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bcsim.data.pairs import Pair, Pairs
+from bcsim.metrics.scores import enhancement_scores
+from bcsim.models.base import Enhancer
+from bcsim.training.config import ValidationConfig
+
+LOWER_IS_BETTER = frozenset({"lsd"})
+
+Scores = dict[str, float | None]  # by metric; None where no item could be scored
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Args:
+        enhanced: mean scores of the enhancer's output.
+        unprocessed: mean scores of the bone signal as it is.
+        samples: output of the enhancer, (T,) each, for the first few items.
+    """
+
+    enhanced: Scores
+    unprocessed: Scores
+    samples: list[Tensor]
+
+
+class Validator:
+    """Judges enhancers on items that are the same in every run.
+
+    Args:
+        pairs: to choose from.
+        config: how many, how long, and how many to listen to.
+    """
+
+    def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
+        self.num_samples = config.num_samples
+        self.items = [
+            _shortened(pairs.whole(index), config.max_item_s)
+            for index in evenly_spread(len(pairs), config.num_items)
+        ]
+        # These do not change with the enhancer.
+        self.unprocessed = mean_scores([_scores(item.bone, item) for item in self.items])
+
+    def validate(self, enhancer: Enhancer, device: torch.device) -> Validation:
+        """Enhance and score every item; the enhancer is left in evaluation mode."""
+        enhancer.eval()
+        scores, samples = [], []
+        for item in self.items:
+            with torch.inference_mode():
+                enhanced = enhancer(item.bone[None, None].to(device))[0, 0].float().cpu()
+            scores.append(_scores(enhanced, item))
+            if len(samples) < self.num_samples:
+                samples.append(enhanced)
+        return Validation(mean_scores(scores), self.unprocessed, samples)
+
+
+def is_better(value: float | None, best: float | None, metric: str) -> bool:
+    """Tell whether `value` of a metric beats the best so far.
+
+    Example:
+        >>> is_better(0.8, 0.7, "stoi"), is_better(9.0, 8.0, "lsd"), is_better(9.0, None, "lsd")
+        (True, False, True)
+    """
+    if value is None or best is None:
+        return value is not None
+    return value < best if metric in LOWER_IS_BETTER else value > best
+
+
+def evenly_spread(total: int, count: int) -> list[int]:
+    """Return at most `count` indices below `total`, spread evenly.
+
+    Example:
+        >>> evenly_spread(100, 4), evenly_spread(2, 4)
+        ([0, 25, 50, 75], [0, 1])
+    """
+    return [place * total // count for place in range(count)] if total > count else [*range(total)]
+
+
+def mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
+    """Return the mean of every metric over the items for which it is a finite number.
+
+    Example:
+        >>> mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
+        {'lsd': 3.0, 'stoi': None}
+    """
+    means: Scores = {}
+    for name in scores[0] if scores else ():
+        values = [item[name] for item in scores if math.isfinite(item[name])]
+        # Rounded, because pystoi adds noise of 1e-16 and a resumed run gives the same lines.
+        means[name] = round(math.fsum(values) / len(values), 6) if values else None
+    return means
+
+
+def _shortened(pair: Pair, max_item_s: float | None) -> Pair:
+    if max_item_s is None:
+        return pair
+    num_samples = round(max_item_s * pair.sample_rate)
+    return Pair(pair.id, pair.air[:num_samples], pair.bone[:num_samples], pair.sample_rate)
+
+
+def _scores(estimate: Tensor, item: Pair) -> dict[str, float]:
+    return enhancement_scores(estimate.double(), item.air.double(), item.sample_rate)

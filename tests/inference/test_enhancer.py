@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from bcsim.errors import UsageError
+from bcsim.inference.enhancer import enhance
+from bcsim.models.base import Enhancer
+from bcsim.models.storage import build_enhancer
+from bcsim.rng import stream
+
+SPECS = [
+    {"name": "eben", "width": 2, "latent": 4},
+    {"name": "seanet", "width": 2, "latent": 4},
+    {"name": "seanet", "width": 2, "latent": 4, "causal": True},
+]
+
+
+@pytest.fixture(params=SPECS, ids=str)
+def model(request) -> Enhancer:
+    return build_enhancer(request.param, seed=1).eval()
+
+
+def identity() -> Enhancer:
+    """An enhancer that changes nothing: SEANet adds its input to what the network gives."""
+    model = build_enhancer({"name": "seanet", "width": 1, "latent": 1, "weight_norm": False}, 1)
+    for name, weights in model.named_parameters():
+        if name.startswith("last_conv"):
+            torch.nn.init.zeros_(weights)
+    return model.eval()
+
+
+def noise(num_samples: int) -> np.ndarray:
+    return 0.1 * stream(1, "inference").standard_normal(num_samples)
+
+
+@pytest.mark.parametrize("num_samples", [40_000, 40_001, 16_384])
+@pytest.mark.parametrize("chunk_s", [0.3, 1.0])
+def test_chunks_give_what_one_piece_gives(model, num_samples, chunk_s):
+    samples = noise(num_samples)
+    whole = enhance(model, samples, 16_000, chunk_s=1000)
+    chunked = enhance(model, samples, 16_000, chunk_s=chunk_s)
+    np.testing.assert_allclose(chunked, whole, rtol=0, atol=2e-6)
+
+
+def test_one_piece_is_what_the_model_gives(model):
+    samples = noise(10_000)
+    with torch.inference_mode():
+        direct = model(torch.from_numpy(samples).float()[None, None])[0, 0]
+    np.testing.assert_array_equal(enhance(model, samples, 16_000), direct.double().numpy())
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("num_samples", [0, 1, 7, 4001])
+def test_the_length_stays_at_any_rate(rate, num_samples):
+    assert enhance(identity(), noise(num_samples), rate).shape == (num_samples,)
+
+
+@pytest.mark.parametrize("rate", [11_025, 44_100, 48_000])
+def test_a_tone_comes_back_in_time_and_level_at_any_rate(rate):
+    time_s = np.arange(rate) / rate
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * time_s) * np.hanning(rate)
+    np.testing.assert_allclose(enhance(identity(), tone, rate), tone, atol=1e-4)
+
+
+def test_memory_does_not_grow_with_the_length():
+    model = build_enhancer(SPECS[1], seed=1).eval()
+    lengths = []
+    model.register_forward_hook(
+        lambda _module, inputs, _output: lengths.append(inputs[0].shape[-1])
+    )
+    enhance(model, noise(200_000), 16_000, chunk_s=1.0)
+    overlap = model.history_samples + model.latency_samples + 3 * model.frame_samples
+    assert max(lengths) <= 16_000 + overlap
+
+
+def test_a_model_for_two_microphones_is_refused():
+    model = build_enhancer(
+        {"name": "seanet", "width": 1, "latent": 1, "channels": ["bone", "air"]}, 1
+    )
+    with pytest.raises(UsageError, match="wants bone, air"):
+        enhance(model, noise(100), 16_000)

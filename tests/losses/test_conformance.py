@@ -1,0 +1,63 @@
+"""What every registered loss has to do, whoever wrote it."""
+
+import inspect
+
+import pytest
+import torch
+
+from bcsim.losses import LOSSES
+from bcsim.rng import stream
+
+
+def speech(*names: str) -> torch.Tensor:
+    return torch.from_numpy(0.1 * stream(1, *names).standard_normal((2, 1, 4000))).float()
+
+
+def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+@pytest.fixture(params=LOSSES)
+def loss(request):
+    return LOSSES[request.param]()
+
+
+def test_the_target_itself_costs_nothing(loss):
+    for name, value in loss.terms(speech("a"), speech("a")).items():
+        assert value.shape == (), name
+        assert value.item() == pytest.approx(0, abs=1e-6), name
+
+
+def test_an_error_costs_more_the_larger_it_is(loss):
+    target, error = speech("a"), speech("b")
+    small, large = (total(loss.terms(target + gain * error, target)).item() for gain in (0.1, 0.5))
+    assert 0 < small < large
+
+
+@pytest.mark.parametrize("silent", ["estimate", "target", "both"])
+def test_silence_gives_finite_losses_and_gradients(loss, silent):
+    estimate, target = speech("a"), speech("b")
+    if silent != "target":
+        estimate = torch.zeros_like(estimate)
+    if silent != "estimate":
+        target = torch.zeros_like(target)
+    estimate.requires_grad_()
+    cost = total(loss.terms(estimate, target))
+    cost.backward()
+    assert cost.isfinite()
+    assert estimate.grad is not None
+    assert estimate.grad.isfinite().all()
+
+
+def test_making_a_loss_leaves_the_global_generator_alone(loss):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    type(loss)()
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_parameter_has_a_default(name):
+    for parameter in inspect.signature(LOSSES[name]).parameters.values():
+        assert parameter.default is not inspect.Parameter.empty

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+
+from bcsim.losses.multi_resolution_stft import MultiResolutionSTFT
+from bcsim.rng import stream
+
+
+def speech(num_samples: int = 8000) -> torch.Tensor:
+    noise = stream(1, "mrstft").standard_normal((2, 1, num_samples))
+    return torch.from_numpy(noise).float()
+
+
+def test_a_gain_costs_its_distance_from_one_plus_its_logarithm():
+    """Of g s against s the spectral convergence is |g - 1| and the log distance ln g."""
+    for gain in (0.5, 2.0):
+        loss = MultiResolutionSTFT().terms(gain * speech(), speech())["multi_resolution_stft"]
+        assert loss.item() == pytest.approx(abs(gain - 1) + abs(math.log(gain)), rel=1e-4)
+
+
+def test_the_definition_computed_by_hand_gives_the_same():
+    estimate, target = speech() + 0.3 * speech().roll(7, -1), speech()
+    sizes = ((256, 64, 200), (512, 100, 400))
+    expected = 0.0
+    for fft_size, hop, window in sizes:
+        magnitudes = []
+        for signal in (estimate[:, 0], target[:, 0]):
+            spectrum = torch.stft(
+                signal, fft_size, hop, window, torch.hann_window(window), return_complex=True
+            )
+            magnitudes.append(spectrum.abs().square().clamp(min=1e-8).sqrt())
+        ours, wanted = magnitudes
+        expected += (wanted - ours).norm() / wanted.norm() + (
+            wanted.log() - ours.log()
+        ).abs().mean()
+    fft_sizes, hop_sizes, win_lengths = (list(column) for column in zip(*sizes, strict=True))
+    loss = MultiResolutionSTFT(fft_sizes, hop_sizes, win_lengths)
+    value = loss.terms(estimate, target)["multi_resolution_stft"]
+    assert value.item() == pytest.approx(float(expected) / len(sizes), rel=1e-5)
+
+
+def test_a_weighting_forgives_errors_below_100_hz():
+    time_s = torch.arange(8000) / 16_000
+    hum = 0.5 * torch.sin(2 * math.pi * 60 * time_s).expand(2, 1, -1)
+    plain, weighted = (
+        MultiResolutionSTFT(a_weighting=on).terms(speech() + hum, speech()) for on in (False, True)
+    )
+    assert weighted["multi_resolution_stft"] < plain["multi_resolution_stft"]
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"hop_sizes": (1, 2)}, {"win_lengths": (513, 600, 1200)}, {"hop_sizes": (0, 1, 1)}]
+)
+def test_sizes_that_do_not_fit_are_refused(sizes):
+    with pytest.raises(ValueError, match="it wants"):
+        MultiResolutionSTFT(**sizes)
+
+
+def test_a_crop_too_short_for_the_longest_frame_is_refused():
+    with pytest.raises(ValueError, match="use longer crops"):
+        MultiResolutionSTFT().terms(speech(1000), speech(1000))

@@ -1,0 +1,149 @@
+"""What every registered model has to do, whoever wrote it."""
+
+import inspect
+import json
+
+import pytest
+import torch
+
+from bcsim.models import MODELS
+from bcsim.models.base import Enhancer
+from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
+from bcsim.rng import stream
+
+# Every model at its default size, and small ones for what is slow at that size.
+DEFAULTS = [{"name": name} for name in MODELS]
+SMALL = [
+    {"name": "eben", "width": 4, "latent": 4},
+    {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65},
+    {"name": "eben", "m": 2, "n": 16, "p": 2, "width": 2, "latent": 4},
+    {"name": "seanet", "width": 4, "latent": 4},
+    {"name": "seanet", "width": 4, "latent": 4, "causal": True, "weight_norm": False},
+    {"name": "seanet", "width": 2, "latent": 4, "channels": ["bone", "air"], "strides": [2, 4]},
+]
+
+
+def signal(model: Enhancer, batch: int, num_samples: int) -> torch.Tensor:
+    shape = (batch, len(model.channels), num_samples)
+    noise = stream(1, "models", *shape).standard_normal(shape)
+    return torch.from_numpy(0.1 * noise).to(next(model.parameters()).dtype)
+
+
+@pytest.fixture(params=DEFAULTS + SMALL, ids=str)
+def model(request) -> Enhancer:
+    return build_enhancer(request.param, seed=1).eval()
+
+
+@pytest.fixture(params=SMALL, ids=str)
+def small_model(request) -> Enhancer:
+    return build_enhancer(request.param, seed=1).double().eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_samples", [0, 1, 2, 255, 256, 991, 4000])
+def test_any_length_comes_out_as_it_went_in(model, num_samples):
+    out = model(signal(model, 2, num_samples))
+    assert out.shape == (2, 1, num_samples)
+    assert out.isfinite().all()
+
+
+@torch.no_grad()
+def test_a_row_is_enhanced_as_it_would_be_alone(model):
+    batch = signal(model, 3, 3000)
+    alone = torch.cat([model(row[None]) for row in batch])
+    torch.testing.assert_close(model(batch), alone, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_silence_gives_finite_samples(model):
+    assert model(torch.zeros_like(signal(model, 1, 2000))).isfinite().all()
+
+
+@torch.no_grad()
+def test_no_sample_depends_on_one_beyond_the_declared_latency(model):
+    before = signal(model, 1, model.valid_length(20_000))
+    changed_at = 12_345
+    after = before.clone()
+    after[..., changed_at:] += 1
+    first = changed_at - model.latency_samples
+    assert first > 0
+    same, changed = model(before)[..., :first], model(after)[..., :first]
+    torch.testing.assert_close(same, changed, rtol=0, atol=1e-6)
+
+
+def test_gradients_reach_as_far_as_declared_and_no_further(small_model):
+    model = small_model
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights += 0.01  # a filter that is not fitted yet reaches nowhere
+    middle = (model.history_samples // model.frame_samples + 1) * model.frame_samples
+    length = model.valid_length(middle + model.frame_samples + model.latency_samples + 1)
+    x = signal(model, 1, length).requires_grad_()
+    y = model(x)
+    back, ahead = [], []
+    for t in range(middle, middle + model.frame_samples):
+        (gradient,) = torch.autograd.grad(y[0, 0, t], x, retain_graph=True)
+        touched = gradient.abs().sum(dim=(0, 1)).nonzero()
+        back.append(t - int(touched.min()))
+        ahead.append(int(touched.max()) - t)
+    assert (max(back), max(ahead)) == (model.history_samples, model.latency_samples)
+
+
+def test_a_causal_model_waits_for_its_frame_alone(model):
+    if model.causal:
+        assert model.latency_samples == model.frame_samples - 1
+
+
+@torch.no_grad()
+def test_a_delay_by_a_frame_delays_the_output(small_model):
+    model = small_model
+    whole = signal(model, 1, model.valid_length(24_000))
+    cut = model.frame_samples * 3
+    late, early = model(whole)[..., cut:], model(whole[..., cut:])
+    inside = slice(model.history_samples, late.shape[-1] - model.latency_samples)
+    assert late[..., inside].shape[-1] > 1000
+    torch.testing.assert_close(late[..., inside], early[..., inside], rtol=0, atol=1e-12)
+
+
+def test_a_wrong_number_of_channels_is_refused(model):
+    with pytest.raises(ValueError, match="it wants"):
+        model(torch.zeros(1, len(model.channels) + 1, 512))
+    with pytest.raises(ValueError, match="it wants"):
+        model(torch.zeros(1, 512))
+
+
+def test_every_weight_learns_or_is_frozen_on_purpose(small_model):
+    small_model(signal(small_model, 1, 4096)).square().sum().backward()
+    for name, weights in small_model.named_parameters():
+        if weights.requires_grad:
+            assert weights.grad is not None, name
+            assert weights.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_has_a_default_and_a_type(name):
+    for parameter in list(inspect.signature(MODELS[name]).parameters.values()):
+        assert parameter.default is not inspect.Parameter.empty
+        assert parameter.annotation is not inspect.Parameter.empty
+
+
+@torch.no_grad()
+def test_a_saved_model_is_the_same_model(small_model, tmp_path):
+    model = small_model.float()
+    save_enhancer(tmp_path, model, {})
+    loaded = load_enhancer(tmp_path)
+    x = signal(model, 1, 3000)
+    assert torch.equal(loaded(x), model(x))
+    assert json.loads((tmp_path / "config.json").read_text())["model"].keys() == {
+        "name",
+        *inspect.signature(type(model)).parameters,
+    }
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_does():
+    spec = SMALL[0]
+    first = build_enhancer(spec, seed=1).state_dict()
+    torch.rand(7)
+    again, other = build_enhancer(spec, seed=1).state_dict(), build_enhancer(spec, 2).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["first_conv.weight"], other["first_conv.weight"])

@@ -1,0 +1,138 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bcsim.errors import InputError, UsageError
+from bcsim.files import hash_file
+from bcsim.models.eben import EBENGenerator
+from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
+from bcsim.rng import stream
+
+SPEC = {"name": "eben", "width": 2, "latent": 2}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_enhancer(tmp_path, build_enhancer(SPEC, seed=1), {"steps": 3})
+    return tmp_path
+
+
+def rewrite(folder, change, keep_hash=False):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    if not keep_hash:
+        config["weights_sha256"] = hash_file(folder / "model.safetensors")
+    path.write_text(json.dumps(config))
+
+
+def test_saving_twice_writes_the_same_bytes(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    save_enhancer(other, load_enhancer(folder), {"steps": 3})
+    for name in ("model.safetensors", "config.json"):
+        assert (other / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_weights_of_another_model_are_refused_with_the_differences(folder):
+    rewrite(folder, lambda config: config["model"].update(width=3))
+    with pytest.raises(InputError, match=r"decoder_blocks.*is \[.*\], not \[.*\]; and \d+ more"):
+        load_enhancer(folder)
+
+
+def test_missing_and_unknown_weights_are_named(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["stranger"] = weights.pop("first_conv.weight")
+    save_file(weights, path)
+    rewrite(folder, lambda config: None)
+    with pytest.raises(InputError, match=r"first_conv.weight is missing; stranger is unknown"):
+        load_enhancer(folder)
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["first_conv.weight"][0, 0, 0] = float("nan")
+    save_file(weights, path)
+    rewrite(folder, lambda config: None)
+    with pytest.raises(InputError, match=r"first_conv.weight holds values that are not finite"):
+        load_enhancer(folder)
+    model = EBENGenerator(width=2, latent=2)
+    torch.nn.init.constant_(model.last_conv.weight, float("inf"))
+    with pytest.raises(ValueError, match=r"last_conv.weight holds weights that are not finite"):
+        save_enhancer(folder, model, {})
+
+
+def test_every_flipped_bit_of_the_weights_is_detected(folder):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    for position in stream(1, "flips").integers(len(whole), size=50):
+        torn = bytearray(whole)
+        torn[position] ^= 1 << int(position % 8)
+        path.write_bytes(torn)
+        with pytest.raises(InputError):
+            load_enhancer(folder)
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, 10_000])
+def test_a_truncated_file_is_detected(folder, length):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load_enhancer(folder)
+
+
+def test_a_newer_schema_is_refused(folder):
+    rewrite(folder, lambda config: config.update(schema=2))
+    with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1"):
+        load_enhancer(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "other"}', "[" * 100_000])
+def test_what_is_no_config_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json: not"):
+        load_enhancer(folder)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, missing):
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=f"{missing}: no such file"):
+        load_enhancer(folder)
+
+
+@pytest.mark.parametrize("size", [10**4, 10**9, 10**20])
+def test_a_config_that_asks_for_all_memory_is_refused_before_it_gets_any(folder, size):
+    rewrite(folder, lambda config: config["model"].update(width=size))
+    with pytest.raises(InputError):
+        load_enhancer(folder)
+
+
+def test_a_pickle_in_place_of_weights_is_not_run(folder, tmp_path):
+    canary = tmp_path / "canary"
+
+    class Payload:
+        def __reduce__(self):
+            return (canary.touch, ())
+
+    torch.save({"first_conv.weight": Payload()}, folder / "model.safetensors")
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        load_enhancer(folder)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "ebem"}, "unknown model 'ebem'; did you mean 'eben'"),
+        ({"name": "eben", "widht": 2}, "model 'eben': .*'widht'"),
+        ({"name": "eben", "p": 9}, "model 'eben': .*wants 1 to m = 4"),
+        ({}, "with a name"),
+    ],
+)
+def test_a_spec_that_names_no_model_is_refused(spec, message):
+    with pytest.raises(UsageError, match=message):
+        build_enhancer(spec, seed=0)

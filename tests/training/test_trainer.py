@@ -1,0 +1,393 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+import bcsim.training.trainer as trainer_module
+from bcsim.data.pairs import Pair, Pairs
+from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError
+from bcsim.files import hash_file
+from bcsim.models import MODELS
+from bcsim.models.eben import EBENGenerator
+from bcsim.models.storage import load_enhancer
+from bcsim.training.batches import Batches
+from bcsim.training.checkpoint import load_newest
+from bcsim.training.run_folder import locked
+from bcsim.training.trainer import Trainer, train
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Make the trainer fall over after so many steps of this process, anywhere in the loop."""
+
+    def arm(num_steps: int) -> None:
+        original, taken = Trainer._after_step, []
+
+        def after_step(self, *arguments):
+            taken.append(self.step)
+            if len(taken) == num_steps:
+                raise Stopped
+            original(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "_after_step", after_step)
+
+    return arm
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def state_of(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of all that a run leaves, but for TensorBoard's dated files."""
+    return {
+        path.relative_to(out).as_posix(): hash_file(path)
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and "tensorboard" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4, 5, 6])
+def test_resuming_equals_never_stopping(config, pairs, tmp_path, monkeypatch, stop_after, stop):
+    """Stopped within an epoch, between two lines of metrics, before and after a checkpoint."""
+    train(config, pairs, pairs, tmp_path / "whole")
+    with monkeypatch.context():
+        stop_after(stop)
+        with pytest.raises(Stopped):
+            train(config, pairs, pairs, tmp_path / "stopped")
+    monkeypatch.undo()
+    train(config, pairs, pairs, tmp_path / "stopped", resume=True)
+    assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
+
+
+def test_resuming_a_finished_run_changes_nothing(config, pairs, tmp_path):
+    first = train(config, pairs, pairs, tmp_path)
+    before = state_of(tmp_path)
+    assert train(config, pairs, pairs, tmp_path, resume=True) == first
+    assert state_of(tmp_path) == before
+
+
+def test_one_loading_process_and_none_train_the_same(changed, config, pairs, tmp_path):
+    train(config, pairs, pairs, tmp_path / "none")
+    train(changed(data={"num_workers": 1}), pairs, pairs, tmp_path / "one")
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert hash_file(tmp_path / "one" / name) == hash_file(tmp_path / "none" / name)
+
+
+def test_the_global_generators_do_not_notice_and_are_not_noticed(config, pairs, tmp_path):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    train(config, pairs, pairs, tmp_path / "a")
+    assert torch.equal(torch.rand(3), expected)
+    train(config, pairs, pairs, tmp_path / "b")
+    assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
+
+
+def test_a_network_with_dropout_resumes_as_well(
+    config, changed, pairs, tmp_path, monkeypatch, stop_after
+):
+    class Leaky(EBENGenerator):
+        def enhance_valid(self, signal):
+            dropped = torch.nn.functional.dropout(signal, 0.5, self.training)
+            return super().enhance_valid(dropped)
+
+    monkeypatch.setitem(MODELS._entries, "leaky", Leaky)
+    config = changed(model={"name": "leaky", "width": 2, "latent": 2}, training={"num_steps": 5})
+    train(config, pairs, None, tmp_path / "whole")
+    with monkeypatch.context():
+        stop_after(4)
+        with pytest.raises(Stopped):
+            train(config, pairs, None, tmp_path / "stopped")
+    monkeypatch.undo()
+    monkeypatch.setitem(MODELS._entries, "leaky", Leaky)
+    train(config, pairs, None, tmp_path / "stopped", resume=True)
+    assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
+
+
+def test_training_brings_the_loss_down(changed, pairs, tmp_path):
+    config = changed(
+        model={"name": "eben", "width": 4, "latent": 4},
+        training={"num_steps": 60, "log_interval_steps": 20},
+        validation={"interval_steps": 60},
+        optimizer={"learning_rate": 3e-3},
+    )
+    result = train(config, pairs, pairs, tmp_path)
+    losses = [line["train/loss"] for line in lines(tmp_path) if "train/loss" in line]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result.num_steps == 60
+
+
+def test_metrics_name_split_and_metric_and_count_every_step_once(config, pairs, tmp_path):
+    train(config, pairs, pairs, tmp_path)
+    training = [line for line in lines(tmp_path) if "train/loss" in line]
+    assert [line["step"] for line in training] == [2, 4, 6, 7]
+    assert set(training[0]) == {
+        "step",
+        "train/loss",
+        "train/l1",
+        "train/multi_resolution_stft",
+        "train/gradient_norm",
+        "train/learning_rate",
+    }
+    for line in training:
+        weighted = 10 * line["train/l1"] + line["train/multi_resolution_stft"]
+        assert line["train/loss"] == pytest.approx(weighted, rel=1e-5)
+    validation = [line for line in lines(tmp_path) if "validation/stoi" in line]
+    assert [line["step"] for line in validation] == [4, 7]
+    names = ("si_sdr", "stoi", "estoi", "lsd")
+    assert all(f"validation/unprocessed_{name}" in validation[0] for name in names)
+
+
+def test_the_exported_model_is_the_best_of_the_averages(config, pairs, tmp_path):
+    result = train(config, pairs, pairs, tmp_path)
+    by_step = {
+        line["step"]: line["validation/stoi"]
+        for line in lines(tmp_path)
+        if "validation/stoi" in line
+    }
+    assert result.best_step == max(by_step, key=lambda step: by_step[step])
+    assert result.validation["stoi"] == by_step[result.best_step]
+    best = load_newest([tmp_path / "checkpoints/best"])
+    assert best is not None
+    assert best.step == result.best_step
+    exported = load_enhancer(tmp_path).state_dict()
+    for name, weights in exported.items():
+        assert torch.equal(weights, best.tensors[f"average.module.{name}"]), name
+    card = (tmp_path / "README.md").read_text()
+    assert f"from step {result.best_step}" in card
+    assert "| stoi |" in card
+
+
+def test_without_validation_the_last_weights_are_exported(changed, pairs, tmp_path):
+    config = changed(training={"ema_decay": None})
+    result = train(config, pairs, None, tmp_path)
+    assert result.best_step == 7
+    last = load_newest([tmp_path / "checkpoints/last"])
+    assert last is not None
+    for name, weights in load_enhancer(tmp_path).state_dict().items():
+        assert torch.equal(weights, last.tensors[f"model.{name}"]), name
+
+
+def test_the_average_is_that_of_the_weights_after_every_step(changed, pairs, tmp_path):
+    config = changed(training={"checkpoint_interval_steps": 1, "num_steps": 2, "ema_decay": 0.75})
+    folder = tmp_path / "checkpoints/last"
+    train(config, pairs, None, tmp_path)
+    first, second = (torch_load(folder, step) for step in (1, 2))
+    name = "last_conv.weight"
+    # the average begins with the weights after the first step
+    expected = 0.75 * first[f"model.{name}"] + 0.25 * second[f"model.{name}"]
+    torch.testing.assert_close(second[f"average.module.{name}"], expected)
+
+
+def torch_load(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / f"step_{step:08d}.safetensors")
+
+
+def test_audio_of_bone_air_and_every_validation_is_written(config, pairs, tmp_path):
+    train(config, pairs, pairs, tmp_path)
+    names = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert names == [
+        "00_talker_000.air.flac",
+        "00_talker_000.bone.flac",
+        "00_talker_000.enhanced.step_00000004.flac",
+        "00_talker_000.enhanced.step_00000007.flac",
+    ]
+    samples, rate = soundfile.read(tmp_path / "samples" / names[0])
+    assert (len(samples), rate) == (16_000, 16_000)  # max_item_s is 1
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(changed, tmp_path, pairs):
+    """Of the batches of two, the third is the first with the broken item."""
+    config = changed(training={"checkpoint_interval_steps": 1})
+    batches = Batches(pairs, config.data, config.seed, num_steps=3)
+    broken_id = next(i for i in batches.at(2).ids if i not in batches.at(0).ids + batches.at(1).ids)
+    broken = type(pairs)(5, broken=frozenset({broken_id}))
+    with pytest.raises(DivergedError, match=f"step 3: loss is nan on {broken_id}; lower"):
+        train(config, broken, None, tmp_path)
+    last = load_newest([tmp_path / "checkpoints/last"])
+    assert last is not None
+    assert last.step == 2
+    assert all(tensor.isfinite().all() for tensor in last.tensors.values())
+    assert not (tmp_path / "model.safetensors").exists()
+    assert DivergedError.exit_code == 6
+
+
+def test_a_gradient_that_is_not_finite_stops_as_well(config, pairs, tmp_path, monkeypatch):
+    """A finite loss can have an infinite slope; the step would make every weight NaN."""
+
+    def steep(self, estimate, target):
+        return (estimate * 0).abs().sum().sqrt() + 1, {}
+
+    monkeypatch.setattr(trainer_module.WeightedObjectives, "forward", steep)
+    with pytest.raises(DivergedError, match="step 1: gradient_norm is nan on talker"):
+        train(config, pairs, None, tmp_path)
+
+
+def test_a_pair_that_cannot_be_read_is_named_from_a_loading_process(changed, pairs, tmp_path):
+    class Torn(type(pairs)):
+        def crop(self, index, epoch, num_samples):
+            raise InputError("pairs/train/air/3.flac: cannot be read as audio")
+
+    for num_workers in (0, 1):
+        config = changed(data={"num_workers": num_workers})
+        with pytest.raises(InputError, match=r"^pairs/train/air/3.flac: cannot be read as audio$"):
+            train(config, Torn(5), None, tmp_path / str(num_workers))
+
+
+def test_a_folder_that_holds_a_run_is_refused_without_resume(config, pairs, tmp_path):
+    train(config, pairs, None, tmp_path)
+    before = state_of(tmp_path)
+    with pytest.raises(UsageError, match="continue it with --resume"):
+        train(config, pairs, None, tmp_path)
+    assert state_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_foreign_folder_is_refused(config, pairs, tmp_path, resume):
+    (tmp_path / "thesis.tex").write_text("the only copy")
+    with pytest.raises(UsageError, match=r"holds 'thesis\.tex', which is of no run"):
+        train(config, pairs, None, tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_resume_begins_a_run_where_there_is_none(config, pairs, tmp_path):
+    (tmp_path / "recipe.resolved.yaml").write_text("kind: training\n")
+    assert train(config, pairs, None, tmp_path, resume=True).num_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 12}, "seed 11, now it is 12"),
+        ({"training": {"num_steps": 9}}, "training.num_steps 7, now it is 9"),
+        ({"model": {"name": "eben", "width": 3, "latent": 2}}, "model.width 2, now it is 3"),
+        ({"losses": [{"name": "l1", "weight": 2.0}]}, r"losses\[0\].weight 10.0, now it is 2.0"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(config, changed, pairs, tmp_path, change, message):
+    train(config, pairs, None, tmp_path)
+    before = state_of(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        train(changed(**change), pairs, None, tmp_path, resume=True)
+    assert state_of(tmp_path) == before
+
+
+def test_resuming_with_other_pairs_is_refused(config, pairs, tmp_path):
+    train(config, pairs, None, tmp_path, data_facts={"sensor": "abc"})
+    with pytest.raises(UsageError, match=r"pairs\.training"):
+        train(config, type(pairs)(6), None, tmp_path, resume=True, data_facts={"sensor": "abc"})
+    with pytest.raises(UsageError, match=r"data_facts\.sensor 'abc', now it is 'abd'"):
+        train(config, pairs, None, tmp_path, resume=True, data_facts={"sensor": "abd"})
+
+
+def test_loading_processes_may_change_between_two_halves(
+    config, changed, pairs, tmp_path, monkeypatch, stop_after
+):
+    with monkeypatch.context():
+        stop_after(4)
+        with pytest.raises(Stopped):
+            train(config, pairs, None, tmp_path)
+    monkeypatch.undo()
+    more_workers = changed(data={"num_workers": 1})
+    assert train(more_workers, pairs, None, tmp_path, resume=True).num_steps == 7
+
+
+def test_a_damaged_checkpoint_costs_a_warning_and_some_steps(config, pairs, tmp_path, caplog):
+    train(config, pairs, pairs, tmp_path)
+    before = state_of(tmp_path)
+    newest = tmp_path / "checkpoints/last/step_00000007.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    train(config, pairs, pairs, tmp_path, resume=True)
+    assert "step_00000007.safetensors: damaged" in caplog.text
+    assert state_of(tmp_path) == before
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
+    """The lock is the kernel's, so it needs another process, and none is left after a kill."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from bcsim.training.run_folder import locked\n"
+        "with locked(Path(sys.argv[1])): print('mine')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with locked(tmp_path):
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert "another process is training there" in second.stderr
+    assert EnvironmentFault.__name__ in second.stderr
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sample_rate": 8000}, "pairs are 16000 Hz, the recipe wants 8000"),
+        ({"model": {"name": "eben", "sample_rate": 8000}}, "model.sample_rate is 8000"),
+        ({"model": {"name": "seanet", "channels": ["bone", "air"]}}, r"use \[bone\]"),
+        ({"training": {"device": "cuda"}}, "there is no CUDA device"),
+        ({"losses": [{"name": "l1"}, {"name": "l1"}]}, "listed twice"),
+        ({"losses": [{"name": "l1", "weight": 0}]}, "wants a number above 0"),
+        ({"losses": [{"name": "l2"}]}, "unknown loss 'l2'; did you mean 'l1'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changed, pairs, tmp_path, change, message):
+    if "cuda" in str(change) and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match=message):
+        train(changed(**change), pairs, None, tmp_path)
+
+
+def test_no_pairs_are_refused(config, pairs, tmp_path):
+    with pytest.raises(UsageError, match="no pairs to train on"):
+        train(config, type(pairs)(0), None, tmp_path)
+
+
+def test_silent_pairs_train_and_score_nothing(changed, pairs, tmp_path):
+    class Silent(Pairs):
+        def crop(self, index, epoch, num_samples):
+            return self.whole(index)
+
+        def whole(self, index):
+            nothing = torch.zeros(8000)
+            return Pair(self.ids[index], nothing, nothing.clone(), 16_000)
+
+    config = changed(training={"num_steps": 2})
+    result = train(config, Silent(["a", "b"], 16_000, 0), Silent(["c"], 16_000, 0), tmp_path)
+    assert result.validation["stoi"] is None
+    assert load_enhancer(tmp_path).num_parameters > 0
+
+
+def test_bfloat16_trains_in_a_process_of_its_own(config, tmp_path):
+    """Accelerate keeps the precision of a process for good, hence the process."""
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from conftest import MemoryPairs\n"
+        "from bcsim.training.config import *\n"
+        "from bcsim.training.trainer import train\n"
+        "config = TrainingConfig(model={'name': 'eben', 'width': 2, 'latent': 2},\n"
+        "    losses=[{'name': 'l1'}], data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),\n"
+        "    training=LoopConfig(num_steps=2, precision='bfloat16', device='cpu'))\n"
+        "print(train(config, MemoryPairs(2), None, pathlib.Path(sys.argv[2])).num_steps)\n"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "2\n", done.stderr
+    weights = load_enhancer(tmp_path / "run").state_dict()
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+
+
+def test_every_setting_is_plain_data(config):
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["training"]["num_steps"] == 7
