@@ -158,7 +158,7 @@ def _page(
             "fit error": f"{result.error_db:.2f} dB rms",
             "over": f"{low:.0f}-{high:.0f} Hz",
             "delay error": f"{1000 * result.delay_error_s:+.4f} ms",
-            "STOI": f"{result.before['stoi']:.2f} to {result.after['stoi']:.2f}",
+            "spectral distance": f"{result.before['lsd']:.1f} to {result.after['lsd']:.1f} dB",
         },
         sections=[
             Section(

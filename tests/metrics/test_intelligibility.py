@@ -11,5 +11,5 @@ def test_scores_repeat_and_leave_numpys_global_generator_alone(speech):
     np.random.set_state(np.random.RandomState(7).get_state())  # noqa: NPY002
     first = enhancement_scores(noisy, speech[0], 16_000)
     drawn = np.random.uniform()  # noqa: NPY002
-    assert drawn == np.random.RandomState(7).uniform()  # noqa: NPY002
+    assert drawn == np.random.RandomState(7).uniform()
     assert enhancement_scores(noisy, speech[0], 16_000) == first
