@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def environment_faults(path: Path) -> Iterator[None]:
-    """Turn the errors of a full or forbidden disk into one line that names `path`."""
+    """Turn the errors of a full, forbidden or impossible place into one line that names `path`."""
     try:
         yield
     except OSError as error:
@@ -54,9 +54,9 @@ def environment_faults(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; choose another folder",
             errno.EIO: "the disk reports an error; check it, then run the same command again",
         }
-        if error.errno not in remedies:
-            raise
-        raise EnvironmentFault(f"{path}: {remedies[error.errno]}") from error
+        reason = f"{(error.strerror or str(error)).lower()}; choose another place"
+        remedy = remedies.get(error.errno or 0, reason)
+        raise EnvironmentFault(f"{path}: {remedy}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

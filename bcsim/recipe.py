@@ -63,6 +63,10 @@ class SynthesisRecipe:
     audio_format: Literal["flac", "wav"] = "flac"
     splits: Splits = Splits()
 
+    def __post_init__(self) -> None:
+        if not 1000 <= self.sample_rate <= 384_000:
+            raise ValueError(f"sample_rate is {self.sample_rate}; it wants 1000 to 384000 Hz")
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.

@@ -61,7 +61,11 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
+        # An open file, not its name: names need not be UTF-8.
+        with path.open("rb") as file:
+            samples, rate = soundfile.read(file, dtype="float64", always_2d=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
         raise InputError(f"{path}: cannot be read as audio ({reason})") from error
@@ -91,12 +95,21 @@ def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64
         InputError: if it cannot be read.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
             file.seek(min(start, file.frames))
             samples = file.read(num_samples, dtype="float64", always_2d=True)
             return np.asarray(samples[:, 0], dtype=np.float64)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read; run synthesize again") from error
+
+
+def num_frames(path: Path) -> int | None:
+    """Return how many samples a file says it holds, or None if it is no audio."""
+    try:
+        with path.open("rb") as file:
+            return soundfile.info(file).frames
+    except (OSError, soundfile.LibsndfileError, RuntimeError):
+        return None
 
 
 def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[np.float64]:

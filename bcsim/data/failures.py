@@ -2,30 +2,44 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bcsim.files import environment_faults, printable, write_text
 
 FAILURES_NAME = "failures.jsonl"
 
 
-def write_failures(path: Path, failures: dict[str, str]) -> None:
-    """Write one JSON line for each item that failed; without any, remove what an earlier run left.
+def write_failures(path: Path, run: str, failures: dict[str, str]) -> None:
+    """Write a line for each item that failed, in place of what the same run left there before.
+
+    Lines of other runs, and lines that are not bcsim's, stay as they are; without any line left,
+    the file goes.
 
     Args:
         path: of the file.
+        run: what failed them, such as "fit-response throat.sensor".
         failures: item to reason.
     """
     with environment_faults(path):
-        if not failures:
-            path.unlink(missing_ok=True)
-            return
-    write_text(
-        path,
-        "".join(
-            json.dumps(
-                {"source": printable(source), "error": printable(reason)}, ensure_ascii=False
-            )
-            + "\n"
+        before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
+        kept = [line for line in before.splitlines() if _run_of(line) != run]
+        entries = [
+            {"run": run, "source": printable(source), "error": printable(reason)}
             for source, reason in sorted(failures.items())
-        ),
-    )
+        ]
+        lines = kept + [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        text = "".join(f"{line}\n" for line in lines)
+        if text == before:
+            return
+        if not lines:
+            path.unlink()
+            return
+    write_text(path, text)
+
+
+def _run_of(line: str) -> Any:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry.get("run") if isinstance(entry, dict) else None

@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 import bcsim
-from bcsim.data.audio import read_audio, write_audio
+from bcsim.data.audio import num_frames, read_audio, write_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, write_manifest
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files import (
+    TEMPORARY_SUFFIX,
     environment_faults,
     hash_file,
     hash_text,
@@ -41,7 +43,7 @@ from bcsim.progress import track
 from bcsim.simulator import Simulator
 
 DATASET_NAME = "dataset.json"
-STATE_FOLDER = ".bcsim"
+STATE_FOLDER, RUN_NAME = ".bcsim", "run.json"
 SCHEMA = 1
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 
@@ -231,8 +233,10 @@ def synthesize_corpus(
         "sensor_sha256": sensor_sha256,
         "seed": renderer.seed,
         "mean": renderer.mean,
-        "recipe_sha256": hash_text(recipe_text),
-        "sources_sha256": hash_text("\n".join(printable(clip.source) for clip in clips)),
+        "device": renderer.device,
+        "recipe": yaml.safe_load(recipe_text),
+        "num_sources": len(clips),
+        "sources_sha256": hash_sources(renderer.source_folder, [clip.source for clip in clips]),
     }
     out = renderer.out
     with environment_faults(out), _locked(out, overwrite) as state:
@@ -270,7 +274,7 @@ def _locked(out: Path, overwrite: bool) -> Iterator[Path]:
     state = out / STATE_FOLDER
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; choose a folder for --out")
-    ours = (out / DATASET_NAME).is_file() or state.is_dir()
+    ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
     if out.is_dir() and not ours and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another --out")
     state.mkdir(parents=True, exist_ok=True)
@@ -286,19 +290,38 @@ def _locked(out: Path, overwrite: bool) -> Iterator[Path]:
         yield state
 
 
+def _is_ours(path: Path) -> bool:
+    """Tell whether a JSON file is the account of a dataset that bcsim wrote."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"schema", "bcsim", "recipe", "seed"} <= content.keys()
+
+
+def _is_fresh(state: Path) -> bool:
+    """Tell whether a run was killed before it had written anything but its lock."""
+    if not state.is_dir():
+        return False
+    names = {path.name for path in state.iterdir() if path.suffix != TEMPORARY_SUFFIX}
+    return names <= {"lock"}
+
+
 def _clear(out: Path) -> None:
     """Remove what bcsim wrote, and nothing else."""
     for split in SPLITS:
-        shutil.rmtree(out / split, ignore_errors=True)
-    for name in (DATASET_NAME, FAILURES_NAME, "recipe.resolved.yaml", "README.md"):
+        for name in ("air", "bone"):
+            shutil.rmtree(out / split / name, ignore_errors=True)
+        (out / split / MANIFEST_NAME).unlink(missing_ok=True)
+    for name in (DATASET_NAME, "recipe.resolved.yaml", "README.md"):
         (out / name).unlink(missing_ok=True)
-    for name in ("run.json", "journal.jsonl"):
+    for name in (RUN_NAME, "journal.jsonl"):
         (out / STATE_FOLDER / name).unlink(missing_ok=True)
 
 
 def _check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to go on with a run of other settings; note down the settings of a new one."""
-    begun = state / "run.json"
+    begun = state / RUN_NAME
     earlier_path = begun if begun.is_file() else out / DATASET_NAME
     if not earlier_path.is_file():
         write_json(begun, dict(settings))
@@ -310,17 +333,38 @@ def _check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None
         raise InputError(
             f"{earlier_path}: damaged ({error}); use --overwrite to begin anew"
         ) from None
-    for key, value in settings.items():
-        if earlier[key] != value:
-            if not begun.is_file():
-                shutil.rmtree(state)
-            raise UsageError(
-                f"{out}: made with {key} {earlier[key]!r}, now {value!r}; nothing was changed: "
-                "use the same settings, another --out, or --overwrite"
-            )
+    difference = _difference(earlier, settings)
+    if difference is not None:
+        if not begun.is_file():
+            shutil.rmtree(state)
+        raise UsageError(
+            f"{out}: made with {difference}; nothing was changed: use the same settings, another "
+            "--out, or --overwrite"
+        )
     if not begun.is_file():
         _reopen(out, state)
         write_json(begun, dict(settings))
+
+
+def _difference(earlier: Any, now: Any, name: str = "") -> str | None:
+    """Return the first difference of two settings, such as "seed 0, now 1", or None."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        pairs = [(key, earlier.get(key), now.get(key)) for key in {**now, **earlier}]
+    elif isinstance(earlier, list) and isinstance(now, list) and len(earlier) == len(now):
+        pairs = list(zip(range(len(now)), earlier, now, strict=True))
+    else:
+        return None if earlier == now else f"{name} {earlier!r}, now {now!r}"
+    found = (_difference(a, b, f"{name}.{key}".lstrip(".")) for key, a, b in pairs)
+    return next((difference for difference in found if difference is not None), None)
+
+
+def hash_sources(folder: Path, sources: Sequence[str]) -> str:
+    """Return a hash over the names and sizes of source files."""
+    with environment_faults(folder):
+        sizes = [(folder / source).stat().st_size for source in sources]
+    return hash_text(
+        "".join(f"{printable(s)}\t{size}\n" for s, size in zip(sources, sizes, strict=True))
+    )
 
 
 def _reopen(out: Path, state: Path) -> None:
@@ -334,7 +378,7 @@ def _reopen(out: Path, state: Path) -> None:
 
 
 def _finished(journal: Path, renderer: Renderer, clips: Iterable[Clip]) -> dict[str, PairRow]:
-    """Return the journal's rows whose two files are there."""
+    """Return the journal's rows whose two files are there and of the length they should have."""
     if not journal.is_file():
         return {}
     by_id = {clip.id: clip for clip in clips}
@@ -349,7 +393,8 @@ def _finished(journal: Path, renderer: Renderer, clips: Iterable[Clip]) -> dict[
         if clip is None:
             continue
         folder = renderer.out / clip.split
-        if all((folder / name).is_file() for name in renderer.file_names(clip)):
+        wanted = round(row.duration_s * row.sample_rate)
+        if all(num_frames(folder / name) == wanted for name in renderer.file_names(clip)):
             finished[row.id] = row
     if content and not content.endswith("\n"):
         with journal.open("a", encoding="utf-8") as file:
@@ -375,7 +420,7 @@ def _finish(
         if members:
             write_manifest(out / split / MANIFEST_NAME, members)
     write_text(out / "recipe.resolved.yaml", recipe_text)
-    write_failures(out / FAILURES_NAME, failures)
+    write_failures(out / FAILURES_NAME, "synthesize", failures)
     seconds = sum(row.duration_s for row in rows.values())
     write_text(out / "README.md", _dataset_card(renderer, by_split, seconds))
     totals = {

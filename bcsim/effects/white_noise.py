@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from bcsim.dsp.noise import stack_ragged, white_noise
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Constant, Distribution, Drawn, Effect, Scene, Seed
@@ -25,8 +27,10 @@ class WhiteNoise(Effect):
         count = scene.lengths[:, None]
         mean = scene.bone.sum(dim=-1, keepdim=True) / count
         variance = ((scene.bone - mean) * scene.mask()).square().sum(dim=-1, keepdim=True)
-        # Past the square root of zero there is no gradient; silence simply gets no noise.
-        std = (variance / (count - 1).clamp(min=1)).clamp(min=1e-300).sqrt()
+        variance = variance / (count - 1).clamp(min=1)
+        # At zero the square root has no gradient, and silence gets no noise.
+        audible = variance > 0
+        std = torch.where(audible, torch.where(audible, variance, 1).sqrt(), 0)
         noise = stack_ragged(
             white_noise(drawn["seed"], scene.lengths.tolist(), scene.bone), scene.bone.shape[-1]
         )

@@ -150,6 +150,8 @@ def check_pair(pair: RecordedPair, sample_rate: int) -> None:
     for role, samples in channels.items():
         if np.ptp(samples) == 0:
             raise InputError(f"{pair.name}: {role} is silent (every sample is {samples[0]:g})")
+    if np.array_equal(channels["air"], channels["bone"]):
+        raise InputError(f"{pair.name}: air and bone are the same recording")
     air, bone = (
         torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
         for samples in channels.values()

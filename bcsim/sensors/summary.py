@@ -107,7 +107,12 @@ def advice(profile: SensorProfile) -> list[str]:
             f"the response is known to {error_db:.1f} dB: {max(1, math.ceil(more))} s more speech "
             f"would bring that to {ENOUGH_ERROR_DB:g} dB"
         )
-    if provenance.pause_seconds < ENOUGH_PAUSES_S:
+    if not profile.noise_psd.any():
+        found.append(
+            "no noise floor could be measured, so what is simulated will have none: leave "
+            f"{ENOUGH_PAUSES_S:g} s of silence around the speech"
+        )
+    elif provenance.pause_seconds < ENOUGH_PAUSES_S:
         found.append(
             f"{provenance.pause_seconds:.1f} s of pauses are little for a noise floor: leave "
             f"{ENOUGH_PAUSES_S:g} s of silence around the speech"

@@ -65,7 +65,7 @@ class DataConfig:
     num_workers: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.crop_s > 0, "crop_s", self.crop_s, "above 0")
+        _require(self.crop_s >= 0.1, "crop_s", self.crop_s, "0.1 s or more")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
 

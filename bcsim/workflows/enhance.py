@@ -79,7 +79,7 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
             log.warning("skipped: %s", printable(str(error)))
         else:
             result.written.append(target)
-    write_failures(out / FAILURES_NAME, result.failures)
+    write_failures(out / FAILURES_NAME, "enhance", result.failures)
     if not result.written:
         raise InputError(f"{source}: none of {len(files)} recordings can be used")
     return result

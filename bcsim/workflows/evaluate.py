@@ -12,11 +12,13 @@ from bcsim.metrics import simulation_scores
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.two_sample import two_sample_test
 from bcsim.progress import track
+from bcsim.sensors.alignment import coarse_lag
 from bcsim.sensors.pairs import RecordedPair, check_pair
 from bcsim.simulator import Simulator
 from bcsim.workflows.presets import resolve_simulator
 
 Scores = dict[str, float]
+IN_STEP_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,19 @@ def evaluate(sensor: str, air: Path, bone: Path) -> Evaluation:
 def simulate(
     simulator: Simulator, pair: RecordedPair
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what the mean sensor makes of a pair's air, the real bone, and the air, (T,) each."""
-    air, real = (torch.from_numpy(signal.astype("float64")) for signal in (pair.air, pair.bone))
+    """Return what the mean sensor makes of a pair's air, the real bone, and the air, (T,) each.
+
+    Recorders that were started apart are brought into step first. A few milliseconds are left as
+    they are: the metrics look at frames of 32 ms, and a single pair does not tell its delay finer
+    than that from the sensor's phase.
+    """
+    lag = coarse_lag(pair, simulator.sample_rate)
+    lag = lag if abs(lag) > IN_STEP_S * simulator.sample_rate else 0
+    overlap = len(pair.air) - abs(lag)
+    air, real = (
+        torch.from_numpy(signal[start : start + overlap].astype("float64"))
+        for signal, start in ((pair.air, max(-lag, 0)), (pair.bone, max(lag, 0)))
+    )
     return simulator.render(air[None], [pair.name], seed=0, mean=True).bone[0], real, air
 
 

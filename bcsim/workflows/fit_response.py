@@ -58,5 +58,5 @@ def fit_response(
     failures = dict(recordings.failures)
     failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
     result.profile.save(out)
-    write_failures(out.with_name(FAILURES_NAME), failures)
+    write_failures(out.with_name(FAILURES_NAME), f"fit-response {out.name}", failures)
     return FittedSensor(out, result, failures)

@@ -6,9 +6,9 @@ from typing import Any
 
 from bcsim.data.audio import audio_files
 from bcsim.data.pairs import Pairs, RenderedPairs, StoredPairs
-from bcsim.data.synthesis import DATASET_NAME, plan_clips
+from bcsim.data.synthesis import DATASET_NAME, hash_sources, plan_clips
 from bcsim.errors import UsageError, did_you_mean
-from bcsim.files import hash_file, hash_text, printable, write_text
+from bcsim.files import hash_file, write_text
 from bcsim.recipe import (
     build_simulator,
     from_mapping,
@@ -123,8 +123,8 @@ def _rendered(
     )
     assert training is not None
     effects = [resolve_effect(effect) for effect in simulator.effects]
-    sources = "\n".join(printable(clip.source) for clip in clips)
-    facts = {"sensor_sha256": digest, "sources_sha256": hash_text(sources)}
+    sources = hash_sources(air, [clip.source for clip in clips])
+    facts = {"sensor_sha256": digest, "sources_sha256": sources}
     return training, validation, effects, facts
 
 

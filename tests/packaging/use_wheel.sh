@@ -10,24 +10,26 @@ python="$root/.venv/bin/python"
   || { cat "$work/build.log"; exit 1; }
 "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$work/site" "$work"/dist/*.whl
 cd "$work"
-# -P and the path: the wheel's files are used, and not those of the checkout.
-export PYTHONPATH="$work/site"
-"$python" - "$root" <<'PY'
+# Without site (-S), the checkout's editable install is out of reach: a file that is missing from
+# the wheel is missed here.
+export PYTHONPATH="$work/site:$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+"$python" -S - "$root" <<'PY'
 import sys
 from pathlib import Path
 
-import bcsim
+import bcsim.workflows.presets
 from bcsim.effects import EFFECTS
 from bcsim.workflows.presets import bundled_recipes, bundled_sensors
 
 root = Path(sys.argv[1])
 assert not Path(bcsim.__file__).is_relative_to(root), bcsim.__file__
+assert not Path(bcsim.workflows.presets.__file__).is_relative_to(root)
 assert len(EFFECTS) == len([f for f in (root / "bcsim/effects").glob("*.py") if "EFFECTS.register" in f.read_text()])
 assert set(bundled_sensors()) == {f.stem for f in (root / "assets/sensors").glob("*.sensor")}
 wanted = {f.stem for f in (root / "recipes").glob("*.yaml")}
 assert set(bundled_recipes("synthesis")) | set(bundled_recipes("training")) == wanted
 PY
-"$python" -m bcsim_cli.main synthesize --in "$work/site/bcsim/assets/demo/air" --out "$work/pairs" \
+"$python" -S -m bcsim_cli.main synthesize --in "$work/site/bcsim/assets/demo/air" --out "$work/pairs" \
   --sensor temporal-transforms --jobs 1 --limit 2 >/dev/null
 test -s "$work/pairs/dataset.json"
 echo "the wheel works from another folder"

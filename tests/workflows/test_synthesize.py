@@ -5,6 +5,10 @@ import json
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -212,9 +216,9 @@ def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, senso
     ("changes", "named"),
     [
         ({"seed": 1}, "seed 0, now 1"),
-        ({"settings": ("effects.sensor_noise.level=1",)}, "recipe_sha256"),
+        ({"settings": ("effects.sensor_noise.level=1",)}, r"recipe\.effects\.1\.level .*, now 1"),
         ({"mean": True}, "mean False, now True"),
-        ({"limit": 3}, "sources_sha256"),
+        ({"limit": 3}, "num_sources 6, now 3"),
     ],
 )
 def test_other_settings_on_the_same_output_are_refused(air, tmp_path, sensor_file, changes, named):
@@ -257,3 +261,81 @@ def test_the_mean_sensor_gives_every_clip_the_same_response(air, tmp_path, senso
     ]
     assert {tuple(row.drawn["sensor_response"]["wearer"]) for row in rows} == {(0.0,) * 8}
     assert len({row.drawn["sensor_noise"]["seed"] for row in rows}) == 6
+
+
+def test_a_folder_that_only_looks_like_a_dataset_is_left_alone(air, tmp_path, sensor_file):
+    (tmp_path / "mine/train").mkdir(parents=True)
+    (tmp_path / "mine/dataset.json").write_text('{"mine": 1}')
+    (tmp_path / "mine/train/data.txt").write_text("precious")
+    before = tree(tmp_path / "mine")
+    with pytest.raises(UsageError, match="no dataset of bcsim"):
+        run(air, tmp_path / "mine", sensor_file, overwrite=True)
+    assert tree(tmp_path / "mine") == before
+
+
+def test_overwriting_removes_what_bcsim_wrote_and_nothing_else(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file)
+    (tmp_path / "pairs/train/notes.txt").write_text("precious")
+    run(air, tmp_path / "pairs", sensor_file, overwrite=True, seed=1)
+    assert (tmp_path / "pairs/train/notes.txt").read_text() == "precious"
+
+
+def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_file):
+    run(air, tmp_path / "pairs", sensor_file)
+    before = tree(tmp_path / "pairs")
+    next((tmp_path / "pairs").glob("*/bone/s1/a.flac")).write_bytes(b"")
+    assert run(air, tmp_path / "pairs", sensor_file).num_reused == 5
+    assert tree(tmp_path / "pairs") == before
+
+
+def test_a_source_of_another_size_is_another_corpus(air, tmp_path, sensor_file, speech):
+    run(air, tmp_path / "pairs", sensor_file)
+    soundfile.write(air / "s1/a.wav", speech[0, :9000].numpy(), 16_000)
+    with pytest.raises(UsageError, match="sources_sha256"):
+        run(air, tmp_path / "pairs", sensor_file)
+
+
+def test_a_name_that_is_not_utf8_is_as_good_as_any(tmp_path, speech, sensor_file):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    soundfile.write(folder / "plain.wav", speech[0, :4000].numpy(), 16_000)
+    os.rename(folder / "plain.wav", os.fsencode(folder) + b"/\xff\xfe.wav")
+    assert run(folder, tmp_path / "pairs", sensor_file).num_pairs == 1
+
+
+@pytest.mark.parametrize("sensor_name", ["temporal-transforms", "known"])
+def test_silence_stays_silent(tmp_path, sensor_file, sensor_name):
+    (tmp_path / "silent").mkdir()
+    soundfile.write(tmp_path / "silent/zeros.wav", np.zeros(16_000), 16_000)
+    name = sensor_file if sensor_name == "known" else sensor_name
+    run(tmp_path / "silent", tmp_path / "pairs", name)
+    for path in (tmp_path / "pairs").rglob("*.flac"):
+        samples, _ = soundfile.read(path)
+        assert np.abs(samples).max() == 0
+
+
+def test_speech_above_full_scale_is_turned_down_and_never_clipped(tmp_path, speech, sensor_file):
+    loud = 4 * speech[0] / speech[0].abs().max()
+    (tmp_path / "loud").mkdir()
+    soundfile.write(tmp_path / "loud/a.wav", loud.numpy(), 16_000, subtype="FLOAT")
+    run(tmp_path / "loud", tmp_path / "pairs", sensor_file)
+    air, _ = soundfile.read(next((tmp_path / "pairs").glob("*/air/*.flac")))
+    assert np.abs(air - loud.numpy() / 4).max() < 1e-4
+
+
+def test_a_run_that_is_killed_is_finished_by_the_same_command(air, tmp_path, sensor_file):
+    """The real thing: SIGKILL to the whole group in the middle, then the same command again."""
+    for number in range(12):
+        shutil.copy(air / "s1/b.flac", air / f"s2/copy{number}.flac")
+    run(air, tmp_path / "whole", sensor_file)
+    command = [sys.executable, "-m", "bcsim_cli.main", "synthesize", "--in", str(air)]
+    command += ["--out", str(tmp_path / "killed"), "--sensor", sensor_file, "--jobs", "2"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list(tmp_path.glob("killed/*/bone/*/*"))) < 4:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/dataset.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
