@@ -95,8 +95,18 @@ def test_nothing_is_read_by_pickle_or_evaluated():
 
 
 def test_global_generators_are_never_touched():
-    calls = ("np.random.seed", "torch.manual_seed", "random.seed", "np.random.normal")
+    own = {"np.random.Generator", "np.random.Philox"}
+    drawing = ("torch.rand", "torch.normal", "torch.bernoulli", "torch.multinomial")
     for path in modules():
+        if path.name == "intelligibility.py":
+            continue  # gives pystoi, which draws from numpy's, a fixed state and takes it back
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) not in calls, f"{path}: {ast.unparse(node.func)}"
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "random" not in {alias.name for alias in node.names}, path
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert not called.startswith("np.random.") or called in own, f"{path}: {called}"
+            assert called not in ("torch.manual_seed", "torch.seed"), f"{path}: {called}"
+            if called.startswith(drawing) and not called.startswith("torch.random."):
+                assert "generator" in {k.arg for k in node.keywords}, f"{path}: {called}"
