@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bcsim.effects import spectral
 from bcsim.effects.base import Scene, Uniform, collate
@@ -76,3 +78,25 @@ def test_a_longer_batch_changes_no_clip(sensor, speech):
 def test_a_scene_of_another_rate_is_refused(speech):
     with pytest.raises(ValueError, match="8000 Hz, simulator 16000 Hz"):
         Simulator((), RATE).apply(Scene.from_air(speech, 8000), [{}, {}])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    num_samples=st.integers(1, 6000),
+    scale_db=st.floats(-60, 40),
+    silence=st.integers(0, 3000),
+    seed=st.integers(0, 2**63),
+)
+def test_a_pair_keeps_its_length_stays_finite_and_scales_with_the_talker(
+    sensor, num_samples, scale_db, silence, seed
+):
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor)), RATE)
+    generator = torch.Generator().manual_seed(seed % 2**32)
+    air = 0.1 * torch.randn(1, num_samples, generator=generator, dtype=torch.float64)
+    air[:, :silence] = 0
+    bone = simulator.render(air, ["clip"], seed).bone
+    scale = 10 ** (scale_db / 20)
+    louder = simulator.render(scale * air, ["clip"], seed).bone
+    assert bone.shape == air.shape
+    assert torch.isfinite(bone).all()
+    assert torch.allclose(louder, scale * bone, rtol=1e-9, atol=1e-12 * scale)
