@@ -6,15 +6,11 @@ holds `.bcsim/`: what the run is (`run.json`), a lock, and a journal with the ma
 finished pair. `dataset.json` is written last, then `.bcsim/` goes.
 """
 
-import contextlib
-import fcntl
 import hashlib
-import itertools
-import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +20,13 @@ import yaml
 
 import bcsim
 from bcsim.data.audio import num_frames, read_audio, write_audio
+from bcsim.data.card import dataset_card
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, write_manifest
+from bcsim.data.run_state import DATASET_NAME, JOURNAL_NAME, check_settings, claimed
 from bcsim.effects.base import Scene
-from bcsim.errors import EnvironmentFault, InputError, UsageError
+from bcsim.errors import InputError
 from bcsim.files import (
-    TEMPORARY_SUFFIX,
     environment_faults,
     hash_file,
     hash_text,
@@ -42,8 +39,6 @@ from bcsim.parallel import run_parallel
 from bcsim.progress import track
 from bcsim.simulator import Simulator
 
-DATASET_NAME = "dataset.json"
-STATE_FOLDER, RUN_NAME = ".bcsim", "run.json"
 SCHEMA = 1
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 
@@ -239,14 +234,14 @@ def synthesize_corpus(
         "sources_sha256": hash_sources(renderer.source_folder, [clip.source for clip in clips]),
     }
     out = renderer.out
-    with environment_faults(out), _locked(out, overwrite) as state:
-        _check_settings(out, state, settings)
+    with environment_faults(out), claimed(out, overwrite) as state:
+        check_settings(out, state, settings)
         sweep_temporaries(out)
-        finished = _finished(state / "journal.jsonl", renderer, clips)
+        finished = _finished(state / JOURNAL_NAME, renderer, clips)
         todo = [clip for clip in clips if clip.id not in finished]
         rows = {row.id: row for row in finished.values()}
         failures: dict[str, str] = {}
-        with (state / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        with (state / JOURNAL_NAME).open("a", encoding="utf-8") as journal:
             results = run_parallel(renderer.render, todo, jobs, key=lambda clip: clip.id)
             for clip, result in track(results, len(clips), "synthesizing", done=len(finished)):
                 if isinstance(result, PairRow):
@@ -268,96 +263,6 @@ def synthesize_corpus(
     )
 
 
-@contextlib.contextmanager
-def _locked(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Claim the output folder; the kernel lets go of the lock when the process ends."""
-    state = out / STATE_FOLDER
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; choose a folder for --out")
-    ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
-    if out.is_dir() and not ours and any(out.iterdir()):
-        raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another --out")
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise EnvironmentFault(
-                f"{out}: another run is writing there; wait for it, or choose another --out"
-            ) from None
-        if overwrite:
-            _clear(out)
-        yield state
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell whether a JSON file is the account of a dataset that bcsim wrote."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"schema", "bcsim", "recipe", "seed"} <= content.keys()
-
-
-def _is_fresh(state: Path) -> bool:
-    """Tell whether a run was killed before it had written anything but its lock."""
-    if not state.is_dir():
-        return False
-    names = {path.name for path in state.iterdir() if path.suffix != TEMPORARY_SUFFIX}
-    return names <= {"lock"}
-
-
-def _clear(out: Path) -> None:
-    """Remove what bcsim wrote, and nothing else."""
-    for split in SPLITS:
-        for name in ("air", "bone"):
-            shutil.rmtree(out / split / name, ignore_errors=True)
-        (out / split / MANIFEST_NAME).unlink(missing_ok=True)
-    for name in (DATASET_NAME, "recipe.resolved.yaml", "README.md"):
-        (out / name).unlink(missing_ok=True)
-    for name in (RUN_NAME, "journal.jsonl"):
-        (out / STATE_FOLDER / name).unlink(missing_ok=True)
-
-
-def _check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run of other settings; note down the settings of a new one."""
-    begun = state / RUN_NAME
-    earlier_path = begun if begun.is_file() else out / DATASET_NAME
-    if not earlier_path.is_file():
-        write_json(begun, dict(settings))
-        return
-    try:
-        earlier = json.loads(earlier_path.read_text("utf-8"))
-        earlier = {key: earlier.get(key) for key in settings}
-    except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"{earlier_path}: damaged ({error}); use --overwrite to begin anew"
-        ) from None
-    difference = _difference(earlier, settings)
-    if difference is not None:
-        if not begun.is_file():
-            shutil.rmtree(state)
-        raise UsageError(
-            f"{out}: made with {difference}; nothing was changed: use the same settings, another "
-            "--out, or --overwrite"
-        )
-    if not begun.is_file():
-        _reopen(out, state)
-        write_json(begun, dict(settings))
-
-
-def _difference(earlier: Any, now: Any, name: str = "") -> str | None:
-    """Return the first difference of two settings, such as "seed 0, now 1", or None."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        pairs = [(key, earlier.get(key), now.get(key)) for key in {**now, **earlier}]
-    elif isinstance(earlier, list) and isinstance(now, list) and len(earlier) == len(now):
-        pairs = list(zip(range(len(now)), earlier, now, strict=True))
-    else:
-        return None if earlier == now else f"{name} {earlier!r}, now {now!r}"
-    found = (_difference(a, b, f"{name}.{key}".lstrip(".")) for key, a, b in pairs)
-    return next((difference for difference in found if difference is not None), None)
-
-
 def hash_sources(folder: Path, sources: Sequence[str]) -> str:
     """Return a hash over the names and sizes of source files."""
     with environment_faults(folder):
@@ -365,16 +270,6 @@ def hash_sources(folder: Path, sources: Sequence[str]) -> str:
     return hash_text(
         "".join(f"{printable(s)}\t{size}\n" for s, size in zip(sources, sizes, strict=True))
     )
-
-
-def _reopen(out: Path, state: Path) -> None:
-    """Make a journal of a finished dataset's manifests, so that missing files are rendered."""
-    lines = itertools.chain.from_iterable(
-        (out / split / MANIFEST_NAME).read_text("utf-8").splitlines(keepends=True)
-        for split in SPLITS
-        if (out / split / MANIFEST_NAME).is_file()
-    )
-    write_text(state / "journal.jsonl", "".join(lines))
 
 
 def _finished(journal: Path, renderer: Renderer, clips: Iterable[Clip]) -> dict[str, PairRow]:
@@ -422,7 +317,15 @@ def _finish(
     write_text(out / "recipe.resolved.yaml", recipe_text)
     write_failures(out / FAILURES_NAME, "synthesize", failures)
     seconds = sum(row.duration_s for row in rows.values())
-    write_text(out / "README.md", _dataset_card(renderer, by_split, seconds))
+    card = dataset_card(
+        renderer.sensor,
+        renderer.simulator.sample_rate,
+        renderer.seed,
+        renderer.mean,
+        by_split,
+        seconds,
+    )
+    write_text(out / "README.md", card)
     totals = {
         "num_pairs": {split: len(members) for split, members in by_split.items()},
         "num_speakers": len({row.speaker for row in rows.values()}),
@@ -431,40 +334,6 @@ def _finish(
     }
     write_json(out / DATASET_NAME, {**settings, **totals})
     return by_split
-
-
-def _dataset_card(
-    renderer: Renderer, by_split: Mapping[str, Sequence[PairRow]], seconds: float
-) -> str:
-    configs = "".join(
-        f"  - split: {split}\n    path: {split}/**\n" for split, rows in by_split.items() if rows
-    )
-    counts = "\n".join(
-        f"| {split} | {len(rows)} | {len({row.speaker for row in rows})} "
-        f"| {sum(row.duration_s for row in rows) / 60:.1f} |"
-        for split, rows in by_split.items()
-    )
-    kind = "the mean sensor, nothing random but its noise" if renderer.mean else "random draws"
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-{configs}---
-# Simulated pairs: {renderer.sensor}
-
-Air-conducted speech (`air`) and what the body-conduction sensor `{renderer.sensor}` would pick up
-of it (`bone`): a simulation by bcsim {bcsim.__version__}, seed {renderer.seed}, {kind}.
-{renderer.simulator.sample_rate} Hz, 16 bits, one channel a file, {seconds / 3600:.2f} h in all.
-
-| split | pairs | speakers | minutes |
-|---|---|---|---|
-{counts}
-
-Splits go by speaker. Each line of `metadata.jsonl` names both files, the source recording with
-its SHA-256, and every drawn parameter; `recipe.resolved.yaml` says what was done. Read it with
-`datasets.load_dataset("audiofolder", data_dir=...)`, which gives the audio columns `bone` and
-`air`. The licence of the source recordings holds for `air` and `bone` alike.
-"""
 
 
 def _shorten(part: str) -> str:

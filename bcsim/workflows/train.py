@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.data.audio import audio_files
+from bcsim.data.manifest import MANIFEST_NAME
 from bcsim.data.pairs import Pairs, RenderedPairs, StoredPairs
-from bcsim.data.synthesis import DATASET_NAME, hash_sources, plan_clips
+from bcsim.data.synthesis import hash_sources, plan_clips
 from bcsim.errors import UsageError, did_you_mean
 from bcsim.files import hash_file, write_text
 from bcsim.recipe import (
@@ -82,7 +83,10 @@ def train(
         validation: Pairs | None = None
         if (pairs / "validation").is_dir():
             validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
-        facts: dict[str, Any] = {"pairs_sha256": hash_file(pairs / DATASET_NAME)}
+        manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
+        facts: dict[str, Any] = {
+            "pairs_sha256": [hash_file(path) for path in manifests if path.is_file()]
+        }
     else:
         assert air is not None
         training, validation, effects, facts = _rendered(air, sensor, config)

@@ -19,7 +19,8 @@ import torch
 
 from bcsim.data.audio import read_audio, to_pcm16
 from bcsim.data.manifest import read_manifest
-from bcsim.data.synthesis import STATE_FOLDER, Renderer, split_of
+from bcsim.data.run_state import STATE_FOLDER
+from bcsim.data.synthesis import Renderer, split_of
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, UsageError
 from bcsim.workflows.presets import resolve_simulator
