@@ -48,12 +48,10 @@ class Recordings:
 
     Args:
         pairs: that can be used.
-        files: where they come from, in the same order.
         failures: files or pairs that cannot be used, and why.
     """
 
     pairs: list[RecordedPair] = field(default_factory=list)
-    files: list[PairFiles] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -156,7 +154,6 @@ def read_recordings(air: Path, bone: Path, sample_rate: int) -> Recordings:
         recordings.pairs.append(
             RecordedPair(files.name, air_samples[:overlap], bone_samples[:overlap], files.talker)
         )
-        recordings.files.append(files)
     if not recordings.pairs:
         first = next(iter(recordings.failures.values()))
         raise InputError(f"none of {len(found)} pairs can be used; first: {first}")

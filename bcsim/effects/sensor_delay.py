@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Constant, Distribution, Drawn
 from bcsim.effects.spectral import LinearEffect
@@ -48,4 +49,4 @@ class SensorDelay(LinearEffect):
         sinc = torch.fft.rfft(
             torch.nn.functional.pad(taps, (0, size - 2 * HALF_WIDTH)).roll(-HALF_WIDTH, -1)
         )
-        return sinc * torch.exp(-2j * math.pi / sample_rate * frequencies_hz * whole)
+        return sinc * delay_response(frequencies_hz, whole[:, 0] / sample_rate)
