@@ -40,19 +40,22 @@ class Simulator:
             names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
         return names
 
-    def sample(self, seed: int, clip_id: str, mean: bool = False) -> dict[str, Draw]:
+    def sample(
+        self, seed: int, clip_id: str, mean: bool = False, moving: bool = False
+    ) -> dict[str, Draw]:
         """Draw everything that is random about one clip.
 
         Args:
             seed: root seed of the run.
             clip_id: the clip's name.
             mean: draw the mean sensor instead (see `Effect.sample`).
+            moving: with `mean`, draw the fluctuations within the clip none the less.
 
         Returns:
             For every step that draws something, field names to plain numbers.
         """
         draws = {
-            name: effect.sample(seed, clip_id, name, mean)
+            name: effect.sample(seed, clip_id, name, mean, moving)
             for name, effect in zip(self.step_names, self.effects, strict=True)
         }
         return {name: draw for name, draw in draws.items() if draw}
@@ -94,6 +97,7 @@ class Simulator:
         seed: int,
         lengths: Tensor | None = None,
         mean: bool = False,
+        moving: bool = False,
     ) -> Scene:
         """Draw for a batch of clips and render it.
 
@@ -103,11 +107,12 @@ class Simulator:
             seed: root seed.
             lengths: (B,), or None where every clip fills its row.
             mean: render the mean sensor.
+            moving: with `mean`, draw the fluctuations within each clip none the less.
 
         Returns:
             The scene, in the dtype of `air`.
         """
-        draws = [self.sample(seed, clip_id, mean) for clip_id in clip_ids]
+        draws = [self.sample(seed, clip_id, mean, moving) for clip_id in clip_ids]
         return self.apply(Scene.from_air(air, self.sample_rate, lengths), draws)
 
 

@@ -1,14 +1,22 @@
 """How close simulated bone-conducted speech comes to the real recording, by method.
 
-Leave one utterance out: every pair is simulated with a sensor that was fitted to all the others,
-and judged against its own recording (bcsim.metrics.simulation_scores; lower is better but for
-ESTOI). The baseline is EBEN's low-pass, which is fitted to nothing.
+Every pair is simulated by a sensor that was fitted without it, in two ways:
 
-    python benchmarks/simulation_accuracy.py [--air DIR --bone DIR] [--estimator NAME ...]
+- *talker not in the fit*: the sensor was fitted to the pairs of all other talkers;
+- *talker in the fit*: it was fitted to the talker's own other utterances; methods that can start
+  from a prior start from the sensor of the other talkers.
+
+The scores are those of `bcsim evaluate`: the mean sensor against the recording, but dynamics ratio
+and C2ST with the residual drawn. The baseline is EBEN's low-pass, which is fitted to nothing.
+Intervals are 95 %, bootstrapped over talkers and their utterances.
+
+    python benchmarks/simulation_accuracy.py [--air DIR --bone DIR --talkers CSV] [--method NAME]
 """
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,75 +26,171 @@ from bcsim.data.recordings import read_recordings
 from bcsim.effects.base import Constant
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
+from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
-from bcsim.metrics import simulation_scores
-from bcsim.sensors.estimators import ESTIMATORS
+from bcsim.metrics import METRICS, Comparison, simulation_scores
+from bcsim.metrics.intervals import bootstrap_mean
+from bcsim.metrics.two_sample import two_sample_test
 from bcsim.sensors.fit import fit_sensor
 from bcsim.sensors.pairs import RecordedPair
+from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
+from bcsim.workflows.evaluate import in_step
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "vibravox_throat"
-COLUMNS = {"lsd": "LSD", "mel_sd": "MelSD", "mcd": "MCD", "ltas": "LTAS", "estoi": "ESTOI"}
+COLUMNS = {
+    "lsd": "LSD", "mel_sd": "MelSD", "mcd": "MCD", "ltas": "LTAS", "estoi": "ESTOI",
+    "dynamics_ratio": "dynamics",
+}  # fmt: skip
 BASELINE = "temporal-transforms"
+METHODS = (
+    BASELINE, "cross-correlation", "h1", "h3", "frequency-response-curve", "power-ratio",
+    "speech-classes", "band-gain-network", "auto",
+)  # fmt: skip
+SPEECH_DEPENDENT = ("speech-classes", "band-gain-network", "auto")
+PRIOR = "band-gain-network"
+OTHERS, OWN = "talker not in the fit", "talker in the fit"
 
 
-def simulator_of(method: str, others: Sequence[RecordedPair], sample_rate: int) -> Simulator:
-    """Return the simulator of a method, fitted to `others` if it is one that is fitted."""
-    if method == BASELINE:
+@dataclass(frozen=True)
+class Result:
+    """What one method gave in one way.
+
+    Args:
+        rows: scores of each pair.
+        talkers: of each pair.
+        c2st: of all pairs together.
+        c2st_null: real against real.
+    """
+
+    rows: list[dict[str, float]]
+    talkers: list[str]
+    c2st: float
+    c2st_null: float
+
+
+def simulator_of(sensor: SensorProfile | None, sample_rate: int) -> Simulator:
+    """Return the simulator of a sensor, or the baseline for None."""
+    if sensor is None:
         lowpass = ZeroPhaseLowpass(cutoff_hz=Constant(600.0), q=Constant(1.0))
         return Simulator((lowpass, WhiteNoise()), sample_rate)
-    sensor = fit_sensor(others, sample_rate, estimator=method).profile
-    return Simulator((SensorResponse(sensor), SensorNoise(sensor)), sample_rate)
+    effects = (SensorSpeech(sensor), SensorResponse(sensor), SensorNoise(sensor))
+    return Simulator(effects, sample_rate)
 
 
-def leave_one_out(
-    method: str,
-    pairs: Sequence[RecordedPair],
-    sample_rate: int,
-    report: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, float]]:
-    """Return the scores of every utterance, simulated from the others."""
-    rows = []
-    for index, pair in enumerate(pairs):
-        others = [*pairs[:index], *pairs[index + 1 :]]
-        air = torch.from_numpy(np.asarray(pair.air, dtype=np.float64))
-        simulator = simulator_of(method, others, sample_rate)
-        bone = simulator.render(air[None], [pair.name], seed=0, mean=True).bone[0]
-        real = torch.from_numpy(np.asarray(pair.bone, dtype=np.float64))
-        rows.append(simulation_scores(bone, real, air, sample_rate))
-        report(f"{method} {pair.name}: LSD {rows[-1]['lsd']:.2f}")
-    return rows
+class Fits:
+    """Sensors fitted to parts of the pairs, each only once.
+
+    Args:
+        pairs: with their talkers.
+        sample_rate: in Hz.
+        held_out: try each fit on held-out parts of what it is fitted to, without which `auto`
+            cannot choose and no residual is drawn.
+    """
+
+    def __init__(
+        self, pairs: Sequence[RecordedPair], sample_rate: int, held_out: bool = True
+    ) -> None:
+        self.pairs, self.sample_rate, self.held_out = pairs, sample_rate, held_out
+        self._known: dict[tuple[object, ...], SensorProfile] = {}
+
+    def fit(self, method: str, names: Sequence[str], prior: SensorProfile | None) -> SensorProfile:
+        key = (method, tuple(names), prior is None)
+        if key not in self._known:
+            part = [pair for pair in self.pairs if pair.name in names]
+            self._known[key] = fit_sensor(
+                part,
+                self.sample_rate,
+                method,
+                prior=prior,
+                held_out=self.held_out and method in SPEECH_DEPENDENT,
+            ).profile
+        return self._known[key]
+
+    def without(self, pair: RecordedPair, method: str, way: str) -> SensorProfile | None:
+        """Return the sensor to simulate a pair with; None for the baseline."""
+        if method == BASELINE:
+            return None
+        others = [other.name for other in self.pairs if other.talker != pair.talker]
+        if way == OTHERS:
+            return self.fit(method, others, None)
+        prior = self.fit(PRIOR, others, None) if method in SPEECH_DEPENDENT else None
+        own = [o.name for o in self.pairs if o.talker == pair.talker and o.name != pair.name]
+        return self.fit(method, own, prior)
 
 
-def table(means: dict[str, dict[str, float]]) -> str:
+def measure(
+    fits: Fits, method: str, way: str, report: Callable[[str], None] = lambda line: None
+) -> Result:
+    """Simulate every pair that this way allows for."""
+    rows, comparisons, talkers = [], [], []
+    names = [pair.talker for pair in fits.pairs]
+    rate = fits.sample_rate
+    for pair in fits.pairs:
+        if way == OWN and names.count(pair.talker) < 2:
+            continue
+        simulator = simulator_of(fits.without(pair, method, way), rate)
+        aligned = in_step(pair, rate)
+        air, real = (torch.from_numpy(np.float64(x)) for x in (aligned.air, aligned.bone))
+        mean, moving = (
+            simulator.render(air[None], [pair.name], seed=0, mean=True, moving=moving).bone[0]
+            for moving in (False, True)
+        )
+        row = simulation_scores(mean, real, air, rate)
+        comparisons.append(Comparison.prepare(moving, real, rate, reference=air))
+        row["dynamics_ratio"] = METRICS["dynamics_ratio"](comparisons[-1])
+        rows.append(row)
+        talkers.append(str(pair.talker))
+        report(f"{way}, {method}, {pair.name}: LSD {row['lsd']:.2f}")
+    told_apart = two_sample_test(comparisons, talkers)
+    return Result(rows, talkers, told_apart.accuracy, told_apart.null.mean)
+
+
+def table(results: dict[str, Result], intervals: bool = True) -> str:
     """Return a Markdown table, a row for every method."""
-    lines = [f"| method | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for method, mean in means.items():
-        cells = [f"{mean[key]:.2f}" for key in COLUMNS]
+    heads = [*COLUMNS.values(), "C2ST (null)"]
+    lines = [f"| method | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for method, result in results.items():
+        cells = []
+        for key in COLUMNS:
+            values = [row[key] for row in result.rows]
+            low, high = bootstrap_mean(values, result.talkers)
+            between = f" ({low:.2f}-{high:.2f})" if intervals else ""
+            cells.append(f"{np.nanmean(values):.2f}{between}")
+        cells.append(f"{result.c2st:.2f} ({result.c2st_null:.2f})")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Leave-one-out accuracy of sensor simulators.")
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="Held-out accuracy of sensor simulators.")
     parser.add_argument("--air", type=Path, default=SHARED / "air")
     parser.add_argument("--bone", type=Path, default=SHARED / "bone")
+    parser.add_argument("--talkers", type=Path, help="CSV with the columns file and talker")
     parser.add_argument("--sample-rate", type=int, default=16_000)
-    parser.add_argument("--estimator", action="append", help="default: all, and the baseline")
+    parser.add_argument("--method", action="append", choices=METHODS, help="default: all")
     parser.add_argument("--verbose", action="store_true", help="a line for every utterance")
+    parser.add_argument("--json", type=Path, help="keep every score there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = read_recordings(arguments.air, arguments.bone, arguments.sample_rate).pairs
-    means = {}
-    for method in arguments.estimator or [*ESTIMATORS, BASELINE]:
-        rows = leave_one_out(
-            method, pairs, arguments.sample_rate, print if arguments.verbose else lambda line: None
-        )
-        means[method] = {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
-    print(f"{len(pairs)} pairs of {arguments.air}, leave one out, mean over utterances\n")
-    print(table(means))
+    talkers = arguments.talkers
+    if talkers is None and arguments.air == SHARED / "air":
+        talkers = SHARED / "pairs.csv"
+    rate = arguments.sample_rate
+    pairs = read_recordings(arguments.air, arguments.bone, rate, talkers).pairs
+    fits = Fits(pairs, rate)
+    report = print if arguments.verbose else lambda line: None
+    kept = {}
+    for way in (OTHERS, OWN):
+        results = {m: measure(fits, m, way, report) for m in arguments.method or METHODS}
+        count = len(next(iter(results.values())).rows)
+        print(f"\n{way}: {count} pairs of {arguments.air}, mean (95 % interval)\n")
+        print(table(results), flush=True)
+        kept[way] = {m: {**vars(result)} for m, result in results.items()}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 ESTIMATORS = (
-    "power-ratio", "frequency-response-curve", "h1", "h2", "h3", "hv", "cross-correlation",
+    "auto", "band-gain-network", "speech-classes", "power-ratio", "frequency-response-curve",
+    "h1", "h2", "h3", "hv", "cross-correlation",
 )  # fmt: skip
 
 
@@ -18,35 +19,81 @@ ESTIMATORS = (
     "--bone", type=click.Path(path_type=Path), required=True, help="Recordings of the sensor."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="NAME.sensor")
-@click.option("--estimator", default="power-ratio", show_default=True, help=", ".join(ESTIMATORS))
+@click.option("--estimator", default="auto", show_default=True, help=", ".join(ESTIMATORS))
+@click.option(
+    "--average",
+    type=click.Choice(["mean", "median"]),
+    help="Over frames; the median ignores clicks [default: mean].",
+)
+@click.option(
+    "--gate", "gated", is_flag=True, default=None, help="Believe only bins with coherence (H1-Hv)."
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(1, 96),
+    default=12,
+    show_default=True,
+    help="Of the magnitude, over 1/N octave.",
+)
+@click.option("--prior", help="Sensor of the kind to start from: file or bundled name.")
+@click.option(
+    "--talkers",
+    type=click.Path(path_type=Path),
+    help="CSV with columns file, talker [default: the first folder tells].",
+)
+@click.option("--noise-air", type=click.Path(path_type=Path), help="Ambient noise, nobody speaks.")
+@click.option("--noise-bone", type=click.Path(path_type=Path), help="The same at the sensor.")
 @click.option("--sample-rate", default=16_000, show_default=True, type=click.IntRange(4000, 96_000))
 @click.option("--name", help="Of the sensor [default: that of the file].")
 @click.option("--source", default="", help="What was recorded, by whom; kept in the profile.")
 @click.option("--licence", default="", help="Of the recordings; kept in the profile.")
+@click.option(
+    "--report/--no-report", default=None, help="Write NAME.report.html, too [default: report]."
+)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
 def command(
     air: Path,
     bone: Path,
     out: Path,
     estimator: str,
+    average: str | None,
+    gated: bool | None,
+    smoothing: float,
+    prior: str | None,
+    talkers: Path | None,
+    noise_air: Path | None,
+    noise_bone: Path | None,
     sample_rate: int,
     name: str | None,
     source: str,
     licence: str,
+    report: bool | None,
     as_json: bool,
 ) -> int:
     """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
     from bcsim.reports.text import sensor_lines
+    from bcsim.sensors.estimation import settings_of
     from bcsim.sensors.summary import summary
     from bcsim.workflows.fit_response import fit_response
 
-    fitted = fit_response(air, bone, out, estimator, sample_rate, name, source, licence)
+    if (noise_air is None) != (noise_bone is None):
+        raise click.UsageError("--noise-air and --noise-bone go together")
+    noise = None if noise_air is None or noise_bone is None else (noise_air, noise_bone)
+    settings = settings_of(average, gated, smoothing)
+    fitted = fit_response(
+        air, bone, out, estimator, sample_rate, name, source, licence, settings, report,
+        prior, talkers, noise,
+    )  # fmt: skip
     facts = summary(fitted.result)
     if as_json:
-        click.echo(json.dumps({**facts, "path": str(out), "failures": fitted.failures}, indent=2))
+        page = None if fitted.report is None else str(fitted.report)
+        written = {"path": str(out), "report": page, "failures": fitted.failures}
+        click.echo(json.dumps({**facts, **written}, indent=2))
     else:
         click.echo("\n".join(sensor_lines(facts)))
         click.echo(f"{'written to':<14}{out}")
+        if fitted.report is not None:
+            click.echo(f"{'look at':<14}{fitted.report}")
     for reason in fitted.failures.values():
         click.echo(f"skipped: {reason}", err=True)
     return 3 if fitted.failures else 0

@@ -11,8 +11,10 @@ from types import FrameType
 import click
 
 COMMANDS = {
+    "doctor": "doctor",
     "fit-response": "fit_response",
     "show": "show",
+    "export-response": "export_response",
     "synthesize": "synthesize",
     "train": "train",
     "enhance": "enhance",

@@ -1,5 +1,6 @@
 """Fixtures for all tests: one thread, one known sensor, and the development recordings."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 from scipy import signal
 
+from bcsim.sensors.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
+from bcsim.sensors.speech import Residual
 from bcsim.sensors.transfer_function import TransferFunction
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -66,7 +69,26 @@ def sensor() -> SensorProfile:
             pause_seconds=2.0,
             bcsim_version="0.1.0",
         ),
+        coherence_ceiling=np.full(bins, 0.95),
+        magnitude_interval_db=np.stack([np.full(bins, -1.0), np.full(bins, 1.5)]),
     )
+
+
+@pytest.fixture(scope="session")
+def speaking_sensor(sensor) -> SensorProfile:
+    """The same sensor, but dull sounds come out 6 dB up in the bass and bright ones 6 dB down."""
+    bands, coefficients = 40, 3
+    tilt = np.linspace(1, -1, bands)
+    speech = ClassResponse(
+        sample_rate=sensor.sample_rate,
+        level_db=0.5,
+        residual=Residual(2.0 * np.eye(bands), memory=0.9, rise_db=0.2),
+        centres=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]),
+        mean=np.zeros(coefficients),
+        std=np.full(coefficients, 50.0),
+        class_gains_db=np.stack([6 * tilt, -6 * tilt]),
+    )
+    return dataclasses.replace(sensor, speech=speech)
 
 
 @pytest.fixture(scope="session")

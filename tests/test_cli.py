@@ -71,8 +71,9 @@ def sensor_file(tmp_path, sensor) -> Path:
 def fit(copy, *options):
     out = copy / "out" / "fitted.sensor"
     return bcsim(
-        "fit-response", "--air", copy / "air", "--bone", copy / "bone", "--out", out, *options
-    )
+        "fit-response", "--air", copy / "air", "--bone", copy / "bone", "--out", out,
+        "--estimator", "power-ratio", "--no-report", *options,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -96,8 +97,11 @@ def test_help_and_usage_errors_come_at_once_and_without_torch(arguments, code):
 
 @pytest.mark.parametrize(
     "command",
-    ["fit-response", "show", "synthesize", "train", "enhance", "evaluate", "demo"],
-)
+    [
+        "fit-response", "show", "export-response", "synthesize", "train", "enhance", "evaluate",
+        "demo",
+    ],
+)  # fmt: skip
 def test_every_command_explains_itself(command):
     code, out, _ = bcsim(command, "--help")
     assert code == 0
@@ -115,12 +119,14 @@ def test_a_sensor_is_fitted_and_shown_to_people_and_to_machines(copy):
     assert code == 0, err
     assert "inverted" in out
     assert "bone leads" in out
-    code, out, _ = fit(copy, "--json")
+    code, out, _ = fit(copy, "--json", "--report")
     facts = json.loads(out)
     assert code == 0
     assert facts["polarity"] == -1
     assert facts["delay_ms"] == pytest.approx(-0.45, abs=0.05)
     assert facts["num_pairs"] == 3
+    assert facts["report"] == str(copy / "out/fitted.report.html")
+    assert (copy / "out/fitted.report.html").is_file()
     code, out, _ = bcsim("show", copy / "out/fitted.sensor", "--json")
     assert code == 0
     assert json.loads(out)["delay_ms"] == facts["delay_ms"]
@@ -132,13 +138,16 @@ def test_the_simulator_is_judged_on_real_pairs(copy, sensor_file):
         "--json",
     )  # fmt: skip
     assert code == 0, err
-    known = json.loads(out)["scores"]
+    alone = json.loads(out)
+    assert {"sensor", "num_pairs", "scores", "intervals", "talkers", "bands", "pairs"} < set(alone)
     code, out, _ = bcsim(
-        "evaluate", "--sensor", "temporal-transforms", "--air", copy / "air", "--bone",
-        copy / "bone", "--json",
+        "evaluate", "--sensor", sensor_file, "--sensor", "temporal-transforms", "--air",
+        copy / "air", "--bone", copy / "bone", "--json",
     )  # fmt: skip
     assert code == 0
-    baseline = json.loads(out)["scores"]
+    compared = json.loads(out)["sensors"]
+    assert compared[0] == alone
+    known, baseline = (facts["scores"] for facts in compared)
     for metric in ("lsd", "mel_sd", "mcd", "ltas"):
         assert known[metric] < baseline[metric]
 

@@ -134,6 +134,8 @@ def known_sensor(air: Path) -> SensorProfile:
             source="assets/demo/make_known_sensor.py",
             licence="CC0-1.0",
         ),
+        coherence_ceiling=coherence,  # a linear sensor: noise alone keeps it from 1
+        magnitude_interval_db=np.zeros((0, len(frequencies_hz))),
     )
 
 

@@ -4,10 +4,11 @@ Pairs are found by name, never by order: by a manifest if the folder has one, el
 below the two folders. A role word (`air`, `bone`, ...) may stand in for a folder.
 """
 
+import csv
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from bcsim.data.audio import audio_files, read_audio, resample
@@ -111,18 +112,59 @@ def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
     return pairs, unmatched
 
 
-def read_recordings(air: Path, bone: Path, sample_rate: int) -> Recordings:
+def read_talkers(path: Path) -> dict[str, str]:
+    """Read who speaks in which recording from a CSV file.
+
+    Args:
+        path: with a heading: a column `file` (or `name`, `id`), and one called `talker` or
+            `speaker`, in whatever words.
+
+    Returns:
+        Name of the pair, without suffix, to talker.
+
+    Raises:
+        InputError: if the file is missing or has no such columns.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a table of talkers ({error})") from error
+    rows = list(csv.DictReader(lines))
+    columns = list(rows[0]) if rows else []
+    file_column = next((c for c in columns if str(c).lower() in ("file", "name", "id")), None)
+    who_column = next(
+        (c for c in columns if any(w in str(c).lower() for w in ("talker", "speaker"))), None
+    )
+    if file_column is None or who_column is None:
+        raise InputError(f"{path}: wants a heading with the columns file and talker")
+    return {
+        PurePosixPath(row[file_column]).with_suffix("").as_posix(): row[who_column]
+        for row in rows
+        if row[file_column] and row[who_column]
+    }
+
+
+def read_recordings(
+    air: Path, bone: Path, sample_rate: int, talkers: Path | None = None
+) -> Recordings:
     """Find and read pairs at one sample rate; what cannot be used is named and left out.
 
     Args:
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
         sample_rate: in Hz.
+        talkers: table of who speaks where (`read_talkers`); without one, the first folder of a
+            pair's name tells.
 
     Raises:
-        InputError: if no pair can be used.
+        InputError: if no pair can be used, or the table of talkers names none of them.
     """
     found, failures = find_pairs(air, bone)
+    if talkers is not None:
+        who = read_talkers(talkers)
+        if not any(files.name in who for files in found):
+            raise InputError(f"{talkers}: names none of the pairs, such as {found[0].name!r}")
+        found = [replace(files, talker=who.get(files.name, files.talker)) for files in found]
     recordings = Recordings(failures=failures)
     for files in found:
         try:

@@ -8,6 +8,7 @@ so that :math:`H_1 = P_{xy}/P_{xx} = Y/X`, and y = x delayed by 10 samples has t
 :math:`-2\pi f \cdot 10/f_s`: it comes out as +10. (`scipy.signal.csd(x, y)` agrees.)
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 _BLOCK = 256  # frames that are transformed at a time
+_MEDIAN_FRAMES = 8192  # at most that many are held at once; of more, evenly spread ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,90 @@ def cross_spectra(
     return CrossSpectra(xx / count, yy / count, xy / count, averages)
 
 
+def median_spectra(
+    x: Tensor, y: Tensor, num_fft: int, hop: int, keep: Tensor | None = None
+) -> CrossSpectra:
+    r"""Take the median of the spectra of two signals over frames: clicks do not count.
+
+    The powers are medians over frames divided by `median_to_mean`, which makes them unbiased for
+    a stationary Gaussian signal. Of speech they are those of a typical frame and not of a loud
+    one, but in the same proportion for both channels: of a linear system the response comes out
+    exactly.
+
+    The products :math:`X^*Y` are complex. Their phase is the rotation after which the median of
+    the imaginary part is 0. The real part then has, for Gaussian signals of coherence
+    :math:`\gamma^2`, an asymmetric Laplace distribution, whose median is
+
+    .. math:: m = \sqrt{P_{xx}P_{yy}}\;\tfrac{1+\gamma}{2}\ln(1+\gamma)
+
+    (0.69 of the mean for coherent signals, 0.5 for unrelated ones), and is solved for
+    :math:`|P_{xy}| = \gamma\sqrt{P_{xx}P_{yy}}`.
+
+    Args:
+        x: (T,).
+        y: (T,).
+        num_fft: frame length.
+        hop: samples from frame to frame.
+        keep: (frames,) of bool, on the grid of `stft`, the frames to use; all where None.
+
+    Returns:
+        The spectra, in the units of `cross_spectra`. A median varies as an average of about half
+        (:math:`\ln^2 2`) as many frames does, and says so.
+    """
+    starts = torch.arange(0, max(1, x.shape[-1] - num_fft + 1), hop, device=x.device)
+    starts = starts if keep is None else starts[keep]
+    averages = independent_averages(len(starts), num_fft, hop) * math.log(2) ** 2
+    if len(starts) == 0:
+        nothing = x.new_zeros(num_fft // 2 + 1)
+        return CrossSpectra(nothing, nothing, torch.complex(nothing, nothing), 0.0)
+    starts = starts[:: -(-len(starts) // _MEDIAN_FRAMES)]
+    indices = starts[:, None] + torch.arange(num_fft, device=x.device)
+    window = torch.hann_window(num_fft, dtype=x.dtype, device=x.device)
+    x, y = (pad(signal, (0, max(0, num_fft - signal.shape[-1]))) for signal in (x, y))
+    spectrum_x, spectrum_y = (torch.fft.rfft(signal[indices] * window) for signal in (x, y))
+    scale = median_to_mean(len(starts))
+    xx, yy = (_median(spectrum.abs().square()) / scale for spectrum in (spectrum_x, spectrum_y))
+    product = spectrum_x.conj() * spectrum_y
+    phasor = torch.ones_like(product[0])
+    for _ in range(4):
+        turned = product * phasor.conj()
+        phasor = phasor * torch.exp(1j * torch.atan2(_median(turned.imag), _median(turned.real)))
+    middle = _median((product * phasor.conj()).real) / scale
+    geometric = (xx * yy).sqrt()
+    relative = middle / geometric.clamp(min=torch.finfo(geometric.dtype).tiny)
+    xy = _coherence_of_median(relative * math.log(2)) * geometric * phasor
+    return CrossSpectra(xx, yy, xy, averages)
+
+
+def _median(values: Tensor) -> Tensor:
+    return torch.quantile(values, 0.5, dim=0)
+
+
+def _coherence_of_median(median: Tensor) -> Tensor:
+    r"""Solve :math:`\tfrac{1+\gamma}{2}\ln(1+\gamma) = m` for 0 <= gamma <= 1."""
+    median = median.clamp(0, math.log(2))
+    gamma = median / math.log(2)
+    for _ in range(6):  # Newton's method; the function is convex and rises
+        log = torch.log1p(gamma)
+        gamma = gamma - ((1 + gamma) / 2 * log - median) / ((1 + log) / 2)
+    return gamma.clamp(0, 1)
+
+
+def median_to_mean(count: int) -> float:
+    r"""Return the expected median of `count` exponential variables of mean 1.
+
+    .. math:: \alpha(n) = \sum_{k=1}^{n} (-1)^{k+1}/k
+
+    for odd n (Allen et al. 2012, doi 10.1103/PhysRevD.85.122006); it tends to ln 2.
+
+    Example:
+        >>> round(median_to_mean(1), 3), round(median_to_mean(10001), 3)
+        (1.0, 0.693)
+    """
+    odd = count if count % 2 else count - 1
+    return sum((-1) ** (k + 1) / k for k in range(1, odd + 1))
+
+
 def window_power(num_fft: int) -> float:
     r"""Return :math:`\sum w^2` of the Hann frames: white noise of variance 1 has it in each bin.
 
@@ -205,7 +291,11 @@ def fractional_octave_smooth(values: Tensor, fraction: float, min_bins: float = 
 
 
 def fill_gaps(curve: Tensor, known: Tensor) -> Tensor:
-    """Interpolate a curve (F,) linearly over the bins that are not `known`; hold it at the ends.
+    """Interpolate a curve linearly over the bins that are not `known`; hold it at the ends.
+
+    Args:
+        curve: (..., F).
+        known: (F,) of bool; where it is nowhere true, the curve comes back as 0.
 
     Example:
         >>> curve = torch.tensor([0.0, 1.0, 0.0, 3.0])
@@ -215,12 +305,12 @@ def fill_gaps(curve: Tensor, known: Tensor) -> Tensor:
     places = torch.nonzero(known)[:, 0]
     if len(places) == 0:
         return torch.zeros_like(curve)
-    position = torch.arange(len(curve))
+    position = torch.arange(curve.shape[-1])
     right = torch.searchsorted(places, position).clamp(max=len(places) - 1)
     left = torch.searchsorted(places, position, right=True).sub(1).clamp(min=0)
     start, end = places[left], places[right]
     part = (position - start) / (end - start).clamp(min=1)
-    return curve[start] * (1 - part) + curve[end] * part
+    return curve[..., start] * (1 - part) + curve[..., end] * part
 
 
 def _between(values: Tensor, position: Tensor) -> Tensor:

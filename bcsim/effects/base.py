@@ -182,6 +182,22 @@ class Seed(Distribution):
         return None
 
 
+@dataclass(frozen=True)
+class Fluctuation(Distribution):
+    """The scale of something that moves within a clip: `scale`, and 0 in the mean rendering."""
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        _require(self.scale >= 0, f"fluctuation {self.scale}: the scale is negative")
+
+    def draw(self, generator: np.random.Generator) -> Value:
+        return float(self.scale)
+
+    def centre(self) -> Value:
+        return 0.0
+
+
 DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
     "constant": Constant,
     "uniform": Uniform,
@@ -189,6 +205,7 @@ DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
     "normal": Normal,
     "choice": Choice,
     "seed": Seed,
+    "fluctuation": Fluctuation,
 }
 
 
@@ -203,7 +220,9 @@ class Effect(ABC):
     differentiable: ClassVar[bool] = True  # whether gradients reach the air signal through `apply`
     keeps_length: ClassVar[bool] = True  # whether clips come out as long as they went in
 
-    def sample(self, seed: int, clip_id: str, step: str, mean: bool = False) -> Draw:
+    def sample(
+        self, seed: int, clip_id: str, step: str, mean: bool = False, moving: bool = False
+    ) -> Draw:
         """Draw the parameters for one clip.
 
         Args:
@@ -212,12 +231,14 @@ class Effect(ABC):
             step: name of this step in the simulator.
             mean: take the centre of each distribution instead. Seeds of waveforms are drawn
                 all the same: a mean sensor still has its noise floor.
+            moving: with `mean`, draw the fluctuations within the clip none the less.
         """
         drawn: Draw = {}
         for field in fields(self):
             distribution = getattr(self, field.name)
             if isinstance(distribution, Distribution):
-                value = distribution.centre() if mean else None
+                drawn_all_the_same = moving and isinstance(distribution, Fluctuation)
+                value = distribution.centre() if mean and not drawn_all_the_same else None
                 if value is None:
                     value = distribution.draw(stream(seed, clip_id, step, field.name))
                 drawn[field.name] = value

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Constant, Distribution, Drawn
+from bcsim.effects.base import Constant, Distribution, Drawn, Normal
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -24,10 +24,12 @@ class SensorDelay(LinearEffect):
 
     Args:
         sensor: whose delay; given by the simulator.
-        extra_s: added to it, within +-50 ms.
+        deviation: from it, in units of its standard deviation over the recordings.
+        extra_s: added to it. Deviation and extra together stay within +-50 ms.
     """
 
     sensor: SensorProfile
+    deviation: Distribution = Normal(0.0, 1.0)
     extra_s: Distribution = Constant(0.0)
 
     def reach(self, sample_rate: int) -> int:
@@ -35,7 +37,8 @@ class SensorDelay(LinearEffect):
         return math.ceil(longest_s * sample_rate) + HALF_WIDTH
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
-        extra_s = drawn["extra_s"].clamp(-MAX_EXTRA_S, MAX_EXTRA_S)
+        extra_s = drawn["extra_s"] + drawn["deviation"] * self.sensor.delay_std_s
+        extra_s = extra_s.clamp(-MAX_EXTRA_S, MAX_EXTRA_S)
         delay = (self.sensor.delay_s + extra_s)[:, None] * sample_rate
         # A pure phase ramp would ring over the whole clip, so that its result would depend on the
         # transform's length; a windowed sinc ends.

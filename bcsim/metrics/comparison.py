@@ -80,17 +80,18 @@ class Comparison:
     @cached_property
     def levels_db(self) -> tuple[Tensor, Tensor]:
         """Levels of estimate and real, (frames, F) each, floored 80 dB under real's maximum."""
-        return _floored(self._powers)
+        return _floored(self.powers)
 
     @cached_property
     def mel_levels_db(self) -> tuple[Tensor, Tensor]:
         """The same in 40 mel bands (HTK's scale, triangles of unit area), (frames, M) each."""
         bank = mel_bank()
         bank = bank[bank @ (self.frequencies_hz > self.top_hz).double() == 0]
-        return _floored(tuple(power @ bank.T for power in self._powers))
+        return _floored(tuple(power @ bank.T for power in self.powers))
 
     @cached_property
-    def _powers(self) -> tuple[Tensor, ...]:
+    def powers(self) -> tuple[Tensor, ...]:
+        """Power spectra of estimate and real, (frames, F) each."""
         return tuple(
             stft(signal[None], FRAME, HOP)[0].abs().square()
             for signal in (self.estimate, self.real)

@@ -35,35 +35,6 @@ SPECTROGRAM_RANGE_DB = 80.0
 
 
 @as_picture
-def response(profile: SensorProfile) -> "Figure":
-    """Show a sensor's magnitude response with its spread between utterances, and its coherence.
-
-    Returns:
-        Two panels over log frequency: magnitude in dB re air with +-1 sd around it, coherence
-        below. The usable band is shaded in both.
-    """
-    figure, (top, bottom) = panels(2, height_in=3.6, ratios=(2.4, 1.0))
-    band = profile.transfer_function
-    frequencies_hz, magnitude_db = band.frequencies_hz, band.magnitude_db
-    low, high = magnitude_db - profile.spread_db, magnitude_db + profile.spread_db
-    style = {"color": BONE.light, "linewidth": 0, "alpha": 0.22}
-    top.fill_between(frequencies_hz, low, high, label="utterances, ±1 sd", **style)
-    top.plot(frequencies_hz, magnitude_db, color=BONE.light, label="response")
-    _frequency_axis(top, profile.sample_rate, label=False)
-    _span(top, np.stack([low, high]), frequencies_hz)
-    top.set_ylabel("bone re air, dB")
-    bottom.plot(frequencies_hz, band.coherence, color=AIR.light)
-    bottom.axhline(0.5, color=SOFT.light, linewidth=0.9, linestyle=(0, (4, 3)))
-    bottom.set_ylim(0, 1)
-    bottom.set_ylabel("coherence")
-    _frequency_axis(bottom, profile.sample_rate)
-    for axes in (top, bottom):
-        _shade_usable_band(axes, profile, label="usable band" if axes is top else None)
-    _legend(top)
-    return figure
-
-
-@as_picture
 def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     """Show a fitted response over the one it should have found, and the difference.
 
@@ -80,8 +51,8 @@ def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     top.plot(frequencies_hz, fitted_db, color=BONE.light, label="fitted")
     truth = {"color": INK.light, "linewidth": 1.2, "linestyle": (0, (3, 2))}
     top.plot(frequencies_hz, true_db, label="true", **truth)
-    _frequency_axis(top, fitted.sample_rate, label=False)
-    _span(top, np.stack([fitted_db, true_db]), frequencies_hz)
+    frequency_axis(top, fitted.sample_rate, label=False)
+    span_levels(top, np.stack([fitted_db, true_db]), frequencies_hz)
     top.set_ylabel("bone re air, dB")
     low_hz, high_hz = fitted.usable_band_hz
     inside = (frequencies_hz >= low_hz) & (frequencies_hz <= high_hz)
@@ -91,10 +62,10 @@ def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     reach_db = max(1.0, 1.2 * np.nanmax(np.abs(difference_db), initial=0.0))
     bottom.set_ylim(-reach_db, reach_db)
     bottom.set_ylabel("error, dB")
-    _frequency_axis(bottom, fitted.sample_rate)
+    frequency_axis(bottom, fitted.sample_rate)
     for axes in (top, bottom):
-        _shade_usable_band(axes, fitted, label="usable band" if axes is top else None)
-    _legend(top)
+        shade_usable_band(axes, fitted, label="usable band" if axes is top else None)
+    legend_above(top)
     return figure
 
 
@@ -108,22 +79,25 @@ def noise_floor(profile: SensorProfile) -> "Figure":
     style = {"color": OTHER.light, "linewidth": 0, "alpha": 0.2}
     axes.fill_between(frequencies_hz, psd_db - sd, psd_db + sd, label="recordings, ±1 sd", **style)
     axes.plot(frequencies_hz, psd_db, color=OTHER.light, label="noise floor")
-    _frequency_axis(axes, profile.sample_rate)
-    _span(axes, np.stack([psd_db - sd, psd_db + sd]), frequencies_hz)
+    frequency_axis(axes, profile.sample_rate)
+    span_levels(axes, np.stack([psd_db - sd, psd_db + sd]), frequencies_hz)
     axes.set_ylabel("re bone speech, dB/Hz")
-    _legend(axes)
+    legend_above(axes)
     return figure
 
 
 @as_picture
 def long_term_spectra(
-    signals: Mapping[str, Sequence[NDArray[np.floating]]], sample_rate: int
+    signals: Mapping[str, Sequence[NDArray[np.floating]]],
+    sample_rate: int,
+    unit: str = "full scale",
 ) -> "Figure":
-    """Show the long-term average spectra of sets of clips, in dB/Hz re full scale.
+    """Show the long-term average spectra of sets of clips, in dB/Hz.
 
     Args:
         signals: name to clips, (T,) each; `air`, `bone`, `enhanced` and the like get their colour.
         sample_rate: in Hz, of all of them.
+        unit: what has the level of 1.
     """
     figure, (axes,) = panels(1, height_in=2.6)
     levels_db = []
@@ -132,12 +106,12 @@ def long_term_spectra(
         # Sixths of an octave: harmonics of single voices would hide how the sets compare.
         mean = fractional_octave_smooth(torch.from_numpy(np.mean(spectra, axis=0)), 6).numpy()
         level_db = 10 * np.log10(np.maximum(mean, 1e-16))
-        axes.plot(_grid_hz(sample_rate), level_db, color=color.light, label=_plain(name))
+        axes.plot(_grid_hz(sample_rate), level_db, color=color.light, label=plain(name))
         levels_db.append(level_db)
-    _frequency_axis(axes, sample_rate)
-    _span(axes, np.stack(levels_db), _grid_hz(sample_rate))
-    axes.set_ylabel("dB/Hz re full scale")
-    _legend(axes)
+    frequency_axis(axes, sample_rate)
+    span_levels(axes, np.stack(levels_db), _grid_hz(sample_rate))
+    axes.set_ylabel(f"dB/Hz re {unit}")
+    legend_above(axes)
     return figure
 
 
@@ -238,7 +212,7 @@ def training_curves(
         if unprocessed:
             axes.axhline(unprocessed[-1], color=BONE.light, linewidth=1.2, linestyle=(0, (3, 2)))
         note = " (dashed: unprocessed)" if unprocessed else ""
-        axes.set_title(_plain(metric) + note, loc="left", fontsize=9, color=INK.light)
+        axes.set_title(plain(metric) + note, loc="left", fontsize=9, color=INK.light)
         axes.margins(x=0.02, y=0.12)
         axes.locator_params(axis="y", nbins=5)
     for axes in stack[:-1]:
@@ -253,7 +227,7 @@ def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], lis
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
+def frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
     """Give `axes` a logarithmic frequency axis with the ticks that people speak in."""
     top_hz = sample_rate / 2
     ticks = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000) if hz <= top_hz]
@@ -266,7 +240,7 @@ def _frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
         axes.set_xlabel("frequency, Hz")
 
 
-def _span(
+def span_levels(
     axes: "Axes", levels_db: NDArray[np.floating], frequencies_hz: NDArray[np.floating]
 ) -> None:
     """Set the vertical range from what is shown, at most 90 dB of it, with some air around."""
@@ -280,7 +254,8 @@ def _span(
     axes.set_ylim(bottom - margin, top + margin)
 
 
-def _shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) -> None:
+def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) -> None:
+    """Shade where the coherence exceeds 0.5."""
     low_hz, high_hz = profile.usable_band_hz
     if high_hz > low_hz:
         axes.axvspan(
@@ -288,7 +263,7 @@ def _shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) 
         )
 
 
-def _legend(axes: "Axes") -> None:
+def legend_above(axes: "Axes") -> None:
     """Put the legend above the axes, where it can hide nothing."""
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
 
@@ -327,6 +302,6 @@ def _spectrogram_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[
     return 20 * np.log10(np.maximum(np.abs(spectra.T) / (num_fft / 4), 1e-8))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name that is fit for XML: without control characters, not overlong."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)[:60]

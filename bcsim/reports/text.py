@@ -13,6 +13,10 @@ def sensor_lines(facts: Mapping[str, Any]) -> list[str]:
         for drop, hz in facts["drops_hz"].items()
     )
     lowpass = facts["lowpass"]
+    interval = ""
+    if facts["magnitude_interval_db"] is not None:
+        below, above = facts["magnitude_interval_db"]
+        interval = f"; 95 % between recordings {below:+.1f}...{above:+.1f} dB"
     talkers = f", {facts['num_talkers']} talkers" if facts["num_talkers"] else ""
     rows = {
         "sensor": f"{facts['name']} ({facts['estimator']}, {facts['sample_rate']} Hz)",
@@ -23,7 +27,9 @@ def sensor_lines(facts: Mapping[str, Any]) -> list[str]:
         "level": f"{facts['level_db']:+.1f} dB re air, spread {facts['level_std_db']:.1f} dB",
         "usable band": f"{low:.0f}-{high:.0f} Hz (coherence above 0.5)" if high else "none",
         "response": drops,
-        "known to": f"{facts['magnitude_error_db']:.2f} dB (median standard error)",
+        "known to": f"{facts['magnitude_error_db']:.2f} dB (median standard error){interval}",
+        "speech part": facts["speech"] or "",
+        "prior": facts["prior"],
         "noise floor": f"{facts['noise_to_speech_db']:.1f} dB re speech, "
         f"spread {facts['noise_level_std_db']:.1f} dB",
         "low-pass like": f"{lowpass['cutoff_hz']:.0f} Hz, Q {lowpass['q']:.2f}, "
@@ -31,6 +37,8 @@ def sensor_lines(facts: Mapping[str, Any]) -> list[str]:
         "source": facts["source"],
         "licence": facts["licence"],
     }
-    rows |= {f"held-out {name}": f"{value:.2f}" for name, value in facts["scores"].items()}
+    scores = [f"{name} {value:.2f}" for name, value in facts["scores"].items()]
+    rows["held-out"] = ", ".join(scores)
+    rows["chosen"] = facts.get("choice", "")
     lines = [f"{label:<14}{text}" for label, text in rows.items() if text]
-    return lines + [f"{'to do better':<14}{sentence}" for sentence in facts["advice"]]
+    return lines + [f"{'advice':<14}{sentence}" for sentence in facts["advice"]]

@@ -1,10 +1,10 @@
-"""Delay, polarity and level between the two channels of a pair.
+"""Delay, drift, polarity and level between the two channels of a pair.
 
 Why not plain correlation, or its phase transform: a body-conduction sensor shares only a band
 with the air microphone (a throat microphone some 150-650 Hz), and in that band its own phase is
 not flat. So the phase that goes with the magnitude (minimum phase) is taken out first, and the
 rest is fitted by a delay where, and as far as, the channels are coherent. Which band that is, the
-recordings say.
+recordings say. How the pairs differ among each other needs no such supposition; see `consensus`.
 """
 
 import math
@@ -16,43 +16,62 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.delay import delay_signal
-from bcsim.dsp.fir import fast_length
 from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.resample import resample_clock
 from bcsim.dsp.spectra import (
     CrossSpectra,
-    chance_coherence,
     fill_gaps,
     fractional_octave_smooth,
     frame_power,
     minimum_phase,
 )
+from bcsim.sensors.consensus import advanced, apart, peak_delay, phase_trust, together
+from bcsim.sensors.drift import Drift, agreed_drifts, measure_drift
 from bcsim.sensors.estimators.noise_floor import estimate_noise_floor
 from bcsim.sensors.pairs import AlignedPair, RecordedPair, frame_size, heard_bins
+from bcsim.sensors.timing import Timing, coarse_lag, timing, without_dc
+
+__all__ = ["align", "coarse_lag", "supposed_phase", "synchronised"]
 
 ACTIVE_RANGE_DB = 35.0
-MAX_OFFSET_S = 1.2  # of the coarse search
-FINE_RANGE_S = 0.020  # of the phase fit around it
-COARSE_SECONDS = 60.0  # of signal that the coarse search looks at
+FINE_RANGE_S = 0.005  # of the phase fit around the coarse lag, whose own error is some 2 ms
 SMOOTHING = 6  # parts of an octave, of the magnitude behind the supposed phase
 IN_STEP_S = 0.010  # coarse lags that lie so close are one
-STEP_S = 0.0015  # how far a pair may move in one round of refinement
-OVERSAMPLING = 16  # of the correlation whose peak is sought
+LEFT_ALONE_S = 0.005  # a delay that does not matter to frames of 32 ms
+LARGE_DRIFT_S = 0.0003  # over a recording: from here on it blurs its own measurement
+APART_GAIN = 1.1  # in likelihood, that delays of their own must win for the pairs
 
 
-def align(pairs: Sequence[RecordedPair], sample_rate: int) -> tuple[list[AlignedPair], int]:
-    """Take delay, polarity and level out of the pairs of one sensor.
+def align(
+    pairs: Sequence[RecordedPair], sample_rate: int, timings: Sequence[Timing] | None = None
+) -> tuple[list[AlignedPair], int]:
+    """Take delay, drift, polarity and level out of the pairs of one sensor.
 
-    Polarity is that of the sensor, so all pairs decide on it together; the delay is each pair's.
+    Polarity and drift are those of the sensor and the recorders, so all pairs decide on them
+    together, and so they do on the delay where one recorder took them all. A pair that clearly
+    has its own is given it. Of a pair whose delay jumps, the longest stretch is left.
 
     Args:
         pairs: already checked by `check_pair`.
         sample_rate: in Hz, of all of them.
+        timings: of the pairs, where they are known.
 
     Returns:
         The aligned pairs, in the order given, and the polarity that was taken out.
     """
-    lags = _common_lags([coarse_lag(pair, sample_rate) for pair in pairs], sample_rate)
-    cuts = [_cut(pair, lag) for pair, lag in zip(pairs, lags, strict=True)]
+    if timings is None:
+        timings = [timing(pair, sample_rate) for pair in pairs]
+    measured = [
+        _measured_drift(pair, kept, sample_rate) for pair, kept in zip(pairs, timings, strict=True)
+    ]
+    seconds = [(kept.stop - kept.start) / sample_rate for kept in timings]
+    drifts = agreed_drifts(measured, seconds)
+    lags = [_clock_lag(kept, drift) for kept, drift in zip(timings, drifts, strict=True)]
+    middle, common = _common_lags(lags, sample_rate)
+    cuts = [
+        _cut(pair, kept, lag, drift)
+        for pair, kept, lag, drift in zip(pairs, timings, common, drifts, strict=True)
+    ]
     rough = [
         _aligned(pair, cut, 0.0, 1, sample_rate) for pair, cut in zip(pairs, cuts, strict=True)
     ]
@@ -62,18 +81,51 @@ def align(pairs: Sequence[RecordedPair], sample_rate: int) -> tuple[list[Aligned
     heard = heard_bins(rough)
     phase = supposed_phase(CrossSpectra.pooled(spectra), heard)
     polarity, _ = _fit_polarity(spectra, phase, sample_rate)
-    starts = [
-        [0.0] * len(spectra),
-        [_fit_delay(part, phase, sample_rate, polarity)[0] for part in spectra],
-    ]
-    fits = [_refine(spectra, start, sample_rate) for start in starts]
-    pooled, delays_s = max(fits, key=lambda fit: _likelihood(fit[0]))
+    starts_s = [_fit_delay(part, phase, sample_rate, polarity)[0] for part in spectra]
+    out_of_step = [lag != middle for lag in common]
+    found = together(spectra, sample_rate, out_of_step)
+    loose = apart(spectra, starts_s, sample_rate)
+    if loose.likelihood > APART_GAIN * found.likelihood:
+        found = loose
+    pooled = CrossSpectra.pooled(
+        [
+            advanced(part, delay_s, sign, sample_rate)
+            for part, delay_s, sign in zip(spectra, found.delays_s, found.signs, strict=True)
+        ]
+    )
     # Now the spectra are in step, and what is left is one delay and one sign for all.
     polarity, common_s = _fit_polarity([pooled], supposed_phase(pooled, heard), sample_rate)
+    aligned = [
+        _aligned(pair, cut, delay_s + common_s, polarity * sign, sample_rate)
+        for pair, cut, delay_s, sign in zip(pairs, cuts, found.delays_s, found.signs, strict=True)
+    ]
     return [
-        _aligned(pair, cut, delay_s + common_s, polarity, sample_rate)
-        for pair, cut, delay_s in zip(pairs, cuts, delays_s, strict=True)
+        replace(pair, inverted=sign < 0, jumps=kept.jumps)
+        for pair, sign, kept in zip(aligned, found.signs, timings, strict=True)
     ], polarity
+
+
+def synchronised(pair: RecordedPair, sample_rate: int) -> RecordedPair:
+    """Return the pair cut to its overlap, without drift, and in step to some milliseconds.
+
+    A few milliseconds are left as they are: a single pair does not tell its delay finer than that
+    from the sensor's phase. DC stays too. Of a pair whose delay jumps, the longest stretch is left.
+
+    Args:
+        pair: already checked by `check_pair`.
+        sample_rate: in Hz.
+    """
+    kept = timing(pair, sample_rate)
+    (drift,) = agreed_drifts(
+        [_measured_drift(pair, kept, sample_rate)], [(kept.stop - kept.start) / sample_rate]
+    )
+    lag = _clock_lag(kept, drift)
+    if not drift and abs(lag) <= LEFT_ALONE_S * sample_rate:
+        lag = 0
+    cut = _cut(pair, kept, lag, drift)
+    length = min(len(pair.air), len(pair.bone))
+    air_dc, bone_dc = (float(np.mean(signal[:length])) for signal in (pair.air, pair.bone))
+    return replace(pair, air=cut.air.numpy() + air_dc, bone=cut.bone.numpy() + bone_dc)
 
 
 def supposed_phase(spectra: CrossSpectra, heard: Tensor) -> Tensor:
@@ -97,107 +149,66 @@ def supposed_phase(spectra: CrossSpectra, heard: Tensor) -> Tensor:
     return minimum_phase(ratio.clamp(min=max(1e-12 * float(ratio.max()), tiny)).log() / 2)
 
 
-def _common_lags(lags: list[int], sample_rate: int) -> list[int]:
+def _common_lags(lags: list[int], sample_rate: int) -> tuple[int, list[int]]:
     """Replace lags close to the median by it: such an offset is that of the recorder."""
     middle = sorted(lags)[len(lags) // 2]
-    return [middle if abs(lag - middle) < IN_STEP_S * sample_rate else lag for lag in lags]
-
-
-def _refine(
-    spectra: Sequence[CrossSpectra], delays_s: list[float], sample_rate: int
-) -> tuple[CrossSpectra, list[float]]:
-    """Hold each pair against the measured phase of all, and return their pool and delays.
-
-    A phase that all pairs have in common, whatever it is, says nothing about their differences.
-    """
-
-    def pool() -> CrossSpectra:
-        parts = zip(spectra, delays_s, strict=True)
-        return CrossSpectra.pooled([_advanced(part, d, sample_rate) for part, d in parts])
-
-    for _ in range(4 if len(spectra) > 1 else 0):
-        pooled = pool()
-        phase, trust = torch.angle(pooled.xy), _trust(pooled)
-        advanced = [
-            _advanced(part, d, sample_rate) for part, d in zip(spectra, delays_s, strict=True)
-        ]
-        steps = [_fit_delay(part, phase, sample_rate, 1, trust, STEP_S)[0] for part in advanced]
-        middle = sorted(steps)[len(steps) // 2]  # a shift of all is not to be decided here
-        delays_s = [d + step - middle for d, step in zip(delays_s, steps, strict=True)]
-    return pool(), delays_s
-
-
-def _likelihood(spectra: CrossSpectra) -> float:
-    """Return the log likelihood ratio, per average, that one filter made bone from air."""
-    return -float(torch.log1p(-spectra.coherence.clamp(max=1 - 1e-9)).sum())
+    return middle, [middle if abs(lag - middle) < IN_STEP_S * sample_rate else lag for lag in lags]
 
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """Both channels without DC, cut to where they overlap once bone is `lag` samples earlier."""
+    """Both channels without DC and drift, cut to where they overlap once bone is in step.
+
+    Once a drift is taken out, bone is `lag` samples later everywhere; as recorded it was so at
+    the beginning, and `middle` samples on it was later by as much as the clocks had diverged.
+    """
 
     air: Tensor
     bone: Tensor
     lag: int
+    drift_ppm: float
+    middle: float
+
+    def recorded_delay_s(self, delay_s: float, sample_rate: int) -> float:
+        """Return the delay at the middle as recorded, where `delay_s` is left of it here."""
+        heard = self.middle + self.lag + delay_s * sample_rate
+        return (heard * (1 + 1e-6 * self.drift_ppm) - self.middle) / sample_rate
 
 
-def _cut(pair: RecordedPair, lag: int) -> _Cut:
-    air, bone = _without_dc(pair)
-    start, stop = max(0, -lag), len(air) - max(0, lag)
-    return _Cut(air[start:stop], bone[start + lag : stop + lag], lag)
+def _clock_lag(kept: Timing, drift_ppm: float) -> int:
+    """Return the lag once the drift is taken out: the moment that bone heard moves with its clock.
 
-
-def _without_dc(pair: RecordedPair) -> tuple[Tensor, Tensor]:
-    length = min(len(pair.air), len(pair.bone))
-    air, bone = (
-        torch.from_numpy(np.array(samples[:length], dtype=np.float64))
-        for samples in (pair.air, pair.bone)
-    )
-    return air - air.mean(), bone - bone.mean()
-
-
-def coarse_lag(pair: RecordedPair, sample_rate: int) -> int:
-    r"""Find by how many samples bone is later than air, to within some milliseconds.
-
-    In each octave, whitened, the two channels have the analytic cross-correlation
-    :math:`\rho_b(\tau)`, whose magnitude knows neither phase nor polarity. A Gaussian signal of
-    n samples has the log likelihood ratio :math:`-n\log(1-|\rho_b|^2)` of being shared; the lag
-    with the greatest sum over octaves wins. Octaves without coherence add next to nothing.
-
-    Args:
-        pair: as recorded.
-        sample_rate: in Hz.
+    Pairs that one button started together have it in common, whatever their length.
     """
-    air, bone = _without_dc(pair)
-    length = min(len(air), round(COARSE_SECONDS * sample_rate))
-    if length < len(air):  # where the most speech is
-        energy = torch.nn.functional.pad(air.square().cumsum(0), (1, 0))
-        start = int((energy[length:] - energy[:-length]).argmax())
-        air, bone = air[start : start + length], bone[start : start + length]
-    max_lag = min(round(MAX_OFFSET_S * sample_rate), length // 2)
-    size = fast_length(length + max_lag)
-    x, y = (_whitened(torch.fft.rfft(signal, size)) for signal in (air, bone))
-    frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
-    likelihood = torch.zeros(2 * max_lag + 1, dtype=torch.float64)
-    low = 100.0
-    while low < 0.9 * sample_rate / 2:
-        high = min(2 * low, 0.95 * sample_rate / 2)
-        band = slice(*torch.searchsorted(frequencies, torch.tensor([low, high])).tolist())
-        product = x.new_zeros(size)
-        product[band] = y[band] * x[band].conj()
-        norm = x[band].abs().square().sum() * y[band].abs().square().sum()
-        correlation = torch.fft.ifft(product) * size
-        correlation = torch.cat([correlation[-max_lag:], correlation[: max_lag + 1]])
-        shared = (correlation.abs().square() / norm.clamp(min=1e-30)).clamp(max=1 - 1e-9)
-        likelihood -= (band.stop - band.start) * torch.log1p(-shared)
-        low = high
-    return int(likelihood.argmax()) - max_lag
+    middle = (kept.start + kept.stop) / 2
+    return round((middle + kept.lag) / (1 + 1e-6 * drift_ppm) - middle)
 
 
-def _whitened(spectrum: Tensor) -> Tensor:
-    """Divide by the magnitude, smoothed over a sixth of an octave."""
-    smooth = fractional_octave_smooth(spectrum.abs().square(), 6).clamp(min=0).sqrt()
-    return spectrum / smooth.clamp(min=1e-12 * float(smooth.max()) + 1e-300)
+def _cut(pair: RecordedPair, kept: Timing, lag: int, drift_ppm: float) -> _Cut:
+    air, bone = without_dc(pair)
+    if drift_ppm:
+        bone = torch.from_numpy(resample_clock(bone.numpy(), 1e-6 * drift_ppm))
+    start = max(kept.start, -lag)
+    stop = min(kept.stop, len(bone) - lag)
+    middle = (kept.start + kept.stop) / 2
+    return _Cut(air[start:stop], bone[start + lag : stop + lag], lag, drift_ppm, middle)
+
+
+def _measured_drift(pair: RecordedPair, kept: Timing, sample_rate: int) -> Drift:
+    """Measure the drift of a pair, of a large one the rest once it is taken out."""
+    seconds = (kept.stop - kept.start) / sample_rate
+    ppm = 1e6 * kept.slope
+    drift = Drift(ppm, math.inf)
+    for _ in range(3):
+        cut = _cut(pair, kept, _clock_lag(kept, ppm), ppm)
+        left = measure_drift(cut.air, cut.bone, sample_rate)
+        if not math.isfinite(left.error_ppm):
+            return drift
+        drift = Drift(ppm + left.ppm, left.error_ppm)
+        ppm = drift.ppm
+        if abs(left.ppm) * seconds < 1e6 * LARGE_DRIFT_S:
+            break
+    return drift
 
 
 def _aligned(
@@ -221,10 +232,11 @@ def _aligned(
         num_fft=num_fft,
         noise=estimate_noise_floor(air, bone, sample_rate, num_fft),
         air_noise=estimate_noise_floor(air, air, sample_rate, num_fft),
-        delay_s=cut.lag / sample_rate + delay_s,
+        delay_s=cut.recorded_delay_s(delay_s, sample_rate),
         level_db=20 * math.log10(bone_rms / air_rms),
         seconds=len(air) / sample_rate,
         active_seconds=int(active.sum()) * (num_fft // 4) / sample_rate,
+        drift_ppm=cut.drift_ppm,
     )
 
 
@@ -242,49 +254,12 @@ def _fit_polarity(
 
 
 def _fit_delay(
-    spectra: CrossSpectra,
-    phase: Tensor,
-    sample_rate: int,
-    polarity: int,
-    weight: Tensor | float = 1.0,
-    range_s: float = FINE_RANGE_S,
+    spectra: CrossSpectra, phase: Tensor, sample_rate: int, polarity: int
 ) -> tuple[float, float]:
-    r"""Return the delay within +-`range_s` that fits best, and how well it fits.
-
-    It maximises :math:`\sum_f w(f)\,\mathrm{Re}\{p\,u(f) e^{-j\phi(f)} e^{j2\pi f\tau}\}` with u
-    the cross-spectrum's phase as a phasor, by a finely interpolated inverse transform.
-    """
+    """Return the delay that fits best beside the supposed phase, and how well it fits."""
     phasor = polarity * torch.exp(1j * (torch.angle(spectra.xy) - phase))
     # The measured phase errs alike per hertz, the supposed one rather per octave: a compromise.
     bins = torch.arange(len(phase), dtype=torch.float64).clamp(min=1)
-    weighted = phasor * _trust(spectra) * weight / bins.sqrt()
+    weighted = phasor * phase_trust(spectra) / bins.sqrt()
     weighted[[0, -1]] = 0  # no phase there
-    size = OVERSAMPLING * 2 * (len(phase) - 1)
-    score = torch.fft.irfft(weighted, size) * size / 2
-    reach = round(range_s * sample_rate * OVERSAMPLING)
-    score = torch.cat([score[-reach:], score[: reach + 1]])
-    best = int(score.argmax())
-    offset = 0.0
-    if 0 < best < len(score) - 1:  # the peak of the parabola through three points
-        before, at, after = (float(score[best + k]) for k in (-1, 0, 1))
-        curvature = before - 2 * at + after
-        offset = (before - after) / (2 * curvature) if curvature < 0 else 0.0
-    return (best + offset - reach) / (OVERSAMPLING * sample_rate), float(score[best])
-
-
-def _trust(spectra: CrossSpectra) -> Tensor:
-    r"""Return the weight of a bin's phase, :math:`\gamma^2/(1-\gamma^2)`: one over its variance.
-
-    Coherence that chance alone gives once in 20 times counts for nothing, and a bin for at most
-    20, lest a noiseless tone decide alone.
-    """
-    chance = chance_coherence(spectra.num_averages)
-    coherence = spectra.coherence
-    trust = coherence / (1 - coherence).clamp(min=0.05)
-    return torch.where(coherence > chance, trust, 0.0)
-
-
-def _advanced(spectra: CrossSpectra, delay_s: float, sample_rate: int) -> CrossSpectra:
-    """Return the spectra after bone was made earlier by `delay_s`."""
-    frequencies = torch.linspace(0, sample_rate / 2, len(spectra.xx), dtype=torch.float64)
-    return replace(spectra, xy=spectra.xy * torch.exp(2j * math.pi * frequencies * delay_s))
+    return peak_delay(weighted, sample_rate, FINE_RANGE_S)

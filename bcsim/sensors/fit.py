@@ -5,28 +5,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import bcsim
-from bcsim.dsp.spectra import chance_coherence, fill_gaps, fractional_octave_smooth, minimum_phase
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.sensors.alignment import align
-from bcsim.sensors.estimators import ESTIMATORS
+from bcsim.sensors.coherence import coherence_ceiling
+from bcsim.sensors.diagnose import examine
+from bcsim.sensors.estimation import EstimationSettings, make_estimator
 from bcsim.sensors.estimators.lowpass import fit_lowpass
-from bcsim.sensors.pairs import AlignedPair, RecordedPair, check_pair, heard_bins
-from bcsim.sensors.profile import MAX_COMPONENTS, Provenance, SensorProfile
-from bcsim.sensors.transfer_function import TransferFunction
+from bcsim.sensors.finishing import measurable_bins, usable_band
+from bcsim.sensors.held_out import measured_residual, prediction_errors, wearer_curves
+from bcsim.sensors.leakage import leakage_db, recorded_noise_psd
+from bcsim.sensors.pairs import AlignedPair, RecordedPair
+from bcsim.sensors.profile import Provenance, SensorProfile
+from bcsim.sensors.rendering import Rendering, fit_rendering
+from bcsim.sensors.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
+from bcsim.sensors.session_noise import deviation
+from bcsim.sensors.speech import SpeechResponse
+from bcsim.sensors.spread import Spread, expected_spread, measured_spread, ratio_curves
+from bcsim.sensors.timing import Timing
+from bcsim.sensors.uncertainty import bootstrap_interval_db
 
-SMOOTHING = 12  # parts of an octave, of the response
-SPREAD_SMOOTHING = 3  # of its differences between utterances
-EDGE = 0.95  # of half the sample rate: above, the ratio is that of two resamplers' edges
-ROUNDS = 10  # of fitting gains and shape in turns
-RANGE_DB = 100.0  # below its maximum a response is not followed
-USABLE_COHERENCE = 0.5
-KNOWN_PHASE_COHERENCE = 0.2  # from here on the measured phase is taken as it is
-SILENT_PSD = 1e-20  # 1/Hz: what a floor of digital silence counts as
+MIN_RECORDINGS = 4  # with fewer, what differs between them says nothing about the next one
+SAME_START_S = 0.001  # delays that lie further from the median are those of recorders
+# Between recordings of a throat microphone (see `expected_spread`); the delay's is from the
+# quartiles of 31 recordings, 0.04 ms apart.
+EXPECTED_STD = {"level_std_db": 5.0, "noise_level_std_db": 7.0, "delay_std_s": 3e-5}
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,11 @@ class PairReport:
         seconds: duration of the overlap.
         active_seconds: of speech therein.
         pause_seconds: of pauses therein; 0 where there were too few for a noise floor.
-        delay_s: of bone relative to air.
+        delay_s: of bone relative to air, at the middle.
         level_db: active level of bone relative to that of air.
         noise_db: the sensor's noise relative to its active speech.
         coherence: mean over frequency, each weighted with the sensor's power there.
+        drift_ppm: by which the delay grew, microseconds a second.
     """
 
     name: str
@@ -54,6 +60,7 @@ class PairReport:
     level_db: float
     noise_db: float
     coherence: float
+    drift_ppm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,271 +73,214 @@ class SkippedPair:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A fitted sensor with what was found on each pair."""
+    """A fitted sensor with what was found on the way.
+
+    Args:
+        profile: the sensor.
+        pairs: what was found on each pair.
+        skipped: pairs that were left out, and why.
+        aligned: the pairs as they were fitted to.
+        choice: which estimator was taken, and why.
+        candidates: held-out scores by method, with those of EBEN's low-pass.
+        learning_curve: what less to learn from would have given.
+        held_out: recordings with renderings that were fitted without them.
+    """
 
     profile: SensorProfile
     pairs: list[PairReport]
     skipped: list[SkippedPair]
+    aligned: list[AlignedPair]
+    choice: str
+    candidates: dict[str, dict[str, float]]
+    learning_curve: list[LearningPoint]
+    held_out: list[tuple[AlignedPair, Rendering]]
+
+
+@dataclass(frozen=True, eq=False)
+class AmbientNoise:
+    """A recording of ambient noise while nobody speaks, at the gains of the pairs.
+
+    Args:
+        air: (T,), of the air microphone.
+        bone: (T,), of the sensor.
+    """
+
+    air: NDArray[np.floating]
+    bone: NDArray[np.floating]
 
 
 def fit_sensor(
     pairs: Sequence[RecordedPair],
     sample_rate: int,
-    estimator: str = "power-ratio",
+    estimator: str = AUTO,
     name: str = "sensor",
     source: str = "",
     licence: str = "",
+    settings: EstimationSettings | None = None,
+    prior: SensorProfile | None = None,
+    ambient: AmbientNoise | None = None,
+    held_out: bool = True,
 ) -> FitResult:
     """Fit a sensor to pairs of recordings.
 
-    Pairs that cannot be used are left out and listed; see `check_pair` for the reasons.
+    Pairs that cannot be used are left out and listed; see `bcsim.sensors.diagnose` for reasons.
 
     Args:
         pairs: at least one, all at `sample_rate`.
         sample_rate: in Hz, 4000 or more.
-        estimator: a registered name; see `bcsim.sensors.estimators.ESTIMATORS`.
+        estimator: a registered name (see `bcsim.sensors.estimators.ESTIMATORS`), or "auto" for
+            the one that does best on held-out recordings.
         name: what the sensor is called.
         source: what was recorded, by whom; goes into the profile.
         licence: of the recordings; likewise.
+        settings: options of the estimator and of the smoothing.
+        prior: a sensor of the kind, fitted to other recordings: its speech-dependent part is
+            adapted to these, and its spread is taken over where they are too few to show one.
+        ambient: from which the leakage is measured, or None.
+        held_out: try the fit on held-out recordings. Without, there are no scores, no learning
+            curve and no residual.
 
     Raises:
         InputError: if no pair is usable; the message gives the first one's reason.
-        UsageError: for an unknown estimator.
+        UsageError: for an unknown estimator, an option that it does not have, `auto` without
+            held-out recordings, or a prior that cannot be one.
     """
-    chosen = ESTIMATORS[estimator]()
-    usable, skipped = _usable(pairs, sample_rate)
-    aligned, polarity = align(usable, sample_rate)
-    noise_psd, noise_level_std_db = pooled_noise(aligned)
-    aligned = [with_noise(pair, noise_psd) for pair in aligned]
-    couplings_db = coupling_db(aligned)
-    equal = [
-        pair.scaled(10 ** ((pair.level_db - coupling) / 20))
-        for pair, coupling in zip(aligned, couplings_db, strict=True)
-    ]
-    shape = finished(chosen.estimate(equal), measurable_bins(equal))
-    response = replace(
-        shape,
-        response=shape.response * 10 ** (couplings_db.mean() / 20),
-        coherence=within_pair_coherence(aligned),
+    settings = settings or EstimationSettings()
+    for candidate in CANDIDATES if estimator == AUTO else (estimator,):
+        make_estimator(candidate, settings)  # refused before any work
+    if estimator == AUTO and not held_out:
+        raise UsageError("auto chooses by held-out recordings; name an estimator to do without")
+    start = _prior_speech(prior, sample_rate)
+    usable, timings, skipped = _usable(pairs, sample_rate)
+    aligned, polarity = align(usable, sample_rate, timings)
+    if held_out:
+        selection = select(aligned, estimator, settings, start)
+    else:
+        selection = Selection(estimator, f"{estimator}, as asked for; not tried on held-out pairs")
+    chosen = make_estimator(selection.estimator, settings)
+    fitted = fit_rendering(aligned, chosen, settings.smoothing, start)
+    rendering, aligned, trial = fitted.rendering, fitted.pairs, selection.trial
+    response, speech = rendering.response, rendering.speech
+    curves, certainty = ratio_curves(fitted.equal)
+    talkers = [pair.talker for pair in aligned]
+    if speech is not None and trial is not None:
+        errors = prediction_errors(trial)
+        speech = replace(speech, residual=measured_residual(errors, trial))
+        curves, certainty = wearer_curves(errors, trial)
+        talkers = [pair.talker for pair, _ in trial.held_out]
+    few = len(aligned) < MIN_RECORDINGS
+    spread = measured_spread(curves, certainty, talkers)
+    if few and prior is not None:
+        spread = Spread(prior.spread_db, prior.spread_components_db, "prior")
+    elif few:
+        spread = expected_spread(response.frequencies_hz)
+    interval_db = bootstrap_interval_db(
+        fitted.equal, chosen, measurable_bins(fitted.equal), settings.smoothing
     )
-    spread_db, components_db = spread(equal)
-    talkers = {pair.talker for pair in aligned if pair.talker is not None}
+    leakage = None
+    if ambient is not None:
+        own = recorded_noise_psd(usable, sample_rate)
+        leakage = leakage_db(ambient.air, ambient.bone, sample_rate, own)
     profile = SensorProfile(
         name=name,
         sample_rate=sample_rate,
         transfer_function=response,
-        spread_db=spread_db,
-        spread_components_db=components_db,
-        noise_psd=noise_psd,
-        noise_level_std_db=noise_level_std_db,
-        level_db=float(np.mean([pair.level_db for pair in aligned])),
-        level_std_db=_deviation(couplings_db),
-        delay_s=float(np.median([pair.delay_s for pair in aligned])),
+        magnitude_interval_db=interval_db[: 2 if np.isfinite(interval_db).all() else 0],
+        coherence_ceiling=coherence_ceiling(aligned),
+        spread_db=spread.std_db,
+        spread_components_db=spread.components_db,
+        noise_psd=rendering.noise_psd,
+        noise_level_std_db=_std(fitted.noise_level_std_db, few, prior, "noise_level_std_db"),
+        level_db=rendering.level_db,
+        level_std_db=_std(deviation(fitted.couplings_db), few, prior, "level_std_db"),
+        delay_s=float(np.median([pair.start_delay_s for pair in aligned])),
+        delay_std_s=_std(_delay_std_s(aligned), few, prior, "delay_std_s"),
         polarity=polarity,
         lowpass=fit_lowpass(response),
         usable_band_hz=usable_band(response),
+        leakage_db=leakage,
+        speech=speech,
         provenance=Provenance(
-            estimator=estimator,
+            estimator=selection.estimator,
             num_pairs=len(aligned),
-            num_talkers=len(talkers),
+            num_talkers=len({pair.talker for pair in aligned if pair.talker is not None}),
             seconds=sum(pair.seconds for pair in aligned),
             active_seconds=sum(pair.active_seconds for pair in aligned),
             pause_seconds=sum(pair.noise.pause_seconds for pair in aligned),
             bcsim_version=bcsim.__version__,
             source=source,
             licence=licence,
+            scores={} if trial is None else trial.scores,
+            learning={point.label: point.lsd for point in selection.learning_curve},
+            spread=spread.between,
+            prior="" if prior is None else prior.name,
         ),
     )
-    return FitResult(profile, [_report(pair) for pair in aligned], skipped)
+    return FitResult(
+        profile=profile,
+        pairs=[_report(pair) for pair in aligned],
+        skipped=skipped,
+        aligned=aligned,
+        choice=selection.reason,
+        candidates=selection.candidates,
+        learning_curve=selection.learning_curve,
+        held_out=[] if trial is None else trial.held_out,
+    )
 
 
-def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
-    """Return the gain of each recording's response relative to the shape of all, in dB.
-
-    The level of bone relative to air also changes with what is said: a sensor that hears little
-    above 500 Hz is quiet in fricatives. So the shape (the pooled power ratio) is fitted first,
-    then for each recording the gain with which it gives the power that was recorded, and so on
-    in turns. On average over recordings, gain and level are the same.
-    """
-    speech = torch.stack([(pair.spectra.yy - pair.noise_power).clamp(min=0) for pair in pairs])
-    air = torch.stack([pair.spectra.xx for pair in pairs])
-    weight = torch.tensor([[pair.spectra.num_averages] for pair in pairs], dtype=air.dtype)
-    tiny = torch.finfo(air.dtype).tiny
-    offset_db = torch.zeros(len(pairs), dtype=air.dtype)
-    for _ in range(ROUNDS):
-        equal = speech * 10 ** (-offset_db[:, None] / 10)
-        power = (weight * equal).sum(dim=0) / (weight * air).sum(dim=0).clamp(min=tiny)
-        expected = (power * air).sum(dim=1).clamp(min=tiny)
-        error_db = 10 * (equal.sum(dim=1).clamp(min=tiny) / expected).log10()
-        offset_db += error_db - error_db.mean()
-    return np.array([pair.level_db for pair in pairs]) + offset_db.numpy()
-
-
-def finished(estimate: TransferFunction, heard: Tensor) -> TransferFunction:
-    """Smooth an estimate and settle its phase where the estimate does not know it.
-
-    The magnitude is smoothed in power over a twelfth of an octave. The phase is the estimate's
-    where the coherence makes it known, and goes over into the minimum phase elsewhere: random
-    phases there would smear the impulse response over the whole frame.
-
-    Args:
-        estimate: of an estimator.
-        heard: (F,) of bool; the magnitude of other bins is taken from their neighbours.
-    """
-    power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), heard)
-    smooth = fractional_octave_smooth(power, SMOOTHING).clamp(min=0).sqrt()
-    peak = float(smooth.max())
-    if peak == 0:
-        raise InputError("the estimated response is zero everywhere: air and bone share nothing")
-    smooth = smooth.clamp(min=peak * 10 ** (-RANGE_DB / 20))
-    minimum = minimum_phase(smooth.log())
-    trust = torch.where(heard & (power > 0), phase_trust(estimate), 0.0)
-    excess = torch.angle(torch.from_numpy(estimate.response)) - minimum
-    phasor = trust * torch.exp(1j * excess) + (1 - trust)
-    response = torch.polar(smooth, minimum + torch.angle(phasor))
-    ends = [0, -1]  # a real filter is real there
-    sign = torch.where(response[ends].real < 0, -1.0, 1.0)
-    response[ends] = (sign * smooth[ends]).to(response.dtype)
-    return replace(estimate, response=response.numpy())
-
-
-def phase_trust(estimate: TransferFunction) -> Tensor:
-    """Return how far to go with the estimate's phase, (F,), 0 to 1.
-
-    From nothing where the coherence, over a sixth of an octave, is what chance alone would
-    exceed once in 20 times (Carter 1987, doi 10.1109/PROC.1987.13723), to all at 0.2.
-    """
-    chance = chance_coherence(estimate.num_averages)
-    coherence = fractional_octave_smooth(torch.from_numpy(estimate.coherence), 6)
-    return ((coherence - chance) / max(KNOWN_PHASE_COHERENCE - chance, 1e-3)).clamp(0, 1)
-
-
-def measurable_bins(pairs: Sequence[AlignedPair]) -> Tensor:
-    """Return the heard bins but for the ends, (F,) of bool.
-
-    Next to 0 Hz there is nothing once DC is removed, and near half the sample rate the ratio is
-    that of two resamplers' edges.
-    """
-    heard = heard_bins(pairs)
-    heard[:2] = False
-    heard[math.floor(EDGE * (len(heard) - 1)) :] = False
-    return heard
-
-
-def within_pair_coherence(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
-    r"""Return the coherence within a recording, averaged over recordings, (F,).
-
-    What differs between wearers is the spread's business; this says how far the sensor is a
-    linear system for one. Of n averages of unrelated signals the coherence is 1/n on average;
-    that is taken off: :math:`(n\gamma^2 - 1)/(n - 1)`.
-    """
-    parts = [pair.spectra for pair in pairs]
-    total = torch.zeros_like(parts[0].xx)
-    for part in parts:
-        n = max(part.num_averages, 2.0)
-        total += part.num_averages * ((n * part.coherence - 1) / (n - 1)).clamp(min=0)
-    averages = sum(part.num_averages for part in parts)
-    return (total / max(averages, 1e-12)).clamp(max=1).numpy()
-
-
-def usable_band(response: TransferFunction) -> tuple[float, float]:
-    """Return the widest band, in octaves, where the coherence exceeds 0.5; (0, 0) if none does.
-
-    The coherence is first smoothed over a third of an octave.
-    """
-    smooth = fractional_octave_smooth(torch.from_numpy(response.coherence), 3).numpy()
-    above = smooth > USABLE_COHERENCE
-    above[0] = False
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]])))
-    bands = [
-        (float(response.frequencies_hz[first]), float(response.frequencies_hz[past - 1]))
-        for first, past in edges.reshape(-1, 2)
-    ]
-    return max(bands, key=lambda band: band[1] / band[0], default=(0.0, 0.0))
-
-
-def spread(pairs: Sequence[AlignedPair]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Return how the response's shape differs between utterances.
-
-    The noise-subtracted power ratio of each utterance, in dB over third-octaves, less the mean
-    over utterances; level differences are already out of the aligned pairs. Where the sensor's
-    noise hides the speech, nothing is known about the shape, so a difference counts by the part
-    of the power that is speech.
-
-    Returns:
-        The standard deviation (F,) and the principal components (K, F), each scaled to one
-        standard deviation of its score; together they hold the whole variance if K < 8.
-    """
-    curves, certainties = [], []
-    heard = measurable_bins(pairs)
-    for pair in pairs:
-        spectra = pair.spectra
-        speech = fractional_octave_smooth(
-            (spectra.yy - pair.noise_power).clamp(min=0), SPREAD_SMOOTHING
+def _prior_speech(prior: SensorProfile | None, sample_rate: int) -> SpeechResponse | None:
+    if prior is None:
+        return None
+    if prior.sample_rate != sample_rate:
+        raise UsageError(
+            f"prior {prior.name!r} is of {prior.sample_rate} Hz, this fit of {sample_rate} Hz; "
+            f"fit at its rate with --sample-rate {prior.sample_rate}"
         )
-        total = fractional_octave_smooth(spectra.yy, SPREAD_SMOOTHING)
-        air = fractional_octave_smooth(spectra.xx, SPREAD_SMOOTHING)
-        tiny = torch.finfo(air.dtype).tiny
-        certainty = (speech / total.clamp(min=tiny)).clamp(0, 1)
-        ratio = torch.maximum(speech, 0.01 * total) / air.clamp(min=tiny)
-        curves.append(10 * fill_gaps(ratio, heard).clamp(min=1e-20).log10())
-        certainties.append(fill_gaps(certainty, heard))
-    certainty = torch.stack(certainties)
-    curve_db = torch.stack(curves)
-    mean_db = (certainty * curve_db).sum(0) / certainty.sum(0).clamp(min=1e-12)
-    difference = certainty * (curve_db - mean_db)
-    if len(pairs) < 2:
-        return np.zeros(len(mean_db)), np.zeros((0, len(mean_db)))
-    difference = difference / math.sqrt(len(pairs) - 1)
-    _, scale, shapes = torch.linalg.svd(difference, full_matrices=False)
-    count = min(MAX_COMPONENTS, len(pairs) - 1)
-    components = scale[:count, None] * shapes[:count]
-    # The sign of a component is arbitrary; fixed, equal recordings give equal files.
-    sign = torch.where(components.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
-    return difference.square().sum(0).sqrt().numpy(), (sign * components).numpy()
+    if prior.speech is None:
+        raise UsageError(
+            f"prior {prior.name!r} is a fixed filter with nothing to start from; "
+            "fit it with --estimator band-gain-network"
+        )
+    return prior.speech
 
 
-def pooled_noise(pairs: Sequence[AlignedPair]) -> tuple[NDArray[np.float64], float]:
-    """Return the typical noise PSD (F,) and the deviation of its level in dB.
+def _std(measured: float, few: bool, prior: SensorProfile | None, name: str) -> float:
+    """Return a deviation between recordings: measured, or expected where they are few."""
+    if not few:
+        return measured
+    return getattr(prior, name) if prior is not None else EXPECTED_STD[name]
 
-    Noise levels lie tens of dB apart, so the typical floor is the mean in dB. Recordings without
-    pauses say at best that the floor is no higher; they count where there are no others.
+
+def _delay_std_s(pairs: Sequence[AlignedPair]) -> float:
+    """Return by how much the delay differs, apart from recorders that were started apart.
+
+    Not less than expected: alignment cannot tell small differences from the sensor's phase, and
+    gives recordings in step the same delay.
     """
-    known = [pair.noise for pair in pairs if bool((pair.noise.psd > 0).any())]
-    best = [noise for noise in known if noise.from_pauses] or known
-    if not best:
-        return np.zeros_like(pairs[0].noise.psd.numpy()), 0.0
-    measured = [noise.psd for noise in best]
-    smooth = fractional_octave_smooth(torch.stack(measured), SMOOTHING, min_bins=3)
-    density_db = 10 * smooth.clamp(min=SILENT_PSD).log10()
-    typical = 10 ** (density_db.mean(0) / 10)
-    return typical.numpy(), _deviation(density_db.mean(dim=1).numpy())
-
-
-def with_noise(pair: AlignedPair, typical_psd: NDArray[np.float64]) -> AlignedPair:
-    """Return the pair with the sensor's typical noise where nothing is known of its own."""
-    if bool((pair.noise.psd > 0).any()):
-        return pair
-    return replace(pair, noise=replace(pair.noise, psd=torch.from_numpy(typical_psd)))
+    delays_s = np.array([pair.start_delay_s for pair in pairs])
+    near = delays_s[np.abs(delays_s - np.median(delays_s)) < SAME_START_S]
+    return max(deviation(near), EXPECTED_STD["delay_std_s"])
 
 
 def _usable(
     pairs: Sequence[RecordedPair], sample_rate: int
-) -> tuple[list[RecordedPair], list[SkippedPair]]:
-    usable, skipped = [], []
+) -> tuple[list[RecordedPair], list[Timing], list[SkippedPair]]:
+    usable, timings, skipped = [], [], []
     for pair in pairs:
-        try:
-            check_pair(pair, sample_rate)
+        found = examine(pair, sample_rate)
+        if found.timing is None or found.refusal is not None:
+            reason = found.refusal.text if found.refusal else "nothing to be timed"
+            skipped.append(SkippedPair(pair.name, reason))
+        else:
             usable.append(pair)
-        except InputError as error:
-            skipped.append(SkippedPair(pair.name, str(error).removeprefix(f"{pair.name}: ")))
+            timings.append(found.timing)
     if not usable:
         if not skipped:
             raise InputError("no pairs to fit a sensor to")
         first = skipped[0]
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise InputError(f"no usable pair: {first.name}: {first.reason}{more}")
-    return usable, skipped
+    return usable, timings, skipped
 
 
 def _report(pair: AlignedPair) -> PairReport:
@@ -346,8 +296,5 @@ def _report(pair: AlignedPair) -> PairReport:
         level_db=pair.level_db,
         noise_db=10 * math.log10(max(noise, 1e-20)),
         coherence=float((spectra.yy * spectra.coherence).sum() / spectra.yy.sum()),
+        drift_ppm=pair.drift_ppm,
     )
-
-
-def _deviation(values: NDArray[np.floating]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

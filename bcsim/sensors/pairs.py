@@ -23,6 +23,19 @@ FRAME_S = 0.064
 MIN_SECONDS = 0.5
 
 
+class UnusablePair(InputError):
+    """Nothing can be fitted to a pair.
+
+    Args:
+        message: what is wrong, with the pair's name.
+        kind: of defect, as in `bcsim.sensors.diagnose`.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass(frozen=True, eq=False)
 class RecordedPair:
     """The same speech at the air microphone and at the sensor, as recorded.
@@ -56,9 +69,22 @@ class NoiseFloor:
     from_pauses: bool
 
 
+@dataclass(frozen=True)
+class Jump:
+    """A sudden change of the delay between the channels, as a dropped buffer makes it.
+
+    Args:
+        time_s: in the recording of air.
+        size_s: by how much bone is later after it; negative where a piece of bone is missing.
+    """
+
+    time_s: float
+    size_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class AlignedPair:
-    """A pair after alignment: no DC, no delay, upright, both channels of active level 1.
+    """A pair after alignment: no DC, delay or drift, upright, both channels of active level 1.
 
     Args:
         name: that of the recorded pair.
@@ -70,10 +96,13 @@ class AlignedPair:
         num_fft: frame length of the analysis.
         noise: the sensor's noise, in units of the power of active bone speech.
         air_noise: that of the air channel, in units of the power of active air speech.
-        delay_s: that was taken out of bone; negative where bone led.
+        delay_s: that was taken out of bone, at the middle; negative where bone led.
         level_db: active level of bone relative to that of air, as recorded.
         seconds: duration.
         active_seconds: of speech therein.
+        drift_ppm: by which bone's delay grew, microseconds a second; it was taken out.
+        inverted: whether its polarity was opposite to that of the other pairs.
+        jumps: of the delay; the pair is the longest stretch between them.
     """
 
     name: str
@@ -89,6 +118,14 @@ class AlignedPair:
     level_db: float
     seconds: float
     active_seconds: float
+    drift_ppm: float = 0.0
+    inverted: bool = False
+    jumps: tuple[Jump, ...] = ()
+
+    @property
+    def start_delay_s(self) -> float:
+        """Return the delay at the start, which clocks that run apart have not changed yet."""
+        return self.delay_s - 0.5e-6 * self.drift_ppm * self.seconds
 
     @cached_property
     def spectra(self) -> CrossSpectra:
@@ -133,28 +170,35 @@ def check_pair(pair: RecordedPair, sample_rate: int) -> None:
     """Refuse what nothing can be fitted to.
 
     Raises:
-        InputError: naming the pair and the reason.
+        UnusablePair: naming the pair and the reason.
     """
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if samples.ndim != 1:
-            raise InputError(f"{pair.name}: {role} has shape {samples.shape}, not one channel")
+            raise UnusablePair(
+                f"{pair.name}: {role} has shape {samples.shape}, not one channel", "malformed"
+            )
         if not np.isfinite(samples).all():
-            raise InputError(f"{pair.name}: {role} holds samples that are not finite numbers")
+            raise UnusablePair(
+                f"{pair.name}: {role} holds samples that are not finite numbers", "malformed"
+            )
     length = min(len(pair.air), len(pair.bone))
     if length < MIN_SECONDS * sample_rate:
-        raise InputError(
+        raise UnusablePair(
             f"{pair.name}: {length / sample_rate:.2f} s are too short; "
-            f"a pair needs {MIN_SECONDS:g} s"
+            f"a pair needs {MIN_SECONDS:g} s",
+            "malformed",
         )
     channels = {"air": pair.air[:length], "bone": pair.bone[:length]}
     for role, samples in channels.items():
         if np.ptp(samples) == 0:
-            raise InputError(f"{pair.name}: {role} is silent (every sample is {samples[0]:g})")
+            raise UnusablePair(
+                f"{pair.name}: {role} is silent (every sample is {samples[0]:g})", "silent"
+            )
     if np.array_equal(channels["air"], channels["bone"]):
-        raise InputError(f"{pair.name}: air and bone are the same recording")
+        raise UnusablePair(f"{pair.name}: air and bone are the same recording", "identical")
     air, bone = (
         torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
         for samples in channels.values()
     )
     if not 0 < float(active_rms(bone, active_frames(air))) < np.inf:
-        raise InputError(f"{pair.name}: bone is silent wherever air speaks")
+        raise UnusablePair(f"{pair.name}: bone is silent wherever air speaks", "silent")

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from bcsim.errors import InputError
 from bcsim.files import write_bytes
+from bcsim.sensors.speech import SPEECH_RESPONSES, Residual, SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
-SCHEMA = 1
-MAX_BYTES = 2**20
+SCHEMA = 2
+MAX_BYTES = 2**23
 MAX_COMPONENTS = 8
 MAX_GAIN = 1e6  # 120 dB: more is no sensor
 _METADATA_KEY = "bcsim_sensor"
@@ -59,6 +60,11 @@ class Provenance:
         source: what was recorded, by whom.
         licence: under which the recordings, hence the profile, may be passed on.
         scores: what was measured on held-out recordings, by name.
+        learning: LSD on held-out recordings, in dB, by what it was fitted to: "all", and where it
+            was measured "half the seconds" and "half the talkers".
+        spread: what the spread was measured between: "talkers", "utterances", or "prior" where it
+            was taken from another sensor of the kind.
+        prior: the sensor whose speech-dependent part was the starting point, or empty.
     """
 
     estimator: str
@@ -71,21 +77,29 @@ class Provenance:
     source: str = ""
     licence: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    learning: Mapping[str, float] = field(default_factory=dict)
+    spread: str = "utterances"
+    prior: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class SensorProfile:
     """One sensor, as fitted.
 
-    A rendering is: air filtered with the response, plus noise of the profile's PSD, the whole at
-    the profile's level. Delay and polarity stand apart, so that pairs can be made without delay.
+    A rendering is: air with the gains of the speech-dependent part, filtered with the response,
+    plus noise of the profile's PSD, the whole at the profile's level. Delay and polarity stand
+    apart, so that pairs can be made without delay.
 
     Args:
         name: what the sensor is called.
         sample_rate: in Hz; every array is on the grid of `transfer_function`.
         transfer_function: response with overall delay and polarity taken out; its magnitude
             includes the level (bone relative to air).
-        spread_db: (F,), standard deviation over utterances of the response's shape.
+        magnitude_interval_db: (2, F), 95 % interval of the response's magnitude, in dB relative to
+            it; (0, F) where nothing is known of it.
+        coherence_ceiling: (F,), what the noise of the two channels alone would leave of the
+            coherence; the gap is the speech dependence.
+        spread_db: (F,), standard deviation over talkers of the response's shape.
         spread_components_db: (K, F), K up to 8, smooth. A plausible new response differs from
             the mean by `sum_k z_k component_k`, in dB, with z ~ N(0, 1).
         noise_psd: (F,), one-sided, in 1/Hz, relative to the power of active bone speech: its
@@ -94,6 +108,10 @@ class SensorProfile:
         level_db: active level of bone relative to that of air, mean over utterances.
         level_std_db: its standard deviation over utterances.
         delay_s: of bone relative to air; negative where bone leads.
+        delay_std_s: its standard deviation over recordings.
+        leakage_db: (F,), ambient noise at the sensor relative to the air microphone, in dB, or
+            None where it was not measured.
+        speech: the speech-dependent part, or None for a sensor that is a fixed filter.
         polarity: +1, or -1 where the sensor inverts.
         lowpass: the nearest low-pass.
         usable_band_hz: where coherence exceeds 0.5; (0, 0) if nowhere.
@@ -117,6 +135,11 @@ class SensorProfile:
     lowpass: LowpassEquivalent
     usable_band_hz: tuple[float, float]
     provenance: Provenance
+    coherence_ceiling: NDArray[np.float64]
+    magnitude_interval_db: NDArray[np.float64]
+    delay_std_s: float = 0.0
+    leakage_db: NDArray[np.float64] | None = None
+    speech: SpeechResponse | None = None
 
     def __post_init__(self) -> None:
         bins = len(self.transfer_function.frequencies_hz)
@@ -131,17 +154,27 @@ class SensorProfile:
             "spread_db": (self.spread_db, (bins,)),
             "noise_psd": (self.noise_psd, (bins,)),
             "spread_components_db": (components, (len(components), bins)),
+            "coherence_ceiling": (self.coherence_ceiling, (bins,)),
         }
+        interval = self.magnitude_interval_db
+        shapes["magnitude_interval_db"] = (interval, (2 if len(interval) else 0, bins))
+        if self.leakage_db is not None:
+            shapes["leakage_db"] = (self.leakage_db, (bins,))
         for name, (values, shape) in shapes.items():
             _require(values.shape == shape, f"shape of {name}", values.shape, str(shape))
             _require(bool(np.isfinite(values).all()), name, "not finite", "finite numbers")
         _require(len(components) <= MAX_COMPONENTS, "spread_components_db", len(components), "8")
         _require(bool((self.noise_psd >= 0).all()), "noise_psd", "negative", "0 or more")
         _require(bool((self.spread_db >= 0).all()), "spread_db", "negative", "0 or more")
-        for name in ("noise_level_std_db", "level_db", "level_std_db", "delay_s"):
+        ceiling = self.coherence_ceiling
+        _require(bool(((ceiling >= 0) & (ceiling <= 1)).all()), "coherence_ceiling", "", "0 to 1")
+        if self.speech is not None:
+            rate = self.speech.sample_rate
+            _require(rate == self.sample_rate, "sample_rate of speech", rate, "the sensor's")
+        for name in _NUMBERS:
             value = getattr(self, name)
             _require(math.isfinite(value), name, value, "a finite number")
-        for name in ("noise_level_std_db", "level_std_db"):
+        for name in ("noise_level_std_db", "level_std_db", "delay_std_s"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(abs(self.delay_s) <= 10, "delay_s", self.delay_s, "within 10 s")
         _require(self.polarity in (1, -1), "polarity", self.polarity, "1 or -1")
@@ -172,14 +205,20 @@ class SensorProfile:
             ),
             "spread_components_db": self.spread_components_db,
             "spread_db": self.spread_db,
+            "coherence_ceiling": self.coherence_ceiling,
+            "magnitude_interval_db": self.magnitude_interval_db,
         }
+        if self.leakage_db is not None:
+            tensors["leakage_db"] = self.leakage_db
         facts = {
             "schema": SCHEMA,
+            "speech": None if self.speech is None else _speech_facts(self.speech),
             "num_averages": self.transfer_function.num_averages,
             "lowpass": dataclasses.asdict(self.lowpass),
             "provenance": {
                 **dataclasses.asdict(self.provenance),
                 "scores": dict(self.provenance.scores),
+                "learning": dict(self.provenance.learning),
             },
             **{name: getattr(self, name) for name in _PLAIN_FACTS},
         }
@@ -188,13 +227,15 @@ class SensorProfile:
         contiguous = {
             name: np.ascontiguousarray(values, dtype="<f8") for name, values in tensors.items()
         }
+        if self.speech is not None:
+            contiguous |= _speech_tensors(self.speech)
         return safetensors.numpy.save(contiguous, metadata={_METADATA_KEY: text})
 
     def save(self, path: Path) -> None:
         """Write the profile, whole or not at all; equal profiles give equal bytes.
 
         Raises:
-            InputError: if it would exceed 1 MiB.
+            InputError: if it would exceed 8 MiB.
             EnvironmentFault: if the disk is full or forbidden.
         """
         content = self.to_bytes()
@@ -225,6 +266,7 @@ class SensorProfile:
             ValueError,
             TypeError,
             KeyError,
+            IndexError,
             RecursionError,
             OverflowError,
             safetensors.SafetensorError,
@@ -250,9 +292,15 @@ class SensorProfile:
                 "fit the sensor again, or install the bcsim that wrote it"
             )
         _require_keys(
-            "facts", facts, {"schema", "num_averages", "lowpass", "provenance"} | set(_PLAIN_FACTS)
+            "facts",
+            facts,
+            {"schema", "num_averages", "lowpass", "provenance", "speech"} | set(_PLAIN_FACTS),
         )
+        speech = _read_speech(facts["speech"], tensors, facts["sample_rate"])
+        leakage_db = tensors.pop("leakage_db", None)
         _require_keys("tensors", tensors, set(_TENSORS))
+        if leakage_db is not None:
+            _require(leakage_db.dtype == np.float64, "leakage_db", leakage_db.dtype, "float64")
         for name, values in tensors.items():
             _require(values.dtype == np.float64, f"type of {name}", values.dtype, "float64")
         response = tensors["response"]
@@ -277,6 +325,10 @@ class SensorProfile:
             spread_db=tensors["spread_db"],
             spread_components_db=tensors["spread_components_db"],
             noise_psd=tensors["noise_psd"],
+            coherence_ceiling=tensors["coherence_ceiling"],
+            magnitude_interval_db=tensors["magnitude_interval_db"],
+            leakage_db=leakage_db,
+            speech=speech,
             lowpass=_facts_of(LowpassEquivalent, facts["lowpass"]),
             provenance=_facts_of(Provenance, facts["provenance"]),
             usable_band_hz=(_number("usable_band_hz", low), _number("usable_band_hz", high)),
@@ -284,11 +336,69 @@ class SensorProfile:
         )
 
 
-_TENSORS = ("coherence", "noise_psd", "response", "spread_components_db", "spread_db")
+_TENSORS = (
+    "coherence", "coherence_ceiling", "magnitude_interval_db", "noise_psd", "response",
+    "spread_components_db", "spread_db",
+)  # fmt: skip
 _TEXTS = ("name",)
 _INTEGERS = ("sample_rate", "polarity")
-_NUMBERS = ("noise_level_std_db", "level_db", "level_std_db", "delay_s")
+_NUMBERS = ("noise_level_std_db", "level_db", "level_std_db", "delay_s", "delay_std_s")
 _PLAIN_FACTS = (*_TEXTS, *_INTEGERS, *_NUMBERS, "usable_band_hz")
+
+
+_SPEECH = "speech."  # before the names of its tensors
+_RESIDUAL = "residual.factor_db"
+
+
+def _speech_facts(speech: SpeechResponse) -> dict[str, Any]:
+    residual = speech.residual
+    kind = SPEECH_RESPONSES.name_of(type(speech))
+    facts: dict[str, Any] = {"kind": kind, "level_db": speech.level_db}
+    if residual is not None:
+        facts |= {"memory": residual.memory, "rise_db": residual.rise_db}
+    return facts
+
+
+def _speech_tensors(speech: SpeechResponse) -> dict[str, NDArray[Any]]:
+    arrays = dict(speech.arrays())
+    if speech.residual is not None:
+        arrays[_RESIDUAL] = speech.residual.factor_db
+    return {_SPEECH + name: np.ascontiguousarray(values) for name, values in arrays.items()}
+
+
+def _read_speech(
+    facts: Any, tensors: dict[str, NDArray[Any]], sample_rate: Any
+) -> SpeechResponse | None:
+    """Build the speech-dependent part, and take its arrays out of `tensors`."""
+    names = [name for name in tensors if name.startswith(_SPEECH)]
+    arrays = {name.removeprefix(_SPEECH): tensors.pop(name) for name in names}
+    if facts is None:
+        _require(not arrays, "speech", sorted(arrays), "described in the header")
+        return None
+    _require(isinstance(facts, dict), "speech", facts, "a mapping")
+    for name, values in arrays.items():
+        known = values.dtype in (np.float32, np.float64)
+        _require(known, f"type of speech.{name}", values.dtype, "float32 or float64")
+    factor_db = arrays.pop(_RESIDUAL, None)
+    _require_keys(
+        "speech", facts, {"kind", "level_db"} | (set() if factor_db is None else _RESIDUAL_FACTS)
+    )
+    residual = None
+    if factor_db is not None:
+        memory, rise_db = (_number(name, facts[name]) for name in ("memory", "rise_db"))
+        residual = Residual(factor_db.astype(np.float64), memory, rise_db)
+    kind = facts["kind"]
+    _require(isinstance(kind, str) and kind in SPEECH_RESPONSES, "speech.kind", kind, "known")
+    _require(type(sample_rate) is int, "sample_rate", sample_rate, "an integer")
+    _require(1000 <= sample_rate <= 384_000, "sample_rate", sample_rate, "audio")
+    level_db = _number("speech.level_db", facts["level_db"])
+    common = {"sample_rate": sample_rate, "level_db": level_db, "residual": residual}
+    speech = SPEECH_RESPONSES[kind].from_arrays(common, arrays)
+    _require_keys("speech tensors", arrays, set(speech.arrays()))
+    return speech
+
+
+_RESIDUAL_FACTS = {"memory", "rise_db"}
 
 
 def _read_facts(content: bytes) -> dict[str, Any]:

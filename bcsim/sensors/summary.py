@@ -1,6 +1,7 @@
 """The facts of a profile or a fit as plain numbers, and what to record more of."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ ENOUGH_ERROR_DB = 0.5  # median standard error of the magnitude
 ENOUGH_PAUSES_S = 2.0
 ENOUGH_UTTERANCES = 8
 ENOUGH_TALKERS = 5
+WORTHWHILE_DB = 0.1  # of LSD for a doubling of the recordings
 
 
 def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
@@ -48,12 +50,21 @@ def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "lowpass": {key: round(value, 3) for key, value in asdict(profile.lowpass).items()},
         "source": provenance.source,
         "licence": provenance.licence,
+        "speech": None if profile.speech is None else profile.speech.summary_word,
+        "prior": provenance.prior,
+        "spread_between": provenance.spread,
+        "magnitude_interval_db": interval_db(profile),
+        "leakage": profile.leakage_db is not None,
         "scores": dict(provenance.scores),
+        "learning": dict(provenance.learning),
         "advice": advice(profile),
     }
     if isinstance(fitted, FitResult):
         facts["pairs"] = [asdict(pair) for pair in fitted.pairs]
         facts["skipped"] = [asdict(pair) for pair in fitted.skipped]
+        facts["choice"] = fitted.choice
+        facts["candidates"] = fitted.candidates
+        facts["learning_curve"] = [asdict(point) for point in fitted.learning_curve]
     return facts
 
 
@@ -88,6 +99,36 @@ def magnitude_error_db(profile: SensorProfile) -> float:
     grid = profile.transfer_function.frequencies_hz
     error = profile.transfer_function.standard_error[(grid >= low) & (grid <= high)]
     return 20 * math.log10(1 + float(np.median(error))) if len(error) else math.inf
+
+
+def interval_db(profile: SensorProfile) -> tuple[float, float] | None:
+    """Return the 95 % interval of the magnitude, median from 100 to 4000 Hz, or None."""
+    if len(profile.magnitude_interval_db) == 0:
+        return None
+    grid = profile.transfer_function.frequencies_hz
+    inside = profile.magnitude_interval_db[:, (grid >= 100) & (grid <= 4000)]
+    low, high = np.median(inside, axis=1)
+    return round(float(low), 2), round(float(high), 2)
+
+
+def learning_advice(learning: Mapping[str, float]) -> list[str]:
+    """Return what another doubling of the recordings promises, from the last one.
+
+    Args:
+        learning: held-out LSD by what was fitted to; see `Provenance`.
+    """
+    found = []
+    kinds = {"half the seconds": "seconds of these talkers", "half the talkers": "talkers"}
+    for label, what in kinds.items():
+        if label not in learning or "all" not in learning:
+            continue
+        gain_db = learning[label] - learning["all"]
+        would = "would help" if gain_db > WORTHWHILE_DB else "would not help"
+        found.append(
+            f"more {what} {would}: the last doubling took the held-out LSD from "
+            f"{learning[label]:.2f} to {learning['all']:.2f} dB"
+        )
+    return found
 
 
 def advice(profile: SensorProfile) -> list[str]:
@@ -128,4 +169,4 @@ def advice(profile: SensorProfile) -> list[str]:
             f"{known} named: record {ENOUGH_TALKERS} or more, a folder each, to know how wearers "
             "differ"
         )
-    return found
+    return found + learning_advice(provenance.learning)

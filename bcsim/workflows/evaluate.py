@@ -1,24 +1,29 @@
-"""`bcsim evaluate`: how close a simulated sensor comes to real recordings of it."""
+"""`bcsim evaluate`: how close simulated sensors come to real recordings of one."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bcsim.data.recordings import read_recordings
-from bcsim.errors import InputError
-from bcsim.metrics import simulation_scores
+from bcsim.errors import InputError, UsageError
+from bcsim.metrics import METRICS
+from bcsim.metrics.bands import BandErrors, band_errors
 from bcsim.metrics.comparison import Comparison
-from bcsim.metrics.two_sample import two_sample_test
+from bcsim.metrics.intervals import bootstrap_mean
+from bcsim.metrics.scores import SIMULATION
+from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
-from bcsim.sensors.alignment import coarse_lag
+from bcsim.sensors.alignment import synchronised
 from bcsim.sensors.pairs import RecordedPair, check_pair
 from bcsim.simulator import Simulator
-from bcsim.workflows.presets import resolve_simulator
+from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
 
 Scores = dict[str, float]
-IN_STEP_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -27,80 +32,217 @@ class Evaluation:
 
     Args:
         sensor: its name.
-        scores: means over the pairs, with `c2st` and `c2st_null`; NaN where undefined.
+        scores: means over the pairs, with `dynamics_ratio_mean` (that of the mean sensor), `c2st`,
+            `c2st_null` and `c2st_null_std`; NaN where undefined.
         pairs: the scores of each pair, by name.
         failures: pairs that could not be used, and why.
+        intervals: 95 % bootstrap intervals of the means, over talkers and their utterances; NaN
+            where fewer than two pairs have the score. None of the two-sample test's.
+        talkers: for each talker, `num_pairs` and the means of the scores; pairs of unknown talkers
+            stand for one each, under their own name.
+        talkers_known: whether any pair says who speaks.
+        bands: for each third-octave, `centre_hz`, `bias_db` (mean of simulated less real level
+            over active frames, levels matched) and `rms_db`.
     """
 
     sensor: str
     scores: Scores
     pairs: dict[str, Scores]
     failures: dict[str, str]
+    intervals: dict[str, tuple[float, float]]
+    talkers: dict[str, Scores]
+    talkers_known: bool
+    bands: list[Scores]
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything as JSON has it: None where a number is undefined."""
+        return {
+            "sensor": self.sensor,
+            "num_pairs": len(self.pairs),
+            "scores": _finite(self.scores),
+            "intervals": {
+                name: None if math.isnan(low) else [low, high]
+                for name, (low, high) in self.intervals.items()
+            },
+            "talkers_known": self.talkers_known,
+            "talkers": {name: _finite(row) for name, row in self.talkers.items()},
+            "bands": [_finite(row) for row in self.bands],
+            "pairs": {name: _finite(row) for name, row in self.pairs.items()},
+            "failures": self.failures,
+        }
 
 
-def evaluate(sensor: str, air: Path, bone: Path) -> Evaluation:
+@dataclass(frozen=True, eq=False)
+class InStepPair:
+    """A pair whose channels were brought into step, (T,) each, float64."""
+
+    name: str
+    talker: str | None
+    air: Tensor
+    bone: Tensor
+
+
+def evaluate(
+    sensors: Sequence[str], air: Path, bone: Path, talkers: Path | None = None
+) -> list[Evaluation]:
     """Simulate the sensor's signal of real pairs and compare it with the recorded one.
 
-    The mean sensor is rendered, with its noise floor. A sensor that was fitted on the same pairs
-    looks better than it is: evaluate on others, or look at the leave-one-out table of
-    `benchmarks/simulation_accuracy.py`.
+    Scores of accuracy are those of the mean sensor with its noise floor, scores of realism
+    (`dynamics_ratio`, `c2st`) those of a rendering in which also the residual of the
+    speech-dependent part is drawn: a mean is closer to every recording than a draw, and moves
+    less than any.
+
+    A sensor that was fitted on the same pairs looks better than it is: evaluate on others, or
+    look at the leave-one-out table of `benchmarks/simulation_accuracy.py`.
 
     Args:
-        sensor: file, bundled sensor or preset.
+        sensors: files, bundled sensors or presets, at least one.
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
+        talkers: CSV of who speaks in which recording; without, the first folder tells.
+
+    Returns:
+        One evaluation a sensor, in the order given.
 
     Raises:
+        UsageError: if no sensor is named, or one cannot be found.
         InputError: if no pair can be used.
     """
-    resolved = resolve_simulator(sensor)
-    simulator = resolved.simulator
-    recordings = read_recordings(air, bone, simulator.sample_rate)
-    failures = dict(recordings.failures)
-    rows: dict[str, Scores] = {}
-    comparisons, talkers = [], []
-    for pair in track(recordings.pairs, len(recordings.pairs), "evaluating"):
-        try:
-            check_pair(pair, simulator.sample_rate)
-        except InputError as error:
-            failures[pair.name] = str(error)
-            continue
-        simulated, real, reference = simulate(simulator, pair)
-        rows[pair.name] = simulation_scores(simulated, real, reference, simulator.sample_rate)
-        comparisons.append(
-            Comparison.prepare(simulated, real, simulator.sample_rate, reference=reference)
-        )
-        talkers.append(pair.talker or pair.name)
-    if not rows:
-        raise InputError(f"no usable pair; first: {next(iter(failures.values()))}")
-    told_apart = two_sample_test(comparisons, talkers)
-    scores = {
-        name: mean([row[name] for row in rows.values()]) for name in next(iter(rows.values()))
-    }
-    scores |= {"c2st": told_apart.accuracy, "c2st_null": told_apart.null}
-    return Evaluation(resolved.sensor, scores, rows, failures)
+    if not sensors:
+        raise UsageError("give at least one sensor")
+    resolved = [resolve_simulator(sensor) for sensor in sensors]
+    rates = dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved)
+    usable = {rate: _in_step_pairs(air, bone, rate, talkers) for rate in rates}
+    nulls: dict[int, NullAccuracy] = {}  # the real recordings alone decide it
+    evaluations = []
+    for sensor in resolved:
+        rate = sensor.simulator.sample_rate
+        pairs, failures = usable[rate]
+        evaluation, drawn = _judge(sensor, pairs, failures)
+        groups = [pair.talker or pair.name for pair in pairs]
+        if rate not in nulls:
+            nulls[rate] = null_accuracy(drawn, groups)
+        scores = evaluation.scores | {
+            "c2st": told_apart(drawn, groups),
+            "c2st_null": nulls[rate].mean,
+            "c2st_null_std": nulls[rate].std,
+        }
+        evaluations.append(replace(evaluation, scores=scores))
+    return evaluations
 
 
-def simulate(
-    simulator: Simulator, pair: RecordedPair
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what the mean sensor makes of a pair's air, the real bone, and the air, (T,) each.
+def in_step(pair: RecordedPair, sample_rate: int) -> InStepPair:
+    """Bring recorders that were started apart into step.
 
-    Recorders that were started apart are brought into step first. A few milliseconds are left as
-    they are: the metrics look at frames of 32 ms, and a single pair does not tell its delay finer
-    than that from the sensor's phase.
+    A few milliseconds are left as they are: the metrics look at frames of 32 ms, and a single
+    pair does not tell its delay finer than that from the sensor's phase.
+
+    Raises:
+        InputError: if the pair cannot be used.
     """
-    lag = coarse_lag(pair, simulator.sample_rate)
-    lag = lag if abs(lag) > IN_STEP_S * simulator.sample_rate else 0
-    overlap = len(pair.air) - abs(lag)
-    air, real = (
-        torch.from_numpy(signal[start : start + overlap].astype("float64"))
-        for signal, start in ((pair.air, max(-lag, 0)), (pair.bone, max(lag, 0)))
-    )
-    return simulator.render(air[None], [pair.name], seed=0, mean=True).bone[0], real, air
+    check_pair(pair, sample_rate)
+    pair = synchronised(pair, sample_rate)
+    air, bone = (torch.from_numpy(samples.astype("float64")) for samples in (pair.air, pair.bone))
+    return InStepPair(pair.name, pair.talker, air, bone)
 
 
-def mean(values: list[float]) -> float:
+def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = False) -> Tensor:
+    """Return what the sensor makes of the air signal, (T,).
+
+    Args:
+        simulator: of the sensor.
+        air: (T,), at the simulator's rate.
+        name: of the clip, which decides its noise.
+        residual: draw what the mean of the speech-dependent part leaves out; everything else
+            stays the mean. Without such a part the rendering is the mean one.
+    """
+    return simulator.render(air[None], [name], seed=0, mean=True, moving=residual).bone[0]
+
+
+def mean(values: Sequence[float]) -> float:
     """Return the mean of what is defined, or NaN."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
+
+
+def _in_step_pairs(
+    air: Path, bone: Path, sample_rate: int, talkers: Path | None
+) -> tuple[list[InStepPair], dict[str, str]]:
+    recordings = read_recordings(air, bone, sample_rate, talkers)
+    failures = dict(recordings.failures)
+    pairs = []
+    for pair in recordings.pairs:
+        try:
+            pairs.append(in_step(pair, sample_rate))
+        except InputError as error:
+            failures[pair.name] = str(error)
+    if not pairs:
+        raise InputError(f"no usable pair; first: {next(iter(failures.values()))}")
+    return pairs, failures
+
+
+def _judge(
+    sensor: ResolvedSimulator, pairs: Sequence[InStepPair], failures: dict[str, str]
+) -> tuple[Evaluation, list[Comparison]]:
+    """Return all scores but the two-sample test's, and what that one is to look at."""
+    simulator = sensor.simulator
+    rows: dict[str, Scores] = {}
+    bands: list[BandErrors] = []
+    drawn_pairs: list[Comparison] = []
+    for pair in track(pairs, len(pairs), f"evaluating {sensor.sensor}"):
+        expected, drawn = (
+            Comparison.prepare(
+                simulate(simulator, pair.air, pair.name, residual),
+                pair.bone,
+                simulator.sample_rate,
+                reference=pair.air,
+            )
+            for residual in (False, True)
+        )
+        row = {name: METRICS[name](expected) for name in SIMULATION}
+        row["dynamics_ratio_mean"] = row["dynamics_ratio"]
+        row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
+        rows[pair.name] = row
+        bands.append(band_errors(expected))
+        drawn_pairs.append(drawn)
+    names = list(next(iter(rows.values())))
+    groups = [pair.talker for pair in pairs]
+    columns = {name: [row[name] for row in rows.values()] for name in names}
+    evaluation = Evaluation(
+        sensor=sensor.sensor,
+        scores={name: mean(values) for name, values in columns.items()},
+        pairs=rows,
+        failures=failures,
+        intervals={name: bootstrap_mean(values, groups) for name, values in columns.items()},
+        talkers=_by_talker(pairs, rows),
+        talkers_known=any(pair.talker for pair in pairs),
+        bands=_over_pairs(bands),
+    )
+    return evaluation, drawn_pairs
+
+
+def _by_talker(pairs: Sequence[InStepPair], rows: Mapping[str, Scores]) -> dict[str, Scores]:
+    found: dict[str, list[Scores]] = {}
+    for pair in pairs:
+        found.setdefault(pair.talker or pair.name, []).append(rows[pair.name])
+    return {
+        talker: {
+            "num_pairs": len(own),
+            **{name: mean([row[name] for row in own]) for name in own[0]},
+        }
+        for talker, own in found.items()
+    }
+
+
+def _over_pairs(bands: Sequence[BandErrors]) -> list[Scores]:
+    """Return the mean bias and the rms of all pairs, every pair counting alike."""
+    bias_db = torch.stack([errors.bias_db for errors in bands]).nanmean(dim=0)
+    rms_db = torch.stack([errors.rms_db for errors in bands]).square().nanmean(dim=0).sqrt()
+    columns = zip(bands[0].centres_hz.tolist(), bias_db.tolist(), rms_db.tolist(), strict=True)
+    return [
+        {"centre_hz": round(hz, 1), "bias_db": bias, "rms_db": rms} for hz, bias, rms in columns
+    ]
+
+
+def _finite(row: Scores) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in row.items()}

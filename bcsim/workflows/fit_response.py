@@ -1,12 +1,21 @@
 """`bcsim fit-response`: pairs of recordings in, a sensor profile out."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcsim.data.audio import read_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.recordings import read_recordings
 from bcsim.errors import UsageError
-from bcsim.sensors.fit import FitResult, fit_sensor
+from bcsim.sensors.estimation import EstimationSettings, make_estimator
+from bcsim.sensors.fit import AmbientNoise, FitResult, fit_sensor
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.selection import AUTO, CANDIDATES
+from bcsim.workflows.fit_report import report_path, require_report_packages, write_fit_report
+from bcsim.workflows.presets import find_sensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -17,22 +26,29 @@ class FittedSensor:
         path: of the profile.
         result: the profile, and what was found on each pair.
         failures: files and pairs that were left out, and why.
+        report: the page beside it, or None where none was written.
     """
 
     path: Path
     result: FitResult
     failures: dict[str, str]
+    report: Path | None = None
 
 
 def fit_response(
     air: Path,
     bone: Path,
     out: Path,
-    estimator: str = "power-ratio",
+    estimator: str = AUTO,
     sample_rate: int = 16_000,
     name: str | None = None,
     source: str = "",
     licence: str = "",
+    settings: EstimationSettings | None = None,
+    report: bool | None = False,
+    prior: str | None = None,
+    talkers: Path | None = None,
+    noise: tuple[Path, Path] | None = None,
 ) -> FittedSensor:
     """Fit a sensor and write its profile.
 
@@ -41,22 +57,69 @@ def fit_response(
         bone: file or folder of the sensor.
         out: NAME.sensor; replaced as a whole if it is there. Pairs that were left out are listed
             in `failures.jsonl` beside it.
-        estimator: a registered name.
+        estimator: a registered name, or "auto" for the best on held-out recordings.
         sample_rate: that recordings are brought to, in Hz.
         name: of the sensor; that of the file by default.
         source: what was recorded, by whom.
         licence: of the recordings.
+        settings: options of the estimator and of the smoothing.
+        report: write NAME.report.html beside it; None does so where the packages are installed
+            that draw it, and says so where they are not.
+        prior: file or bundled name of a sensor of the kind, to start from.
+        talkers: CSV of who speaks in which recording.
+        noise: recordings of ambient noise alone, by the air microphone and by the sensor.
 
     Raises:
-        UsageError: if `out` is no .sensor file.
+        UsageError: if `out` is no .sensor file, or the estimator lacks an option asked for.
         InputError: if no pair can be used.
     """
     if out.suffix != ".sensor" or out.is_dir():
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
-    recordings = read_recordings(air, bone, sample_rate)
-    result = fit_sensor(recordings.pairs, sample_rate, estimator, name or out.stem, source, licence)
+    report = _can_report(report)
+    for candidate in CANDIDATES if estimator == AUTO else (estimator,):
+        make_estimator(candidate, settings)  # refused before hours of recordings are read
+    start = None if prior is None else SensorProfile.load(find_sensor(prior))
+    ambient = None
+    if noise is not None:
+        at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)
+        ambient = AmbientNoise(at_air, at_bone)
+    recordings = read_recordings(air, bone, sample_rate, talkers)
+    result = fit_sensor(
+        recordings.pairs,
+        sample_rate,
+        estimator,
+        name or out.stem,
+        source,
+        licence,
+        settings,
+        prior=start,
+        ambient=ambient,
+    )
     failures = dict(recordings.failures)
     failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
     result.profile.save(out)
     write_failures(out.with_name(FAILURES_NAME), f"fit-response {out.name}", failures)
-    return FittedSensor(out, result, failures)
+    if report:
+        write_fit_report(report_path(out), result)
+    return FittedSensor(out, result, failures, report_path(out) if report else None)
+
+
+def _can_report(wanted: bool | None) -> bool:
+    """Tell whether to write a report.
+
+    Args:
+        wanted: None for "if possible".
+
+    Raises:
+        UsageError: if it is wanted and a package is missing.
+    """
+    if wanted is False:
+        return False
+    try:
+        require_report_packages()
+    except UsageError as error:
+        if wanted:
+            raise
+        log.warning("no report: %s", error)
+        return False
+    return True

@@ -15,6 +15,8 @@ from bcsim.dsp.spectra import (
     fractional_octave_smooth,
     frame_power,
     independent_averages,
+    median_spectra,
+    median_to_mean,
     minimum_phase,
     stft,
     window_power,
@@ -157,3 +159,71 @@ def test_gaps_are_bridged_and_ends_held():
     torch.testing.assert_close(
         fill_gaps(curve, known), torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0, 4.0])
     )
+
+
+@pytest.mark.parametrize("coherence", [0.0, 0.04, 0.3, 0.8, 1.0])
+def test_medians_of_gaussian_signals_are_their_means(coherence):
+    """The bias of the median differs between powers and products: 0.69, and 0.5 to 0.69."""
+    x, own = noise(20, size=2_000_000), noise(21, size=2_000_000)
+    y = (np.sqrt(coherence) * x + np.sqrt(1 - coherence) * own).roll(3)
+    by_median, by_mean = (f(x, y, 64, 64) for f in (median_spectra, cross_spectra))
+    inside = slice(1, -1)  # both ends are real and have another distribution
+    for name in ("xx", "yy"):
+        ratio = (getattr(by_median, name) / getattr(by_mean, name))[inside]
+        assert float(ratio.mean()) == pytest.approx(1, abs=0.01)
+    magnitude = (by_median.xy.abs() / (by_median.xx * by_median.yy).sqrt())[inside]
+    # Unrelated signals have by chance a coherence of one over the averages.
+    chance = 2 / by_median.num_averages**0.5
+    assert float(magnitude.mean()) == pytest.approx(np.sqrt(coherence), abs=0.01 + chance)
+    if coherence > 0:
+        turn = torch.angle(by_median.xy / by_mean.xy)[inside]
+        assert float(turn.abs().max()) < 0.15 / coherence**0.5
+
+
+def test_medians_of_a_linear_system_give_its_response_whatever_the_level_does():
+    envelope = torch.linspace(0, 12, 80_000, dtype=torch.float64).sin().abs() + 0.01
+    x = noise(22, size=80_000) * envelope
+    spectra = median_spectra(x, -0.5 * x, NUM_FFT, HOP)
+    torch.testing.assert_close(spectra.xy / spectra.xx, torch.full_like(spectra.xy, -0.5))
+    torch.testing.assert_close(spectra.coherence, torch.ones_like(spectra.xx))
+
+
+def test_clicks_move_the_mean_and_not_the_median():
+    x = noise(23, size=200_000)
+    clicked = 0.5 * x
+    clicked[::4000] += 200.0  # within every eighth frame
+    clean = median_spectra(x, 0.5 * x, NUM_FFT, HOP)
+    by_median, by_mean = (
+        float((average(x, clicked, NUM_FFT, HOP).yy / clean.yy)[1:-1].mean())
+        for average in (median_spectra, cross_spectra)
+    )
+    assert by_median < 1.2
+    assert by_mean > 3
+
+
+def test_a_median_says_how_many_averages_it_is_worth():
+    """Its scatter over bins is that of so many averages: 1/sqrt(n)."""
+    x = noise(24, size=400_000)
+    spectra = median_spectra(x, x, 64, 64)
+    scatter = float((spectra.xx[1:-1] / spectra.xx[1:-1].mean()).std())
+    assert scatter == pytest.approx(spectra.num_averages**-0.5, rel=0.3)  # of 31 bins
+
+
+def test_the_median_of_no_frames_is_nothing():
+    spectra = median_spectra(noise(25), noise(26), NUM_FFT, HOP, torch.zeros(309, dtype=torch.bool))
+    assert spectra.num_averages == 0
+    assert float(spectra.xx.sum() + spectra.xy.abs().sum()) == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 25])
+def test_the_median_of_few_frames_is_corrected_as_simulated(count):
+    draws = np.random.default_rng(8).exponential(size=(200_000, count - 1 + count % 2))
+    expected = float(np.median(draws, axis=1).mean())
+    assert median_to_mean(count) == pytest.approx(expected, rel=0.01)
+
+
+def test_gaps_are_filled_in_every_curve_of_a_batch():
+    curves = torch.tensor([[0.0, 1.0, 9.0, 3.0], [5.0, 2.0, 9.0, 0.0]])
+    known = torch.tensor([False, True, False, True])
+    expected = torch.tensor([[1.0, 1.0, 2.0, 3.0], [2.0, 2.0, 1.0, 0.0]])
+    torch.testing.assert_close(fill_gaps(curves, known), expected)

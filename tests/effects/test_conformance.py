@@ -13,8 +13,8 @@ RATE = 16_000
 
 
 @pytest.fixture(params=list(EFFECTS))
-def effect(request, sensor):
-    return build(EFFECTS, {"name": request.param}, "test", sensor)
+def effect(request, speaking_sensor):
+    return build(EFFECTS, {"name": request.param}, "test", speaking_sensor)
 
 
 def drawn_for(effect, clip_ids, seed=3):
@@ -93,7 +93,7 @@ def test_single_precision_stays_single(effect, speech):
     assert scene.bone.dtype == scene.air.dtype == torch.float32
 
 
-def test_a_recipe_can_say_what_the_effect_is(effect, sensor):
-    again = build(EFFECTS, resolve_effect(effect), "test", sensor)
+def test_a_recipe_can_say_what_the_effect_is(effect, speaking_sensor):
+    again = build(EFFECTS, resolve_effect(effect), "test", speaking_sensor)
     for field in dataclasses.fields(effect):
         assert getattr(again, field.name) == getattr(effect, field.name)

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from bcsim.metrics.comparison import Comparison
-from bcsim.metrics.two_sample import separability, two_sample_test
+from bcsim.metrics.two_sample import (
+    features,
+    halve,
+    null_accuracy,
+    separability,
+    told_apart,
+    two_sample_test,
+)
+from bcsim.rng import stream
 
 RATE = 16_000
 
@@ -31,17 +39,32 @@ TALKERS = [f"talker {k // 2}" for k in range(8)]
 def test_what_is_drawn_alike_cannot_be_told_apart():
     result = two_sample_test(pairs(1.0), TALKERS)
     assert result.accuracy == pytest.approx(0.5, abs=0.06)
-    assert result.null == pytest.approx(0.5, abs=0.06)
+    assert result.null.mean == pytest.approx(0.5, abs=0.06)
 
 
 def test_what_differs_can():
     result = two_sample_test(pairs(4.0), TALKERS)
     assert result.accuracy > 0.9
-    assert result.null == pytest.approx(0.5, abs=0.06)
+    assert result.null.mean == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_louder_peak_does_not_tell_all_that_lies_on_the_floor():
+    """Floored under a maximum of its own, every empty band held the peak of its utterance.
+
+    So a fit that was told apart from real recordings in 53 % of frames came out at 60 or 67 %,
+    as the noise fell, and the low-pass at 82 % instead of 99 %.
+    """
+    compared = []
+    for k in range(8):
+        loud, real = signals(k, 30.0), signals(100 + k, 30.0)  # hardly anything above 3 kHz
+        loud[RATE : RATE + 2000] *= 4
+        compared.append(Comparison.prepare(loud, real, RATE, match_level=False))
+    assert told_apart(compared, TALKERS) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_test_is_the_same_every_time():
-    assert two_sample_test(pairs(1.2), TALKERS) == two_sample_test(pairs(1.2), TALKERS)
+    few = pairs(1.2)[:4]
+    assert two_sample_test(few, TALKERS[:4]) == two_sample_test(few, TALKERS[:4])
 
 
 def test_folds_go_by_talker():
@@ -61,4 +84,29 @@ def test_folds_go_by_talker():
 def test_one_talker_is_too_few():
     result = two_sample_test(pairs(1.0)[:2], ["anna", "anna"])
     assert math.isnan(result.accuracy)
-    assert math.isnan(result.null)
+    assert math.isnan(result.null.mean)
+
+
+def test_the_null_is_near_one_half_though_utterances_differ():
+    tilts = [0.5 + 0.25 * (k % 5) for k in range(8)]
+    real = [Comparison.prepare(x, x, RATE) for x in map(signals, range(8), tilts)]
+    null = null_accuracy(real, TALKERS)
+    assert null.mean == pytest.approx(0.5, abs=0.05)
+    assert 0 < null.std < 0.06
+
+
+@pytest.mark.parametrize("count", [2, 40, 62, 93, 400])
+def test_halves_share_out_every_frame_once_and_evenly(count):
+    frames = np.arange(count, dtype=np.float64)[:, None]
+    for split in range(4):
+        parts = halve(frames, stream(split, "test"))
+        np.testing.assert_array_equal(np.sort(np.concatenate(parts), axis=0), frames)
+        assert abs(len(parts[0]) - len(parts[1])) <= max(40, count // 3)
+
+
+def test_many_utterances_are_thinned_out_evenly():
+    pair = Comparison.prepare(signals(1, 1.0), signals(2, 1.0), RATE)
+    whole, few = features(pair, 1), features(pair, 1, 10)
+    assert len(few) == 10
+    rows = {row.tobytes() for row in whole}
+    assert all(row.tobytes() in rows for row in few)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from bcsim.errors import UsageError
-from bcsim.reports import html, plots
+from bcsim.reports import html, sensor_plots
 from bcsim.reports.html import Figure, Page, Player, Section, Table
 from bcsim.sensors.profile import SensorProfile
 
@@ -49,7 +49,7 @@ def full_page(sensor: SensorProfile, text: str = "plain") -> Page:
     section = Section(
         heading=text,
         text=text,
-        figures=[Figure(plots.response(sensor), caption=text, alt=text)],
+        figures=[Figure(sensor_plots.magnitude(sensor), caption=text, alt=text)],
         tables=[Table([text, "number"], [[text, 1.0]], caption=text)],
         players=[
             *html.listening({text: tone}, 16_000),

@@ -12,19 +12,26 @@ import pytest
 from PIL import Image
 
 from bcsim.errors import InputError
-from bcsim.reports import pictures, plots
+from bcsim.reports import pictures, plots, sensor_plots
 from bcsim.reports.pictures import Picture
 from bcsim.sensors.profile import SensorProfile
 
 SAMPLE_RATE = 16_000
 HOSTILE = "</text><script>alert(1)</script> $\\frac{ \x00 & 喉"
 TONE = np.sin(2 * np.pi * 3000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+CENTRES_HZ = np.geomspace(50, 7900, 40)
+CURVES = {f"kind {k}": k * np.cos(CENTRES_HZ / 3000) for k in range(8)}
 
 
 def every_plot(sensor: SensorProfile) -> dict[str, Callable[[], Picture]]:
     rows = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
     return {
-        "response": lambda: plots.response(sensor),
+        "magnitude": lambda: sensor_plots.magnitude(sensor),
+        "coherence": lambda: sensor_plots.coherence(sensor),
+        "group_delay": lambda: sensor_plots.group_delay(sensor),
+        "dots": lambda: sensor_plots.dots(["a", HOSTILE, "c"], [1.0, 2.0, float("nan")], "ms", 1.5),
+        "speech_gains": lambda: sensor_plots.speech_gains(CENTRES_HZ, CURVES, CURVES),
+        "leakage": lambda: sensor_plots.leakage(CENTRES_HZ, -CENTRES_HZ / 400, SAMPLE_RATE),
         "fitted_against_true": lambda: plots.fitted_against_true(sensor, sensor),
         "noise_floor": lambda: plots.noise_floor(sensor),
         "long_term_spectra": lambda: plots.long_term_spectra({"air": [TONE]}, SAMPLE_RATE),
@@ -64,14 +71,14 @@ def test_no_color_of_the_light_page_is_left_fixed(sensor: SensorProfile):
 
 def test_settings_of_matplotlib_are_left_as_they_were(sensor: SensorProfile):
     before = dict(matplotlib.rcParams)
-    plots.response(sensor)
+    sensor_plots.magnitude(sensor)
     assert dict(matplotlib.rcParams) == before
 
 
 def test_settings_of_the_user_do_not_show(sensor: SensorProfile):
-    expected = plots.response(sensor).data
+    expected = sensor_plots.magnitude(sensor).data
     with matplotlib.rc_context({"axes.grid": False, "font.size": 30, "lines.linewidth": 9}):
-        assert plots.response(sensor).data == expected
+        assert sensor_plots.magnitude(sensor).data == expected
 
 
 def test_hostile_names_are_text():

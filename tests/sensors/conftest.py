@@ -86,8 +86,57 @@ def recorded(
     return pairs
 
 
+SOUND_S = 0.25
+SOUND_GAINS_DB = {"vowel": 6.0, "fricative": -8.0}
+
+
+def two_sounds(seed: int, sample_rate: int, seconds: float) -> tuple[Samples, NDArray[np.int64]]:
+    """Return air that alternates between a dull and a bright sound, and which of them, (T,)."""
+    generator = np.random.default_rng([seed, 3])
+    size = round(seconds * sample_rate)
+    colours = [
+        signal.butter(1, edges, btype="band", fs=sample_rate, output="sos")
+        for edges in ([150, 900], [1500, 5000])
+    ]
+    dull, bright = (signal.sosfilt(colour, generator.standard_normal(size)) for colour in colours)
+    sound = round(SOUND_S * sample_rate)
+    which = np.repeat(generator.integers(0, 3, -(-size // sound)), sound)[:size]  # 2 is a pause
+    floor = 1e-4 * generator.standard_normal(size)
+    return np.where(which == 0, dull, np.where(which == 1, bright, 0.0)) * 0.2 + floor, which
+
+
+def spoken(
+    sample_rate: int,
+    count: int = 4,
+    seconds: float = 4.0,
+    talkers: tuple[str, ...] = ("anna",),
+    gains_db: dict[str, float] | None = None,
+    snr_db: float = 50.0,
+) -> list[RecordedPair]:
+    """Return pairs of a sensor whose gain depends on the sound: a low-pass and a gain for each."""
+    gains = gains_db or SOUND_GAINS_DB
+    system = signal.butter(1, 1200, fs=sample_rate)
+    pairs = []
+    for index in range(count):
+        air, which = two_sounds(index, sample_rate, seconds)
+        gain_db = np.where(which == 0, gains["vowel"], np.where(which == 1, gains["fricative"], 0))
+        bone = signal.lfilter(*system, air * 10 ** (gain_db / 20))
+        bone = bone + noise_at(bone, snr_db, index)
+        pairs.append(RecordedPair(f"pair {index}", air, bone, talkers[index % len(talkers)]))
+    return pairs
+
+
 @pytest.fixture(scope="session")
 def systems() -> SimpleNamespace:
     """The functions above: test modules do not import each other."""
-    functions = (speech_like, two_mass, response_of, delayed, noise_at, recorded)
-    return SimpleNamespace(**{function.__name__: function for function in functions})
+    functions = (
+        speech_like,
+        two_mass,
+        response_of,
+        delayed,
+        noise_at,
+        recorded,
+        two_sounds,
+        spoken,
+    )
+    return SimpleNamespace(signal=signal, **{function.__name__: function for function in functions})

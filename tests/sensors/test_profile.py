@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bcsim.errors import InputError
+from bcsim.sensors.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import MAX_BYTES, SensorProfile
 
 
@@ -156,3 +157,38 @@ def test_the_noise_to_speech_ratio_is_the_integral_of_the_density(sensor):
     bins = len(sensor.noise_psd)
     white = dataclasses.replace(sensor, noise_psd=np.full(bins, 1e-4 / 8000))
     assert white.noise_to_speech_db() == pytest.approx(-40, abs=0.05)
+
+
+def test_the_speech_dependent_part_survives_the_file(speaking_sensor, tmp_path):
+    speaking_sensor.save(tmp_path / "a.sensor")
+    again = SensorProfile.load(tmp_path / "a.sensor")
+    assert again.to_bytes() == speaking_sensor.to_bytes()
+    before, after = speaking_sensor.speech, again.speech
+    assert isinstance(after, ClassResponse)
+    assert after.residual is not None
+    assert after.level_db == before.level_db
+    assert after.residual.memory == before.residual.memory
+    np.testing.assert_array_equal(after.class_gains_db, before.class_gains_db)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda speech: {**speech, "kind": "clases"}, "kind"),
+        (lambda speech: {**speech, "kind": ["speech-classes"]}, "kind"),
+        (lambda speech: {**speech, "level_db": 1e9}, "level_db"),
+        (lambda speech: {**speech, "memory": 1.0}, "memory"),
+        (lambda speech: {**speech, "more": 1}, "more"),
+        (lambda speech: None, "speech"),
+        (lambda speech: [], "speech"),
+    ],
+)
+def test_a_speech_part_that_cannot_be_is_refused(speaking_sensor, tmp_path, change, named):
+    content = speaking_sensor.to_bytes()
+    path = tmp_path / "x.sensor"
+    path.write_bytes(
+        with_facts(content, lambda facts: {**facts, "speech": change(facts["speech"])})
+    )
+    with pytest.raises(InputError, match=named) as error:
+        SensorProfile.load(path)
+    assert str(path) in str(error.value)

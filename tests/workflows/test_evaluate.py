@@ -1,5 +1,8 @@
 """Scores of a simulated sensor: those of the sensor, and not of the recorders' start buttons."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +11,7 @@ import torch
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.simulator import Simulator
+from bcsim.workflows import evaluate as evaluation
 from bcsim.workflows.evaluate import evaluate
 
 RATE = 16_000
@@ -30,20 +34,91 @@ def recordings(tmp_path, sensor, speech):
 
 
 def test_the_true_sensor_scores_as_well_as_noise_allows(recordings):
-    scores = evaluate(
-        str(recordings / "known.sensor"), recordings / "air", recordings / "bone"
-    ).scores
-    baseline = evaluate("temporal-transforms", recordings / "air", recordings / "bone").scores
+    sensors = [str(recordings / "known.sensor"), "temporal-transforms"]
+    known, baseline = evaluate(sensors, recordings / "air", recordings / "bone")
+    assert (known.sensor, baseline.sensor) == ("known", "temporal-transforms")
+    scores = known.scores
     assert scores["ltas"] < 0.5
     assert scores["lsd"] < 8  # two draws of one noise differ by 7.9 where there is nothing else
     for name in ("lsd", "mel_sd", "mcd", "ltas"):
-        assert scores[name] < baseline[name]
+        assert scores[name] < baseline.scores[name]
+    error_db = {
+        evaluation.sensor: max(abs(band["bias_db"]) for band in evaluation.bands)
+        for evaluation in (known, baseline)
+    }
+    assert error_db["known"] < 1
+    assert error_db["temporal-transforms"] > 6
 
 
 def test_a_recorder_that_started_early_changes_no_score(recordings):
-    sensor = str(recordings / "known.sensor")
-    together = evaluate(sensor, recordings / "air", recordings / "bone").scores
-    apart = evaluate(sensor, recordings / "air", recordings / "late").scores
+    sensor = [str(recordings / "known.sensor")]
+    together = evaluate(sensor, recordings / "air", recordings / "bone")[0].scores
+    apart = evaluate(sensor, recordings / "air", recordings / "late")[0].scores
     for name in ("lsd", "mel_sd", "mcd", "ltas", "stoi", "estoi"):
         # the noise of the simulation is another draw where the clip has another length
         assert np.isclose(apart[name], together[name], rtol=0.05, atol=0.02), name
+
+
+def test_several_sensors_score_as_each_alone(recordings):
+    sensors = [str(recordings / "known.sensor"), "temporal-transforms"]
+    together = evaluate(sensors, recordings / "air", recordings / "bone")
+    for sensor, found in zip(sensors, together, strict=True):
+        (alone,) = evaluate([sensor], recordings / "air", recordings / "bone")
+        assert json.dumps(found.facts()) == json.dumps(alone.facts())
+
+
+def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings):
+    """Anna says both sentences, Ben the first again."""
+    for role in ("air", "bone"):
+        (recordings / "named" / role / "anna").mkdir(parents=True)
+        (recordings / "named" / role / "ben").mkdir()
+        for number in range(2):
+            shutil.copy(recordings / role / f"{number}.wav", recordings / "named" / role / "anna")
+        shutil.copy(recordings / role / "0.wav", recordings / "named" / role / "ben")
+    (found,) = evaluate(
+        ["temporal-transforms"], recordings / "named" / "air", recordings / "named" / "bone"
+    )
+    assert found.talkers_known
+    assert {name: row["num_pairs"] for name, row in found.talkers.items()} == {"anna": 2, "ben": 1}
+    for name, (low, high) in found.intervals.items():
+        assert low <= found.scores[name] <= high, name
+        of_talkers = (2 * found.talkers["anna"][name] + found.talkers["ben"][name]) / 3
+        assert found.scores[name] == pytest.approx(of_talkers), name
+    assert 0 <= found.scores["c2st"] <= 1
+    (nameless,) = evaluate(["temporal-transforms"], recordings / "air", recordings / "bone")
+    assert not nameless.talkers_known
+    assert list(nameless.talkers) == list(nameless.pairs)
+
+
+def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordings, monkeypatch):
+    """A simulator that is lively only when it draws: it moves as much as the real sensor then."""
+    real = {}
+    bring = evaluation.in_step
+
+    def in_step(pair, sample_rate):
+        ready = bring(pair, sample_rate)
+        real[ready.name] = ready.bone
+        return ready
+
+    def simulate(simulator, air, name, residual=False):
+        return real[name] if residual else real[name].sign() * real[name].abs().sqrt()
+
+    monkeypatch.setattr(evaluation, "in_step", in_step)
+    monkeypatch.setattr(evaluation, "simulate", simulate)
+    (found,) = evaluate(["temporal-transforms"], recordings / "air", recordings / "bone")
+    assert found.scores["dynamics_ratio"] == pytest.approx(1)
+    assert found.scores["dynamics_ratio_mean"] < 0.9
+    assert found.scores["lsd"] > 3
+    # The same frames in both sets, as many right as wrong.
+    assert found.scores["c2st"] == pytest.approx(0.5)
+    assert found.scores["c2st_null_std"] >= 0
+
+
+def test_json_has_no_number_that_json_does_not_have(recordings):
+    (found,) = evaluate(
+        ["temporal-transforms"], recordings / "air" / "0.wav", recordings / "bone" / "0.wav"
+    )
+    facts = json.loads(json.dumps(found.facts(), allow_nan=False))
+    assert facts["scores"]["c2st"] is None  # one pair: nobody to hold out
+    assert facts["intervals"]["lsd"] is None
+    assert facts["num_pairs"] == 1

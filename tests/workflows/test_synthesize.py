@@ -217,7 +217,7 @@ def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, senso
     ("changes", "named"),
     [
         ({"seed": 1}, "seed 0, now 1"),
-        ({"settings": ("effects.sensor_noise.level=1",)}, r"recipe\.effects\.1\.level .*, now 1"),
+        ({"settings": ("effects.sensor_noise.level=1",)}, r"recipe\.effects\.2\.level .*, now 1"),
         ({"mean": True}, "mean False, now True"),
         ({"limit": 3}, "num_sources 6, now 3"),
     ],

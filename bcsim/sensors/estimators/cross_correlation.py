@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.dsp.fir import fast_length
+from bcsim.errors import UsageError
 from bcsim.sensors.estimators import ESTIMATORS
 from bcsim.sensors.estimators.base import Estimator, pool, transfer_function
-from bcsim.sensors.pairs import AlignedPair
+from bcsim.sensors.pairs import FRAME_S, AlignedPair
 from bcsim.sensors.transfer_function import TransferFunction
 
 
@@ -34,6 +35,15 @@ class CrossCorrelation(Estimator):
     duration_s: float = 0.032
     before_s: float = 0.008
     ridge: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.before_s < self.duration_s <= FRAME_S:
+            raise UsageError(
+                f"a filter of {self.duration_s:g} s, {self.before_s:g} s of it before time zero: "
+                f"it can last up to {FRAME_S:g} s, and its beginning no longer than all of it"
+            )
+        if not self.ridge > 0:
+            raise UsageError(f"ridge is {self.ridge:g}; it must be positive (1e-5 is usual)")
 
     def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
         rate, num_fft = pairs[0].sample_rate, pairs[0].num_fft

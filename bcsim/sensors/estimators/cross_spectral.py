@@ -12,39 +12,39 @@ from torch import Tensor
 
 from bcsim.dsp.spectra import CrossSpectra
 from bcsim.sensors.estimators import ESTIMATORS
-from bcsim.sensors.estimators.base import SpectralEstimator, divide, with_phase_of
+from bcsim.sensors.estimators.base import CoherentEstimator, divide, with_phase_of
 
 
 @ESTIMATORS.register("h1")
 @dataclass(frozen=True)
-class H1(SpectralEstimator):
+class H1(CoherentEstimator):
     r""":math:`H_1 = P_{xy}/P_{xx}`, the least-squares response: all noise is on bone."""
 
-    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
         return divide(spectra.xy, spectra.xx)
 
 
 @ESTIMATORS.register("h2")
 @dataclass(frozen=True)
-class H2(SpectralEstimator):
+class H2(CoherentEstimator):
     r""":math:`H_2 = P_{yy}/P_{yx}`: all noise is on air."""
 
-    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
         return divide(spectra.yy, spectra.xy.conj())
 
 
 @ESTIMATORS.register("h3")
 @dataclass(frozen=True)
-class H3(SpectralEstimator):
+class H3(CoherentEstimator):
     r""":math:`H_3 = \sqrt{P_{yy}/P_{xx}}\,e^{j\arg P_{xy}}`: as much noise on either."""
 
-    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
         return with_phase_of(divide(spectra.yy, spectra.xx).sqrt(), spectra.xy)
 
 
 @ESTIMATORS.register("hv")
 @dataclass(frozen=True)
-class Hv(SpectralEstimator):
+class Hv(CoherentEstimator):
     r"""Total least squares, for a known ratio k of the noise powers on bone and on air.
 
     .. math:: H_v = \frac{P_{yy} - kP_{xx} + \sqrt{(kP_{xx} - P_{yy})^2 + 4k|P_{xy}|^2}}{2P_{yx}}
@@ -57,7 +57,7 @@ class Hv(SpectralEstimator):
 
     noise_ratio: float = 1.0
 
-    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
         k = self.noise_ratio
         difference = spectra.yy - k * spectra.xx
         cross = spectra.xy.abs().square()

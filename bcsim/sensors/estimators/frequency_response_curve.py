@@ -8,7 +8,14 @@ from torch import Tensor
 
 from bcsim.dsp.spectra import fill_gaps, stft
 from bcsim.sensors.estimators import ESTIMATORS
-from bcsim.sensors.estimators.base import Estimator, pool, transfer_function, with_phase_of
+from bcsim.sensors.estimators.base import (
+    Average,
+    Estimator,
+    pool,
+    require_average,
+    transfer_function,
+    with_phase_of,
+)
 from bcsim.sensors.pairs import AlignedPair
 from bcsim.sensors.transfer_function import TransferFunction
 
@@ -21,23 +28,36 @@ class FrequencyResponseCurve(Estimator):
     "Loud" is above Otsu's threshold of the channel's level in dB, as for VibVoice (He et al. 2023,
     doi 10.1145/3581791.3596832). Bins that are never selected take the curve of their neighbours.
     Phase is that of H1. The mean of a ratio overshoots the ratio of means.
+
+    Args:
+        average: of the ratios; their median overshoots less, and clicks do not count.
     """
 
+    average: Average = "mean"
+
+    def __post_init__(self) -> None:
+        require_average(self.average)
+
     def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
-        num_fft = pairs[0].num_fft
-        total = torch.zeros(num_fft // 2 + 1, dtype=torch.float64)
-        count = torch.zeros_like(total)
-        for pair in pairs:
-            air, bone = (
-                stft(x[None], num_fft, num_fft // 4)[0, pair.active].abs()
-                for x in (pair.air, pair.bone)
-            )
-            both = (air > loudness_threshold(air)) & (bone > loudness_threshold(bone))
-            total += torch.where(both, bone / torch.where(both, air, 1.0), 0.0).sum(dim=0)
-            count += both.sum(dim=0)
+        parts = [loud_ratios(pair) for pair in pairs]
+        count = torch.stack([(~part.isnan()).sum(dim=0) for part in parts]).sum(dim=0)
+        if self.average == "median":
+            curve = torch.cat(parts).nanmedian(dim=0).values
+        else:
+            curve = torch.stack([part.nansum(dim=0) for part in parts]).sum(dim=0) / count
         spectra, _ = pool(pairs)
-        curve = fill_gaps(total / count.clamp(min=1), count > 0)
+        curve = fill_gaps(curve.nan_to_num(), count > 0)
         return transfer_function(pairs, with_phase_of(curve, spectra.xy), spectra)
+
+
+def loud_ratios(pair: AlignedPair) -> Tensor:
+    """Return |Y|/|X| of the active frames, (frames, F); NaN where either channel is quiet."""
+    air, bone = (
+        stft(x[None], pair.num_fft, pair.num_fft // 4)[0, pair.active].abs()
+        for x in (pair.air, pair.bone)
+    )
+    both = (air > loudness_threshold(air)) & (bone > loudness_threshold(bone))
+    return torch.where(both, bone / torch.where(both, air, 1.0), torch.nan)
 
 
 def loudness_threshold(magnitude: Tensor) -> float:

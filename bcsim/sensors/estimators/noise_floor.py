@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from bcsim.dsp.spectra import frame_power, stft, window_power
+from bcsim.dsp.spectra import frame_power, median_to_mean, stft, window_power
 from bcsim.sensors.pairs import NoiseFloor
 
 PAUSE_BELOW_DB = 45.0  # of the air level, under its 98th percentile
@@ -51,21 +51,6 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     power[[0, -1]] *= math.log(2) / _MEDIAN_OF_ONE_DEGREE
     seconds = len(frames) * hop / sample_rate if from_pauses else 0.0
     return NoiseFloor(2 * power / (sample_rate * window_power(num_fft)), seconds, from_pauses)
-
-
-def median_to_mean(count: int) -> float:
-    r"""Return the expected median of `count` exponential variables of mean 1.
-
-    .. math:: \alpha(n) = \sum_{k=1}^{n} (-1)^{k+1}/k
-
-    for odd n (Allen et al. 2012, doi 10.1103/PhysRevD.85.122006); it tends to ln 2.
-
-    Example:
-        >>> round(median_to_mean(1), 3), round(median_to_mean(10001), 3)
-        (1.0, 0.693)
-    """
-    odd = count if count % 2 else count - 1
-    return sum((-1) ** (k + 1) / k for k in range(1, odd + 1))
 
 
 _MEDIAN_OF_ONE_DEGREE = 0.454936  # of a chi-square variable with one degree of freedom

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bcsim.dsp.spectra import CrossSpectra
 from bcsim.sensors.estimators import ESTIMATORS
-from bcsim.sensors.estimators.base import SpectralEstimator, divide, with_phase_of
+from bcsim.sensors.estimators.base import SpectralEstimator, power_ratio
 
 
 @ESTIMATORS.register("power-ratio")
@@ -20,5 +20,4 @@ class PowerRatio(SpectralEstimator):
     """
 
     def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
-        speech = (spectra.yy - noise).clamp(min=0)
-        return with_phase_of(divide(speech, spectra.xx).sqrt(), spectra.xy)
+        return power_ratio(spectra, noise)

@@ -9,12 +9,18 @@ import scipy.signal
 import torch
 
 from bcsim.dsp.levels import active_frames
-from bcsim.dsp.spectra import CrossSpectra, stft
+from bcsim.dsp.spectra import CrossSpectra, chance_coherence, stft
+from bcsim.errors import UsageError
+from bcsim.sensors.estimation import EstimationSettings, make_estimator, settings_of
 from bcsim.sensors.estimators import ESTIMATORS
 from bcsim.sensors.estimators.base import pool
-from bcsim.sensors.estimators.cross_correlation import correlations, wiener_taps
+from bcsim.sensors.estimators.cross_correlation import (
+    CrossCorrelation,
+    correlations,
+    wiener_taps,
+)
 from bcsim.sensors.estimators.cross_spectral import Hv
-from bcsim.sensors.estimators.frequency_response_curve import loudness_threshold
+from bcsim.sensors.estimators.frequency_response_curve import loud_ratios, loudness_threshold
 from bcsim.sensors.pairs import AlignedPair, NoiseFloor, frame_size
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -220,6 +226,110 @@ def test_pooled_spectra_are_weighted_by_their_averages():
     torch.testing.assert_close(spectra.xy, single.xy, rtol=1e-12, atol=1e-12)
     assert spectra.num_averages == pytest.approx(2 * single.num_averages)
     assert noise.shape == single.xx.shape
+
+
+AVERAGING = ["power-ratio", "h1", "h2", "h3", "hv"]
+GATED = ["h1", "h2", "h3", "hv"]
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_the_median_recovers_a_known_two_mass_system_through_knocks(name, systems):
+    """A knock on the sensor every half second, 30 dB above the speech: the mean is lost."""
+    air = white(40)
+    bone = signal.lfilter(*systems.two_mass(RATE), air)
+    knocked = bone.copy()
+    knocked[:: RATE // 2] += 1000.0
+    known = np.abs(systems.response_of(systems.two_mass(RATE), GRID, RATE))
+    band = (GRID > 40) & (GRID < 3000)
+    errors_db = {}
+    for average in ("mean", "median"):
+        estimator = make_estimator(name, EstimationSettings(average=average))
+        ratio = (np.abs(estimator.estimate([aligned(air, knocked)]).response) / known)[band]
+        errors_db[average] = np.sqrt(np.mean((20 * np.log10(ratio / np.median(ratio))) ** 2))
+    assert errors_db["median"] < 0.9
+    assert errors_db["mean"] > 1.2 * errors_db["median"]
+
+
+def test_the_curve_may_be_the_median_ratio():
+    pair = aligned(white(47, 2.0), white(48, 2.0))
+    settings = EstimationSettings(average="median")
+    curve = np.abs(make_estimator("frequency-response-curve", settings).estimate([pair]).response)
+    ratios = loud_ratios(pair).numpy()
+    for k in (10, 200, 400):
+        ordered = np.sort(ratios[:, k][~np.isnan(ratios[:, k])])
+        assert curve[k] == pytest.approx(ordered[(len(ordered) - 1) // 2], rel=1e-9)
+    mean = np.abs(ESTIMATORS["frequency-response-curve"]().estimate([pair]).response)
+    assert np.mean(curve) < np.mean(mean)
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_bins_without_coherence_take_the_power_ratio(name):
+    """Above 3 kHz bone is another signal: H1 of n averages is 1/sqrt(n) of what it should be."""
+    low = signal.firwin(255, 3000, fs=RATE)
+    air, other = white(41, 3.0), white(42, 3.0)
+    bone = signal.fftconvolve(air, low, mode="same") + other
+    bone -= signal.fftconvolve(other, low, mode="same")
+    pair = aligned(air, bone)
+    gated, plain, power = (
+        make_estimator(n, settings).estimate([pair]).response
+        for n, settings in (
+            (name, EstimationSettings(gated=True)), (name, None), ("power-ratio", None)
+        )
+    )  # fmt: skip
+    coherence = pair.spectra.coherence.numpy()
+    believed = coherence > chance_coherence(pair.spectra.num_averages)
+    np.testing.assert_array_equal(gated[believed], plain[believed])
+    np.testing.assert_array_equal(gated[~believed], power[~believed])
+    above = (GRID > 3300) & (GRID < 7800)
+    # Carter's threshold: unrelated signals exceed it once in twenty times.
+    assert np.mean(believed[above]) == pytest.approx(0.05, abs=0.04)
+    assert believed[(GRID > 100) & (GRID < 2700)].all()
+    assert np.median(np.abs(gated[above])) == pytest.approx(1.0, rel=0.1)
+
+
+def test_the_sample_coherence_of_unrelated_signals_is_one_over_the_averages():
+    spectra = aligned(white(43, 3.0), white(44, 3.0)).spectra
+    expected = 1 / spectra.num_averages
+    assert float(spectra.coherence[4:-4].mean()) == pytest.approx(expected, rel=0.15)
+
+
+def test_options_that_an_estimator_lacks_are_refused_with_those_that_have_them():
+    with pytest.raises(UsageError, match=r"'power-ratio' has no --gate; .*: h1, h2, h3, hv$"):
+        make_estimator("power-ratio", EstimationSettings(gated=True))
+    with pytest.raises(UsageError, match="'cross-correlation' has no --average"):
+        make_estimator("cross-correlation", EstimationSettings(average="mean"))
+    with pytest.raises(UsageError, match="did you mean 'power-ratio'"):
+        make_estimator("power-rato")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("mode", None, 12), "'mode'"), ((None, None, 0.5), "1/0.5 octave")],
+)
+def test_impossible_settings_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        settings_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    "options", [{"duration_s": 0.1}, {"before_s": 0.04}, {"before_s": -0.01}, {"ridge": 0.0}]
+)
+def test_an_impossible_wiener_filter_is_refused(options):
+    with pytest.raises(UsageError, match=r"a filter of|ridge is 0"):
+        CrossCorrelation(**options)
+
+
+def test_the_ridge_keeps_a_band_without_air_from_being_amplified():
+    """Air ends at 3 kHz; without the ridge, the sensor's noise above would be its response."""
+    air = signal.lfilter(*signal.butter(8, 3000, fs=RATE), white(45, 10.0))
+    pair = aligned(air, 0.5 * air + 0.01 * white(46, 10.0))
+    empty = (GRID > 5000) & (GRID < 7500)
+    loose, firm = (
+        np.abs(CrossCorrelation(ridge=ridge).estimate([pair]).response[empty]).max()
+        for ridge in (1e-9, 1e-2)
+    )
+    assert firm < 0.1
+    assert loose > 3 * firm
 
 
 def median_gain(name: str, pair: AlignedPair) -> float:

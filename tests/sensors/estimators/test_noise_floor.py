@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from bcsim.sensors.estimators.noise_floor import estimate_noise_floor, median_to_mean
+from bcsim.sensors.estimators.noise_floor import estimate_noise_floor
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
@@ -84,10 +84,3 @@ def test_digital_silence_is_padding_not_a_pause():
     assert float(floor.psd.sum()) * RATE / NUM_FFT == pytest.approx(
         np.var(bone[10 * RATE :]), rel=0.05
     )
-
-
-@pytest.mark.parametrize("count", [1, 3, 8, 25])
-def test_the_median_of_few_frames_is_corrected_as_simulated(count):
-    draws = np.random.default_rng(8).exponential(size=(200_000, count - 1 + count % 2))
-    expected = float(np.median(draws, axis=1).mean())
-    assert median_to_mean(count) == pytest.approx(expected, rel=0.01)

@@ -1,0 +1,163 @@
+"""A filter bank whose gains may change from frame to frame, with perfect reconstruction.
+
+Frames of 32 ms every 8 ms, a square-root Hann window before and after. Four frames overlap, their
+squared windows add up to 2 everywhere, so unit gains give the signal back, to rounding. Gains are
+set in bands that are equally wide on HTK's mel scale, as finely at any sample rate: 40 up to 8 kHz.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from bcsim.dsp.fir import fast_length
+from bcsim.dsp.spectra import minimum_phase
+
+FRAME_S = 0.032
+BANDS_TO_8_KHZ = 40
+OVERLAP = 4  # frames over every sample
+
+
+@dataclass(frozen=True)
+class FilterBank:
+    """Analysis, gains, synthesis.
+
+    Args:
+        sample_rate: in Hz.
+
+    Example:
+        >>> bank = FilterBank(16_000)
+        >>> bank.num_fft, bank.hop, bank.num_bands
+        (512, 128, 40)
+        >>> noise = torch.randn(2, 1000, dtype=torch.float64, generator=torch.Generator())
+        >>> spectra = bank.analyse(noise)
+        >>> unit = torch.zeros(2, spectra.shape[1], 40, dtype=torch.float64)
+        >>> bool((bank.synthesise(spectra, unit, 1000) - noise).abs().max() < 1e-12)
+        True
+    """
+
+    sample_rate: int
+
+    @cached_property
+    def hop(self) -> int:
+        """Samples from frame to frame."""
+        return fast_length(round(FRAME_S * self.sample_rate / OVERLAP))
+
+    @property
+    def num_fft(self) -> int:
+        """Samples in a frame."""
+        return OVERLAP * self.hop
+
+    @cached_property
+    def num_bands(self) -> int:
+        """Bands from 0 Hz to half the sample rate."""
+        return max(8, round(BANDS_TO_8_KHZ * _mel(self.sample_rate / 2) / _mel(8000.0)))
+
+    @cached_property
+    def centres_hz(self) -> Tensor:
+        """Centre frequencies of the bands, (M,)."""
+        top = _mel(self.sample_rate / 2)
+        mels = torch.arange(1, self.num_bands + 1, dtype=torch.float64) * top / (self.num_bands + 1)
+        return 700 * (10 ** (mels / 2595) - 1)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Triangles whose product with powers in bins is the mean power in a band, (M, F)."""
+        top = _mel(self.sample_rate / 2)
+        step = top / (self.num_bands + 1)
+        bins = torch.arange(self.num_fft // 2 + 1, dtype=torch.float64)
+        mels = 2595 * torch.log10(1 + bins * (self.sample_rate / self.num_fft) / 700)
+        centres = torch.arange(1, self.num_bands + 1, dtype=torch.float64)[:, None] * step
+        # At least 1.5 bins wide, or the lowest bands would fall between two bins.
+        slope = 10 ** (centres / 2595) * (math.log(10) / 2595) * 700  # Hz per mel
+        width = torch.maximum(torch.tensor(step), 1.5 * self.sample_rate / self.num_fft / slope)
+        triangles = (1 - (mels - centres).abs() / width).clamp(min=0)
+        return triangles / triangles.sum(dim=1, keepdim=True)
+
+    def num_frames(self, num_samples: Tensor) -> Tensor:
+        """Return how many frames touch clips of so many samples."""
+        return (num_samples + self.num_fft - 2) // self.hop
+
+    def analyse(self, signal: Tensor) -> Tensor:
+        """Return the spectra of all frames that touch the signal.
+
+        Args:
+            signal: (B, T).
+
+        Returns:
+            (B, frames, F), complex.
+        """
+        num_samples = signal.shape[-1]
+        frames = int(self.num_frames(torch.tensor(num_samples)))
+        before = self.num_fft - self.hop
+        after = (frames - 1) * self.hop + self.num_fft - before - num_samples
+        padded = pad(signal, (before, after))
+        return torch.fft.rfft(padded.unfold(-1, self.num_fft, self.hop) * self._window(signal))
+
+    def levels_db(self, spectra: Tensor) -> Tensor:
+        """Return the mean power in each band in dB, not below -200 dB.
+
+        Args:
+            spectra: (B, frames, F).
+
+        Returns:
+            (B, frames, M); a sine of amplitude 1 has about 10 log10(num_fft) dB in its band.
+        """
+        power = spectra.real.square() + spectra.imag.square()
+        return 10 * (power @ self.weights.T.to(power)).clamp(min=1e-20).log10()
+
+    def synthesise(
+        self, spectra: Tensor, gains_db: Tensor, num_samples: int, minimum: bool = False
+    ) -> Tensor:
+        """Filter every frame with its gains and add the frames up.
+
+        Args:
+            spectra: (B, frames, F), of `analyse`.
+            gains_db: (B, frames, M); between the bands' centres they are interpolated.
+            num_samples: T.
+            minimum: give the gains minimum phase; else zero phase.
+
+        Returns:
+            (B, T).
+        """
+        curve = gains_db @ self._between_centres.to(gains_db) * (math.log(10) / 20)
+        response = curve.exp()
+        if minimum:
+            response = torch.polar(response, minimum_phase(curve))
+        frames = torch.fft.irfft(spectra * response, self.num_fft) * self._window(gains_db)
+        parts = frames.unflatten(-1, (OVERLAP, self.hop)) / (OVERLAP / 2)
+        count = parts.shape[1]
+        total = parts.new_zeros(len(parts), count + OVERLAP - 1, self.hop)
+        for k in range(OVERLAP):
+            total[:, k : k + count] += parts[:, :, k]
+        before = self.num_fft - self.hop
+        return total.flatten(1)[:, before : before + num_samples]
+
+    @cached_property
+    def _between_centres(self) -> Tensor:
+        """Return the matrix from band gains to bins, (M, F), linear in Hz, held at both ends."""
+        bins = torch.arange(self.num_fft // 2 + 1, dtype=torch.float64)
+        hz = (bins * (self.sample_rate / self.num_fft)).clamp(
+            float(self.centres_hz[0]), float(self.centres_hz[-1])
+        )
+        left = (torch.searchsorted(self.centres_hz, hz, right=True) - 1).clamp(
+            0, self.num_bands - 2
+        )
+        start, end = self.centres_hz[left], self.centres_hz[left + 1]
+        part = (hz - start) / (end - start)
+        matrix = torch.zeros(self.num_bands, len(bins), dtype=torch.float64)
+        columns = torch.arange(len(bins))
+        matrix[left, columns] = 1 - part
+        matrix[left + 1, columns] = part
+        return matrix
+
+    def _window(self, like: Tensor) -> Tensor:
+        window = torch.hann_window(self.num_fft, dtype=torch.float64, device=like.device)
+        return window.sqrt().to(like.dtype)
+
+
+def _mel(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)

@@ -1,0 +1,353 @@
+"""The report of `bcsim fit-response`: what was measured, how far it is known, how it sounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bcsim.reports import plots, sensor_plots
+from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening
+from bcsim.reports.speech_kinds import speech_kinds
+from bcsim.sensors.fit import FitResult
+from bcsim.sensors.pairs import AlignedPair
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.summary import advice
+
+CLIP_S = 5.0  # of each sound: a page stays under some MB
+NUM_PLAYED = 3
+MAX_ROWS = 200  # of a table: more belongs into --json
+SCORES = {
+    "lsd": "LSD, dB",
+    "mel_sd": "MelSD, dB",
+    "mcd": "MCD, dB",
+    "ltas": "LTAS, dB",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "dynamics_ratio": "dynamics ratio",
+    "c2st": "C2ST",
+}
+BASELINE = "temporal-transforms"
+LEAD = (
+    "What bcsim learned about a body-conduction sensor from recordings of the same speech at the "
+    "sensor (bone) and at a microphone (air)."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One pair beside its simulation, in step and equal in active level.
+
+    Args:
+        name: of the pair.
+        talker: or None.
+        air: (T,).
+        bone: (T,), as recorded.
+        simulated: (T,), from `air`.
+        held_out: whether the simulation is that of a fit without this pair.
+    """
+
+    name: str
+    talker: str | None
+    air: NDArray[np.floating]
+    bone: NDArray[np.floating]
+    simulated: NDArray[np.floating]
+    held_out: bool
+
+
+def fit_page(result: FitResult, examples: Sequence[Example]) -> Page:
+    """Return the report of a fit.
+
+    Args:
+        result: the fit.
+        examples: pairs with their simulations, best ones for listening first: the first three
+            are played, all of them make up the long-term spectra.
+    """
+    sections = [
+        _response(result.profile),
+        _speech(result.profile, examples),
+        _scores(result, examples),
+        _listening(result.profile, examples),
+        _pairs(result),
+        _advice(result),
+        _skipped(result),
+        _provenance(result.profile),
+    ]
+    return Page(
+        title=f"Sensor {result.profile.name}",
+        lead=LEAD,
+        facts=_facts(result),
+        sections=[section for section in sections if section is not None],
+    )
+
+
+def _facts(result: FitResult) -> dict[str, str]:
+    profile, provenance = result.profile, result.profile.provenance
+    low, high = profile.usable_band_hz
+    facts = {
+        "fitted by": provenance.estimator,
+        "recordings": f"{provenance.num_pairs} pairs, {provenance.seconds:.0f} s",
+    }
+    if "lsd" in provenance.scores:
+        facts["held-out LSD"] = f"{provenance.scores['lsd']:.1f} dB"
+    if "lsd" in result.candidates.get(BASELINE, {}):
+        facts["of the low-pass baseline"] = f"{result.candidates[BASELINE]['lsd']:.1f} dB"
+    return facts | {
+        "usable band": f"{low:.0f}\N{EN DASH}{high:.0f} Hz" if high else "none",
+        "bone leads by" if profile.delay_s < 0 else "bone lags by": (
+            f"{1000 * abs(profile.delay_s):.2f} ms"
+        ),
+        "polarity": "inverted" if profile.polarity < 0 else "upright",
+    }
+
+
+def _response(profile: SensorProfile) -> Section:
+    usable = profile.usable_band_hz[1] > 0
+    known = (
+        "Darker, how far it is known: the 95 % bootstrap interval over talkers and utterances. "
+        "Paler, how the shapes of single recordings differ from it."
+        if len(profile.magnitude_interval_db)
+        else "The band is how recordings differ; they are too few to say how far it is known."
+    )
+    return Section(
+        "Response",
+        "The response from air to bone, with delay and polarity taken out."
+        + (" The grey stretch is the usable band, where coherence exceeds 0.5." if usable else "")
+        + ("" if profile.noise_psd.any() else " No pause was long enough to measure the noise."),
+        figures=[
+            Figure(sensor_plots.magnitude(profile), f"Magnitude. {known}"),
+            Figure(
+                sensor_plots.coherence(profile),
+                "Coherence within recordings, and the ceiling that the noise of both channels "
+                "alone would leave. The gap between them is what no fixed filter can explain: "
+                "the response depends on the speech sound.",
+            ),
+            Figure(
+                sensor_plots.group_delay(profile),
+                "Group delay over third-octaves, without the overall delay. Where the coherence "
+                "is low it is that of the minimum phase.",
+            ),
+            *_noise(profile),
+        ],
+    )
+
+
+def _noise(profile: SensorProfile) -> list[Figure]:
+    figures = []
+    if profile.noise_psd.any():
+        level_db = _signed(profile.noise_to_speech_db(), 0)
+        caption = f"The sensor's own noise, from the pauses; {level_db} dB re speech in all."
+        figures.append(Figure(plots.noise_floor(profile), caption))
+    if profile.leakage_db is not None:
+        picture = sensor_plots.leakage(
+            profile.transfer_function.frequencies_hz, profile.leakage_db, profile.sample_rate
+        )
+        figures.append(Figure(picture, "Ambient noise that leaks into the sensor, re air."))
+    return figures
+
+
+def _speech(profile: SensorProfile, examples: Sequence[Example]) -> Section | None:
+    if profile.speech is None or not examples:
+        return None
+    kinds = speech_kinds(profile.speech, [example.air for example in examples])
+    if not kinds:
+        return None
+    named = {f"{kind.centroid_hz:.0f} Hz ({100 * kind.share:.0f} %)": kind for kind in kinds}
+    return Section(
+        "By speech sound",
+        "What the sensor does to a sound beyond its fixed response, predicted from the air signal. "
+        "Frames of the recordings were sorted into kinds by the shape of their spectrum; each is "
+        "named by its centroid and the share of frames. The lowest are nasals and close vowels, "
+        "the highest fricatives.",
+        figures=[
+            Figure(
+                sensor_plots.speech_gains(
+                    profile.speech.bank.centres_hz.numpy(),
+                    {name: kind.gains_db for name, kind in named.items()},
+                    {name: kind.air_db for name, kind in named.items()},
+                ),
+                "Above, the kinds of sounds as the air microphone hears them; below, the mean gain "
+                "that each gets relative to the fixed response.",
+            )
+        ],
+    )
+
+
+def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
+    if not result.candidates:
+        return None
+    columns = [
+        name for name in SCORES if any(name in scores for scores in result.candidates.values())
+    ]
+    chosen = result.profile.provenance.estimator
+    rows = [
+        [
+            f"{method} (chosen)" if method == chosen else method,
+            *(scores.get(name) for name in columns),
+        ]
+        for method, scores in result.candidates.items()
+    ]
+    spectra = {
+        "real bone": [example.bone for example in examples],
+        "simulated bone": [example.simulated for example in examples],
+    }
+    rate = result.profile.sample_rate
+    picture = plots.long_term_spectra(spectra, rate, "active speech") if examples else None
+    caption = f"Long-term spectra of {len(examples)} recordings, equal in level."
+    return Section(
+        "Held-out accuracy",
+        f"{result.choice}.\n\nEach recording was simulated by a fit to others and compared with "
+        "the real one: log-spectral, mel-spectral and mel-cepstral distances over active frames, "
+        "and the error of the long-term spectrum. Lower is better, but for STOI and ESTOI. Two "
+        "independent noises of equal spectrum have an LSD of 7.9 dB. "
+        f"{BASELINE} is the low-pass baseline, which is fitted to nothing.",
+        figures=[] if picture is None else [Figure(picture, caption)],
+        tables=[Table(["method", *(SCORES[name] for name in columns)], rows)],
+    )
+
+
+def _listening(profile: SensorProfile, examples: Sequence[Example]) -> Section | None:
+    if not examples:
+        return None
+    players = []
+    for example in examples[:NUM_PLAYED]:
+        kept = _loudest_stretch(example.bone, round(CLIP_S * profile.sample_rate))
+        signals = {
+            f"{example.name}: air": example.air[kept],
+            f"{example.name}: real bone": example.bone[kept],
+            f"{example.name}: simulated bone": example.simulated[kept],
+        }
+        peak = max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values())
+        gain = 0.9 / peak if peak > 0 else 1.0
+        scaled = {name: gain * signal for name, signal in signals.items()}
+        players += listening(scaled, profile.sample_rate)
+    held_out = all(example.held_out for example in examples[:NUM_PLAYED])
+    how = (
+        "The simulations are those of a fit without these recordings."
+        if held_out
+        else "The sensor was fitted to these recordings, too: others will sound less alike."
+    )
+    return Section(
+        "Listen",
+        f"Air, the sensor, and the sensor simulated from air, equal in level. {how}",
+        players=players,
+    )
+
+
+def _pairs(result: FitResult) -> Section:
+    drifts_ppm = [pair.drift_ppm for pair in result.aligned]
+    rows: list[list[Cell]] = [
+        [
+            found.name,
+            found.talker or "",
+            found.seconds,
+            found.active_seconds,
+            1000 * found.delay_s,
+            pair.drift_ppm,
+            found.level_db,
+            found.noise_db,
+            found.coherence,
+            _remarks(pair),
+        ]
+        for found, pair in zip(result.pairs, result.aligned, strict=True)
+    ]
+    columns = [
+        "pair", "talker", "s", "speech, s", "delay, ms", "drift, ppm", "level, dB", "noise, dB",
+        "coherence", "remarks",
+    ]  # fmt: skip
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    left = len(rows) - MAX_ROWS
+    names = [found.name for found in result.pairs]
+    delays_ms = [1000 * found.delay_s for found in result.pairs]
+    middle_ms = 1000 * result.profile.delay_s
+    return Section(
+        "Pairs",
+        "Delay and level are those of bone re air, noise is re bone speech. The dashed line is "
+        "the sensor's delay." + (f" {left} more pairs are not listed." if left > 0 else ""),
+        figures=[
+            Figure(
+                sensor_plots.dots(names, delays_ms, "delay of bone, ms", middle_ms),
+                "Delay of each pair.",
+            ),
+            Figure(
+                sensor_plots.dots(names, drifts_ppm, "drift, ppm", 0.0),
+                "Drift between the clocks of the two recorders, as far as it is beyond chance.",
+            ),
+        ],
+        tables=[Table(columns, rows[:MAX_ROWS])],
+    )
+
+
+def _remarks(pair: AlignedPair) -> str:
+    remarks = ["polarity opposite to the others'"] if pair.inverted else []
+    for jump in pair.jumps:
+        size_ms = _signed(1000 * jump.size_s, 1)
+        remarks.append(f"delay jumps by {size_ms} ms at {jump.time_s:.1f} s")
+    return "; ".join(remarks)
+
+
+def _advice(result: FitResult) -> Section:
+    sentences = advice(result.profile)
+    text = "\n\n".join(_sentence(found) for found in sentences)
+    points = result.learning_curve
+    figures, tables = [], []
+    if len(points) > 1:
+        labels, errors_db = [point.label for point in points], [point.lsd for point in points]
+        picture = sensor_plots.dots(labels, errors_db, "LSD on held-out recordings, dB")
+        caption = (
+            "What the fit was given, and the error that it left on some of the held-out "
+            "recordings: to be compared with each other, not with the table above."
+        )
+        figures.append(Figure(picture, caption))
+        rows = [[point.label, point.seconds, point.talkers, point.lsd] for point in points]
+        tables.append(Table(["given", "pairs, s", "talkers", "held-out LSD, dB"], rows))
+    return Section(
+        "Would more recordings help?",
+        text or "Nothing that was measured asks for more recordings.",
+        figures=figures,
+        tables=tables,
+    )
+
+
+def _skipped(result: FitResult) -> Section | None:
+    if not result.skipped:
+        return None
+    rows = [[skipped.name, skipped.reason] for skipped in result.skipped[:MAX_ROWS]]
+    return Section("Pairs that were left out", tables=[Table(["pair", "reason"], rows)])
+
+
+def _provenance(profile: SensorProfile) -> Section:
+    provenance = profile.provenance
+    rows = {
+        "source": provenance.source or "not stated",
+        "licence": provenance.licence or "not stated",
+        "pairs": str(provenance.num_pairs),
+        "talkers": str(provenance.num_talkers) if provenance.num_talkers else "not named",
+        "duration": f"{provenance.seconds:.1f} s, {provenance.active_seconds:.1f} s of it speech, "
+        f"{provenance.pause_seconds:.1f} s pauses",
+        "estimator": provenance.estimator,
+        "prior": provenance.prior,
+        "spread measured between": provenance.spread,
+        "sample rate": f"{profile.sample_rate} Hz",
+        "fitted with": f"bcsim {provenance.bcsim_version}",
+    }
+    table = Table(["fact", "value"], [[name, value] for name, value in rows.items() if value])
+    return Section("Provenance", tables=[table])
+
+
+def _loudest_stretch(samples: NDArray[np.floating], size: int) -> slice:
+    """Return the stretch of so many samples that holds the most energy."""
+    if len(samples) <= size:
+        return slice(None)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    start = int(np.argmax(energy[size:] - energy[:-size]))
+    return slice(start, start + size)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,88 @@
+"""What a sensor does to different kinds of sounds, found in the air signals themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.cluster.vq
+import torch
+from numpy.typing import NDArray
+
+from bcsim.rng import stream
+from bcsim.sensors.speech import SpeechResponse, active_of, relative_levels
+
+NUM_KINDS = 6
+FADED_DB = 40.0  # under the band maximum of a frame: fainter bands do not decide on its kind
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechKind:
+    """Frames of air speech that resemble each other.
+
+    Args:
+        centroid_hz: where the middle of their mean spectrum lies.
+        share: of all active frames.
+        air_db: (M,), mean level of each band relative to active speech.
+        gains_db: (M,), what the sensor does to them on average, relative to its fixed response.
+    """
+
+    centroid_hz: float
+    share: float
+    air_db: NDArray[np.float64]
+    gains_db: NDArray[np.float64]
+
+
+def speech_kinds(
+    speech: SpeechResponse, air: Sequence[NDArray[np.floating]], count: int = NUM_KINDS
+) -> list[SpeechKind]:
+    """Cluster the active frames of air signals and average the gains within each cluster.
+
+    The clusters are k-means of the shapes of the mel spectra, whatever part the sensor's own
+    classes or its network make of them. What a vowel, a nasal or a fricative is, they do not
+    know; but low centroids are nasals and close vowels, high ones fricatives.
+
+    Args:
+        speech: the speech-dependent part of a sensor.
+        air: signals (T,) at the sensor's rate.
+        count: of the clusters, lessened where there are too few frames.
+
+    Returns:
+        From the lowest centroid to the highest; none where nothing is active.
+    """
+    levels, gains = [], []
+    for samples in air:
+        if not np.any(samples):
+            continue
+        signal = torch.from_numpy(np.array(samples, dtype=np.float64))[None]
+        air_db = speech.bank.levels_db(speech.bank.analyse(signal))
+        frames = torch.tensor([air_db.shape[1]])
+        active = active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0]
+        levels.append(relative_levels(air_db, frames)[0][active].numpy())
+        gains.append(speech.gains_db(air_db)[0][active].numpy())
+    if not levels:
+        return []
+    level_db, gain_db = np.concatenate(levels), np.concatenate(gains)
+    shape = level_db - level_db.max(axis=1, keepdims=True)
+    shape = np.maximum(shape, -FADED_DB)
+    count = min(count, len(shape) // 10, len(np.unique(shape, axis=0)))
+    if count < 1:
+        return []
+    _, labels = scipy.cluster.vq.kmeans2(
+        shape, count, minit="++", rng=stream(0, "kinds of speech"), missing="warn"
+    )
+    centres_hz = speech.bank.centres_hz.numpy()
+    kinds = []
+    for label in sorted(set(labels.tolist())):
+        inside = labels == label
+        power = (10 ** (level_db[inside] / 10)).mean(axis=0)
+        # Bands are about as wide as their distance: powers are densities, to be summed over Hz.
+        energy = power * np.gradient(centres_hz)
+        kinds.append(
+            SpeechKind(
+                centroid_hz=float((energy * centres_hz).sum() / energy.sum()),
+                share=float(inside.mean()),
+                air_db=level_db[inside].mean(axis=0),
+                gains_db=gain_db[inside].mean(axis=0),
+            )
+        )
+    return sorted(kinds, key=lambda kind: kind.centroid_hz)

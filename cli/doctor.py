@@ -1,0 +1,45 @@
+"""`bcsim doctor`."""
+
+import json
+from pathlib import Path
+
+import click
+
+MARKS = {"ok": "ok", "warning": "warning", "unusable": "UNUSABLE"}
+
+
+@click.command("doctor")
+@click.option(
+    "--air", type=click.Path(path_type=Path), required=True, help="Air recordings: file or folder."
+)
+@click.option(
+    "--bone", type=click.Path(path_type=Path), required=True, help="Recordings of the sensor."
+)
+@click.option(
+    "--sample-rate",
+    type=click.IntRange(4000, 192_000),
+    help="Look at this rate, in Hz. Default: the recordings' own.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> int:
+    """Say what is wrong with paired recordings, before anything is fitted to them.
+
+    Exit code 0 if every pair can be used, with or without warnings; 4 if one cannot.
+    """
+    from bcsim.files import printable
+    from bcsim.workflows.doctor import doctor
+
+    result = doctor(air, bone, sample_rate)
+    if as_json:
+        click.echo(json.dumps(result.facts(), indent=2, allow_nan=False))
+        return 4 if result.verdict == "unusable" else 0
+    width = max((len(printable(pair.name)) for pair in result.pairs), default=0)
+    for pair in result.pairs:
+        click.echo(f"{printable(pair.name):<{width}}  {MARKS[pair.verdict]}")
+        for finding in pair.findings:
+            click.echo(f"{'':<{width}}    {finding.kind}: {finding.text}; {finding.remedy}")
+    for reason in result.failures.values():
+        click.echo(f"unreadable: {printable(reason)}")
+    for sentence in result.summary:
+        click.echo(sentence)
+    return 4 if result.verdict == "unusable" else 0

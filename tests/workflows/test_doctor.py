@@ -1,0 +1,89 @@
+"""The doctor on files: what is printed, and the exit code."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from bcsim.effects.sensor_noise import SensorNoise
+from bcsim.effects.sensor_response import SensorResponse
+from bcsim.simulator import Simulator
+from bcsim.workflows.doctor import doctor
+
+RATE = 16_000
+
+
+@pytest.fixture
+def recordings(tmp_path, sensor, speech):
+    """Three pairs of the known sensor: air/NAME.wav and bone/NAME.wav."""
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
+    for number in range(3):
+        air = speech[number % 2].roll(3000 * number)[None].repeat(1, 2)
+        bone = simulator.render(air, [str(number)], seed=0, mean=True).bone
+        for role, signal in (("air", air), ("bone", bone)):
+            (tmp_path / role).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / role / f"p{number}.wav", signal[0].numpy(), RATE)
+    return tmp_path
+
+
+def run(folder, *options, air="air", bone="bone"):
+    command = [sys.executable, "-m", "bcsim_cli.main", "doctor", "--air", folder / air]
+    done = subprocess.run(
+        [*map(str, command), "--bone", str(folder / bone), *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_good_recordings_are_called_good(recordings):
+    code, out, err = run(recordings)
+    assert code == 0, err
+    assert [line.split() for line in out.splitlines()[:3]] == [[f"p{n}", "ok"] for n in range(3)]
+    assert "3 pairs: 3 fine" in out
+
+
+def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
+    bone, _ = soundfile.read(recordings / "bone/p1.wav")
+    limit = np.quantile(np.abs(bone), 0.99)
+    soundfile.write(recordings / "bone/p1.wav", np.clip(bone, -limit, limit), RATE)
+    code, out, err = run(recordings)
+    assert code == 0, err
+    assert "clipping: bone is clipped: 1 %" in out
+    soundfile.write(recordings / "bone/p2.wav", np.zeros(len(bone)), RATE)
+    code, out, err = run(recordings, "--json")
+    assert code == 4, err
+    facts = json.loads(out)
+    assert facts["verdict"] == "unusable"
+    assert [pair["verdict"] for pair in facts["pairs"]] == ["ok", "warning", "unusable"]
+    assert [finding["kind"] for finding in facts["pairs"][2]["findings"]] == ["silent"]
+
+
+def test_exchanged_folders_are_told_by_name(recordings):
+    code, out, _ = run(recordings, air="bone", bone="air")
+    assert code == 4
+    assert "exchange --air and --bone" in out
+
+
+def test_files_without_partner_or_sense_make_the_verdict_unusable(recordings):
+    (recordings / "air/p0.wav").write_text("not audio at all")
+    code, out, err = run(recordings)
+    assert code == 4
+    assert "p0.wav: cannot be read as audio" in out
+    assert "Traceback" not in err
+
+
+def test_recordings_are_looked_at_at_their_own_rate(recordings):
+    """A resampler rounds off the tops of what was clipped: at 16 kHz this is not to be seen."""
+    for path in recordings.glob("*/*.wav"):
+        samples, _ = soundfile.read(path)
+        soundfile.write(path, np.clip(np.repeat(samples, 3), -0.1, 0.1), 3 * RATE)
+    result = doctor(recordings / "air", recordings / "bone")
+    assert result.sample_rate == 3 * RATE
+    kinds = [{finding.kind for finding in pair.findings} for pair in result.pairs]
+    assert all("clipping" in found for found in kinds)
+    assert doctor(recordings / "air", recordings / "bone", 8_000).sample_rate == 8_000

@@ -1,0 +1,131 @@
+"""The page beside a fitted sensor: written by default, and never in the way of the sensor."""
+
+import dataclasses
+import logging
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.effects.sensor_noise import SensorNoise
+from bcsim.effects.sensor_response import SensorResponse
+from bcsim.errors import UsageError
+from bcsim.sensors.pairs import AlignedPair
+from bcsim.sensors.rendering import Rendering
+from bcsim.simulator import Simulator
+from bcsim.workflows.fit_report import examples_of
+from bcsim.workflows.fit_response import fit_response
+
+RATE = 16_000
+
+
+@pytest.fixture
+def recordings(tmp_path, sensor, speech):
+    """Three pairs of the known sensor."""
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
+    for number in range(3):
+        air = torch.cat([speech[number % 2], speech[1 - number % 2]]).roll(2000 * number)
+        bone = simulator.render(air[None], [str(number)], seed=4, mean=True).bone[0]
+        for role, signal in (("air", air), ("bone", bone)):
+            (tmp_path / role).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / role / f"p{number}.wav", signal.numpy(), RATE)
+    return tmp_path
+
+
+def fit(recordings, report):
+    out = recordings / "out" / "throat.sensor"
+    return fit_response(
+        recordings / "air", recordings / "bone", out, estimator="power-ratio", report=report
+    )
+
+
+@pytest.mark.parametrize("report", [True, None])
+def test_the_report_lies_beside_the_sensor_and_asks_nobody(recordings, report):
+    fitted = fit(recordings, report)
+    assert fitted.report == recordings / "out" / "throat.report.html"
+    text = (recordings / "out" / "throat.report.html").read_text("utf-8")
+    assert "Sensor throat" in text
+    assert text.count("data:audio/flac") == 9
+    outside = text.replace("data:", "")
+    assert 'src="http' not in outside
+    assert len(text) < 5e6
+
+
+def test_none_is_written_where_none_is_wanted(recordings):
+    fitted = fit(recordings, False)
+    assert fitted.report is None
+    assert [path.name for path in fitted.path.parent.iterdir()] == ["throat.sensor"]
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_without_the_packages_the_sensor_is_written_all_the_same(
+    recordings, monkeypatch, caplog, package
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    with caplog.at_level(logging.WARNING):
+        fitted = fit(recordings, None)
+    assert fitted.path.is_file()
+    assert fitted.report is None
+    told = [record.getMessage() for record in caplog.records if "report" in record.getMessage()]
+    assert told == [f"no report: {package} is not installed; run: pip install 'bcsim[report]'"]
+
+
+def test_a_report_that_is_asked_for_and_cannot_be_drawn_is_refused_before_work(
+    recordings, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'bcsim\[report\]'"):
+        fit(recordings, True)
+    assert not (recordings / "out").exists()
+
+
+def test_the_same_fit_gives_the_same_page(recordings):
+    pages = []
+    for _ in range(2):
+        fit(recordings, True)
+        pages.append((recordings / "out" / "throat.report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_examples_are_simulated_by_their_own_rendering_at_the_level_of_the_recording(
+    recordings, sensor
+):
+    pairs = fit(recordings, False).result.aligned
+    quiet = np.zeros_like(sensor.noise_psd)
+    silent = Rendering(sensor.transfer_function, quiet, -6.0)
+    loud = Rendering(sensor.transfer_function, quiet + 1e-3, 20.0)
+    examples = examples_of([(pairs[0], silent), (pairs[1], loud)], held_out=True)
+    by_name = {example.name: example for example in examples}
+    for pair in pairs[:2]:
+        example = by_name[pair.name]
+        assert example.held_out
+        assert len(example.simulated) == len(example.air) == len(example.bone)
+        np.testing.assert_array_equal(example.bone, pair.bone.numpy())
+        assert active_level(pair, example.simulated) == pytest.approx(
+            active_level(pair, example.bone), rel=1e-9
+        )
+    clean, noisy = (by_name[pair.name] for pair in pairs[:2])
+    faintest = [np.quantile(np.abs(e.simulated), 0.1) for e in (clean, noisy)]
+    assert faintest[1] > 10 * faintest[0]
+
+
+def active_level(pair: AlignedPair, samples) -> float:
+    return float(active_rms(torch.from_numpy(samples)[None], active_frames(pair.air[None])))
+
+
+def test_each_talker_is_heard_before_anyone_is_heard_twice(recordings):
+    """Of the three, two are of one talker."""
+    result = fit(recordings, False).result
+    profile = result.profile
+    rendering = Rendering(profile.transfer_function, profile.noise_psd, profile.level_db)
+    named = [
+        (dataclasses.replace(pair, talker=talker, seconds=seconds), rendering)
+        for pair, talker, seconds in zip(
+            result.aligned, ("anna", "anna", "ben"), (4.0, 4.1, 9.0), strict=True
+        )
+    ]
+    heard = [example.talker for example in examples_of(named, held_out=False)]
+    assert heard == ["anna", "ben", "anna"]
