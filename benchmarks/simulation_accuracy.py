@@ -45,7 +45,7 @@ COLUMNS = {
 }  # fmt: skip
 BASELINE = "temporal-transforms"
 METHODS = (
-    BASELINE, "cross-correlation", "h1", "h3", "frequency-response-curve", "power-ratio",
+    BASELINE, "cross-correlation", "h1", "h2", "h3", "hv", "frequency-response-curve", "power-ratio",
     "speech-classes", "band-gain-network", "auto",
 )  # fmt: skip
 SPEECH_DEPENDENT = ("speech-classes", "band-gain-network", "auto")
@@ -95,8 +95,10 @@ class Fits:
         self.pairs, self.sample_rate, self.held_out = pairs, sample_rate, held_out
         self._known: dict[tuple[object, ...], SensorProfile] = {}
 
-    def fit(self, method: str, names: Sequence[str], prior: SensorProfile | None) -> SensorProfile:
-        key = (method, tuple(names), prior is None)
+    def fit(
+        self, method: str, names: Sequence[str], prior: SensorProfile | None, held_out: bool
+    ) -> SensorProfile:
+        key = (method, tuple(names), prior is None, held_out)
         if key not in self._known:
             part = [pair for pair in self.pairs if pair.name in names]
             self._known[key] = fit_sensor(
@@ -104,7 +106,7 @@ class Fits:
                 self.sample_rate,
                 method,
                 prior=prior,
-                held_out=self.held_out and method in SPEECH_DEPENDENT,
+                held_out=held_out,
             ).profile
         return self._known[key]
 
@@ -113,11 +115,14 @@ class Fits:
         if method == BASELINE:
             return None
         others = [other.name for other in self.pairs if other.talker != pair.talker]
+        held_out = self.held_out and method in SPEECH_DEPENDENT
         if way == OTHERS:
-            return self.fit(method, others, None)
-        prior = self.fit(PRIOR, others, None) if method in SPEECH_DEPENDENT else None
+            return self.fit(method, others, None, held_out)
+        prior = None
+        if method in SPEECH_DEPENDENT:
+            prior = self.fit(PRIOR, others, None, held_out=False)
         own = [o.name for o in self.pairs if o.talker == pair.talker and o.name != pair.name]
-        return self.fit(method, own, prior)
+        return self.fit(method, own, prior, held_out)
 
 
 def measure(
@@ -171,6 +176,7 @@ def main() -> None:
     parser.add_argument("--talkers", type=Path, help="CSV with the columns file and talker")
     parser.add_argument("--sample-rate", type=int, default=16_000)
     parser.add_argument("--method", action="append", choices=METHODS, help="default: all")
+    parser.add_argument("--way", action="append", choices=(OTHERS, OWN), help="default: both")
     parser.add_argument("--verbose", action="store_true", help="a line for every utterance")
     parser.add_argument("--json", type=Path, help="keep every score there")
     arguments = parser.parse_args()
@@ -183,7 +189,7 @@ def main() -> None:
     fits = Fits(pairs, rate)
     report = print if arguments.verbose else lambda line: None
     kept = {}
-    for way in (OTHERS, OWN):
+    for way in arguments.way or (OTHERS, OWN):
         results = {m: measure(fits, m, way, report) for m in arguments.method or METHODS}
         count = len(next(iter(results.values())).rows)
         print(f"\n{way}: {count} pairs of {arguments.air}, mean (95 % interval)\n")

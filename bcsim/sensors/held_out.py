@@ -139,8 +139,11 @@ def judge(simulated: Tensor, pair: AlignedPair) -> dict[str, float]:
 
 
 def means(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each score over recordings where it is defined."""
-    return {name: float(np.nanmean([row[name] for row in rows.values()])) for name in SCORES}
+    """Return the mean of each score over recordings where it is defined; none where nowhere."""
+    known = {
+        name: [row[name] for row in rows.values() if np.isfinite(row[name])] for name in SCORES
+    }
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
 def baseline_scores(pairs: Sequence[AlignedPair]) -> dict[str, float]:

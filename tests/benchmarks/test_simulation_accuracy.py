@@ -1,24 +1,14 @@
 """The accuracy that bcsim promises on the development recordings."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from bcsim.data.recordings import read_recordings
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "simulation_accuracy.py"
-
 
 @pytest.fixture(scope="module")
-def benchmark_module():
-    specification = importlib.util.spec_from_file_location("simulation_accuracy", SCRIPT)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def benchmark_module(load_benchmark):
+    return load_benchmark("simulation_accuracy")
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,10 @@ from bcsim.sensors.speech import (
 OFFSETS = (-6, -4, -2, -1, 0, 1, 2, 4, 6)  # frames of context
 BIAS_FRAMES = 50.0  # of a new talker that weigh as much as the prior's mean gains
 MAX_WEIGHTS = 4_000_000
-BATCH = 256
+BATCH = 512
 ADAPTATION_BATCH = 128
-MIN_STEPS = 100
+MIN_STEPS, MAX_STEPS = 100, 4000  # the most is reached with three minutes of speech
+EQUALISER_COSINES = 5
 
 
 @SPEECH_RESPONSES.register("band-gain-network")
@@ -126,6 +127,12 @@ def context(levels_db: Tensor, num_frames: Tensor, stride: int = 1) -> Tensor:
     return around(levels_db, OFFSETS, num_frames, stride).flatten(2)
 
 
+def cosines(num_bands: int, count: int) -> Tensor:
+    """Return the slowest cosines over the bands, (count, M), of amplitude 1, a constant first."""
+    place = (torch.arange(num_bands, dtype=torch.float64) + 0.5) / num_bands
+    return torch.cos(math.pi * torch.arange(count, dtype=torch.float64)[:, None] * place)
+
+
 def forward(
     layers: Sequence[tuple[Tensor, Tensor]], inputs: Tensor, dropout: float = 0.0
 ) -> Tensor:
@@ -145,6 +152,8 @@ class BandGainNetwork(PowerRatio):
 
     The loss of a frame is the root of its mean squared error over bands in dB, as in the
     mel-spectral distance, so that odd frames do not rule. Adam with one rise and fall of the rate.
+    Air goes through a random smooth equaliser for every frame that is looked at: other talkers, and
+    other microphones and rooms, have other spectra. A new talker's own microphone is known.
 
     Args:
         average: see `SpectralEstimator`.
@@ -152,16 +161,18 @@ class BandGainNetwork(PowerRatio):
         width: of their two hidden layers.
         passes: over the frames.
         dropout: of hidden units.
+        equaliser_db: standard deviation of each of the equaliser's five cosines over the bands.
         learning_rate: at its height.
         adaptation_passes: over a new talker's frames, where a prior is given.
         adaptation_rate: the learning rate then.
     """
 
-    members: int = 5
-    width: int = 128
-    passes: int = 50
+    members: int = 4
+    width: int = 112
+    passes: int = 100
     dropout: float = 0.2
-    learning_rate: float = 1e-3
+    equaliser_db: float = 1.0
+    learning_rate: float = 2e-3
     adaptation_passes: int = 60
     adaptation_rate: float = 1e-3
 
@@ -194,7 +205,9 @@ class BandGainNetwork(PowerRatio):
             mean_db=target.mean(dim=0).float().numpy(),
             **self._initial_layers(inputs.shape[1], target.shape[1]),
         )
-        return self._train(start, inputs, target, self.passes, self.learning_rate, BATCH)
+        return self._train(
+            start, inputs, target, self.passes, self.learning_rate, BATCH, self.equaliser_db
+        )
 
     def _initial_layers(self, inputs: int, outputs: int) -> dict[str, Any]:
         """Draw the layers (He et al. 2015, arXiv 1502.01852), the last one near zero."""
@@ -216,6 +229,7 @@ class BandGainNetwork(PowerRatio):
         passes: int,
         rate: float,
         batch: int,
+        equaliser_db: float = 0.0,
     ) -> NetworkResponse:
         x = (
             (inputs - torch.from_numpy(start.input_mean)) / torch.from_numpy(start.input_std)
@@ -226,16 +240,24 @@ class BandGainNetwork(PowerRatio):
             for weight, bias in zip(start.weights, start.biases, strict=True)
         ]
         leaves = [leaf.requires_grad_() for layer in layers for leaf in layer]
-        optimizer = torch.optim.Adam(leaves, lr=rate)
+        optimizer = torch.optim.Adam(leaves, lr=rate, fused=True)
         members, batch = len(start.weights[0]), min(batch, len(x))
-        steps = max(MIN_STEPS, passes * len(x) // batch)
+        steps = min(max(MIN_STEPS, passes * len(x) // batch), MAX_STEPS)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps + 1, pct_start=0.1
         )
+        shapes = (
+            equaliser_db * cosines(y.shape[1], EQUALISER_COSINES).repeat(1, len(OFFSETS)).float()
+        )
+        shapes = shapes / torch.from_numpy(start.input_std)
         with torch_stream(0, "band-gain network", "training"), torch.enable_grad():
             for _ in range(steps):
                 chosen = torch.randint(len(x), (members, batch), generator=torch.default_generator)
-                error = forward(layers, x[chosen], self.dropout) - y[chosen]
+                seen = x[chosen]
+                if equaliser_db:
+                    size = (members, batch, EQUALISER_COSINES)
+                    seen = seen + torch.randn(size, generator=torch.default_generator) @ shapes
+                error = forward(layers, seen, self.dropout) - y[chosen]
                 loss = (error.square().mean(dim=-1) + 1).sqrt().mean()
                 optimizer.zero_grad()
                 loss.backward()
