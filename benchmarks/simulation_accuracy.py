@@ -45,8 +45,8 @@ COLUMNS = {
 }  # fmt: skip
 BASELINE = "temporal-transforms"
 METHODS = (
-    BASELINE, "cross-correlation", "h1", "h2", "h3", "hv", "frequency-response-curve", "power-ratio",
-    "speech-classes", "band-gain-network", "auto",
+    BASELINE, "cross-correlation", "h1", "h2", "h3", "hv", "frequency-response-curve",
+    "power-ratio", "speech-classes", "band-gain-network", "auto",
 )  # fmt: skip
 SPEECH_DEPENDENT = ("speech-classes", "band-gain-network", "auto")
 PRIOR = "band-gain-network"

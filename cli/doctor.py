@@ -27,19 +27,26 @@ def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> in
     Exit code 0 if every pair can be used, with or without warnings; 4 if one cannot.
     """
     from bcsim.files import printable
-    from bcsim.workflows.doctor import doctor
+    from bcsim.workflows.doctor import ALL_SWAPPED, doctor
 
     result = doctor(air, bone, sample_rate)
     if as_json:
         click.echo(json.dumps(result.facts(), indent=2, allow_nan=False))
         return 4 if result.verdict == "unusable" else 0
+    if result.all_swapped:
+        click.echo(ALL_SWAPPED)
     width = max((len(printable(pair.name)) for pair in result.pairs), default=0)
     for pair in result.pairs:
         click.echo(f"{printable(pair.name):<{width}}  {MARKS[pair.verdict]}")
         for finding in pair.findings:
-            click.echo(f"{'':<{width}}    {finding.kind}: {finding.text}; {finding.remedy}")
+            text = f"{finding.text}; {finding.remedy}"
+            if finding.kind == "swapped" and result.all_swapped:
+                text = finding.text.partition(",")[0]  # the rest is said above
+            click.echo(f"{'':<{width}}    {finding.kind}: {text}")
     for reason in result.failures.values():
         click.echo(f"unreadable: {printable(reason)}")
     for sentence in result.summary:
+        if sentence == ALL_SWAPPED:
+            continue  # said at the top
         click.echo(sentence)
     return 4 if result.verdict == "unusable" else 0

@@ -41,7 +41,7 @@ ESTIMATORS = (
     type=click.Path(path_type=Path),
     help="CSV with columns file, talker [default: the first folder tells].",
 )
-@click.option("--noise-air", type=click.Path(path_type=Path), help="Ambient noise, nobody speaks.")
+@click.option("--noise-air", type=click.Path(path_type=Path), help="Ambient noise alone.")
 @click.option("--noise-bone", type=click.Path(path_type=Path), help="The same at the sensor.")
 @click.option("--sample-rate", default=16_000, show_default=True, type=click.IntRange(4000, 96_000))
 @click.option("--name", help="Of the sensor [default: that of the file].")

@@ -1,4 +1,4 @@
-"""Torch's own randomness (initial weights, dropout), drawn from named streams."""
+"""What must not vary from run to run: torch's own random numbers, and its order of summing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,17 @@ from contextlib import contextmanager
 import torch
 
 from bcsim.rng import MAX_SEED, stream
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: sums of floats depend on how they are split."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

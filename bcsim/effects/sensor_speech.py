@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Distribution, Drawn, Effect, Fluctuation, Scene, Seed
 from bcsim.sensors.profile import SensorProfile
-from bcsim.sensors.speech import SpeechResponse
 
 
 @EFFECTS.register("sensor_speech")
@@ -42,16 +37,8 @@ class SensorSpeech(Effect):
         air = bank.analyse(scene.air.double())
         num_frames = bank.num_frames(scene.lengths)
         gains_db = speech.gains_db(bank.levels_db(air), num_frames)
-        if speech.residual is not None:
-            scale = drawn["residual"].double()[:, None, None]
-            gains_db = gains_db + scale * _courses(speech, drawn["seed"], gains_db)
+        scale = drawn["residual"].double()[:, None, None]
+        gains_db = speech.with_residual(gains_db, drawn["seed"].tolist(), scale)
         bone = air if scene.bone is scene.air else bank.analyse(scene.bone.double())
         filtered = bank.synthesise(bone, gains_db, scene.bone.shape[-1], self.minimum_phase)
         return scene.with_bone(filtered.to(scene.bone.dtype))
-
-
-def _courses(speech: SpeechResponse, seeds: Tensor, like: Tensor) -> Tensor:
-    """Return the course of the residual of every clip, (B, frames, M)."""
-    assert speech.residual is not None
-    courses = [speech.residual.draw(seed, like.shape[1]) for seed in seeds.tolist()]
-    return torch.from_numpy(np.stack(courses)).to(like.device)

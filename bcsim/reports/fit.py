@@ -13,6 +13,7 @@ from bcsim.sensors.fit import FitResult
 from bcsim.sensors.pairs import AlignedPair
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.summary import advice
+from bcsim.sensors.uncertainty import MIN_RECORDINGS
 
 CLIP_S = 5.0  # of each sound: a page stays under some MB
 NUM_PLAYED = 3
@@ -101,11 +102,20 @@ def _facts(result: FitResult) -> dict[str, str]:
     }
 
 
+PALER = {
+    "talkers": "Paler, how the shapes of wearers differ from it.",
+    "utterances": "Paler, how the shapes of single recordings differ from it.",
+    "prior": "Paler, how wearers are expected to differ: the recordings are too few to say.",
+}
+
+
 def _response(profile: SensorProfile) -> Section:
     usable = profile.usable_band_hz[1] > 0
+    many = profile.provenance.num_pairs >= MIN_RECORDINGS
+    drawn = "talkers and utterances" if many else "parts of the recordings"
     known = (
-        "Darker, how far it is known: the 95 % bootstrap interval over talkers and utterances. "
-        "Paler, how the shapes of single recordings differ from it."
+        f"Darker, how far it is known: the 95 % bootstrap interval over {drawn}. "
+        + PALER.get(profile.provenance.spread, "")
         if len(profile.magnitude_interval_db)
         else "The band is how recordings differ; they are too few to say how far it is known."
     )
@@ -136,7 +146,8 @@ def _noise(profile: SensorProfile) -> list[Figure]:
     figures = []
     if profile.noise_psd.any():
         level_db = _signed(profile.noise_to_speech_db(), 0)
-        caption = f"The sensor's own noise, from the pauses; {level_db} dB re speech in all."
+        source = "from the pauses" if profile.provenance.pause_seconds else "expected: no pauses"
+        caption = f"The sensor's own noise, {source}; {level_db} dB re speech in all."
         figures.append(Figure(plots.noise_floor(profile), caption))
     if profile.leakage_db is not None:
         picture = sensor_plots.leakage(

@@ -16,7 +16,7 @@ def sensor_lines(facts: Mapping[str, Any]) -> list[str]:
     interval = ""
     if facts["magnitude_interval_db"] is not None:
         below, above = facts["magnitude_interval_db"]
-        interval = f"; 95 % between recordings {below:+.1f}...{above:+.1f} dB"
+        interval = f"; 95 % interval {below:+.1f}...{above:+.1f} dB"
     talkers = f", {facts['num_talkers']} talkers" if facts["num_talkers"] else ""
     rows = {
         "sensor": f"{facts['name']} ({facts['estimator']}, {facts['sample_rate']} Hz)",

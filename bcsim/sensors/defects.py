@@ -85,9 +85,9 @@ def dropouts(
     other_db = _voice_level_db(other, sample_rate)
     floor_db, loud_db = np.quantile(other_db, [0.05, 0.95])
     speaks = other_db > max(loud_db - SPEAKS_DB, floor_db + OVER_FLOOR_DB)
-    padding = _held(other, sample_rate)
+    padding = held(other, sample_rate)
     found = []
-    for stretch in _held(samples, sample_rate):
+    for stretch in held(samples, sample_rate):
         inside = slice(
             int(stretch.start_s / FRAME_S), int((stretch.start_s + stretch.seconds) / FRAME_S)
         )
@@ -101,7 +101,7 @@ def dropouts(
     return sorted(found, key=lambda stretch: stretch.start_s)
 
 
-def _held(samples: NDArray[np.floating], sample_rate: int) -> list[Stretch]:
+def held(samples: NDArray[np.floating], sample_rate: int) -> list[Stretch]:
     """Find where a channel stands still: digital silence, or a sample that is held."""
     size = max(2, round(HELD_S * sample_rate))
     count = len(samples) // (size // 2) - 1

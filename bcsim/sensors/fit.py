@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bcsim
+from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
 from bcsim.sensors.alignment import align
 from bcsim.sensors.coherence import coherence_ceiling
@@ -15,14 +16,19 @@ from bcsim.sensors.diagnose import examine
 from bcsim.sensors.estimation import EstimationSettings, make_estimator
 from bcsim.sensors.estimators.lowpass import fit_lowpass
 from bcsim.sensors.finishing import measurable_bins, usable_band
-from bcsim.sensors.held_out import measured_residual, prediction_errors, wearer_curves
+from bcsim.sensors.held_out import (
+    Trial,
+    measured_residual,
+    prediction_errors,
+    wearer_curves,
+)
 from bcsim.sensors.leakage import leakage_db, recorded_noise_psd
 from bcsim.sensors.pairs import AlignedPair, RecordedPair
 from bcsim.sensors.profile import Provenance, SensorProfile
-from bcsim.sensors.rendering import Rendering, fit_rendering
+from bcsim.sensors.rendering import FittedRendering, Rendering, fit_rendering
 from bcsim.sensors.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
 from bcsim.sensors.session_noise import deviation
-from bcsim.sensors.speech import SpeechResponse
+from bcsim.sensors.speech import SPEECH_RESPONSES, SpeechResponse
 from bcsim.sensors.spread import Spread, expected_spread, measured_spread, ratio_curves
 from bcsim.sensors.timing import Timing
 from bcsim.sensors.uncertainty import bootstrap_interval_db
@@ -109,6 +115,7 @@ class AmbientNoise:
     bone: NDArray[np.floating]
 
 
+@one_thread()  # the same recordings give the same profile on any number of cores
 def fit_sensor(
     pairs: Sequence[RecordedPair],
     sample_rate: int,
@@ -146,11 +153,10 @@ def fit_sensor(
             held-out recordings, or a prior that cannot be one.
     """
     settings = settings or EstimationSettings()
-    for candidate in CANDIDATES if estimator == AUTO else (estimator,):
-        make_estimator(candidate, settings)  # refused before any work
+    check_estimator(estimator, settings)
     if estimator == AUTO and not held_out:
         raise UsageError("auto chooses by held-out recordings; name an estimator to do without")
-    start = _prior_speech(prior, sample_rate)
+    start = _prior_speech(prior, sample_rate, estimator)
     usable, timings, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
     if held_out:
@@ -158,22 +164,23 @@ def fit_sensor(
     else:
         selection = Selection(estimator, f"{estimator}, as asked for; not tried on held-out pairs")
     chosen = make_estimator(selection.estimator, settings)
-    fitted = fit_rendering(aligned, chosen, settings.smoothing, start)
+    fitted = fit_rendering(
+        aligned,
+        chosen,
+        settings.smoothing,
+        start,
+        prior_noise_psd=None if prior is None else prior.noise_psd,
+    )
     rendering, aligned, trial = fitted.rendering, fitted.pairs, selection.trial
     response, speech = rendering.response, rendering.speech
-    curves, certainty = ratio_curves(fitted.equal)
-    talkers = [pair.talker for pair in aligned]
     if speech is not None and trial is not None:
-        errors = prediction_errors(trial)
-        speech = replace(speech, residual=measured_residual(errors, trial))
-        curves, certainty = wearer_curves(errors, trial)
-        talkers = [pair.talker for pair, _ in trial.held_out]
+        residual = measured_residual(prediction_errors(trial), trial)
+        speech = replace(speech, residual=residual)
     few = len(aligned) < MIN_RECORDINGS
-    spread = measured_spread(curves, certainty, talkers)
-    if few and prior is not None:
-        spread = Spread(prior.spread_db, prior.spread_components_db, "prior")
-    elif few:
-        spread = expected_spread(response.frequencies_hz)
+    if few:
+        spread = _expected_spread(response.frequencies_hz, prior)
+    else:
+        spread = _measured_spread(fitted, trial)
     interval_db = bootstrap_interval_db(
         fitted.equal, chosen, measurable_bins(fitted.equal), settings.smoothing
     )
@@ -228,7 +235,25 @@ def fit_sensor(
     )
 
 
-def _prior_speech(prior: SensorProfile | None, sample_rate: int) -> SpeechResponse | None:
+def check_estimator(estimator: str, settings: EstimationSettings | None) -> None:
+    """Refuse an estimator, or options of it, before any work.
+
+    Raises:
+        UsageError: naming what is wrong.
+    """
+    if estimator != AUTO:
+        make_estimator(estimator, settings)
+        return
+    try:
+        for candidate in CANDIDATES:
+            make_estimator(candidate, settings)
+    except UsageError as error:
+        raise UsageError(f"{AUTO} cannot take this option: {error}") from error
+
+
+def _prior_speech(
+    prior: SensorProfile | None, sample_rate: int, estimator: str
+) -> SpeechResponse | None:
     if prior is None:
         return None
     if prior.sample_rate != sample_rate:
@@ -236,12 +261,28 @@ def _prior_speech(prior: SensorProfile | None, sample_rate: int) -> SpeechRespon
             f"prior {prior.name!r} is of {prior.sample_rate} Hz, this fit of {sample_rate} Hz; "
             f"fit at its rate with --sample-rate {prior.sample_rate}"
         )
-    if prior.speech is None:
+    if prior.speech is None and estimator in (AUTO, *SPEECH_RESPONSES):
         raise UsageError(
             f"prior {prior.name!r} is a fixed filter with nothing to start from; "
             "fit it with --estimator band-gain-network"
         )
     return prior.speech
+
+
+def _expected_spread(frequencies_hz: NDArray[np.float64], prior: SensorProfile | None) -> Spread:
+    """Return the prior's spread, or else that of sensors in general."""
+    if prior is None or len(prior.spread_db) != len(frequencies_hz):
+        return expected_spread(frequencies_hz)
+    return Spread(prior.spread_db, prior.spread_components_db, "prior")
+
+
+def _measured_spread(fitted: FittedRendering, trial: Trial | None) -> Spread:
+    """Return how wearers differ; of a speech-dependent sensor, beyond what they said."""
+    if fitted.rendering.speech is None or trial is None:
+        curves, certainty = ratio_curves(fitted.equal)
+        return measured_spread(curves, certainty, [pair.talker for pair in fitted.pairs])
+    curves, certainty = wearer_curves(prediction_errors(trial), trial)
+    return measured_spread(curves, certainty, [pair.talker for pair, _ in trial.held_out])
 
 
 def _std(measured: float, few: bool, prior: SensorProfile | None, name: str) -> float:

@@ -5,6 +5,7 @@ and compared with what was recorded (`bcsim.metrics`). The errors decide which e
 takes, give the residual of the speech-dependent part, and go into the profile.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,6 +28,7 @@ from bcsim.sensors.speech import Residual, speech_frames
 
 MAX_FOLDS = 4
 MIN_PART_S = 1.5  # of a recording that is cut to be held out in parts
+MAX_PART_S = 30.0  # longer ones are cut, however many there are: scores want memory
 SCORES = ("lsd", "mel_sd", "mcd", "ltas", "estoi")
 BASELINE = "temporal-transforms"
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the residual
@@ -58,17 +60,25 @@ def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
 
 
 def units_of(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
-    """Return pairs enough to hold some out: four or more as they are, fewer cut into parts."""
-    if len(pairs) >= MAX_FOLDS:
-        return list(pairs)
-    wanted = -(-MAX_FOLDS // len(pairs))
-    return [part for pair in pairs for part in cut(pair, wanted)]
+    """Return what is held out: pairs, or parts of them where they are few or long."""
+    wanted = 1 if len(pairs) >= MAX_FOLDS else -(-MAX_FOLDS // len(pairs))
+    return [
+        part
+        for pair in pairs
+        for part in cut(pair, max(wanted, math.ceil(pair.seconds / MAX_PART_S)))
+    ]
 
 
-def cut(pair: AlignedPair, parts: int) -> list[AlignedPair]:
-    """Cut a pair into equal parts of at least 1.5 s; parts without speech are left out."""
+def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[AlignedPair]:
+    """Cut a pair into equal parts; parts without speech are left out.
+
+    Args:
+        pair: aligned.
+        parts: wanted; fewer where they would be too short.
+        min_part_s: the least duration of one.
+    """
     length = len(pair.air)
-    parts = max(1, min(parts, int(length / (MIN_PART_S * pair.sample_rate))))
+    parts = max(1, min(parts, int(length / (min_part_s * pair.sample_rate))))
     edges = [length * k // parts for k in range(parts + 1)]
     pieces = []
     loud = torch.quantile(_power(pair.air, pair), 0.98)
@@ -185,6 +195,8 @@ def prediction_errors(trial: Trial) -> list[Tensor]:
 def wearer_curves(errors: Sequence[Tensor], trial: Trial) -> tuple[Tensor, Tensor]:
     """Return what each held-out recording differs by from its prediction, over all of its sounds.
 
+    The level is taken out as the sensor hears it, in power: it is drawn apart from the shape.
+
     Args:
         errors: of `prediction_errors`.
         trial: that they are of.
@@ -198,10 +210,14 @@ def wearer_curves(errors: Sequence[Tensor], trial: Trial) -> tuple[Tensor, Tenso
     centres = rendering.speech.bank.centres_hz.numpy()
     grid = rendering.response.frequencies_hz
     curves, certainties = [], []
-    for error in errors:
+    widths = 1 / rendering.speech.bank.weights.max(dim=1).values  # of the bands, in bins
+    for error, (pair, fit) in zip(errors, trial.held_out, strict=True):
         known = ~error.isnan()
         mean = torch.where(known, error, 0.0).sum(0) / known.sum(0).clamp(min=1)
-        mean = mean - mean[known.any(dim=0)].mean()
+        frames = speech_frames(pair, fit.response)
+        power = widths * (10 ** (frames.speech_db[frames.active] / 10)).mean(dim=0)
+        power = torch.where(known.any(dim=0), power, 0.0)
+        mean = mean - 10 * ((power * 10 ** (mean / 10)).sum() / power.sum()).log10()
         curves.append(torch.from_numpy(np.interp(grid, centres, mean.numpy())))
         share = known.double().mean(dim=0).numpy()
         certainties.append(torch.from_numpy(np.interp(grid, centres, share)))

@@ -21,6 +21,7 @@ from bcsim.errors import InputError
 
 FRAME_S = 0.064
 MIN_SECONDS = 0.5
+LARGEST = 1e3  # of samples, whose full scale is 1: 60 dB over it is no recording
 
 
 class UnusablePair(InputError):
@@ -180,6 +181,11 @@ def check_pair(pair: RecordedPair, sample_rate: int) -> None:
         if not np.isfinite(samples).all():
             raise UnusablePair(
                 f"{pair.name}: {role} holds samples that are not finite numbers", "malformed"
+            )
+        peak = float(np.abs(samples).max(initial=0))
+        if peak > LARGEST:
+            raise UnusablePair(
+                f"{pair.name}: {role} has samples of {peak:.3g}, where full scale is 1", "malformed"
             )
     length = min(len(pair.air), len(pair.bone))
     if length < MIN_SECONDS * sample_rate:

@@ -103,6 +103,7 @@ def fit_rendering(
     estimator: Estimator,
     smoothing: float = SMOOTHING,
     prior: SpeechResponse | None = None,
+    prior_noise_psd: NDArray[np.float64] | None = None,
 ) -> FittedRendering:
     """Fit the fixed response, the noise floor and the speech-dependent part.
 
@@ -111,11 +112,12 @@ def fit_rendering(
         estimator: of the fixed response, and of the speech-dependent part if it has one.
         smoothing: parts of an octave, of the fixed response.
         prior: speech-dependent part of a sensor of the kind, to start from.
+        prior_noise_psd: (F,), its noise floor, for pairs without pauses.
 
     Raises:
         InputError: if air and bone share nothing.
     """
-    noise_psd, noise_level_std_db = pooled_noise(pairs)
+    noise_psd, noise_level_std_db = pooled_noise(pairs, prior_noise_psd)
     pairs = [with_noise(pair, noise_psd) for pair in pairs]
     couplings_db = coupling_db(pairs)
     equal = [

@@ -25,6 +25,8 @@ AUTO = "auto"
 FIXED = "power-ratio"  # what every other candidate has to beat
 CANDIDATES = (FIXED, "speech-classes", "band-gain-network")
 WORTH_DB = 0.1
+NEARLY_HALF = 0.7
+HALF_S = 0.75  # the least half of a recording
 MIN_TALKERS = 4  # that are left in a fold, to be halved
 LEARNING_FOLDS = 2  # the learning curve is about differences, for which these will do
 
@@ -95,7 +97,8 @@ def select(
         # A prior has been tried on its own recordings; without one, the filter is the safe choice.
         safe = FIXED if prior is None else SPEECH_RESPONSES.name_of(type(prior))
         name = safe if automatic else estimator
-        return Selection(name, f"{name}: the recordings are too short to hold some out")
+        how = "untested on these recordings, which are too short to hold some out"
+        return Selection(name, f"{name}: {how}")
     trials = try_fits(units, folds, fits)
     scores = {name: trial.scores for name, trial in trials.items()}
     scores[BASELINE] = baseline_scores(units)
@@ -162,10 +165,13 @@ def learning_curve(
     points = []
     for label, trial in trials.items():
         parts = [ways[label](_rest(units, fold)) for fold in folds]
+        seconds = float(np.mean([sum(pair.seconds for pair in part) for part in parts]))
+        if points and seconds > NEARLY_HALF * points[0].seconds:
+            continue  # could not be halved: nothing is learnt from that
         points.append(
             LearningPoint(
                 label=label,
-                seconds=float(np.mean([sum(pair.seconds for pair in part) for part in parts])),
+                seconds=seconds,
                 talkers=float(np.mean([len(_talkers(part)) for part in parts])),
                 lsd=float(np.nanmean([trial.rows[name]["lsd"] for name in names])),
             )
@@ -177,8 +183,11 @@ Thinning = Callable[[Sequence[AlignedPair]], list[AlignedPair]]
 
 
 def half_the_seconds(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
-    """Return the first half of each recording."""
-    return [cut(pair, 2)[0] for pair in pairs]
+    """Return the first half of each recording; every second one of those too short to be cut."""
+    halves = [cut(pair, 2, HALF_S)[0] for pair in pairs]
+    whole = [half for half, pair in zip(halves, pairs, strict=True) if half is pair]
+    dropped = {id(half) for half in whole[1::2]}
+    return [half for half in halves if id(half) not in dropped]
 
 
 def half_the_talkers(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:

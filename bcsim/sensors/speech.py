@@ -153,6 +153,25 @@ class SpeechResponse(ABC):
         neighbours = around(gains, (-1, 0, 1), num_frames)
         return (neighbours.mean(dim=2) + self.level_db).clamp(-LIMIT_DB, LIMIT_DB)
 
+    def with_residual(
+        self, gains_db: Tensor, seeds: Sequence[int], scale: Tensor | float = 1.0
+    ) -> Tensor:
+        """Return gains with the residual drawn for each clip; as they are where there is none.
+
+        Args:
+            gains_db: (B, frames, M).
+            seeds: of each clip, or one for all.
+            scale: (B, 1, 1) or a number, parts of the residual's measured deviation.
+
+        Returns:
+            (B, frames, M), within +-40 dB.
+        """
+        if self.residual is None:
+            return gains_db
+        courses = np.stack([self.residual.draw(seed, gains_db.shape[1]) for seed in seeds])
+        drawn = gains_db + scale * torch.from_numpy(courses).to(gains_db)
+        return drawn.clamp(-LIMIT_DB, LIMIT_DB)
+
     def apply(self, signal: Tensor, air: Tensor, seed: int | None = None) -> Tensor:
         """Return a signal (B, T) with the gains that go with air (B, T), zero phase.
 
@@ -163,8 +182,8 @@ class SpeechResponse(ABC):
         """
         spectra = self.bank.analyse(air)
         gains = self.gains_db(self.bank.levels_db(spectra))
-        if seed is not None and self.residual is not None:
-            gains = gains + torch.from_numpy(self.residual.draw(seed, gains.shape[1]))
+        if seed is not None:
+            gains = self.with_residual(gains, [seed])
         spectra = spectra if signal is air else self.bank.analyse(signal)
         return self.bank.synthesise(spectra, gains, signal.shape[-1])
 

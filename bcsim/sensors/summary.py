@@ -148,7 +148,12 @@ def advice(profile: SensorProfile) -> list[str]:
             f"the response is known to {error_db:.1f} dB: {max(1, math.ceil(more))} s more speech "
             f"would bring that to {ENOUGH_ERROR_DB:g} dB"
         )
-    if not profile.noise_psd.any():
+    if provenance.pause_seconds == 0 and profile.noise_psd.any():
+        found.append(
+            "no pause was long enough for a noise floor, so one is taken that such sensors have: "
+            f"leave {ENOUGH_PAUSES_S:g} s of silence around the speech"
+        )
+    elif not profile.noise_psd.any():
         found.append(
             "no noise floor could be measured, so what is simulated will have none: leave "
             f"{ENOUGH_PAUSES_S:g} s of silence around the speech"

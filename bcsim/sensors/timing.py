@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
-from bcsim.dsp.spectra import fractional_octave_smooth
-from bcsim.sensors.pairs import Jump, RecordedPair
+from bcsim.dsp.spectra import fractional_octave_smooth, frame_power
+from bcsim.sensors.defects import held
+from bcsim.sensors.pairs import Jump, RecordedPair, frame_size
 
 MAX_OFFSET_S = 1.2  # of the coarse search
 COARSE_SECONDS = 60.0  # of signal that the coarse search looks at
@@ -32,7 +33,12 @@ MAX_DRIFT = 600e-6
 CELL_S = 0.0005  # of the lags that a path runs through
 SLACK = 2  # cells that a lag may move from segment to segment without a jump
 JUMP_GAIN = 0.05  # of the likelihood, that jumps have to win
-JUMP_COST = 60.0
+JUMP_COST = 60.0  # of likelihood, each, at least,
+JUMP_COST_S = 0.5  # and beside others or dropouts as much as so many seconds of the recording have
+LEAST_HELD_S = 0.06  # from here on, a channel that stands still spoils a segment
+MAX_BROKEN = 0.4  # of the segments may count for nothing
+LEAST_SPEECH_S = 0.2  # on either side of a jump; with 0.5, jumps 1 s into a recording go unseen
+ACTIVE_RANGE_DB = 35.0
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
 LEAST_SLOPE_S = 0.003  # over the stretch: the lags of segments show no smaller drift
 
@@ -71,10 +77,11 @@ def timing(pair: RecordedPair, sample_rate: int) -> Timing:
     air, bone = without_dc(pair)
     lag, evidence = _coarse(air, bone, sample_rate)
     edges, likelihood = _segment_likelihood(air, bone, lag, sample_rate)
-    whole, steady = _best_path(likelihood, math.inf)
-    split, path = _best_path(likelihood, JUMP_COST)
-    if split - whole < JUMP_GAIN * whole:
-        path = steady
+    intact = _intact(air, bone, lag, sample_rate)
+    # Where one channel is missing, chance picks the lag. Where much is, pauses are silenced.
+    broken = np.array([not intact[i:k].all() for i, k in itertools.pairwise(edges.tolist())])
+    sound = likelihood * (~broken | (broken.mean() > MAX_BROKEN))[:, None]
+    path = _path(sound, _speech_s(air, intact, edges, sample_rate), len(air) / sample_rate)
     ordinary = float(np.quantile(likelihood, 0.9, axis=1).sum())
     rate = (likelihood[np.arange(len(path)), path].sum() - ordinary) / (len(air) / sample_rate)
     # From cells to lags in samples.
@@ -243,6 +250,71 @@ def _segment_likelihood(
         )
         rows.append(curve.reshape(cells, cell).amax(dim=1).numpy())
     return edges, np.stack(rows)
+
+
+def _path(
+    likelihood: NDArray[np.float64], speech_s: NDArray[np.float64], seconds: float
+) -> NDArray[np.int64]:
+    """Return the lags of segments, as cells, with the jumps that the recording clearly has.
+
+    Beside a dropout or a true jump chance adds some, so there each has to win more.
+    """
+    whole, steady = _best_path(likelihood, math.inf)
+    path = steady
+    costs = (JUMP_COST, max(JUMP_COST, JUMP_COST_S * whole / seconds))
+    for cost in costs if likelihood.any(axis=1).all() else costs[1:]:
+        split, path = _best_path(likelihood, cost)
+        if split - whole < JUMP_GAIN * whole:
+            return steady
+        path = _without_short_stretches(path, speech_s)
+        if np.count_nonzero(np.abs(np.diff(path)) > SLACK) < 2:
+            break
+    return path
+
+
+def _intact(air: Tensor, bone: Tensor, lag: int, sample_rate: int) -> NDArray[np.bool_]:
+    """Tell which samples of air are no part of a stretch where a channel stands still, (T,)."""
+    intact = np.ones(len(air), dtype=bool)
+    for channel, delay in ((air, 0), (bone, lag)):
+        for stretch in held(channel.numpy(), sample_rate):
+            if stretch.seconds < LEAST_HELD_S:
+                continue
+            first = round(stretch.start_s * sample_rate) - delay
+            last = first + round(stretch.seconds * sample_rate)
+            intact[max(first, 0) : max(last, 0)] = False
+    return intact
+
+
+def _speech_s(
+    air: Tensor, intact: NDArray[np.bool_], edges: NDArray[np.int64], sample_rate: int
+) -> NDArray[np.float64]:
+    """Return how many seconds of speech, of which nothing is missing, each segment has."""
+    size = frame_size(sample_rate)
+    hop = size // 4
+    power = frame_power(air[None], size, hop)[0]
+    active = (power > torch.quantile(power, 0.98) * 10 ** (-ACTIVE_RANGE_DB / 10)).numpy()
+    speaks = np.repeat(active, hop)[: len(air)]
+    speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
+    return np.add.reduceat(speaks, edges[:-1]) / sample_rate
+
+
+def _without_short_stretches(
+    path: NDArray[np.int64], speech_s: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Give stretches between jumps that hold too little speech to tell the lag of a neighbour."""
+    path = path.copy()
+    while True:
+        breaks = np.flatnonzero(np.abs(np.diff(path)) > SLACK) + 1
+        bounds = [0, *breaks.tolist(), len(path)]
+        spoken = [float(speech_s[i:k].sum()) for i, k in itertools.pairwise(bounds)]
+        shortest = int(np.argmin(spoken))
+        if len(spoken) == 1 or spoken[shortest] >= LEAST_SPEECH_S:
+            return path
+        first, last = bounds[shortest], bounds[shortest + 1]
+        before = shortest > 0 and (
+            shortest == len(spoken) - 1 or spoken[shortest - 1] >= spoken[shortest + 1]
+        )
+        path[first:last] = path[first - 1] if before else path[last]
 
 
 def _best_path(likelihood: NDArray[np.float64], cost: float) -> tuple[float, NDArray[np.int64]]:

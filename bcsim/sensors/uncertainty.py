@@ -7,6 +7,7 @@ each draw.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -100,9 +101,13 @@ def _parts(pair: AlignedPair, average: Average) -> list[CrossSpectra]:
     for frames in active.split(size):
         if len(parts) and len(frames) < size / 2:
             break  # a short rest would count as much as the others
+        first, last = int(frames[0]), int(frames[-1])
         keep = torch.zeros_like(pair.active)
         keep[frames] = True
-        parts.append(spectra_of(pair, average, keep))
+        # Cut out, or each of the parts of an hour would cost a look at the whole hour.
+        stretch = slice(first * hop, last * hop + pair.num_fft)
+        piece = replace(pair, air=pair.air[stretch], bone=pair.bone[stretch])
+        parts.append(spectra_of(piece, average, keep[first : last + 1]))
     return parts
 
 

@@ -80,7 +80,12 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
     recordings = out / "recordings" / "train"
     fitted_path = out / "fitted.sensor"
     fit = fit_response(
-        recordings / "air", recordings / "bone", fitted_path, source="bcsim demo", licence="CC0-1.0"
+        recordings / "air",
+        recordings / "bone",
+        fitted_path,
+        source="bcsim demo",
+        licence="CC0-1.0",
+        report=None,
     )
     fitted = fit.result.profile
 
@@ -118,8 +123,12 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
         before=before,
         after=after,
     )
+    choice = (
+        f"Chosen among estimators: {fit.result.choice}. The sensor is a filter, so a filter is "
+        "the right answer. All about the fit is in fitted.report.html."
+    )
     signals = {"air (clean)": clean, "bone (sensor)": bone, "enhanced": enhanced}
-    write_page(out / "report.html", _page(result, fitted, known, training, signals, rate))
+    write_page(out / "report.html", _page(result, choice, fitted, known, training, signals, rate))
     return result
 
 
@@ -137,6 +146,7 @@ def magnitude_error_db(fitted: SensorProfile, known: SensorProfile) -> float:
 
 def _page(
     result: DemoResult,
+    choice: str,
     fitted: SensorProfile,
     known: SensorProfile,
     training: TrainingResult,
@@ -163,6 +173,7 @@ def _page(
         sections=[
             Section(
                 "The fit against the truth",
+                choice,
                 figures=[
                     Figure(plots.fitted_against_true(fitted, known), "Fitted and known response."),
                     Figure(plots.noise_floor(fitted), "Fitted noise floor."),

@@ -14,6 +14,7 @@ from bcsim.errors import InputError
 from bcsim.sensors.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
+ALL_SWAPPED = "all pairs are swapped: exchange --air and --bone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,11 @@ class Checkup:
             {"unusable"} if self.failures else set()
         )
         return next((word for word in ("unusable", "warning") if word in verdicts), "ok")
+
+    @property
+    def all_swapped(self) -> bool:
+        """Tell whether each of several pairs has its roles exchanged."""
+        return _all_swapped(self.pairs)
 
     def facts(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
@@ -84,14 +90,10 @@ def summary(diagnoses: Sequence[PairDiagnosis], failures: dict[str, str]) -> lis
     verdicts = Counter(pair.verdict for pair in diagnoses)
     words = {"ok": "fine", "warning": "usable with warnings", "unusable": "unusable"}
     counts = [f"{verdicts[key]} {word}" for key, word in words.items() if verdicts[key]]
-    sentences = [f"{len(diagnoses)} pairs: {', '.join(counts)}"]
+    sentences = [ALL_SWAPPED] if _all_swapped(diagnoses) else []
+    sentences.append(f"{len(diagnoses)} pairs: {', '.join(counts)}")
     if failures:
         sentences.append(f"{len(failures)} files or pairs could not be read or have no partner")
-    kinds = Counter(
-        kind for pair in diagnoses for kind in {finding.kind for finding in pair.findings}
-    )
-    if len(diagnoses) > 1 and kinds["swapped"] == len(diagnoses):
-        sentences.append("all pairs are swapped: exchange --air and --bone")
     known = [pair for pair in diagnoses if pair.delay_s is not None]
     if known:
         delays_ms = [1e3 * pair.delay_s for pair in known if pair.delay_s is not None]
@@ -103,6 +105,12 @@ def summary(diagnoses: Sequence[PairDiagnosis], failures: dict[str, str]) -> lis
                 f"clock drift {np.median(drifts):+.0f} ppm in {len(drifts)} of {len(known)} pairs"
             )
     return sentences
+
+
+def _all_swapped(diagnoses: Sequence[PairDiagnosis]) -> bool:
+    return len(diagnoses) > 1 and all(
+        any(finding.kind == "swapped" for finding in pair.findings) for pair in diagnoses
+    )
 
 
 def _own_rate(air: Path, bone: Path) -> int:

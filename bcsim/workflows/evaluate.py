@@ -19,7 +19,8 @@ from bcsim.metrics.scores import SIMULATION
 from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
 from bcsim.sensors.alignment import synchronised
-from bcsim.sensors.pairs import RecordedPair, check_pair
+from bcsim.sensors.diagnose import examine
+from bcsim.sensors.pairs import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
 
@@ -140,7 +141,9 @@ def in_step(pair: RecordedPair, sample_rate: int) -> InStepPair:
     Raises:
         InputError: if the pair cannot be used.
     """
-    check_pair(pair, sample_rate)
+    refusal = examine(pair, sample_rate).refusal
+    if refusal is not None:
+        raise InputError(f"{pair.name}: {refusal.text}")
     pair = synchronised(pair, sample_rate)
     air, bone = (torch.from_numpy(samples.astype("float64")) for samples in (pair.air, pair.bone))
     return InStepPair(pair.name, pair.talker, air, bone)

@@ -8,10 +8,10 @@ from bcsim.data.audio import read_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.recordings import read_recordings
 from bcsim.errors import UsageError
-from bcsim.sensors.estimation import EstimationSettings, make_estimator
-from bcsim.sensors.fit import AmbientNoise, FitResult, fit_sensor
+from bcsim.sensors.estimation import EstimationSettings
+from bcsim.sensors.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
 from bcsim.sensors.profile import SensorProfile
-from bcsim.sensors.selection import AUTO, CANDIDATES
+from bcsim.sensors.selection import AUTO
 from bcsim.workflows.fit_report import report_path, require_report_packages, write_fit_report
 from bcsim.workflows.presets import find_sensor
 
@@ -76,8 +76,7 @@ def fit_response(
     if out.suffix != ".sensor" or out.is_dir():
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
     report = _can_report(report)
-    for candidate in CANDIDATES if estimator == AUTO else (estimator,):
-        make_estimator(candidate, settings)  # refused before hours of recordings are read
+    check_estimator(estimator, settings)  # refused before hours of recordings are read
     start = None if prior is None else SensorProfile.load(find_sensor(prior))
     ambient = None
     if noise is not None:
@@ -117,7 +116,7 @@ def _can_report(wanted: bool | None) -> bool:
         return False
     try:
         require_report_packages()
-    except UsageError as error:
+    except (UsageError, ImportError) as error:  # missing, or there and broken
         if wanted:
             raise
         log.warning("no report: %s", error)

@@ -12,6 +12,7 @@ from bcsim.errors import InputError
 from bcsim.sensors.diagnose import diagnose, examine
 from bcsim.sensors.fit import fit_sensor
 from bcsim.sensors.pairs import RecordedPair
+from bcsim.sensors.timing import timing
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
@@ -194,3 +195,40 @@ def test_an_inverted_throat_pair_is_named_and_no_other(index, throat):
     expected: list[set[str]] = [set()] * 16
     expected[index] = {"inverted"}
     assert kinds_of(pairs) == expected
+
+
+@pytest.mark.parametrize("role", ["air", "bone"])
+@pytest.mark.parametrize("start_s", [0.4, 1.5, 3.6])
+def test_a_dropout_is_no_jump(role, start_s, pairs):
+    for pair in pairs:
+        samples = getattr(pair, role).copy()
+        samples[round(start_s * RATE) : round((start_s + 0.2) * RATE)] = 0
+        (found,) = kinds_of([replace(pair, **{role: samples})])
+        assert found <= {"dropout"}, pair.name
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "start_s"), [("c_11", 0.57), ("a_19", 2.4), ("g_03", 3.8), ("c_12", 1.0)]
+)
+def test_a_dropout_of_a_throat_pair_is_no_jump(name, start_s, throat):
+    """Three of these were taken for jumps of up to 195 ms, and their half was thrown away."""
+    (pair,) = (pair for pair in throat if pair.name == name)
+    start = round(start_s * RATE)
+    bone = pair.bone.copy()
+    bone[start : start + 3200] = 0
+    kept = timing(replace(pair, bone=bone), RATE)
+    assert kept.jumps == ()
+    assert (kept.start, kept.stop) == (0, min(len(pair.air), len(bone)))
+
+
+@pytest.mark.parametrize("role", ["air", "bone"])
+def test_samples_far_beyond_full_scale_are_refused(role, pairs):
+    bad = replace(pairs[0], **{role: 1e30 * getattr(pairs[0], role)})
+    refusal = examine(bad, RATE).refusal
+    assert refusal is not None
+    assert "full scale is 1" in refusal.text
+    with pytest.raises(InputError, match="full scale is 1"):
+        fit_sensor([bad], RATE, estimator="power-ratio")
+    loud = replace(pairs[0], **{role: 100 * getattr(pairs[0], role)})
+    assert examine(loud, RATE).refusal is None

@@ -151,3 +151,24 @@ def test_a_wearer_with_more_treble_shows_in_his_curve(trial):
     rise = (after - before)[(grid > 4000) & (grid < 7000)].mean()
     fall = (after - before)[(grid > 300) & (grid < 2000)].mean()
     assert rise - fall == pytest.approx(4.0, abs=0.5)
+
+
+def test_the_shape_of_a_wearer_does_not_hold_his_level(trial):
+    """A recording 6 dB louder in the bass, where most of its power is: level, and less treble."""
+    errors = prediction_errors(trial)
+    louder = [error + torch.linspace(6, 0, error.shape[1]) for error in errors]
+    curve = wearer_curves(louder, trial)[0][0]
+    pair, rendering = trial.held_out[0]
+    hz = torch.linspace(0, RATE / 2, len(curve), dtype=torch.float64)
+    spectrum = torch.fft.rfft(rendering.clean(pair.air)).abs().square()
+    power = torch.nn.functional.adaptive_avg_pool1d(spectrum[None], len(hz))[0]
+    rise = 10 * ((power * 10 ** (curve / 10)).sum() / power.sum()).log10()
+    assert abs(float(rise)) < 1.0
+
+
+def test_minutes_are_held_out_in_parts(aligned):
+    pair = aligned[0]
+    long = dataclasses.replace(
+        pair, air=pair.air.repeat(20), bone=pair.bone.repeat(20), seconds=20 * pair.seconds
+    )
+    assert max(unit.seconds for unit in units_of([long, *aligned])) <= 30

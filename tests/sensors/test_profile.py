@@ -6,8 +6,10 @@ import struct
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from bcsim.errors import InputError
+from bcsim.sensors.estimators.band_gain_network import OFFSETS, NetworkResponse
 from bcsim.sensors.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import MAX_BYTES, SensorProfile
 
@@ -192,3 +194,166 @@ def test_a_speech_part_that_cannot_be_is_refused(speaking_sensor, tmp_path, chan
     with pytest.raises(InputError, match=named) as error:
         SensorProfile.load(path)
     assert str(path) in str(error.value)
+
+
+MEMBERS, WIDTH, BANDS = 2, 4, 40
+
+
+@pytest.fixture
+def network_sensor(sensor):
+    generator = np.random.default_rng(4)
+    sizes = [(len(OFFSETS) * BANDS, WIDTH), (WIDTH, BANDS)]
+    speech = NetworkResponse(
+        sample_rate=sensor.sample_rate,
+        level_db=0.0,
+        residual=None,
+        input_mean=np.zeros(sizes[0][0], np.float32),
+        input_std=np.ones(sizes[0][0], np.float32),
+        weights=tuple(
+            generator.standard_normal((MEMBERS, *size)).astype(np.float32) for size in sizes
+        ),
+        biases=tuple(np.zeros((MEMBERS, size), np.float32) for _, size in sizes),
+        mean_db=np.zeros(BANDS, np.float32),
+    )
+    return dataclasses.replace(sensor, speech=speech)
+
+
+def with_arrays(profile: SensorProfile, changed: dict[str, np.ndarray]) -> bytes:
+    """Return the profile's file with other arrays: the constructors have no say."""
+    content = profile.to_bytes()
+    return safetensors.numpy.save(
+        safetensors.numpy.load(content) | changed, metadata=split(content)[0]["__metadata__"]
+    )
+
+
+def refusal(content: bytes, folder) -> str:
+    """Return the line with which a file is refused, after the name of the file."""
+    path = folder / "hostile.sensor"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        SensorProfile.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def layers(count: int, members: int = MEMBERS, width: int = WIDTH) -> dict[str, np.ndarray]:
+    """Return a network's arrays that fit together, zero throughout."""
+    sizes = [len(OFFSETS) * BANDS, *[width] * (count - 1), BANDS]
+    weights = {
+        f"weight_{k}": np.zeros((members, *sizes[k : k + 2]), np.float32) for k in range(count)
+    }
+    return weights | {
+        f"bias_{k}": np.zeros((members, sizes[k + 1]), np.float32) for k in range(count)
+    }
+
+
+CONTEXT = len(OFFSETS) * BANDS
+HOSTILE_NETWORKS = {
+    "a weight of 2000": (
+        {"weight_1": np.full((MEMBERS, WIDTH, BANDS), 2e3, np.float32)},
+        "weight_1 of the network exceeds 1000",
+    ),
+    "a weight that only float64 holds": (
+        {"weight_0": np.full((MEMBERS, CONTEXT, WIDTH), 1e200)},
+        "weight_0 of the network is float64, not float32",
+    ),
+    "a bias of -2000": (
+        {"bias_0": np.full((MEMBERS, WIDTH), -2e3, np.float32)},
+        "bias_0 of the network exceeds 1000",
+    ),
+    "a bias of 1e38": (
+        {"bias_1": np.full((MEMBERS, BANDS), 1e38, np.float32)},
+        "bias_1 of the network exceeds 1000",
+    ),
+    "a mean input of 1e30": (
+        {"input_mean": np.full(CONTEXT, 1e30, np.float32)},
+        "input_mean of the network exceeds 1000",
+    ),
+    "a mean gain of 2000 dB": (
+        {"mean_db": np.full(BANDS, 2e3, np.float32)},
+        "mean_db of the network exceeds 1000",
+    ),
+    "inputs that do not vary": (
+        {"input_std": np.full(CONTEXT, 1e-30, np.float32)},
+        "input_std of the network is below 0.001",
+    ),
+    "a negative deviation": (
+        {"input_std": np.full(CONTEXT, -1.0, np.float32)},
+        "input_std of the network is below 0.001",
+    ),
+    "five layers": (layers(5), "5 layers"),
+    "65 members": (layers(2, members=65), "65 members"),
+    "no members": (layers(2, members=0), "0 members"),
+    "no width": (layers(2, width=0), "do not fit together"),
+}
+
+
+@pytest.mark.parametrize("case", list(HOSTILE_NETWORKS))
+def test_a_network_that_would_overflow_is_refused(case, network_sensor, tmp_path):
+    arrays, reason = HOSTILE_NETWORKS[case]
+    content = with_arrays(network_sensor, {f"speech.{k}": v for k, v in arrays.items()})
+    assert reason in refusal(content, tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_network_of_up_to_four_layers_is_read(count, network_sensor, tmp_path):
+    """So five layers are refused for their number, and for nothing else about them."""
+    path = tmp_path / "a.sensor"
+    deep = dataclasses.replace(
+        network_sensor.speech,
+        weights=tuple(v for k, v in layers(count).items() if k.startswith("weight")),
+        biases=tuple(v for k, v in layers(count).items() if k.startswith("bias")),
+    )
+    dataclasses.replace(network_sensor, speech=deep).save(path)
+    again = SensorProfile.load(path).speech
+    assert isinstance(again, NetworkResponse)
+    assert len(again.weights) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("class_gains_db", 101.0, "class_gains_db of the classes exceeds 100"),
+        ("class_gains_db", -1e200, "class_gains_db of the classes exceeds 100"),
+        ("std", 1e-7, "std of the classes is below 1e-06"),
+        ("std", 1e5, "std of the classes exceeds 10000"),
+        ("mean", -1e5, "mean of the classes exceeds 10000"),
+        ("centres", 1e200, "centres of the classes exceeds 10000"),
+        ("residual.factor_db", 101.0, "exceeds 100 dB"),
+    ],
+)
+def test_classes_that_would_overflow_are_refused(name, value, reason, speaking_sensor, tmp_path):
+    known = safetensors.numpy.load(speaking_sensor.to_bytes())[f"speech.{name}"]
+    content = with_arrays(speaking_sensor, {f"speech.{name}": np.full_like(known, value)})
+    assert reason in refusal(content, tmp_path)
+
+
+BINS = 257
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("spread_components_db", np.full((3, BINS), -101.0), "spread_components_db is '101.0'"),
+        ("spread_db", np.full(BINS, 101.0), "spread_db is '101.0'"),
+        ("noise_psd", np.full(BINS, 1e7), "noise_psd is '10000000.0'"),
+        ("leakage_db", np.full(BINS, -201.0), "leakage_db is '201.0'"),
+        ("magnitude_interval_db", np.full((2, BINS), 1e200), "magnitude_interval_db is '1e+200'"),
+    ],
+)
+def test_arrays_beyond_any_sensor_are_refused(name, values, reason, sensor, tmp_path):
+    assert reason in refusal(with_arrays(sensor, {name: values}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("level_db", -201.0), ("level_db", 1e200), ("level_std_db", 101.0),
+        ("noise_level_std_db", 101.0), ("delay_std_s", 1.5), ("delay_s", -11.0),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_any_sensor_are_refused(name, value, sensor, tmp_path):
+    content = with_facts(sensor.to_bytes(), lambda facts: {**facts, name: value})
+    assert f"{name} is '{abs(value)}', not at most" in refusal(content, tmp_path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bcsim.errors import UsageError
+from bcsim.sensors.estimation import EstimationSettings
 from bcsim.sensors.fit import fit_sensor
 from bcsim.sensors.held_out import BASELINE
 from bcsim.sensors.pairs import RecordedPair
@@ -96,3 +97,29 @@ def test_a_prior_that_cannot_be_one_is_refused_before_work(systems, sensor):
 def test_auto_needs_held_out_recordings(systems):
     with pytest.raises(UsageError, match="held-out"):
         fit_sensor(systems.spoken(RATE, count=1, seconds=2), RATE, held_out=False)
+
+
+def test_short_recordings_are_halved_too_or_nothing_is_said(systems):
+    """Recordings under 1.5 s used to come back whole, and "half the seconds" was all of them."""
+    pairs = systems.spoken(RATE, count=6, seconds=1.2)
+    points = {p.label: p for p in fit_sensor(pairs, RATE, FIXED).learning_curve}
+    assert points["half the seconds"].seconds < 0.6 * points["all"].seconds
+
+
+def test_an_option_that_auto_cannot_take_is_refused_by_its_name(systems):
+    with pytest.raises(UsageError, match=r"auto .*--gate"):
+        fit_sensor(systems.spoken(RATE, 1), RATE, settings=EstimationSettings(gated=True))
+
+
+def test_a_fixed_prior_lends_its_spread_and_noise_to_a_fixed_fit(systems, sensor):
+    """Two sentences without a pause, and a prior on the same grid."""
+    grid = np.linspace(0, RATE / 2, 513)
+    prior = fit_sensor(systems.recorded(systems.two_mass(RATE), RATE), RATE, FIXED).profile
+    generator = np.random.default_rng(2)
+    air = 0.1 * generator.standard_normal(3 * RATE)
+    bone = systems.signal.lfilter(*systems.two_mass(RATE), air)
+    few = [RecordedPair("steady", air, bone)]
+    profile = fit_sensor(few, RATE, FIXED, prior=prior, held_out=False).profile
+    assert len(grid) == len(profile.noise_psd)
+    np.testing.assert_array_equal(profile.noise_psd, prior.noise_psd)
+    assert profile.provenance.spread == "prior"

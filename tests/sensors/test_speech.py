@@ -1,14 +1,31 @@
 """The speech-dependent part: found where it exists, of its size, and blind to the level."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from bcsim.dsp.filter_bank import FilterBank
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.sensors.alignment import align
 from bcsim.sensors.estimation import make_estimator
+from bcsim.sensors.estimators.band_gain_network import (
+    MAX_VALUE,
+    MIN_INPUT_STD,
+    OFFSETS,
+    NetworkResponse,
+)
 from bcsim.sensors.rendering import fit_rendering
-from bcsim.sensors.speech import SPEECH_RESPONSES, Residual, around, relative_levels
+from bcsim.sensors.speech import (
+    LIMIT_DB,
+    SPEECH_RESPONSES,
+    Residual,
+    SpeechResponse,
+    around,
+    relative_levels,
+)
 
 RATE = 16_000
 VOWEL_OVER_FRICATIVE_DB = 14.0
@@ -120,3 +137,58 @@ def test_levels_are_relative_to_active_speech_whatever_the_pauses():
     alone = relative_levels(levels, torch.tensor([100]))
     beside = relative_levels(paused, torch.tensor([200]))[:, :100]
     torch.testing.assert_close(alone, beside, rtol=0, atol=0.3)
+
+
+def both_ways(response: SpeechResponse, sensor, air: torch.Tensor) -> list[torch.Tensor]:
+    """Return what the response makes of air (B, T), applied alone and as the simulator does."""
+    effect = SensorSpeech(dataclasses.replace(sensor, speech=response))
+    drawn = collate([effect.sample(0, str(clip), "step", False) for clip in range(len(air))])
+    scene = effect.apply(Scene.from_air(air, RATE), drawn)
+    return [response.apply(air, air, seed=3), scene.bone]
+
+
+def test_a_residual_of_100_db_leaves_float32_air_finite_and_within_the_limit(
+    speaking_sensor, speech
+):
+    air = speech.float()
+    wild = dataclasses.replace(
+        speaking_sensor.speech, residual=Residual(np.full((40, 40), 100.0), 0.9, rise_db=0.0)
+    )
+    for out in both_ways(wild, speaking_sensor, air):
+        assert out.dtype == torch.float32
+        assert bool(out.isfinite().all())
+        # Four frames overlap: none is louder than by the limit, nor is their sum by twice that.
+        assert float(out.norm()) < 2 * 10 ** (LIMIT_DB / 20) * float(air.norm())
+
+
+def test_a_drawn_residual_adds_to_the_gains_up_to_the_limit(speaking_sensor):
+    generator = torch.Generator().manual_seed(2)
+    gains = 80 * torch.rand(2, 60, 40, generator=generator, dtype=torch.float64) - 40
+    response = speaking_sensor.speech
+    drawn = response.with_residual(gains, [5, 6], torch.tensor([[[1.0]], [[0.5]]]))
+    for clip, (seed, scale) in enumerate([(5, 1.0), (6, 0.5)]):
+        course = response.residual.draw(seed, 60)
+        expected = np.clip(gains[clip].numpy() + scale * course, -LIMIT_DB, LIMIT_DB)
+        np.testing.assert_allclose(drawn[clip].numpy(), expected, rtol=0, atol=1e-12)
+    assert float(drawn.abs().max()) == LIMIT_DB
+
+
+def test_the_wildest_network_that_is_accepted_leaves_float32_air_finite(sensor, speech):
+    width, size = 900, len(OFFSETS) * 40
+    sizes = [(size, width), (width, width), (width, width), (width, 40)]
+
+    def full(*shape: int, value: float = MAX_VALUE) -> np.ndarray:
+        return np.full(shape, value, np.float32)
+
+    wild = NetworkResponse(
+        sample_rate=RATE,
+        level_db=LIMIT_DB,
+        residual=None,
+        input_mean=full(size, value=-MAX_VALUE),
+        input_std=full(size, value=MIN_INPUT_STD),
+        weights=tuple(full(1, *shape) for shape in sizes),
+        biases=tuple(full(1, shape[1]) for shape in sizes),
+        mean_db=full(40),
+    )
+    for out in both_ways(wild, sensor, speech[:, :4000].float()):
+        assert bool(out.isfinite().all())

@@ -72,9 +72,9 @@ def test_one_recording_shows_no_spread():
 def test_the_expected_spread_is_what_it_says_at_any_rate(bins, rate):
     grid = np.linspace(0, rate / 2, bins)
     expected = expected_spread(grid)
-    at = {hz: expected.std_db[np.abs(grid - hz).argmin()] for hz in (100, 1000, 4000)}
-    assert at[100] == pytest.approx(2.0, abs=0.4)
-    assert at[4000] == pytest.approx(5.0, abs=0.4)
-    assert at[100] < at[1000] < at[4000]
+    at = {hz: expected.std_db[np.abs(grid - hz).argmin()] for hz in (250, 1000, 4000)}
+    assert at[250] < 1.0  # where the level of speech is, which is drawn apart
+    assert at[4000] == pytest.approx(5.5, abs=0.4)
+    assert at[250] < at[1000] < at[4000]
     step = np.abs(np.diff(expected.components_db[:, grid > 200], axis=1)).max()
     assert step < 1.0  # smooth

@@ -66,7 +66,10 @@ def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
 def test_exchanged_folders_are_told_by_name(recordings):
     code, out, _ = run(recordings, air="bone", bone="air")
     assert code == 4
-    assert "exchange --air and --bone" in out
+    lines = out.splitlines()
+    assert lines[0] == "all pairs are swapped: exchange --air and --bone"
+    assert out.count("exchange") == 1
+    assert sum("swapped: bone has" in line for line in lines) == 3
 
 
 def test_files_without_partner_or_sense_make_the_verdict_unusable(recordings):

@@ -30,6 +30,10 @@ from bcsim.sensors.speech import (
 OFFSETS = (-6, -4, -2, -1, 0, 1, 2, 4, 6)  # frames of context
 BIAS_FRAMES = 50.0  # of a new talker that weigh as much as the prior's mean gains
 MAX_WEIGHTS = 4_000_000
+MAX_LAYERS = 4
+MAX_MEMBERS = 64
+MAX_VALUE = 1e3  # of anything in the network, far beyond what training gives
+MIN_INPUT_STD = 1e-3  # in dB; with the bounds above, float32 does not overflow
 BATCH = 512
 ADAPTATION_BATCH = 128
 MIN_STEPS, MAX_STEPS = 100, 4000  # the most is reached with three minutes of speech
@@ -62,10 +66,15 @@ class NetworkResponse(SpeechResponse):
         super().__post_init__()
         bands = self.bank.num_bands
         members = len(self.weights[0]) if self.weights else 0
+        if not (0 < len(self.weights) <= MAX_LAYERS and 0 < members <= MAX_MEMBERS):
+            raise ValueError(
+                f"the network has {len(self.weights)} layers of {members} members, "
+                f"not 1 to {MAX_LAYERS} of 1 to {MAX_MEMBERS}"
+            )
         sizes = [len(OFFSETS) * bands, *(weight.shape[-1] for weight in self.weights)]
         shapes = [(members, *pair) for pair in pairwise(sizes)]
         good = (
-            members > 0
+            min(sizes) > 0
             and self.input_mean.shape == self.input_std.shape == (sizes[0],)
             and [weight.shape for weight in self.weights] == shapes
             and [bias.shape for bias in self.biases] == [(members, size) for size in sizes[1:]]
@@ -74,11 +83,15 @@ class NetworkResponse(SpeechResponse):
         )
         if not good:
             raise ValueError("the network's layers do not fit together")
-        arrays = (self.input_mean, self.input_std, *self.weights, *self.biases, self.mean_db)
-        if not all(np.isfinite(values).all() for values in arrays):
-            raise ValueError("the network holds values that are not finite numbers")
-        if not (self.input_std > 0).all():
-            raise ValueError("input_std of the network is not positive")
+        for name, values in self.arrays().items():
+            if values.dtype != np.float32:
+                raise ValueError(f"{name} of the network is {values.dtype}, not float32")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of the network holds values that are not finite numbers")
+            if np.abs(values).max() > MAX_VALUE:
+                raise ValueError(f"{name} of the network exceeds {MAX_VALUE:g}")
+        if self.input_std.min() < MIN_INPUT_STD:
+            raise ValueError(f"input_std of the network is below {MIN_INPUT_STD:g}")
 
     def predict(self, levels_db: Tensor, num_frames: Tensor) -> Tensor:
         # Every second frame, and halves of its neighbours between: the gains are smoothed anyway.
@@ -127,7 +140,7 @@ def context(levels_db: Tensor, num_frames: Tensor, stride: int = 1) -> Tensor:
     return around(levels_db, OFFSETS, num_frames, stride).flatten(2)
 
 
-def cosines(num_bands: int, count: int) -> Tensor:
+def slow_cosines(num_bands: int, count: int) -> Tensor:
     """Return the slowest cosines over the bands, (count, M), of amplitude 1, a constant first."""
     place = (torch.arange(num_bands, dtype=torch.float64) + 0.5) / num_bands
     return torch.cos(math.pi * torch.arange(count, dtype=torch.float64)[:, None] * place)
@@ -201,7 +214,7 @@ class BandGainNetwork(PowerRatio):
             level_db=0.0,
             residual=None,
             input_mean=inputs.mean(dim=0).float().numpy(),
-            input_std=inputs.std(dim=0).clamp(min=1e-3).float().numpy(),
+            input_std=inputs.std(dim=0).clamp(min=MIN_INPUT_STD).float().numpy(),
             mean_db=target.mean(dim=0).float().numpy(),
             **self._initial_layers(inputs.shape[1], target.shape[1]),
         )
@@ -247,7 +260,8 @@ class BandGainNetwork(PowerRatio):
             optimizer, rate, total_steps=steps + 1, pct_start=0.1
         )
         shapes = (
-            equaliser_db * cosines(y.shape[1], EQUALISER_COSINES).repeat(1, len(OFFSETS)).float()
+            equaliser_db
+            * slow_cosines(y.shape[1], EQUALISER_COSINES).repeat(1, len(OFFSETS)).float()
         )
         shapes = shapes / torch.from_numpy(start.input_std)
         with torch_stream(0, "band-gain network", "training"), torch.enable_grad():

@@ -27,6 +27,9 @@ NUM_COEFFICIENTS = 16
 SOFTNESS = 4.0  # squared distance over which one class fades into the next
 PRIOR_FRAMES = 1.0  # of a class that weigh as much as what is known without them
 MAX_CLASSES = 256
+MAX_GAIN_DB = 100.0  # of a class; more is no sound
+MAX_VALUE = 1e4  # of anything else, far beyond what a fit gives
+MIN_STD = 1e-6
 
 
 @SPEECH_RESPONSES.register("speech-classes")
@@ -58,14 +61,19 @@ class ClassResponse(SpeechResponse):
         good = (
             0 < count <= MAX_CLASSES
             and self.mean.shape == self.std.shape == (coefficients,)
-            and coefficients <= self.bank.num_bands
+            and 0 < coefficients <= self.bank.num_bands
             and self.class_gains_db.shape == (count, self.bank.num_bands)
         )
         if not good:
             raise ValueError("the classes' arrays do not fit together")
-        arrays = (self.centres, self.mean, self.std, self.class_gains_db)
-        if not all(np.isfinite(values).all() for values in arrays) or not (self.std > 0).all():
-            raise ValueError("the classes hold values that are not finite, or not positive")
+        for name, values in self.arrays().items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of the classes holds values that are not finite")
+            bound = MAX_GAIN_DB if name == "class_gains_db" else MAX_VALUE
+            if np.abs(values).max() > bound:
+                raise ValueError(f"{name} of the classes exceeds {bound:g}")
+        if self.std.min() < MIN_STD:
+            raise ValueError(f"std of the classes is below {MIN_STD:g}")
 
     def predict(self, levels_db: Tensor, num_frames: Tensor) -> Tensor:
         return self.memberships(levels_db) @ torch.from_numpy(self.class_gains_db).to(levels_db)
@@ -179,4 +187,5 @@ def fit_classes(
     gains = torch.linalg.solve(
         weights.T @ weights + ridge, weights.T @ ratio_db + PRIOR_FRAMES * expected
     )
-    return replace(response, class_gains_db=gains.numpy())
+    # Beyond that is a band that air lacks, as in upsampled recordings.
+    return replace(response, class_gains_db=gains.clamp(-MAX_GAIN_DB, MAX_GAIN_DB).numpy())
