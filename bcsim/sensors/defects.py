@@ -102,7 +102,12 @@ def dropouts(
 
 
 def held(samples: NDArray[np.floating], sample_rate: int) -> list[Stretch]:
-    """Find where a channel stands still: digital silence, or a sample that is held."""
+    """Find where a channel stands still: digital silence, or a sample that is held.
+
+    Args:
+        samples: (T,).
+        sample_rate: in Hz.
+    """
     size = max(2, round(HELD_S * sample_rate))
     count = len(samples) // (size // 2) - 1
     if count < 4:

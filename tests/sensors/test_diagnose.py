@@ -232,3 +232,12 @@ def test_samples_far_beyond_full_scale_are_refused(role, pairs):
         fit_sensor([bad], RATE, estimator="power-ratio")
     loud = replace(pairs[0], **{role: 100 * getattr(pairs[0], role)})
     assert examine(loud, RATE).refusal is None
+
+
+@pytest.mark.shared
+def test_one_inverted_of_three_throat_pairs_is_named(throat):
+    """Pairs that say little of each other's sign: f_13 was once outvoted."""
+    first, *others = (
+        pair for name in ("f_13", "g_03", "e_17") for pair in throat if pair.name == name
+    )
+    assert kinds_of([replace(first, bone=-first.bone), *others]) == [{"inverted"}, set(), set()]
