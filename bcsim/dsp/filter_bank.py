@@ -19,6 +19,7 @@ from bcsim.dsp.spectra import minimum_phase
 FRAME_S = 0.032
 BANDS_TO_8_KHZ = 40
 OVERLAP = 4  # frames over every sample
+BLOCK = 128  # frames at a time: what is at work then stays in the cache
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ class FilterBank:
         before = self.num_fft - self.hop
         after = (frames - 1) * self.hop + self.num_fft - before - num_samples
         padded = pad(signal, (before, after))
-        return torch.fft.rfft(padded.unfold(-1, self.num_fft, self.hop) * self._window(signal))
+        window = self._window(signal)
+        blocks = padded.unfold(-1, self.num_fft, self.hop).split(BLOCK, dim=1)
+        return torch.cat([torch.fft.rfft(block * window) for block in blocks], dim=1)
 
     def levels_db(self, spectra: Tensor) -> Tensor:
         """Return the mean power in each band in dB, not below -200 dB.
@@ -123,18 +126,21 @@ class FilterBank:
         Returns:
             (B, T).
         """
-        curve = gains_db @ self._between_centres.to(gains_db) * (math.log(10) / 20)
-        if minimum:
-            filtered = spectra * torch.polar(curve.exp(), minimum_phase(curve))
-        else:  # a real factor for real and imaginary part: half the work of a complex one
-            filtered = torch.view_as_complex(torch.view_as_real(spectra) * curve.exp()[..., None])
-        frames = torch.fft.irfft(filtered, self.num_fft)
-        frames = frames.mul_(self._window(gains_db) / (OVERLAP / 2))
-        parts = frames.unflatten(-1, (OVERLAP, self.hop))
-        count = parts.shape[1]
-        total = parts.new_zeros(len(parts), count + OVERLAP - 1, self.hop)
-        for k in range(OVERLAP):
-            total[:, k : k + count] += parts[:, :, k]
+        count = spectra.shape[1]
+        total = gains_db.new_zeros(len(spectra), count + OVERLAP - 1, self.hop)
+        to_log = self._between_centres.to(gains_db) * (math.log(10) / 20)
+        window = self._window(gains_db) / (OVERLAP / 2)
+        for start in range(0, count, BLOCK):
+            block = spectra[:, start : start + BLOCK]
+            curve = gains_db[:, start : start + BLOCK] @ to_log
+            if minimum:
+                block = block * torch.polar(curve.exp(), minimum_phase(curve))
+            else:  # a real factor for real and imaginary part: half the work of a complex one
+                block = torch.view_as_complex(torch.view_as_real(block) * curve.exp()[..., None])
+            parts = torch.fft.irfft(block, self.num_fft) * window
+            parts = parts.unflatten(-1, (OVERLAP, self.hop))
+            for k in range(OVERLAP):
+                total[:, start + k : start + k + parts.shape[1]] += parts[:, :, k]
         before = self.num_fft - self.hop
         return total.flatten(1)[:, before : before + num_samples]
 

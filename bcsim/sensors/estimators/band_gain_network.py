@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.filter_bank import BLOCK
 from bcsim.dsp.randomness import torch_stream
 from bcsim.sensors.estimators import ESTIMATORS
 from bcsim.sensors.estimators.power_ratio import PowerRatio
@@ -98,7 +99,9 @@ class NetworkResponse(SpeechResponse):
         inputs = context(levels_db, num_frames, stride=2)
         members = inputs.flatten(0, 1)[None].expand(len(self.weights[0]), -1, -1)
         layers = [(w.to(inputs), b.to(inputs)) for w, b in self._layers]
-        gains = forward(layers, members).mean(dim=0).unflatten(0, inputs.shape[:2])
+        # In blocks, so that what is at work stays in the cache.
+        blocks = [forward(layers, block).mean(dim=0) for block in members.split(BLOCK, dim=1)]
+        gains = torch.cat(blocks).unflatten(0, inputs.shape[:2])
         following = torch.cat([gains[:, 1:], gains[:, -1:]], dim=1)
         between = torch.stack([gains, (gains + following) / 2], dim=2).flatten(1, 2)
         return between[:, : levels_db.shape[1]]
