@@ -16,16 +16,11 @@ from bcsim.sensors.diagnose import examine
 from bcsim.sensors.estimation import EstimationSettings, make_estimator
 from bcsim.sensors.estimators.lowpass import fit_lowpass
 from bcsim.sensors.finishing import measurable_bins, usable_band
-from bcsim.sensors.held_out import (
-    Trial,
-    measured_residual,
-    prediction_errors,
-    wearer_curves,
-)
+from bcsim.sensors.held_out import measured_residual, prediction_errors, wearer_curves
 from bcsim.sensors.leakage import leakage_db, recorded_noise_psd
 from bcsim.sensors.pairs import AlignedPair, RecordedPair
 from bcsim.sensors.profile import Provenance, SensorProfile
-from bcsim.sensors.rendering import FittedRendering, Rendering, fit_rendering
+from bcsim.sensors.rendering import Rendering, fit_rendering
 from bcsim.sensors.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
 from bcsim.sensors.session_noise import deviation
 from bcsim.sensors.speech import SPEECH_RESPONSES, SpeechResponse
@@ -173,14 +168,19 @@ def fit_sensor(
     )
     rendering, aligned, trial = fitted.rendering, fitted.pairs, selection.trial
     response, speech = rendering.response, rendering.speech
+    curves, certainty = ratio_curves(fitted.equal)
+    talkers = [pair.talker for pair in aligned]
     if speech is not None and trial is not None:
-        residual = measured_residual(prediction_errors(trial), trial)
-        speech = replace(speech, residual=residual)
+        errors = prediction_errors(trial)
+        speech = replace(speech, residual=measured_residual(errors, trial))
+        # How wearers differ beyond what they said.
+        curves, certainty = wearer_curves(errors, trial)
+        talkers = [pair.talker for pair, _ in trial.held_out]
     few = len(aligned) < MIN_RECORDINGS
     if few:
         spread = _expected_spread(response.frequencies_hz, prior)
     else:
-        spread = _measured_spread(fitted, trial)
+        spread = measured_spread(curves, certainty, talkers)
     interval_db = bootstrap_interval_db(
         fitted.equal, chosen, measurable_bins(fitted.equal), settings.smoothing
     )
@@ -274,15 +274,6 @@ def _expected_spread(frequencies_hz: NDArray[np.float64], prior: SensorProfile |
     if prior is None or len(prior.spread_db) != len(frequencies_hz):
         return expected_spread(frequencies_hz)
     return Spread(prior.spread_db, prior.spread_components_db, "prior")
-
-
-def _measured_spread(fitted: FittedRendering, trial: Trial | None) -> Spread:
-    """Return how wearers differ; of a speech-dependent sensor, beyond what they said."""
-    if fitted.rendering.speech is None or trial is None:
-        curves, certainty = ratio_curves(fitted.equal)
-        return measured_spread(curves, certainty, [pair.talker for pair in fitted.pairs])
-    curves, certainty = wearer_curves(prediction_errors(trial), trial)
-    return measured_spread(curves, certainty, [pair.talker for pair, _ in trial.held_out])
 
 
 def _std(measured: float, few: bool, prior: SensorProfile | None, name: str) -> float:

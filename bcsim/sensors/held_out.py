@@ -252,12 +252,12 @@ def measured_residual(errors: Sequence[Tensor], trial: Trial) -> Residual:
 
 def _scaled_to_dynamics(residual: Residual, trial: Trial) -> Residual:
     ratios, rises = [], []
+    without = [excess_level_db(rendering, [pair]) for pair, rendering in trial.held_out]
     for scale in SCALES:
         scaled = replace(residual, factor_db=scale * residual.factor_db)
         held_out = [(pair, _with_residual(fit, scaled)) for pair, fit in trial.held_out]
-        rise = float(
-            np.mean([excess_level_db(r, [p], True) - excess_level_db(r, [p]) for p, r in held_out])
-        )
+        drawn = [excess_level_db(rendering, [pair], True) for pair, rendering in held_out]
+        rise = float(np.mean(np.subtract(drawn, without)))
         compensated = replace(scaled, rise_db=rise)
         ratios.append(dynamics([(p, _with_residual(r, compensated)) for p, r in held_out]))
         rises.append(rise)

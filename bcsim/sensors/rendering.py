@@ -21,7 +21,7 @@ from bcsim.sensors.estimators.base import Estimator
 from bcsim.sensors.finishing import finished, measurable_bins
 from bcsim.sensors.pairs import AlignedPair
 from bcsim.sensors.session_noise import pooled_noise, with_noise
-from bcsim.sensors.speech import SpeechFrames, SpeechResponse, filter_with, speech_frames
+from bcsim.sensors.speech import SpeechResponse, filter_with, speech_frames
 from bcsim.sensors.spread import coupling_db
 from bcsim.sensors.transfer_function import TransferFunction
 
@@ -93,10 +93,6 @@ class FittedRendering:
     couplings_db: NDArray[np.float64]
     noise_level_std_db: float
 
-    def frames(self) -> list[SpeechFrames]:
-        """Return the frames of each pair beside what the fixed response makes of its air."""
-        return frames_of(self.equal, self.rendering.response, float(self.couplings_db.mean()))
-
 
 def fit_rendering(
     pairs: Sequence[AlignedPair],
@@ -132,21 +128,13 @@ def fit_rendering(
     )
     level_db = float(np.mean([pair.level_db for pair in pairs]))
     rendering = Rendering(response, noise_psd, level_db)
-    frames = frames_of(equal, shape, 0.0)
+    frames = [speech_frames(pair, shape) for pair in equal]
     speech = estimator.speech(frames, pairs[0].sample_rate, prior)
     if speech is not None:
         rendering = replace(rendering, speech=speech)
         speech = replace(speech, level_db=-excess_level_db(rendering, pairs))
         rendering = replace(rendering, speech=speech)
     return FittedRendering(rendering, pairs, equal, couplings_db, noise_level_std_db)
-
-
-def frames_of(
-    equal: Sequence[AlignedPair], response: TransferFunction, gain_db: float
-) -> list[SpeechFrames]:
-    """Return the frames of pairs of equal level; `response` is louder than they by `gain_db`."""
-    shape = replace(response, response=response.response * 10 ** (-gain_db / 20))
-    return [speech_frames(pair, shape) for pair in equal]
 
 
 def excess_level_db(

@@ -28,7 +28,6 @@ from bcsim.sensors.transfer_function import TransferFunction
 ACTIVE_RANGE_DB = 35.0
 FLOOR_DB = 80.0  # under the level of active speech: what is fainter says nothing about the sound
 LIMIT_DB = 40.0  # of a gain, either way
-SMOOTHED_FRAMES = 3
 
 
 @dataclass(frozen=True, eq=False)
