@@ -8,24 +8,28 @@ is enough to make the same signal again.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.rng import MAX_SEED, stream
 
-Value = float | int | list[float]
+Value = float | int | str | list[float]
 Draw = dict[str, Value]  # what one effect drew for one clip, field name to value
-Drawn = Mapping[str, Tensor]  # the same for a batch: (B,) or (B, K) each
+Drawn = Mapping[str, Any]  # the same for a batch: tensors (B,) or (B, K), or a list of B names
 
 
 @dataclass(frozen=True)
 class Scene:
     """What the microphones hear, for a batch of clips.
+
+    `air` is what an enhancer should give back: the talker alone, close by. Where there is noise or
+    a room, the air microphone does not hear that but `noisy_air`.
 
     Args:
         air: (B, T), the air-conducted reference; zero past each clip's end.
@@ -33,6 +37,12 @@ class Scene:
         lengths: (B,), samples in each clip.
         sample_rate: in Hz.
         ambient: (B, T), the noise field at the air microphone, or None.
+        noisy_air: (B, T), what the air microphone picks up: speech by way of the room, and
+            ambient. None where that is `air`.
+        start: samples of the clip that lie before this scene: 0, but where a long clip is rendered
+            in stretches.
+        level: (B,), RMS of the whole clip's active speech at the air microphone, where the scene
+            is only a stretch of it; else None.
     """
 
     air: Tensor
@@ -40,6 +50,9 @@ class Scene:
     lengths: Tensor
     sample_rate: int
     ambient: Tensor | None = None
+    noisy_air: Tensor | None = None
+    start: int = 0
+    level: Tensor | None = None
 
     @classmethod
     def from_air(cls, air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> "Scene":
@@ -69,9 +82,47 @@ class Scene:
         positions = torch.arange(self.air.shape[-1], device=self.air.device)
         return positions < self.lengths[:, None]
 
+    @property
+    def microphone(self) -> Tensor:
+        """What the air microphone picks up, (B, T)."""
+        return self.air if self.noisy_air is None else self.noisy_air
+
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""
-        return replace(self, bone=bone * self.mask() if self.is_ragged else bone)
+        return replace(self, bone=self._within(bone))
+
+    def with_ambient(self, ambient: Tensor, speech: Tensor | None = None) -> "Scene":
+        """Return the scene with more noise at the air microphone.
+
+        Args:
+            ambient: (B, T), added to what there is.
+            speech: (B, T), what the air microphone hears of the talker instead of `air`, such as
+                speech by way of a room; None to leave that as it is.
+        """
+        ambient = self._within(ambient)
+        before = 0 if self.ambient is None else self.ambient
+        heard = self.microphone if speech is None else self._within(speech) + before
+        return replace(self, ambient=before + ambient, noisy_air=heard + ambient)
+
+    def each(self, change: Callable[[Tensor], Tensor], lengths: Tensor | None = None) -> "Scene":
+        """Return the scene with the same done to every signal, so that a pair cannot be torn.
+
+        Args:
+            change: (B, T) to (B, T').
+            lengths: (B,), of the clips afterwards, where they change.
+        """
+        changed = {
+            name: change(signal)
+            for name in ("air", "bone", "ambient", "noisy_air")
+            if (signal := getattr(self, name)) is not None
+        }
+        # What was one signal stays one: an effect may ask whether bone is still air.
+        if self.bone is self.air:
+            changed["bone"] = changed["air"]
+        return replace(self, **changed, lengths=self.lengths if lengths is None else lengths)
+
+    def _within(self, signal: Tensor) -> Tensor:
+        return signal * self.mask() if self.is_ragged else signal
 
 
 @dataclass(frozen=True)
@@ -198,6 +249,33 @@ class Fluctuation(Distribution):
         return 0.0
 
 
+class Recordings(Distribution):
+    """Recordings of noise: one of them is drawn for a clip, by name.
+
+    A recipe gives the path of a folder. Effects cannot read files; whoever builds the simulator
+    hands them an instance that does (`bcsim.data.noise.NoiseFolder`).
+    """
+
+    @property
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """What there is to draw from, sorted."""
+
+    @abstractmethod
+    def read(self, name: str, sample_rate: int) -> NDArray[np.float64]:
+        """Return a recording (T,), full scale at 1.
+
+        Raises:
+            InputError: if it is not there or cannot be used.
+        """
+
+    def draw(self, generator: np.random.Generator) -> Value:
+        return self.names[int(generator.integers(len(self.names)))]
+
+    def centre(self) -> None:
+        return None
+
+
 DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
     "constant": Constant,
     "uniform": Uniform,
@@ -214,11 +292,16 @@ class Effect(ABC):
     """Something that happens to a scene.
 
     Subclasses are frozen dataclasses, registered under a name in `bcsim.effects.EFFECTS`. A field
-    annotated `SensorProfile` is filled in with the sensor that the simulator is built for.
+    annotated `SensorProfile` is filled in with the sensor that the simulator is built for, one
+    annotated `Recordings` with the noise folder that a recipe names.
     """
 
     differentiable: ClassVar[bool] = True  # whether gradients reach the air signal through `apply`
     keeps_length: ClassVar[bool] = True  # whether clips come out as long as they went in
+    # Whether it has to see a clip from end to end. If not, a long clip may be rendered in
+    # stretches: then what it does to a sample depends on the samples near by, on the draws, on
+    # the sample's place in the clip (`scene.start`) and on `scene.level` alone.
+    needs_whole_clip: ClassVar[bool] = False
 
     def sample(
         self, seed: int, clip_id: str, step: str, mean: bool = False, moving: bool = False
@@ -250,19 +333,23 @@ class Effect(ABC):
 
         Args:
             scene: B clips.
-            drawn: for every drawn field a tensor (B,) or (B, K) on the scene's device.
+            drawn: for every drawn field a tensor (B,) or (B, K) on the scene's device, or a list
+                of B names.
         """
 
 
-def collate(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Stack the draws of B clips into tensors, float64 or, for seeds, int64.
+def collate(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Stack the draws of B clips into tensors, float64 or, for seeds, int64; names into a list.
 
     Example:
         >>> collate([{"gain_db": 1.0}, {"gain_db": 2.0}])["gain_db"]
         tensor([1., 2.], dtype=torch.float64)
     """
-    stacked = {}
+    stacked: dict[str, Any] = {}
     for name, first in draws[0].items():
+        if isinstance(first, str):
+            stacked[name] = [d[name] for d in draws]
+            continue
         dtype = torch.int64 if isinstance(first, int) else torch.float64
         stacked[name] = torch.tensor([d[name] for d in draws], dtype=dtype, device=device)
     return stacked

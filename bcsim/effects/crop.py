@@ -1,6 +1,6 @@
-"""Cut the same stretch out of both channels."""
+"""Cut the same stretch out of every channel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ class Crop(Effect):
     """
 
     keeps_length: ClassVar[bool] = False
+    needs_whole_clip: ClassVar[bool] = True
 
     duration_s: float = 2.5
     position: Distribution = Uniform(0.0, 1.0)
@@ -32,9 +33,6 @@ class Crop(Effect):
         index = start[:, None] + torch.arange(kept, device=scene.air.device)
         inside = index < scene.lengths[:, None]
         index = index.clamp(max=scene.air.shape[-1] - 1)
-        return replace(
-            scene,
-            air=scene.air.gather(-1, index) * inside,
-            bone=scene.bone.gather(-1, index) * inside,
-            lengths=torch.full_like(scene.lengths, kept),
+        return scene.each(
+            lambda signal: signal.gather(-1, index) * inside, torch.full_like(scene.lengths, kept)
         )

@@ -1,6 +1,7 @@
-"""Fade both channels in and out."""
+"""Fade every channel in and out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,12 +13,14 @@ from bcsim.effects.base import Drawn, Effect, Scene
 @EFFECTS.register("edge_fade")
 @dataclass(frozen=True)
 class EdgeFade(Effect):
-    """Multiply the first and last samples of air and bone by a quadratic ramp.
+    """Multiply the first and last samples of every channel by a quadratic ramp.
 
     Args:
         num_samples: length of the ramp, from 0 at the clip's edge to 1. Clips shorter than two
             ramps get both.
     """
+
+    needs_whole_clip: ClassVar[bool] = True
 
     num_samples: int = 512
 
@@ -26,7 +29,7 @@ class EdgeFade(Effect):
         from_end = scene.lengths[:, None] - 1 - from_start
         ramp = self._ramp(from_start) * self._ramp(from_end)
         ramp = ramp.to(scene.air.dtype)
-        return replace(scene, air=scene.air * ramp, bone=scene.bone * ramp)
+        return scene.each(lambda signal: signal * ramp)
 
     def _ramp(self, distance: Tensor) -> Tensor:
         return (distance.double() / max(self.num_samples - 1, 1)).clamp(0, 1).square()

@@ -1,8 +1,10 @@
 """Keep a pair within full scale by turning the whole of it down."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
@@ -11,7 +13,7 @@ from bcsim.effects.base import Drawn, Effect, Scene
 @EFFECTS.register("peak_limit")
 @dataclass(frozen=True)
 class PeakLimit(Effect):
-    """Scale air and bone by one factor where either exceeds `peak`, so that nothing clips.
+    """Scale every channel by one factor where one exceeds `peak`, so that nothing clips.
 
     The level of one relative to the other stays.
 
@@ -19,9 +21,19 @@ class PeakLimit(Effect):
         peak: the largest magnitude allowed, as a part of full scale.
     """
 
+    needs_whole_clip: ClassVar[bool] = True
+
     peak: float = 1.0
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        largest = torch.maximum(scene.air.abs(), scene.bone.abs()).amax(dim=-1, keepdim=True)
+        largest = torch.maximum(_peak(scene.air), _peak(scene.bone))
+        if scene.noisy_air is not None:
+            largest = torch.maximum(largest, _peak(scene.noisy_air))
+        if bool((largest <= self.peak).all()):
+            return scene
         factor = self.peak / largest.clamp(min=self.peak)
-        return replace(scene, air=scene.air * factor, bone=scene.bone * factor)
+        return scene.each(lambda signal: signal * factor)
+
+
+def _peak(signal: Tensor) -> Tensor:
+    return torch.maximum(signal.amax(dim=-1, keepdim=True), -signal.amin(dim=-1, keepdim=True))

@@ -1,6 +1,7 @@
 """Clip rare peaks and scale to full scale, each channel by itself."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,14 +22,12 @@ class PeakNormalize(Effect):
             counted from 0, becomes full scale.
     """
 
+    needs_whole_clip: ClassVar[bool] = True
+
     quantile: float = 0.99999
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        return replace(
-            scene,
-            air=_normalize(scene.air, scene.lengths, self.quantile),
-            bone=_normalize(scene.bone, scene.lengths, self.quantile),
-        )
+        return scene.each(lambda signal: _normalize(signal, scene.lengths, self.quantile))
 
 
 def _normalize(signal: Tensor, lengths: Tensor, quantile: float) -> Tensor:

@@ -1,6 +1,7 @@
 """White noise relative to the sensor's signal, as in EBEN's TemporalTransforms."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ class WhiteNoise(Effect):
             0.005, 46 dB below the filtered speech.
         seed: of the waveform.
     """
+
+    needs_whole_clip: ClassVar[bool] = True
 
     relative_std: Distribution = Constant(0.005)
     seed: Distribution = Seed()
