@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.fir import extend_by_reflection, fast_length, frequency_grid
-from bcsim.dsp.noise import stack_ragged, white_noise
+from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Drawn, Effect, Scene
 
 
@@ -103,10 +103,8 @@ def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
 
 
 def _surrounding_noise(scene: Scene, seeds: Tensor, reach: int, size: int) -> Tensor:
-    """Return white noise (B, size) that starts `reach` before each clip and ends as far behind it.
+    """Return white noise (B, size) that starts `reach` before each clip and ends behind it.
 
-    It depends on the clip's own length alone, so that a batch holds what single clips would; the
-    part before the clip stands, circularly, at the end of the row.
+    The part before the clip stands, circularly, at the end of the row.
     """
-    lengths = [length + 2 * reach for length in scene.lengths.tolist()]
-    return stack_ragged(white_noise(seeds, lengths, scene.bone), size).roll(-reach, -1)
+    return white_noise(seeds, size, scene.start - reach).roll(-reach, -1)

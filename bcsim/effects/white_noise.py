@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from bcsim.dsp.noise import stack_ragged, white_noise
+from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Constant, Distribution, Drawn, Effect, Scene, Seed
 
@@ -34,9 +34,6 @@ class WhiteNoise(Effect):
         # At zero the square root has no gradient, and silence gets no noise.
         audible = variance > 0
         std = torch.where(audible, torch.where(audible, variance, 1).sqrt(), 0)
-        noise = stack_ragged(
-            white_noise(drawn["seed"], scene.lengths.tolist(), scene.bone), scene.bone.shape[-1]
-        )
-        return scene.with_bone(
-            scene.bone + (noise * std * drawn["relative_std"][:, None]).to(scene.bone.dtype)
-        )
+        scale = (std * drawn["relative_std"][:, None]).to(scene.bone.dtype)
+        noise = white_noise(drawn["seed"], scene.bone.shape[-1], dtype=scene.bone.dtype)
+        return scene.with_bone(scene.bone + noise * scale)

@@ -167,7 +167,7 @@ def baseline_scores(pairs: Sequence[AlignedPair]) -> dict[str, float]:
         response = biquad_power(lowpass_coefficients(cutoff_hz, q, rate), hz, rate)[0]
         # Run forward and backward, a section's amplitude response is its power response.
         lowpassed = torch.fft.irfft(torch.fft.rfft(pair.air, size) * response)[: len(pair.air)]
-        noise = white_noise(torch.tensor([seed]), [len(lowpassed)], lowpassed)[0]
+        noise = white_noise(torch.tensor([seed]), len(lowpassed))[0]
         rows[pair.name] = judge(lowpassed + 0.005 * lowpassed.std() * noise, pair)
     return means(rows)
 

@@ -69,7 +69,7 @@ class Rendering:
 def noise_of(psd: NDArray[np.float64], sample_rate: int, num_samples: int, seed: int) -> Tensor:
     """Return Gaussian noise of a one-sided PSD (F,) in 1/Hz, (num_samples,)."""
     size = fast_length(num_samples + 2 * len(psd))
-    white = white_noise(torch.tensor([seed]), [size], torch.zeros(1))[0]
+    white = white_noise(torch.tensor([seed]), size)[0]
     shape = torch.from_numpy(psd * sample_rate / 2).sqrt().to(torch.complex128)[None]
     amplitude = interpolate_response(shape, size // 2 + 1)[0].real
     return torch.fft.irfft(torch.fft.rfft(white) * amplitude, size)[:num_samples]
