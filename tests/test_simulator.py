@@ -1,5 +1,7 @@
 """The simulator: fusing changes nothing, and draws depend on names alone."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,8 +39,8 @@ def test_neighbouring_spectral_effects_share_one_inverse_transform(sensor, speec
     )
     effects = (SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor), Gain())
     Simulator(effects, RATE).render(speech, ["a", "b"], seed=0)
-    long = [shape for shape in calls if shape[-1] > 10_000]
-    assert len(long) == 1
+    long = [math.prod(shape[:-1]) * 2 * (shape[-1] - 1) for shape in calls if shape[-1] > 2000]
+    assert sum(long) < 1.4 * speech.numel()  # blocks overlap, and the last one is not full
 
 
 def test_an_effect_more_leaves_the_others_draws_as_they_were(sensor):

@@ -6,6 +6,7 @@ set in bands that are equally wide on HTK's mel scale, as finely at any sample r
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +25,7 @@ BLOCK = 128  # frames at a time: what is at work then stays in the cache
 
 @dataclass(frozen=True)
 class FilterBank:
-    """Analysis, gains, synthesis.
+    """Levels in bands, and gains on them.
 
     Args:
         sample_rate: in Hz.
@@ -34,9 +35,8 @@ class FilterBank:
         >>> bank.num_fft, bank.hop, bank.num_bands
         (512, 128, 40)
         >>> noise = torch.randn(2, 1000, dtype=torch.float64, generator=torch.Generator())
-        >>> spectra = bank.analyse(noise)
-        >>> unit = torch.zeros(2, spectra.shape[1], 40, dtype=torch.float64)
-        >>> bool((bank.synthesise(spectra, unit, 1000) - noise).abs().max() < 1e-12)
+        >>> unit = torch.zeros_like(bank.levels_db(noise))
+        >>> bool((bank.filter(noise, unit) - noise).abs().max() < 1e-12)
         True
     """
 
@@ -82,56 +82,38 @@ class FilterBank:
         """Return how many frames touch clips of so many samples."""
         return (num_samples + self.num_fft - 2) // self.hop
 
-    def analyse(self, signal: Tensor) -> Tensor:
-        """Return the spectra of all frames that touch the signal.
+    def levels_db(self, signal: Tensor) -> Tensor:
+        """Return the mean power in each band of each frame in dB, not below -200 dB.
 
         Args:
             signal: (B, T).
 
         Returns:
-            (B, frames, F), complex.
-        """
-        num_samples = signal.shape[-1]
-        frames = int(self.num_frames(torch.tensor(num_samples)))
-        before = self.num_fft - self.hop
-        after = (frames - 1) * self.hop + self.num_fft - before - num_samples
-        padded = pad(signal, (before, after))
-        window = self._window(signal)
-        blocks = padded.unfold(-1, self.num_fft, self.hop).split(BLOCK, dim=1)
-        return torch.cat([torch.fft.rfft(block * window) for block in blocks], dim=1)
-
-    def levels_db(self, spectra: Tensor) -> Tensor:
-        """Return the mean power in each band in dB, not below -200 dB.
-
-        Args:
-            spectra: (B, frames, F).
-
-        Returns:
             (B, frames, M); a sine of amplitude 1 has about 10 log10(num_fft) dB in its band.
         """
-        power = spectra.real.square() + spectra.imag.square()
-        return 10 * (power @ self.weights.T.to(power)).clamp(min=1e-20).log10()
+        weights = self.weights.T.to(signal)
+        powers = [
+            (spectra.real.square() + spectra.imag.square()) @ weights
+            for spectra in self._spectra(signal)
+        ]
+        return 10 * torch.cat(powers, dim=1).clamp(min=1e-20).log10()
 
-    def synthesise(
-        self, spectra: Tensor, gains_db: Tensor, num_samples: int, minimum: bool = False
-    ) -> Tensor:
+    def filter(self, signal: Tensor, gains_db: Tensor, minimum: bool = False) -> Tensor:
         """Filter every frame with its gains and add the frames up.
 
         Args:
-            spectra: (B, frames, F), of `analyse`.
+            signal: (B, T).
             gains_db: (B, frames, M); between the bands' centres they are interpolated.
-            num_samples: T.
             minimum: give the gains minimum phase; else zero phase.
 
         Returns:
             (B, T).
         """
-        count = spectra.shape[1]
-        total = gains_db.new_zeros(len(spectra), count + OVERLAP - 1, self.hop)
+        total = gains_db.new_zeros(len(signal), gains_db.shape[1] + OVERLAP - 1, self.hop)
         to_log = self._between_centres.to(gains_db) * (math.log(10) / 20)
         window = self._window(gains_db) / (OVERLAP / 2)
-        for start in range(0, count, BLOCK):
-            block = spectra[:, start : start + BLOCK]
+        start = 0
+        for block in self._spectra(signal):
             curve = gains_db[:, start : start + BLOCK] @ to_log
             if minimum:
                 block = block * torch.polar(curve.exp(), minimum_phase(curve))
@@ -141,8 +123,23 @@ class FilterBank:
             parts = parts.unflatten(-1, (OVERLAP, self.hop))
             for k in range(OVERLAP):
                 total[:, start + k : start + k + parts.shape[1]] += parts[:, :, k]
+            start += BLOCK
         before = self.num_fft - self.hop
-        return total.flatten(1)[:, before : before + num_samples]
+        return total.flatten(1)[:, before : before + signal.shape[-1]]
+
+    def _spectra(self, signal: Tensor) -> Iterator[Tensor]:
+        """Yield the spectra of all frames that touch the signal, (B, up to BLOCK, F) at a time.
+
+        To transform twice, for levels and for filtering, costs less than to keep all spectra.
+        """
+        num_samples = signal.shape[-1]
+        frames = int(self.num_frames(torch.tensor(num_samples)))
+        before = self.num_fft - self.hop
+        after = (frames - 1) * self.hop + self.num_fft - before - num_samples
+        padded = pad(signal, (before, after))
+        window = self._window(signal)
+        for block in padded.unfold(-1, self.num_fft, self.hop).split(BLOCK, dim=1):
+            yield torch.fft.rfft(block * window)
 
     @cached_property
     def _between_centres(self) -> Tensor:

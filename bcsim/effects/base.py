@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.rng import MAX_SEED, stream
 
 Value = float | int | str | list[float]
@@ -74,8 +75,9 @@ class Scene:
 
     @property
     def is_ragged(self) -> bool:
-        """Whether some clip is shorter than the batch."""
-        return bool((self.lengths != self.air.shape[-1]).any())
+        """Whether some clip may be shorter than the batch; a GPU is not waited for to know."""
+        on_cpu = self.lengths.device.type == "cpu"
+        return not on_cpu or bool((self.lengths != self.air.shape[-1]).any())
 
     def mask(self) -> Tensor:
         """Return (B, T), True within each clip."""
@@ -86,6 +88,12 @@ class Scene:
     def microphone(self) -> Tensor:
         """What the air microphone picks up, (B, T)."""
         return self.air if self.noisy_air is None else self.noisy_air
+
+    def speech_level(self) -> Tensor:
+        """Return the RMS of active speech at the air microphone, (B,), float64."""
+        if self.level is not None:
+            return self.level.double()
+        return active_rms(self.air, active_frames(self.air, self.lengths)).double()
 
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""

@@ -29,8 +29,8 @@ class PeakLimit(Effect):
         largest = torch.maximum(_peak(scene.air), _peak(scene.bone))
         if scene.noisy_air is not None:
             largest = torch.maximum(largest, _peak(scene.noisy_air))
-        if bool((largest <= self.peak).all()):
-            return scene
+        if largest.device.type == "cpu" and bool((largest <= self.peak).all()):
+            return scene  # what is not changed need not be encoded again
         factor = self.peak / largest.clamp(min=self.peak)
         return scene.each(lambda signal: signal * factor)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.fir import interpolate_response
-from bcsim.dsp.levels import active_frames, active_rms, db_to_amplitude
+from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Distribution, Drawn, Normal, Scene, Seed
 from bcsim.effects.spectral import StationaryNoise
@@ -37,13 +37,12 @@ class SensorNoise(StationaryNoise):
     seed: Distribution = Seed()
 
     def reach(self, sample_rate: int) -> int:
-        return 2 * (len(self.sensor.noise_psd) - 1)
+        return len(self.sensor.noise_psd) - 1
 
     def amplitude(self, frequencies_hz: Tensor, scene: Scene, drawn: Drawn) -> Tensor:
-        air_level = active_rms(scene.air, active_frames(scene.air, scene.lengths)).double()
         level_db = self.sensor.level_db + drawn["level"] * self.sensor.noise_level_std_db
         psd = torch.from_numpy(self.sensor.noise_psd).to(scene.bone.device)
         shape = (psd * scene.sample_rate / 2).sqrt()[None].to(torch.complex128)
         # A real spectrum is a symmetric impulse response, so it stays real on the finer grid.
         shape = interpolate_response(shape, len(frequencies_hz)).real
-        return (air_level * db_to_amplitude(level_db))[:, None] * shape
+        return (scene.speech_level() * db_to_amplitude(level_db))[:, None] * shape

@@ -33,7 +33,7 @@ class SensorResponse(LinearEffect):
     wearer: Distribution = Normal(0.0, 1.0, size=8)
 
     def reach(self, sample_rate: int) -> int:
-        return 2 * (len(self.sensor.transfer_function.frequencies_hz) - 1)
+        return len(self.sensor.transfer_function.frequencies_hz) - 1
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
         device = frequencies_hz.device

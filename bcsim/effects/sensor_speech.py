@@ -33,12 +33,7 @@ class SensorSpeech(Effect):
         if speech is None:
             return scene
         bank = speech.bank
-        # float64: rounded to 16 bits, processors and thread counts then agree.
-        air = bank.analyse(scene.air.double())
-        num_frames = bank.num_frames(scene.lengths)
-        gains_db = speech.gains_db(bank.levels_db(air), num_frames)
-        scale = drawn["residual"].double()[:, None, None]
-        gains_db = speech.with_residual(gains_db, drawn["seed"].tolist(), scale)
-        bone = air if scene.bone is scene.air else bank.analyse(scene.bone.double())
-        filtered = bank.synthesise(bone, gains_db, scene.bone.shape[-1], self.minimum_phase)
-        return scene.with_bone(filtered.to(scene.bone.dtype))
+        gains_db = speech.gains_db(bank.levels_db(scene.air), bank.num_frames(scene.lengths))
+        scale = drawn["residual"].to(gains_db)[:, None, None]
+        gains_db = speech.with_residual(gains_db, drawn["seed"], scale, scene.start // bank.hop)
+        return scene.with_bone(bank.filter(scene.bone, gains_db, self.minimum_phase))

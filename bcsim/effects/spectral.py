@@ -1,20 +1,24 @@
 """Effects that are known by their spectrum, and how neighbours among them share one transform.
 
-A linear effect says its frequency response, a stationary noise its amplitude spectrum. Whatever
-number of them follow each other, the sensor's signal is transformed forward once, multiplied by
-the product of the responses, and transformed back once.
+A linear effect says its frequency response, a stationary noise its amplitude spectrum, a leak its
+response to the noise field. Whatever number of them follow each other, the sensor's signal is
+transformed forward once, multiplied by the product of the responses, and transformed back once.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bcsim.dsp.fir import extend_by_reflection, fast_length, frequency_grid
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Drawn, Effect, Scene
+
+BLOCK = 1 << 13  # samples in a transform of a long clip, or more if the effects reach far
+AT_ONCE = 1 << 16  # samples transformed at a time
 
 
 class SpectralEffect(Effect):
@@ -60,6 +64,17 @@ class StationaryNoise(SpectralEffect):
         """Return what white noise of unit variance has to be multiplied by, (B, F), real."""
 
 
+class AmbientFilter(SpectralEffect):
+    """A path of the noise field into the sensor: what it lets through adds to the signal.
+
+    Nothing happens in a scene without `ambient`.
+    """
+
+    @abstractmethod
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        """Return the frequency response from ambient to sensor; see `LinearEffect.response`."""
+
+
 Step = tuple[SpectralEffect, Drawn]
 
 
@@ -75,36 +90,80 @@ def can_fuse(first: Effect, second: Effect) -> bool:
 def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
     """Apply neighbouring spectral effects with one forward and one inverse transform.
 
+    Long clips go through in blocks that overlap by what the effects reach (overlap-save).
+
     Args:
         scene: B clips.
         steps: effects in their order, each with what it drew; all with the same kind of edges.
     """
-    bone = scene.bone
-    num_samples = bone.shape[-1]
-    reach = sum(effect.reach(scene.sample_rate) for effect, _ in steps)
-    reflects = steps[0][0].reflects_edges
-    if reflects:
-        bone = extend_by_reflection(bone, scene.lengths, reach)
-    # What rings past the end, or before the start, wraps round into the `reach` samples of
-    # padding and is cut off with them.
-    size = fast_length(num_samples + 2 * reach)
-    frequencies_hz = frequency_grid(size, scene.sample_rate, bone)
-    spectrum = torch.fft.rfft(bone.double(), size)
-    for effect, drawn in steps:
+    num_samples = scene.bone.shape[-1]
+    reach = _farthest(scene, steps)
+    size = _transform_size(num_samples, reach)
+    hop = size - 2 * reach
+    num_blocks = -(-num_samples // hop)
+    frequencies_hz = frequency_grid(size, scene.sample_rate, scene.bone)
+    edges = (reach, num_blocks * hop + reach - num_samples)
+    sources = [
+        (waveform.unfold(-1, size, hop), response.to(scene.bone.dtype.to_complex())[:, None])
+        for waveform, response in _sources(scene, steps, frequencies_hz, edges)
+    ]
+    # On a processor, what is at work at a time should stay in its cache.
+    on_cpu = scene.bone.device.type == "cpu"
+    at_once = max(1, AT_ONCE // (size * len(scene.bone))) if on_cpu else num_blocks
+    rendered = []
+    for start in range(0, num_blocks, at_once):
+        chosen = slice(start, start + at_once)
+        blocks, response = sources[0]
+        spectrum = torch.fft.rfft(blocks[:, chosen]) * response
+        for blocks, response in sources[1:]:
+            spectrum = spectrum + torch.fft.rfft(blocks[:, chosen]) * response
+        rendered.append(torch.fft.irfft(spectrum, size)[..., reach : reach + hop].flatten(1))
+    bone = rendered[0] if len(rendered) == 1 else torch.cat(rendered, dim=-1)
+    return scene.with_bone(bone[:, :num_samples])
+
+
+def _transform_size(num_samples: int, reach: int) -> int:
+    """Return the length of a transform: of the whole clip, or of blocks where those cost less."""
+    whole = fast_length(num_samples + 2 * reach)
+    block = max(BLOCK, 1 << (8 * reach).bit_length())
+    return whole if whole <= 2 * block else block
+
+
+def _farthest(scene: Scene, steps: Sequence[Step]) -> int:
+    """Return the longest reach on any way to the sensor's new signal."""
+    farthest = behind = 0
+    for effect, _ in reversed(steps):
+        reach = behind + effect.reach(scene.sample_rate)
+        farthest = max(farthest, reach)
         if isinstance(effect, LinearEffect):
-            spectrum = spectrum * effect.response(frequencies_hz, drawn, scene.sample_rate)
-        elif isinstance(effect, StationaryNoise):
-            amplitude = effect.amplitude(frequencies_hz, scene, drawn)
-            white = _surrounding_noise(scene, drawn["seed"], effect.reach(scene.sample_rate), size)
-            spectrum = spectrum + amplitude * torch.fft.rfft(white)
-    rendered = torch.fft.irfft(spectrum, size)
-    rendered = rendered[:, reach:] if reflects else rendered
-    return scene.with_bone(rendered[:, :num_samples].to(scene.bone.dtype))
+            behind = reach
+    return farthest
 
 
-def _surrounding_noise(scene: Scene, seeds: Tensor, reach: int, size: int) -> Tensor:
-    """Return white noise (B, size) that starts `reach` before each clip and ends behind it.
+def _sources(
+    scene: Scene, steps: Sequence[Step], frequencies_hz: Tensor, edges: tuple[int, int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what the sensor's new signal is the sum of: waveforms, each with its response.
 
-    The part before the clip stands, circularly, at the end of the row.
+    A waveform has `edges` more samples before and behind the clip; its response is that of all the
+    effects from where it comes in, (B, F). The sensor's old signal comes first.
     """
-    return white_noise(seeds, size, scene.start - reach).roll(-reach, -1)
+    behind = torch.ones_like(frequencies_hz)[None]  # the response of the steps gone through
+    added = []
+    for effect, drawn in reversed(steps):
+        if isinstance(effect, LinearEffect):
+            behind = behind * effect.response(frequencies_hz, drawn, scene.sample_rate)
+        elif isinstance(effect, StationaryNoise):
+            num_samples = scene.bone.shape[-1] + sum(edges)
+            first = scene.start - edges[0]
+            white = white_noise(drawn["seed"], num_samples, first, scene.bone.dtype)
+            added.append((white, effect.amplitude(frequencies_hz, scene, drawn) * behind))
+        elif isinstance(effect, AmbientFilter) and scene.ambient is not None:
+            response = effect.response(frequencies_hz, drawn, scene.sample_rate)
+            added.append((pad(scene.ambient, edges), response * behind))
+    if steps[0][0].reflects_edges:
+        reflected = extend_by_reflection(scene.bone, scene.lengths, edges[0])
+        yield pad(reflected, (0, edges[1] - edges[0])), behind
+    else:
+        yield pad(scene.bone, edges), behind
+    yield from added

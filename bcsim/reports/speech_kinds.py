@@ -54,7 +54,7 @@ def speech_kinds(
         if not np.any(samples):
             continue
         signal = torch.from_numpy(np.array(samples, dtype=np.float64))[None]
-        air_db = speech.bank.levels_db(speech.bank.analyse(signal))
+        air_db = speech.bank.levels_db(signal)
         frames = torch.tensor([air_db.shape[1]])
         active = active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0]
         levels.append(relative_levels(air_db, frames)[0][active].numpy())

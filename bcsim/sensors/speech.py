@@ -6,6 +6,7 @@ over time and frequency, predicted from what the air microphone hears: from the 
 bands around each frame of `bcsim.dsp.filter_bank`. No labels are needed, in no language.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.signal
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.fir import fast_length, interpolate_response
+from bcsim.dsp.noise import white_noise
 from bcsim.registry import Registry
-from bcsim.rng import stream
 from bcsim.sensors.pairs import AlignedPair
 from bcsim.sensors.transfer_function import TransferFunction
 
@@ -60,15 +60,29 @@ class Residual:
         if not abs(self.rise_db) <= LIMIT_DB:
             raise ValueError(f"rise_db of the residual is {self.rise_db}")
 
-    def draw(self, seed: int, num_frames: int) -> NDArray[np.float64]:
-        """Return one course of the residual in dB, (frames, M), level compensated.
+    def draw(self, seeds: Tensor, num_frames: int, first: int = 0) -> Tensor:
+        """Return a stretch of each seed's endless course of the residual, level compensated.
 
-        A longer course of the same seed starts with the shorter one.
+        Args:
+            seeds: (B,) of int64.
+            num_frames: of the stretch.
+            first: frame.
+
+        Returns:
+            (B, frames, M) in dB, float64.
         """
-        shocks = stream(seed, "speech residual").standard_normal((num_frames, len(self.factor_db)))
-        shocks[1:] *= np.sqrt(1 - self.memory**2)
-        course = scipy.signal.lfilter([1.0], [1.0, -self.memory], shocks, axis=0)
-        return course @ self.factor_db.T - self.rise_db
+        # y_t = sum of a^k e_(t-k) up to k = 2^n - 1, by n doublings; beyond, a^k is under 1e-6.
+        forgotten = math.log(1e-6) / math.log(self.memory) if self.memory else 1.0
+        doublings = max(0, math.ceil(math.log2(forgotten)))
+        bands = len(self.factor_db)
+        first -= 2**doublings - 1
+        num_frames += 2**doublings - 1
+        shocks = white_noise(seeds, num_frames * bands, first * bands)
+        course = shocks.unflatten(-1, (num_frames, bands))
+        for step in (2**k for k in range(doublings)):
+            course = course[:, step:] + self.memory**step * course[:, :-step]
+        factor_db = torch.from_numpy(self.factor_db).to(course)
+        return course @ (math.sqrt(1 - self.memory**2) * factor_db.T) - self.rise_db
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,23 +167,23 @@ class SpeechResponse(ABC):
         return (neighbours.mean(dim=2) + self.level_db).clamp(-LIMIT_DB, LIMIT_DB)
 
     def with_residual(
-        self, gains_db: Tensor, seeds: Sequence[int], scale: Tensor | float = 1.0
+        self, gains_db: Tensor, seeds: Tensor, scale: Tensor | float = 1.0, first: int = 0
     ) -> Tensor:
         """Return gains with the residual drawn for each clip; as they are where there is none.
 
         Args:
             gains_db: (B, frames, M).
-            seeds: of each clip, or one for all.
+            seeds: (B,) of int64.
             scale: (B, 1, 1) or a number, parts of the residual's measured deviation.
+            first: frame of the clip that the gains begin with.
 
         Returns:
             (B, frames, M), within +-40 dB.
         """
         if self.residual is None:
             return gains_db
-        courses = np.stack([self.residual.draw(seed, gains_db.shape[1]) for seed in seeds])
-        drawn = gains_db + scale * torch.from_numpy(courses).to(gains_db)
-        return drawn.clamp(-LIMIT_DB, LIMIT_DB)
+        courses = self.residual.draw(seeds, gains_db.shape[1], first).to(gains_db)
+        return (gains_db + scale * courses).clamp(-LIMIT_DB, LIMIT_DB)
 
     def apply(self, signal: Tensor, air: Tensor, seed: int | None = None) -> Tensor:
         """Return a signal (B, T) with the gains that go with air (B, T), zero phase.
@@ -179,12 +193,10 @@ class SpeechResponse(ABC):
             air: that decides.
             seed: of the residual; None for the mean.
         """
-        spectra = self.bank.analyse(air)
-        gains = self.gains_db(self.bank.levels_db(spectra))
+        gains = self.gains_db(self.bank.levels_db(air))
         if seed is not None:
-            gains = self.with_residual(gains, [seed])
-        spectra = spectra if signal is air else self.bank.analyse(signal)
-        return self.bank.synthesise(spectra, gains, signal.shape[-1])
+            gains = self.with_residual(gains, torch.full((len(air),), seed))
+        return self.bank.filter(signal, gains)
 
 
 SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
@@ -290,9 +302,8 @@ def speech_frames(pair: AlignedPair, response: TransferFunction) -> SpeechFrames
         response: the fixed response from `pair.air` to `pair.bone`, in their units.
     """
     bank = FilterBank(pair.sample_rate)
-    spectra = bank.analyse(pair.air[None])
-    frames = torch.tensor([spectra.shape[1]])
-    air_db = bank.levels_db(spectra)
+    air_db = bank.levels_db(pair.air[None])
+    frames = torch.tensor([air_db.shape[1]])
     filtered = filter_with(response, pair.air[None])
     grid = torch.linspace(0, pair.sample_rate / 2, bank.num_fft // 2 + 1, dtype=torch.float64)
     psd = np.interp(grid.numpy(), response.frequencies_hz, pair.noise.psd.numpy())
@@ -302,8 +313,8 @@ def speech_frames(pair: AlignedPair, response: TransferFunction) -> SpeechFrames
         talker=pair.talker,
         name=pair.name,
         levels_db=relative_levels(air_db, frames)[0],
-        fixed_db=bank.levels_db(bank.analyse(filtered))[0],
-        bone_db=bank.levels_db(bank.analyse(pair.bone[None]))[0],
+        fixed_db=bank.levels_db(filtered)[0],
+        bone_db=bank.levels_db(pair.bone[None])[0],
         noise_db=10 * noise_power.log10(),
         active=active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0],
     )
