@@ -5,6 +5,7 @@ from typing import cast
 import scipy.fft
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def fast_length(num_samples: int) -> int:
@@ -56,6 +57,9 @@ def extend_by_reflection(signal: Tensor, lengths: Tensor, num_samples: int) -> T
     Returns:
         (B, T + 2 num_samples); clip b starts at `num_samples` and is followed by its reflection.
     """
+    on_cpu = lengths.device.type == "cpu"  # a GPU is not waited for to know
+    if on_cpu and num_samples < signal.shape[-1] and bool((lengths == signal.shape[-1]).all()):
+        return pad(signal, (num_samples, num_samples), mode="reflect")
     positions = torch.arange(
         -num_samples, signal.shape[-1] + num_samples, device=signal.device
     ).expand(len(signal), -1)

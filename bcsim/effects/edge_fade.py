@@ -26,7 +26,8 @@ class EdgeFade(Effect):
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         from_start = torch.arange(scene.air.shape[-1], device=scene.air.device)
-        from_end = scene.lengths[:, None] - 1 - from_start
+        lengths = scene.lengths if scene.is_ragged else scene.lengths[:1]
+        from_end = lengths[:, None] - 1 - from_start
         ramp = self._ramp(from_start) * self._ramp(from_end)
         ramp = ramp.to(scene.air.dtype)
         return scene.each(lambda signal: signal * ramp)

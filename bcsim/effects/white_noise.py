@@ -29,7 +29,9 @@ class WhiteNoise(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         count = scene.lengths[:, None]
         mean = scene.bone.sum(dim=-1, keepdim=True) / count
-        variance = ((scene.bone - mean) * scene.mask()).square().sum(dim=-1, keepdim=True)
+        # Beyond its end a clip is zero, and adds the square of the mean each time.
+        behind = scene.bone.shape[-1] - count
+        variance = (scene.bone - mean).square().sum(dim=-1, keepdim=True) - behind * mean.square()
         variance = variance / (count - 1).clamp(min=1)
         # At zero the square root has no gradient, and silence gets no noise.
         audible = variance > 0
