@@ -1,9 +1,14 @@
 """The only reader and writer of audio in bcsim."""
 
+import contextlib
 import io
 import logging
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -11,11 +16,21 @@ import soxr
 from numpy.typing import NDArray
 
 from bcsim.errors import InputError
-from bcsim.files import write_bytes
+from bcsim.files import replacing, write_bytes
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".mp3"})
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+_SUFFIXES = {
+    "OGG": ".ogg",
+    "MP3": ".mp3",
+    "WAV": ".wav",
+    "WAVEX": ".wav",
+    "FLAC": ".flac",
+    "AIFF": ".aiff",
+}
+_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16, "PCM_24": 24}
+_ROUNDING_S = 0.01  # by which the end of a stretch may miss the end of its recording
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +98,44 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
     return mono, rate
 
 
+def read_blocks(
+    path: Path, sample_rate: int, num_samples: int = 1 << 18
+) -> Iterator[NDArray[np.float64]]:
+    """Yield a file from beginning to end as one channel, for files that do not fit into memory.
+
+    Args:
+        path: anything that libsndfile reads.
+        sample_rate: rate in Hz to resample to.
+        num_samples: of the file that are read at a time.
+
+    Raises:
+        InputError: as `read_audio`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
+            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
+                raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is not audio")
+            if file.channels > 1:
+                log.warning("%s: %d channels averaged to one", path, file.channels)
+            resampler = None
+            if file.samplerate != sample_rate:
+                resampler = soxr.ResampleStream(
+                    file.samplerate, sample_rate, 1, dtype="float64", quality="VHQ"
+                )
+            for block in file.blocks(num_samples, dtype="float64", always_2d=True):
+                mono = block.mean(axis=1)
+                if not np.isfinite(mono).all():
+                    raise InputError(f"{path}: holds samples that are not finite numbers")
+                yield mono if resampler is None else resampler.resample_chunk(mono)
+            if resampler is not None:
+                yield resampler.resample_chunk(np.zeros(0), last=True)
+    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+        raise InputError(f"{path}: cannot be read as audio ({reason})") from error
+
+
 def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64]:
     """Read part of a one-channel file that bcsim wrote.
 
@@ -105,11 +158,39 @@ def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64
 
 def num_frames(path: Path) -> int | None:
     """Return how many samples a file says it holds, or None if it is no audio."""
+    info = audio_info(path)
+    return None if info is None else info.frames
+
+
+def audio_info(path: Path) -> Any:
+    """Return what a file says about itself (soundfile's `info`), or None if it is no audio."""
     try:
         with path.open("rb") as file:
-            return soundfile.info(file).frames
+            return soundfile.info(file)
     except (OSError, soundfile.LibsndfileError, RuntimeError):
         return None
+
+
+def is_ours(path: Path, suffix: str, sample_rate: int, num_samples: int) -> bool:
+    """Tell whether a file is what `write_audio` could have written: a copy would do instead.
+
+    Args:
+        path: of the file.
+        suffix: ".wav" or ".flac", the container that is wanted; the file's own name may lie.
+        sample_rate: in Hz.
+        num_samples: that were read from it.
+    """
+    with path.open("rb") as file:
+        begin = file.read(8)
+        file.seek(0)
+        info = soundfile.info(file)
+    if (info.format, info.subtype) != (_FORMATS[suffix], "PCM_16"):
+        return False
+    # What a pipe wrote has no sizes in its header, and not every reader forgives that; a FLAC file
+    # may begin with somebody's tags.
+    whole = begin[:4] == b"fLaC" or int.from_bytes(begin[4:], "little") + 8 == path.stat().st_size
+    facts = (info.channels, info.samplerate, info.frames)
+    return whole and facts == (1, sample_rate, num_samples)
 
 
 def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[np.float64]:
@@ -145,6 +226,54 @@ def write_audio(
     write_bytes(path, encoded.getvalue())
 
 
+@contextlib.contextmanager
+def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np.float64]], None]]:
+    """Give a function that appends samples to a file, which is whole or absent in the end.
+
+    Args:
+        path: where to; the suffix (.wav or .flac) decides the container. 16 bits.
+        sample_rate: in Hz.
+
+    Raises:
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    with replacing(path) as temporary, temporary.open("wb+") as opened:
+        file = _Watched(opened)
+        try:
+            with soundfile.SoundFile(
+                cast(BinaryIO, file),
+                "w",
+                sample_rate,
+                1,
+                "PCM_16",
+                format=_FORMATS[path.suffix.lower()],
+            ) as sound:
+                yield lambda samples: sound.write(to_pcm16(samples))
+        except (soundfile.LibsndfileError, RuntimeError):
+            if file.fault is None:
+                raise
+        if file.fault is not None:
+            raise file.fault
+
+
+class _Watched:
+    """An open file whose faults are kept: libsndfile says nothing but "System error"."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.fault: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.fault = error
+            return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
 def to_pcm16(samples: NDArray[np.float64]) -> NDArray[np.int16]:
     """Round to 16 bits, half to even, clipped at full scale.
 
@@ -152,3 +281,89 @@ def to_pcm16(samples: NDArray[np.float64]) -> NDArray[np.int16]:
     reading what was written the identity.
     """
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class CopiedAudio:
+    """A file that `copy_audio` wrote.
+
+    Args:
+        path: of it; the suffix says the container.
+        sample_rate: in Hz.
+        num_samples: that it holds.
+    """
+
+    path: Path
+    sample_rate: int
+    num_samples: int
+
+
+def copy_audio(
+    file: BinaryIO,
+    name: str,
+    stem: Path,
+    channel: int | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> CopiedAudio:
+    """Copy a recording of one channel, or one channel of a stretch of it, without loss.
+
+    What is wanted whole keeps its bytes. Else up to 24 bits become FLAC with the same samples;
+    more bits and floating point become WAV of 32 bits.
+
+    Args:
+        file: the recording, open for reading and seeking.
+        name: of it, for messages.
+        stem: where to, without suffix.
+        channel: counted from 0; None for a recording that has one.
+        start_s: of the stretch, in seconds.
+        duration_s: likewise; None for all that is left.
+
+    Raises:
+        InputError: if it is no audio, has other channels, or is shorter.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    try:
+        with soundfile.SoundFile(file) as opened:
+            rate, channels, total = opened.samplerate, opened.channels, opened.frames
+            if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+                raise InputError(f"{name}: a sample rate of {rate} Hz is not audio")
+            if channels > 1 and channel is None:
+                raise InputError(f"{name}: has {channels} channels; say which is which")
+            if channel is not None and not 0 <= channel < channels:
+                raise InputError(f"{name}: has {channels} channels, and no channel {channel}")
+            start = round(start_s * rate)
+            stop = total if duration_s is None else start + round(duration_s * rate)
+            if total < stop <= total + _ROUNDING_S * rate:
+                stop = total
+            if not 0 <= start < stop <= total:
+                raise InputError(f"{name}: holds {total} samples, not those from {start} to {stop}")
+            suffix = _SUFFIXES.get(opened.format)
+            if suffix is not None and channels == 1 and (start, stop) == (0, total):
+                file.seek(0)
+                path = stem.with_name(stem.name + suffix)
+                with replacing(path) as temporary, temporary.open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                return CopiedAudio(path, rate, total)
+            opened.seek(start)
+            fixed_point = opened.subtype.startswith("PCM")
+            read = opened.read(
+                stop - start, dtype="int32" if fixed_point else "float64", always_2d=True
+            )
+            bits = _BITS.get(opened.subtype, 32)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+        raise InputError(f"{name}: cannot be read as audio ({reason})") from error
+    samples = read[:, channel or 0]
+    if not fixed_point:
+        if not np.abs(samples).max() <= 1:  # not a number is not <= 1 either
+            raise InputError(
+                f"{name}: exceeds full scale, which no fixed point holds; turn it down"
+            )
+        samples = np.minimum(np.rint(samples * 2.0**31), 2.0**31 - 1).astype(np.int32)
+    container = "WAV" if bits == 32 else "FLAC"
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, rate, format=container, subtype=f"PCM_{bits}")
+    path = stem.with_name(f"{stem.name}.{container.lower()}")
+    write_bytes(path, encoded.getvalue())
+    return CopiedAudio(path, rate, stop - start)

@@ -44,9 +44,13 @@ def active_frames(air: Tensor, lengths: Tensor | None = None) -> Tensor:
     Returns:
         (B, frames) of bool on the grid of `frame_energy`; nothing is active in silence.
     """
-    energy = frame_energy(air).detach()
+    return loud_frames(frame_energy(air).detach(), lengths)
+
+
+def loud_frames(energy: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Tell which frames carry speech, as `active_frames`, from `frame_energy` (B, frames)."""
     if lengths is not None:
-        inside = torch.arange(energy.shape[1], device=air.device) < _num_frames(lengths)[:, None]
+        inside = torch.arange(energy.shape[1], device=energy.device) < _num_frames(lengths)[:, None]
         energy = torch.where(inside, energy, torch.nan)
     top = torch.nanquantile(energy, 0.98, dim=1, keepdim=True)
     return (energy > top * 10 ** (-ACTIVE_RANGE_DB / 10)) & (energy > 0)
@@ -62,7 +66,12 @@ def active_rms(signal: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,); 0 where no frame is active.
     """
-    energy = torch.where(active, frame_energy(signal), 0).sum(dim=1)
+    return energy_rms(frame_energy(signal), active)
+
+
+def energy_rms(energy: Tensor, active: Tensor) -> Tensor:
+    """Return the RMS over active frames, (B,), from `frame_energy` (B, frames)."""
+    energy = torch.where(active, energy, 0).sum(dim=1)
     window_energy = 3 / 8 * FRAME  # of a periodic Hann window: mean of its square is 3/8
     count = active.sum(dim=1).clamp(min=1)
     return (energy / (window_energy * count)).sqrt()

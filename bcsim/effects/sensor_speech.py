@@ -1,6 +1,9 @@
 """What the sensor does to this speech sound, beyond its fixed response."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Distribution, Drawn, Effect, Fluctuation, Scene, Seed
@@ -33,7 +36,18 @@ class SensorSpeech(Effect):
         if speech is None:
             return scene
         bank = speech.bank
-        gains_db = speech.gains_db(bank.levels_db(scene.air), bank.num_frames(scene.lengths))
+        num_frames = bank.num_frames(scene.lengths)
+        gains_db = speech.gains_db(bank.levels_db(scene.air), num_frames, _excess_db(scene))
         scale = drawn["residual"].to(gains_db)[:, None, None]
         gains_db = speech.with_residual(gains_db, drawn["seed"], scale, scene.start // bank.hop)
         return scene.with_bone(bank.filter(scene.bone, gains_db, self.minimum_phase))
+
+
+def _excess_db(scene: Scene) -> Tensor | float:
+    """Return by how much speech in the whole clip is louder than in this stretch of it, (B,)."""
+    if scene.level is None:
+        return 0.0
+    here = replace(scene, level=None).speech_level()
+    heard = (here > 0) & (scene.level > 0)
+    ratio = torch.where(heard, scene.level, 1) / torch.where(heard, here, 1)
+    return (20 * ratio.log10()).to(scene.air.dtype)

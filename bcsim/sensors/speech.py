@@ -149,12 +149,19 @@ class SpeechResponse(ABC):
         """The filter bank whose gains these are."""
         return FilterBank(self.sample_rate)
 
-    def gains_db(self, levels_db: Tensor, num_frames: Tensor | None = None) -> Tensor:
+    def gains_db(
+        self,
+        levels_db: Tensor,
+        num_frames: Tensor | None = None,
+        excess_db: Tensor | float = 0.0,
+    ) -> Tensor:
         """Return gains in dB relative to the fixed response, smoothed over three frames.
 
         Args:
             levels_db: (B, frames, M), of the air signal, of `FilterBank.levels_db`.
             num_frames: (B,), frames of each clip; all of them where None.
+            excess_db: (B,) or a number: by how much active speech is louder in the whole clip
+                than in these frames, where they are a stretch of it.
 
         Returns:
             (B, frames, M), within +-40 dB; independent of the signal's level.
@@ -162,7 +169,8 @@ class SpeechResponse(ABC):
         if num_frames is None:
             shape = levels_db.shape
             num_frames = torch.full((shape[0],), shape[1], device=levels_db.device)
-        gains = self.predict(relative_levels(levels_db, num_frames), num_frames)
+        relative_db = relative_levels(levels_db, num_frames, excess_db)
+        gains = self.predict(relative_db, num_frames)
         neighbours = around(gains, (-1, 0, 1), num_frames)
         return (neighbours.mean(dim=2) + self.level_db).clamp(-LIMIT_DB, LIMIT_DB)
 
@@ -204,12 +212,15 @@ SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
 )
 
 
-def relative_levels(levels_db: Tensor, num_frames: Tensor) -> Tensor:
+def relative_levels(
+    levels_db: Tensor, num_frames: Tensor, excess_db: Tensor | float = 0.0
+) -> Tensor:
     """Return band levels relative to the clip's active speech, not below -80 dB.
 
     Args:
         levels_db: (B, frames, M).
         num_frames: (B,), frames of each clip.
+        excess_db: (B,), see `SpeechResponse.gains_db`.
 
     Returns:
         (B, frames, M).
@@ -217,7 +228,7 @@ def relative_levels(levels_db: Tensor, num_frames: Tensor) -> Tensor:
     power = (10 ** (levels_db / 10)).sum(dim=-1)
     active = active_of(power, num_frames)
     total = torch.where(active, power, 0.0).sum(dim=1) / active.sum(dim=1).clamp(min=1)
-    reference_db = 10 * total.clamp(min=1e-20).log10()
+    reference_db = 10 * total.clamp(min=1e-20).log10() + excess_db
     return (levels_db - reference_db[:, None, None]).clamp(min=-FLOOR_DB)
 
 

@@ -1,0 +1,133 @@
+"""Files that are too long for the memory, rendered in stretches.
+
+What is drawn is drawn once for the whole file. Every stretch sees some of the recording before and
+behind it, the effects know where in the file it lies and how loud speech is in all of it, and waves
+of noise go on from one stretch into the next: no seam is left.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.data.audio import audio_info, read_blocks
+from bcsim.dsp.filter_bank import FilterBank
+from bcsim.dsp.levels import FRAME, HOP, energy_rms, frame_energy, loud_frames
+from bcsim.effects.base import Draw, Scene
+from bcsim.effects.peak_limit import PeakLimit
+from bcsim.errors import InputError
+from bcsim.simulator import Simulator
+
+LONGEST_WHOLE = 1 << 21  # samples of a clip that is rendered in one piece: 131 s at 16 kHz
+LONGEST_AT_ALL = 1 << 24  # the same where an effect has to see the whole clip: 17 min
+STRETCH_FRAMES = 4096  # of the filter bank, 33 s
+CONTEXT_FRAMES = 256  # before and behind, 2 s
+
+
+def is_long(path: Path, simulator: Simulator) -> bool:
+    """Tell whether a file has to be rendered in stretches.
+
+    Raises:
+        InputError: if it has to and cannot be, since an effect needs the whole of a clip.
+    """
+    info = audio_info(path)
+    if info is None:
+        return False  # reading it will tell what is wrong
+    num_samples = info.frames * simulator.sample_rate / info.samplerate
+    if num_samples <= LONGEST_WHOLE:
+        return False
+    body, _ = _split(simulator)
+    hindering = [
+        name
+        for name, effect in zip(body.step_names, body.effects, strict=True)
+        if effect.needs_whole_clip
+    ]
+    if hindering and num_samples > LONGEST_AT_ALL:
+        longest_s = LONGEST_AT_ALL / simulator.sample_rate
+        raise InputError(
+            f"{path}: lasts {info.duration:.0f} s, and {hindering[0]!r} needs a clip whole, up to "
+            f"{longest_s:.0f} s; cut the file into pieces, or leave that effect out"
+        )
+    return not hindering
+
+
+def render_stretches(
+    simulator: Simulator, draws: Mapping[str, Draw], path: Path
+) -> Iterator[Scene]:
+    """Yield a long file's stretches, one behind the other, each a scene of one clip.
+
+    Args:
+        simulator: whose effects, but for a last `PeakLimit`, can do with stretches.
+        draws: what it drew for the file.
+        path: of the recording.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    body, limit = _split(simulator)
+    level = _speech_level(path, simulator.sample_rate)
+    factor = 1.0
+    if limit is not None:
+        loudest = max(_peak(scene) for scene in _rendered(body, draws, path, level))
+        factor = limit.peak / max(limit.peak, loudest)
+    for scene in _rendered(body, draws, path, level):
+        yield scene if factor == 1.0 else scene.each(lambda signal: signal * factor)
+
+
+def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:
+    """Return the simulator without a last `PeakLimit`, which takes a pass of its own, and that."""
+    last = simulator.effects[-1] if simulator.effects else None
+    if not isinstance(last, PeakLimit):
+        return simulator, None
+    return replace(simulator, effects=simulator.effects[:-1]), last
+
+
+def _rendered(
+    simulator: Simulator, draws: Mapping[str, Draw], path: Path, level: Tensor
+) -> Iterator[Scene]:
+    for samples, start, before, kept in _windows(path, simulator.sample_rate):
+        air = torch.from_numpy(samples)[None]
+        scene = replace(Scene.from_air(air, simulator.sample_rate), start=start, level=level)
+        inside = slice(before, before + kept)
+        yield simulator.apply(scene, [draws]).each(
+            lambda signal, inside=inside: signal[:, inside], torch.tensor([kept])
+        )
+
+
+def _windows(path: Path, sample_rate: int) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
+    """Yield stretches with their surroundings: samples, their start, samples before, and of it."""
+    # Whole frames of the filter bank, so that frames fall alike in all stretches.
+    hop = FilterBank(sample_rate).hop
+    length, context = STRETCH_FRAMES * hop, CONTEXT_FRAMES * hop
+    held, first, start = np.zeros(0), 0, 0  # samples, where they begin, where the stretch does
+    for block in read_blocks(path, sample_rate):
+        held = np.concatenate([held, block])
+        while first + len(held) >= start + length + context:
+            yield held[: start + length + context - first], first, start - first, length
+            start += length
+            held, first = held[max(0, start - context) - first :], max(0, start - context)
+    if (left := first + len(held) - start) > 0:
+        yield held, first, start - first, left
+
+
+def _speech_level(path: Path, sample_rate: int) -> Tensor:
+    """Return the RMS of active speech in the whole file, (1,)."""
+    energies, rest = [], np.zeros(0)
+    for block in read_blocks(path, sample_rate):
+        rest = np.concatenate([rest, block])
+        if len(rest) >= FRAME:
+            energies.append(frame_energy(torch.from_numpy(rest)[None]))
+            rest = rest[energies[-1].shape[1] * HOP :]
+    if not energies:
+        raise InputError(f"{path}: holds no samples")
+    energy = torch.cat(energies, dim=1)
+    return energy_rms(energy, loud_frames(energy))
+
+
+def _peak(scene: Scene) -> float:
+    signals: Sequence[Tensor] = [scene.air, scene.bone, scene.microphone]
+    return max(float(signal.abs().max()) for signal in signals)
