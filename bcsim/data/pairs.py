@@ -4,6 +4,7 @@ What an item is depends on the seed, the epoch and the item's id alone, so loadi
 order, with other workers or after a restart gives the same numbers.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from bcsim.data.audio import read_audio, read_segment
+from bcsim.data.audio import audio_info, read_audio, read_segment
 from bcsim.data.manifest import MANIFEST_NAME, read_manifest
-from bcsim.effects.base import Scene
 from bcsim.errors import InputError
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
@@ -46,12 +47,16 @@ class Pairs(ABC):
         ids: of the pairs.
         sample_rate: of all of them, in Hz.
         seed: root seed of everything random about them.
+
+    Attributes:
+        simulated_s: how long simulating has taken so far, in seconds.
     """
 
     def __init__(self, ids: Sequence[str], sample_rate: int, seed: int) -> None:
         self.ids = list(ids)
         self.sample_rate = sample_rate
         self.seed = seed
+        self.simulated_s = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,6 +69,10 @@ class Pairs(ABC):
     @abstractmethod
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         """Return a random stretch of an item, zeros behind where the clip is shorter."""
+
+    def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
+        """Return the crops of several items, each given by its index and epoch."""
+        return [self.crop(index, epoch, num_samples) for index, epoch in picks]
 
     @abstractmethod
     def whole(self, index: int) -> Pair:
@@ -144,27 +153,45 @@ class RenderedPairs(Pairs):
         self.simulator = simulator
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
-        air, _ = read_audio(self.files[index], self.sample_rate)
-        start = self.crop_start(index, epoch, len(air), num_samples)
-        return self._render(
-            index, air[start : start + num_samples], f"{self.ids[index]}@{epoch}", num_samples
-        )
+        return self.crops([(index, epoch)], num_samples)[0]
+
+    def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
+        airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
+        clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
+        signals = self._render(airs, clip_ids, num_samples)
+        return [
+            Pair(self.ids[index], air, bone, self.sample_rate)
+            for (index, _), air, bone in zip(picks, *signals, strict=True)
+        ]
 
     def whole(self, index: int) -> Pair:
         air, _ = read_audio(self.files[index], self.sample_rate)
-        return self._render(index, air, self.ids[index], len(air))
+        airs, bones = self._render([air], [self.ids[index]], len(air))
+        return Pair(self.ids[index], airs[0], bones[0], self.sample_rate)
 
-    def _render(self, index: int, air: NDArray[np.float64], clip_id: str, padded: int) -> Pair:
-        draws = self.simulator.sample(self.seed, clip_id)
-        scene = Scene.from_air(torch.from_numpy(air)[None], self.sample_rate)
+    def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
+        path = self.files[index]
+        info = audio_info(path)
+        if info is not None and info.samplerate == self.sample_rate and info.channels == 1:
+            start = self.crop_start(index, epoch, info.frames, num_samples)
+            return read_segment(path, start, num_samples)
+        air, _ = read_audio(path, self.sample_rate)
+        start = self.crop_start(index, epoch, len(air), num_samples)
+        return air[start : start + num_samples]
+
+    def _render(
+        self, airs: Sequence[NDArray[np.float64]], clip_ids: Sequence[str], num_samples: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return air and bone of the clips as one batch, (B, num_samples) each."""
+        started = time.perf_counter()
+        batch = torch.stack([_as_float32(air, num_samples) for air in airs])
+        lengths = torch.tensor([len(air) for air in airs])
         with torch.inference_mode():
-            scene = self.simulator.apply(scene, [draws])
-        return Pair(
-            self.ids[index],
-            _as_float32(scene.air[0].numpy(), padded),
-            _as_float32(scene.bone[0].numpy(), padded),
-            self.sample_rate,
-        )
+            scene = self.simulator.render(batch, clip_ids, self.seed, lengths)
+        # An effect may have made the clips longer or shorter.
+        missing = (0, num_samples - scene.air.shape[-1])
+        self.simulated_s += time.perf_counter() - started
+        return pad(scene.air, missing), pad(scene.bone, missing)
 
 
 def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:

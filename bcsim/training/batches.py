@@ -24,11 +24,13 @@ class Batch(NamedTuple):
         ids: of the B pairs.
         signals: (B, C, T), the enhancer's input.
         target: (B, 1, T), the air-conducted speech.
+        simulated_s: how long simulating it took, in seconds of one process.
     """
 
     ids: list[str]
     signals: Tensor
     target: Tensor
+    simulated_s: float = 0.0
 
 
 class Batches:
@@ -58,12 +60,14 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
-        crops = []
+        picks = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, place = divmod(position, len(self.pairs))
             index = int(_permutation(self.seed, epoch, len(self.pairs))[place])
-            crops.append(self.pairs.crop(index, epoch, self.crop_samples))
-        return collate(crops)
+            picks.append((index, epoch))
+        before_s = self.pairs.simulated_s
+        batch = collate(self.pairs.crops(picks, self.crop_samples))
+        return batch._replace(simulated_s=self.pairs.simulated_s - before_s)
 
 
 def collate(pairs: list[Pair]) -> Batch:
@@ -80,10 +84,12 @@ class Loader:
 
     Attributes:
         waited_s: how long the caller has waited for data so far.
+        simulated_s: how long processes have simulated what they loaded so far.
     """
 
     def __init__(self, batches: Batches, num_workers: int, first_step: int) -> None:
         self.waited_s = 0.0
+        self.simulated_s = 0.0
         self._loader: DataLoader[Batch | BcsimError] = DataLoader(
             _Dataset(batches),
             sampler=range(first_step, batches.num_steps),
@@ -105,6 +111,7 @@ class Loader:
             self.waited_s += time.monotonic() - asked
             if isinstance(batch, BcsimError):
                 raise batch
+            self.simulated_s += batch.simulated_s
             yield batch
             asked = time.monotonic()
 

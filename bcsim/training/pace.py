@@ -24,17 +24,22 @@ class Pace:
         elapsed_s = max(time.monotonic() - self._since, 1e-9)
         steps_per_s = (step - self._step) / elapsed_s
         waiting = (self.loader.waited_s - self._waited_s) / elapsed_s
+        simulating = (self.loader.simulated_s - self._simulated_s) / elapsed_s
         self.said = (
             f"{steps_per_s:.2f} steps/s, {steps_per_s * self.step_s:.0f} s of speech/s, "
             f"{100 * waiting:.0f}% of the time waiting for data"
         )
+        if simulating > 0:
+            self.said += f", simulation {100 * simulating:.1f}% of one core"
         self.restart(step)
         return {
             "speed/steps_per_s": steps_per_s,
             "speed/speech_s_per_s": steps_per_s * self.step_s,
             "speed/waiting_for_data": waiting,
+            "speed/simulating": simulating,
         }
 
     def restart(self, step: int) -> None:
         """Begin to measure here, after work that was no training."""
-        self._since, self._step, self._waited_s = time.monotonic(), step, self.loader.waited_s
+        self._since, self._step = time.monotonic(), step
+        self._waited_s, self._simulated_s = self.loader.waited_s, self.loader.simulated_s
