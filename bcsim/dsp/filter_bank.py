@@ -20,7 +20,7 @@ from bcsim.dsp.spectra import minimum_phase
 FRAME_S = 0.032
 BANDS_TO_8_KHZ = 40
 OVERLAP = 4  # frames over every sample
-BLOCK = 128  # frames at a time: what is at work then stays in the cache
+BLOCK = 128  # frames at a time, on a processor: what is at work stays in its cache
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class FilterBank:
         window = self._window(gains_db) / (OVERLAP / 2)
         start = 0
         for block in self._spectra(signal):
-            curve = gains_db[:, start : start + BLOCK] @ to_log
+            curve = gains_db[:, start : start + block.shape[1]] @ to_log
             if minimum:
                 block = block * torch.polar(curve.exp(), minimum_phase(curve))
             else:  # a real factor for real and imaginary part: half the work of a complex one
@@ -123,12 +123,12 @@ class FilterBank:
             parts = parts.unflatten(-1, (OVERLAP, self.hop))
             for k in range(OVERLAP):
                 total[:, start + k : start + k + parts.shape[1]] += parts[:, :, k]
-            start += BLOCK
+            start += block.shape[1]
         before = self.num_fft - self.hop
         return total.flatten(1)[:, before : before + signal.shape[-1]]
 
     def _spectra(self, signal: Tensor) -> Iterator[Tensor]:
-        """Yield the spectra of all frames that touch the signal, (B, up to BLOCK, F) at a time.
+        """Yield the spectra of all frames that touch the signal, (B, some frames, F) at a time.
 
         To transform twice, for levels and for filtering, costs less than to keep all spectra.
         """
@@ -138,7 +138,8 @@ class FilterBank:
         after = (frames - 1) * self.hop + self.num_fft - before - num_samples
         padded = pad(signal, (before, after))
         window = self._window(signal)
-        for block in padded.unfold(-1, self.num_fft, self.hop).split(BLOCK, dim=1):
+        size = BLOCK if signal.device.type == "cpu" else frames
+        for block in padded.unfold(-1, self.num_fft, self.hop).split(size, dim=1):
             yield torch.fft.rfft(block * window)
 
     @cached_property

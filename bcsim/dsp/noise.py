@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 15  # pairs of samples at a time: what is at work then stays in the cache
+BLOCK = 1 << 15  # pairs of samples at a time, on a processor: what is at work stays in its cache
 
 
 def white_noise(
@@ -39,8 +39,8 @@ def white_noise(
     first = start // 2
     num_pairs = (start + num_samples + 1) // 2 - first
     low, high = _keys(seeds[:, None])
-    rows = max(1, len(seeds))
-    step = max(1, BLOCK // rows)
+    on_cpu = seeds.device.type == "cpu"
+    step = max(1, BLOCK // max(1, len(seeds)) if on_cpu else num_pairs)
     out = torch.empty(len(seeds), num_pairs, 2, dtype=dtype, device=seeds.device)
     for begin in range(0, num_pairs, step):
         end = min(begin + step, num_pairs)
