@@ -1,0 +1,50 @@
+"""Digital gaps: packets that never arrive."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from bcsim.dsp.events import poisson_events
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Effect, LogUniform, Scene, Seed
+
+LONGEST_MS = 1000.0
+
+
+@EFFECTS.register("dropouts")
+@dataclass(frozen=True)
+class Dropouts(Effect):
+    """Lose packets of the sensor's signal, at random moments.
+
+    A model, not a measurement. Losses are a Poisson process; all packets of a clip are as long,
+    but those that overlap make one longer gap.
+
+    Args:
+        rate_per_min: lost packets a minute.
+        gap_ms: length of a packet, in ms; up to 1000.
+        fill: "zero", or "hold" to repeat the last sample before the gap.
+        seed: of the moments.
+    """
+
+    rate_per_min: Distribution = LogUniform(2.0, 30.0)
+    gap_ms: Distribution = LogUniform(5.0, 60.0)
+    fill: Literal["zero", "hold"] = "zero"
+    seed: Distribution = Seed()
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        gap_s = drawn["gap_ms"].double().clamp(0, LONGEST_MS) / 1000
+        num_samples, rate = scene.bone.shape[-1], scene.sample_rate
+        start_s, end_s = scene.start / rate - gap_s, (scene.start + num_samples) / rate
+        rate_hz = drawn["rate_per_min"] / 60
+        events = poisson_events(drawn["seed"], rate_hz, start_s, end_s)
+        longest = int(gap_s.max() * rate) + 1
+        lost = events.times_s(longest, rate) < gap_s[events.clip][:, None]
+        lost = events.place(lost, scene.bone, scene.start, rate) > 0
+        if self.fill == "zero":
+            return scene.with_bone(torch.where(lost, 0, scene.bone))
+        positions = torch.arange(num_samples, device=lost.device)
+        # In a gap that began before there is any sample, the first one is held at zero.
+        last = torch.where(lost, -1, positions).cummax(dim=-1).values
+        held = scene.bone.gather(-1, last.clamp(min=0))
+        return scene.with_bone(torch.where(last < 0, 0, held))

@@ -1,0 +1,39 @@
+"""A low-pass that is a windowed sinc."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bcsim.dsp.lowpass import taps_response, windowed_sinc
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Uniform
+from bcsim.effects.spectral import LinearEffect
+
+
+@EFFECTS.register("fir_lowpass")
+@dataclass(frozen=True)
+class FirLowpass(LinearEffect):
+    """Low-pass with a windowed sinc (Blackman), its delay taken out.
+
+    Passes what is below the cutoff by 3 sample rates over the taps, stops by 74 dB what is as far
+    above it, with no phase: the steepest of the low-passes.
+
+    Args:
+        cutoff_hz: where the gain is -6 dB, in Hz; at most half the sample rate.
+        num_taps: odd; more of them are steeper: 255 at 16 kHz go from pass to stop in 380 Hz.
+    """
+
+    cutoff_hz: Distribution = Uniform(480.0, 720.0)
+    num_taps: int = 255
+
+    def __post_init__(self) -> None:
+        if self.num_taps < 3 or self.num_taps % 2 == 0:
+            raise ValueError(f"num_taps is {self.num_taps}; it wants an odd number from 3 on")
+
+    def reach(self, sample_rate: int) -> int:
+        return self.num_taps // 2 + 1
+
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        cutoff_hz = drawn["cutoff_hz"].clamp(min=0, max=sample_rate / 2)
+        taps = windowed_sinc(cutoff_hz, self.num_taps, sample_rate)
+        return taps_response(taps, len(frequencies_hz))

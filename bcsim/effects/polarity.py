@@ -1,0 +1,27 @@
+"""A sensor that is wired the other way round."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Choice, Distribution, Drawn
+from bcsim.effects.spectral import LinearEffect
+
+
+@EFFECTS.register("polarity")
+@dataclass(frozen=True)
+class Polarity(LinearEffect):
+    """Turn the sensor's signal upside down in some of the clips.
+
+    Args:
+        sign: +1 or -1; by default one as often as the other, and +1 in the mean rendering.
+    """
+
+    sign: Distribution = Choice((1.0, -1.0))
+
+    def reach(self, sample_rate: int) -> int:
+        return 0
+
+    def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+        return drawn["sign"].sign()[:, None].expand(-1, len(frequencies_hz))
