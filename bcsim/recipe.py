@@ -18,9 +18,18 @@ from typing import Any, Literal, TypeVar, cast
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from bcsim.data.noise import NoiseFolder
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import DISTRIBUTIONS, Choice, Constant, Distribution, Effect, Seed
-from bcsim.errors import UsageError, did_you_mean
+from bcsim.effects.base import (
+    DISTRIBUTIONS,
+    Choice,
+    Constant,
+    Distribution,
+    Effect,
+    Recordings,
+    Seed,
+)
+from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.registry import Registry
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
@@ -165,7 +174,8 @@ def build(
 
     Args:
         registry: where the name is looked up.
-        spec: `{name: ..., parameter: value, ...}`.
+        spec: `{name: ..., parameter: value, ...}`. A folder of recordings is given by its path,
+            relative to the current folder.
         where: what to call it in messages.
         sensor: handed to parameters annotated `SensorProfile`.
 
@@ -187,11 +197,17 @@ def build(
                 raise UsageError(f"{where} needs a sensor; give --sensor NAME.sensor")
             values[key] = sensor
         elif parameter.default is inspect.Parameter.empty and key not in values:
-            raise UsageError(f"{where}: the parameter {key!r} is missing")
+            remedy = "; name a folder of recordings" if takes_recordings(hints[key]) else ""
+            raise UsageError(f"{where}: the parameter {key!r} is missing{remedy}")
     try:
         return cls(**values)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def takes_recordings(hint: Any) -> bool:
+    """Tell whether a parameter of this type is given as a folder of recordings."""
+    return hint is Recordings or Recordings in typing.get_args(hint)
 
 
 def parameter_types(cls: type) -> dict[str, Any]:
@@ -228,7 +244,9 @@ def resolve_effect(effect: Effect) -> dict[str, Any]:
         value = getattr(effect, field.name)
         if isinstance(value, SensorProfile | Seed):
             continue  # the sensor stands beside the recipe, and a seed has nothing to set
-        if isinstance(value, Distribution):
+        if isinstance(value, NoiseFolder):
+            value = str(value.folder)
+        elif isinstance(value, Distribution):
             value = distribution_to_data(value)
         spec[field.name] = value
     return spec
@@ -284,6 +302,11 @@ def distribution_from_data(data: Any, where: str) -> Distribution:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is Distribution:
         return distribution_from_data(value, where)
+    if takes_recordings(hint) and isinstance(value, str | Path):
+        try:
+            return NoiseFolder(Path(value))
+        except InputError as error:
+            raise UsageError(f"{where}: {error}") from error
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise UsageError(f"{where}: {value!r} is no mapping of keys to values")

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
 
+from bcsim.data.audio import write_audio
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Choice, Constant, LogUniform, Normal, Uniform
+from bcsim.effects.base import Choice, Constant, LogUniform, Normal, Scene, Uniform
 from bcsim.errors import UsageError
 from bcsim.recipe import (
     SynthesisRecipe,
@@ -116,16 +119,36 @@ def test_a_sensor_of_another_rate_is_refused(sensor):
 @pytest.mark.parametrize("name", list(bundled_recipes("synthesis")))
 def test_what_is_written_beside_the_output_says_the_same_again(name, sensor, tmp_path):
     sensor.save(tmp_path / "known.sensor")
-    given = str(tmp_path / "known.sensor") if name == "sensor" else name
-    first = resolve_simulator(given)
+    recipe = bundled_recipes("synthesis")[name]
+    wants_sensor = "name: sensor_" in recipe.read_text()
+    given = str(tmp_path / "known.sensor") if wants_sensor else None
+    first = resolve_simulator(given, recipe)
     (tmp_path / "again.yaml").write_text(first.recipe_text)
-    sensor_again = given if name == "sensor" else None
-    again = resolve_simulator(sensor_again, tmp_path / "again.yaml")
+    again = resolve_simulator(given, tmp_path / "again.yaml")
     assert again.recipe_text == first.recipe_text
     for one, other in zip(first.simulator.effects, again.simulator.effects, strict=True):
         for field in dataclasses.fields(one):
             if field.name != "sensor":
                 assert getattr(one, field.name) == getattr(other, field.name)
+
+
+def test_a_noisy_room_takes_its_noise_by_a_setting(sensor, tmp_path):
+    sensor.save(tmp_path / "known.sensor")
+    write_audio(tmp_path / "noise/hum.wav", np.full(400, 0.1), 16_000)
+    noisy = resolve_simulator(
+        str(tmp_path / "known.sensor"),
+        bundled_recipes("synthesis")["noisy-room"],
+        (f"effects.room.noise={tmp_path / 'noise'}",),
+    )
+    draws = noisy.simulator.sample(0, "clip")
+    assert draws["room"]["noise"] == "hum.wav"
+    assert f"noise: {tmp_path / 'noise'}" in noisy.recipe_text
+    scene = noisy.simulator.apply(
+        Scene.from_air(torch.linspace(-1, 1, 8000)[None], 16_000), [draws]
+    )
+    assert scene.noisy_air is not None
+    assert scene.ambient is not None
+    assert scene.ambient.norm() > 0
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1", "a: !!python/object:os.system {}"])

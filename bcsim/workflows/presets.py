@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcsim.effects import EFFECTS
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files import hash_file
 from bcsim.recipe import (
@@ -12,6 +13,7 @@ from bcsim.recipe import (
     build_simulator,
     from_mapping,
     override,
+    parameter_types,
     read_yaml,
     resolve_effect,
     write_yaml,
@@ -60,8 +62,14 @@ def bundled_recipes(kind: str) -> dict[str, Path]:
 
 def sensorless_presets() -> dict[str, Path]:
     """Return the synthesis recipes that stand for a sensor of their own."""
-    recipes = bundled_recipes("synthesis")
-    return {name: path for name, path in recipes.items() if name != DEFAULT_RECIPE}
+    return {
+        name: path
+        for name, path in bundled_recipes("synthesis").items()
+        if not any(
+            SensorProfile in parameter_types(EFFECTS[spec["name"]]).values()
+            for spec in read_yaml(path)["effects"]
+        )
+    }
 
 
 def find_sensor(name: str) -> Path:

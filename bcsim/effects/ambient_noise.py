@@ -1,0 +1,39 @@
+"""Recorded noise around the talker, as the air microphone hears it."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Effect, Recordings, Scene, Uniform
+from bcsim.effects.playback import gain_for_snr, play
+
+
+@EFFECTS.register("ambient_noise")
+@dataclass(frozen=True)
+class AmbientNoise(Effect):
+    """Add a recording of ambient noise to what the air microphone picks up.
+
+    The clean speech stays the target; the sensor hears the noise by `ambient_leakage`, further
+    down the recipe. Recordings that are shorter than the clip go round.
+
+    Args:
+        noise: folder of recordings of the noise alone; each clip draws one.
+        position: where in the recording the clip starts, 0 to 1.
+        snr_db: energy of speech over energy of noise at the air microphone in the whole clip, in
+            dB.
+        level: "snr", or "recorded" for the level that the file has, full scale at 1.
+    """
+
+    needs_whole_clip: ClassVar[bool] = True
+
+    noise: Recordings
+    position: Distribution = Uniform(0.0, 1.0)
+    snr_db: Distribution = Uniform(0.0, 20.0)
+    level: Literal["snr", "recorded"] = "snr"
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        noise = play(self.noise, drawn["noise"], drawn["position"], scene) * scene.mask()
+        if self.level == "snr":
+            heard = 0 if scene.ambient is None else scene.ambient
+            noise = noise * gain_for_snr(scene.microphone - heard, noise, drawn["snr_db"])
+        return scene.with_ambient(noise)

@@ -1,0 +1,25 @@
+"""One gain for both sides of a pair."""
+
+from dataclasses import dataclass, replace
+
+from bcsim.dsp.levels import db_to_amplitude
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+
+
+@EFFECTS.register("pair_gain")
+@dataclass(frozen=True)
+class PairGain(Effect):
+    """Make the whole pair louder or softer; the level of one side relative to the other stays.
+
+    Args:
+        gain_db: for every channel, in dB.
+    """
+
+    gain_db: Distribution = Uniform(-12.0, 6.0)
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        gain = db_to_amplitude(drawn["gain_db"])
+        factor = gain[:, None].to(scene.air.dtype)
+        level = None if scene.level is None else scene.level * gain.to(scene.level.dtype)
+        return replace(scene.each(lambda signal: signal * factor), level=level)

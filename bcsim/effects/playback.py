@@ -1,0 +1,98 @@
+"""Recordings of noise, played from anywhere, for as long as it takes and as loud as asked."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.levels import db_to_amplitude
+from bcsim.effects.base import Recordings, Scene
+
+CROSSFADE_S = 0.05
+
+
+def play(
+    recordings: Recordings, names: Sequence[str], position: Tensor, scene: Scene, before: int = 0
+) -> Tensor:
+    """Return what each clip's recording plays while the scene lasts.
+
+    A recording goes round: its end is crossfaded into its beginning. Where a scene starts within
+    its clip (`scene.start`), the recording has got that much further.
+
+    Args:
+        recordings: where to read.
+        names: B names.
+        position: (B,), 0 to 1: where in the recording the clips start.
+        scene: B clips.
+        before: samples to play before the scene starts.
+
+    Returns:
+        (B, before + T), not silenced past the clips' ends.
+    """
+    rate = scene.sample_rate
+    rows = [
+        loop(
+            recordings.read(name, rate),
+            part,
+            scene.start - before,
+            before + scene.air.shape[-1],
+            round(CROSSFADE_S * rate),
+        )
+        for name, part in zip(names, position.tolist(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(rows)).to(scene.air.device, scene.air.dtype)
+
+
+def loop(
+    samples: NDArray[np.float64], position: float, start: int, num_samples: int, crossfade: int
+) -> NDArray[np.float64]:
+    r"""Return a stretch of a recording that goes round for ever.
+
+    .. math:: y(t) = x(p) \sin\phi + x(P + p) \cos\phi, \quad p = (t_0 + t) \bmod P
+
+    where P is the recording's length less the crossfade, over whose length :math:`\phi` rises from
+    0 to a right angle, so that the power stays; after it, y = x.
+
+    Args:
+        samples: (L,), the recording.
+        position: 0 to 1, where the stretch with `start` 0 begins.
+        start: first sample of the stretch; may be negative.
+        num_samples: of the stretch.
+        crossfade: in samples, at most half of the recording.
+
+    Returns:
+        (num_samples,).
+    """
+    crossfade = min(crossfade, len(samples) // 2)
+    period = len(samples) - crossfade
+    places = np.arange(start, start + num_samples)
+    places = (places + math.floor(position * period)) % period
+    played = samples[places]
+    (fading,) = np.nonzero(places < crossfade)
+    angle = (places[fading] + 0.5) * (np.pi / 2 / max(1, crossfade))
+    ending = samples[period + places[fading]]
+    played[fading] = played[fading] * np.sin(angle) + ending * np.cos(angle)
+    return played
+
+
+def gain_for_snr(speech: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    r"""Return the factor that gives noise the asked level against speech.
+
+    .. math:: g = 10^{-\mathrm{SNR}/20} \lVert s\rVert / \lVert n\rVert
+
+    Args:
+        speech: (B, T), zero past each clip's end.
+        noise: (B, T), likewise.
+        snr_db: (B,), energy of speech over energy of noise in the whole clip, in dB.
+
+    Returns:
+        (B, 1); 0 where one of them is silent. A constant to gradients.
+    """
+    speech_energy, noise_energy = (
+        signal.detach().double().square().sum(dim=-1) for signal in (speech, noise)
+    )
+    ratio = torch.where(noise_energy > 0, speech_energy / noise_energy, 0)
+    return (ratio.sqrt() * db_to_amplitude(-snr_db)).to(noise.dtype)[:, None]

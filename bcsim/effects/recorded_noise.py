@@ -1,0 +1,53 @@
+"""Noise that was recorded with the sensor itself: chewing, steps, a cable that rubs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from bcsim.dsp.levels import db_to_amplitude
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Distribution, Drawn, Effect, Recordings, Scene, Uniform
+from bcsim.effects.playback import play
+from bcsim.sensors.profile import SensorProfile
+
+
+@EFFECTS.register("recorded_noise")
+@dataclass(frozen=True)
+class RecordedNoise(Effect):
+    r"""Add a recording that was made with the sensor, while the wearer did not speak.
+
+    As with `sensor_noise`, the power of the sensor's active speech is expected to be the clip's
+    active air power, times the sensor's mean level; so a wearer who is heard less has the more
+    noise. With the RMS of the whole recording :math:`r_n`, the recording is multiplied by
+
+    .. math:: 10^{(L - \mathrm{SNR})/20}\, r_\mathrm{air} / r_n
+
+    Recordings that are shorter than the clip go round.
+
+    Args:
+        sensor: whose mean level; given by the simulator.
+        noise: folder of recordings made with the sensor; each clip draws one.
+        position: where in the recording the clip starts, 0 to 1.
+        snr_db: expected power of the sensor's active speech over that of the whole recording, in
+            dB.
+        level: "snr", or "recorded" for the level that the file has, full scale at 1; for speech
+            that was recorded at the same gains.
+    """
+
+    sensor: SensorProfile
+    noise: Recordings
+    position: Distribution = Uniform(0.0, 1.0)
+    snr_db: Distribution = Uniform(5.0, 30.0)
+    level: Literal["snr", "recorded"] = "snr"
+
+    def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        noise = play(self.noise, drawn["noise"], drawn["position"], scene)
+        if self.level == "snr":
+            recordings = [self.noise.read(name, scene.sample_rate) for name in drawn["noise"]]
+            power = torch.tensor([np.mean(np.square(r)) for r in recordings], device=noise.device)
+            relative = db_to_amplitude(self.sensor.level_db - drawn["snr_db"])
+            gain = torch.where(power > 0, scene.speech_level() * relative / power.sqrt(), 0)
+            noise = noise * gain[:, None].to(noise.dtype)
+        return scene.with_bone(scene.bone + noise)
