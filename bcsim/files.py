@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         EnvironmentFault: if the folder cannot be written to or the disk is full.
     """
-    # The process id keeps two writers apart; stale names of killed runs are swept by their owner.
-    temporary = path.with_name(f".{hash_text(path.name)[:16]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # A token, not the process id: workers on two machines may have the same one. Stale names of
+    # killed runs are swept by their owner.
+    token = os.urandom(6).hex()
+    temporary = path.with_name(f".{hash_text(path.name)[:16]}.{token}{TEMPORARY_SUFFIX}")
     with environment_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,6 +76,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file's content, whole or not at all; permissions and times are not copied."""
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def link_file(source: Path, path: Path) -> None:
+    """Give a file a second name (a hard link), or copy it where that cannot be.
+
+    Whoever later writes into one of the two writes into both; bcsim only ever replaces names.
+    """
+    with contextlib.suppress(OSError):
+        if path.samefile(source):
+            return  # renaming one name of a file to another does nothing, and leaves both
+    try:
+        with replacing(path) as temporary:
+            os.link(source.resolve(), temporary)
+    except EnvironmentFault:
+        # Another device, a file system without links, somebody else's file: copying tells.
+        copy_file(source, path)
 
 
 def sweep_temporaries(folder: Path) -> None:

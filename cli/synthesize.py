@@ -1,8 +1,14 @@
 """`bcsim synthesize`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+from .workers import worker_options
+
+if TYPE_CHECKING:
+    from bcsim.parallel import Workers
 
 
 @click.command("synthesize")
@@ -23,13 +29,33 @@ import click
     metavar="KEY=VALUE",
     help="Override a key of the recipe, such as splits.test=0.1.",
 )
-@click.option("--seed", default=0, show_default=True, help="Root of everything random.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes [default: one a core].")
+@click.option("--seed", type=int, help="Root of everything random [default: 0].")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    help="Render the rows of this metadata.jsonl again, from the values drawn for them.",
+)
+@click.option(
+    "--air",
+    "air_files",
+    type=click.Choice(["copy", "link", "encode"]),
+    help="What becomes of recordings that no effect changed [default: copy].",
+)
+@click.option("--shard", metavar="I/N", help="Only part I of N, 1/N to N/N; join with bcsim merge.")
+@worker_options
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 @click.option("--mean", is_flag=True, help="The mean sensor: nothing random but its noise floor.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["audiofolder", "webdataset", "lhotse", "speechbrain", "kaldi"]),
+    default="audiofolder",
+    show_default=True,
+    help="Then write it in this format as well, beside it as OUT.FORMAT.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Throw an earlier dataset in --out away.")
 def command(
@@ -38,11 +64,15 @@ def command(
     sensor: str | None,
     recipe: Path | None,
     settings: tuple[str, ...],
-    seed: int,
-    jobs: int | None,
+    seed: int | None,
+    replay: Path | None,
+    air_files: Literal["copy", "link", "encode"] | None,
+    shard: str | None,
+    workers: "Workers",
     device: str,
     mean: bool,
     limit: int | None,
+    format_: str,
     dry_run: bool,
     overwrite: bool,
 ) -> int:
@@ -50,21 +80,38 @@ def command(
 
     The same command again finishes a run that was stopped.
     """
+    if shard is not None and format_ != "audiofolder":
+        raise click.UsageError("--format: first bcsim merge the shards, then bcsim convert them")
+    if replay is not None and (seed is not None or mean or limit is not None):
+        raise click.UsageError(
+            "--replay takes everything drawn from its rows; leave out --seed, --mean and --limit"
+        )
+    from bcsim.data.clips import Shard
     from bcsim.errors import UsageError
-    from bcsim.workflows.synthesize import plan_synthesis, synthesize
+    from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
-    plan = plan_synthesis(air, out, sensor, recipe, settings, seed, mean, device, limit)
+    part = Shard.parse(shard) if shard else None
+    common = (air, out, sensor, recipe, settings, device, part, air_files)
+    if replay is not None:
+        plan = plan_replay(replay, *common)
+    else:
+        plan = plan_synthesis(*common, seed=seed or 0, mean=mean, limit=limit)
     if dry_run:
-        for clip in plan.clips:
+        for clip in plan.todo:
             click.echo(f"{clip.split}\t{clip.id}")
-        click.echo(f"would render {len(plan.clips)} files into {out}", err=True)
+        click.echo(f"would render {len(plan.todo)} files into {out}", err=True)
         return 0
-    result = synthesize(plan, jobs, overwrite)
-    if not result.num_pairs:
+    result = synthesize(plan, workers, overwrite)
+    if not result.num_pairs and result.failures and part is None:
         first = next(iter(result.failures.values()))
         raise UsageError(f"{air}: none of {len(result.failures)} files can be used; first: {first}")
     splits = ", ".join(f"{count} {split}" for split, count in result.splits.items() if count)
     click.echo(f"{result.num_pairs} pairs ({splits}), {result.seconds / 60:.1f} min, in {out}")
+    if format_ != "audiofolder":
+        from bcsim.data.exporters import export
+
+        exported = export(out, format_, out.with_name(f"{out.name}.{format_}"))
+        click.echo(f"as {format_} in {exported.out}")
     if result.num_reused:
         click.echo(f"{result.num_reused} of them were there already", err=True)
     if result.failures:

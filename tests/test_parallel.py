@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import dask.config
 import pytest
 
-from bcsim.parallel import run_parallel
+from bcsim.errors import EnvironmentFault
+from bcsim.parallel import Workers, run_parallel
 
 
 def square(number: int) -> int:
@@ -29,29 +32,98 @@ class DiesOnce:
         return number * number
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_every_item_comes_once_with_its_result(jobs):
-    results = dict(run_parallel(square, range(20), jobs, key=lambda n: n))
-    assert results == {n: n * n for n in range(20)}
+class DiesAlways:
+    """Kills every worker that meets the number 3."""
+
+    def __call__(self, number: int) -> int:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
 
 
-def test_a_worker_that_dies_costs_nothing(tmp_path):
-    results = list(run_parallel(DiesOnce(tmp_path / "died"), range(8), 2, key=lambda n: n))
+def refuse(number: int) -> int:
+    if number == 3:
+        raise EnvironmentFault("the disk is full")
+    return number
+
+
+WAYS = [
+    Workers(),
+    Workers(2),
+    Workers(2, batch=7),
+    Workers(2, "threading"),
+    Workers(2, "dask", batch=3),
+]
+
+
+@pytest.mark.parametrize("workers", WAYS, ids=str)
+def test_every_item_comes_once_with_its_result(workers):
+    results = list(run_parallel(square, range(20), workers, key=lambda n: n))
+    assert sorted(results) == [(n, n * n) for n in range(20)]
+
+
+@pytest.mark.parametrize("workers", WAYS, ids=str)
+def test_an_error_comes_out_as_it_went_in(workers):
+    with pytest.raises(EnvironmentFault, match="the disk is full"):
+        list(run_parallel(refuse, range(8), workers, key=lambda n: n))
+
+
+@pytest.mark.parametrize("workers", [Workers(2), Workers(2, batch=3), Workers(2, "dask")], ids=str)
+def test_a_worker_that_dies_costs_nothing(tmp_path, workers):
+    results = list(run_parallel(DiesOnce(tmp_path / "died"), range(8), workers, key=lambda n: n))
     assert (tmp_path / "died").exists()
     assert sorted(results) == [(n, n * n) for n in range(8)]
+
+
+@pytest.mark.parametrize("workers", [Workers(2), Workers(2, "dask", batch=4)], ids=str)
+def test_an_item_that_kills_every_worker_is_given_up(workers):
+    """joblib's Dask backend waits for ever here."""
+    with pytest.raises(EnvironmentFault, match="workers were lost"):
+        list(run_parallel(DiesAlways(), range(8), workers, key=lambda n: n))
+
+
+class Counted(Sequence[int]):
+    """A thousand numbers that count how many of them were asked for."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index):
+        if index >= 1000:
+            raise IndexError
+        self.asked += 1
+        return index
+
+
+def test_only_a_few_items_are_under_way_on_a_cluster():
+    items, workers = Counted(), Workers(2, "dask", batch=5)
+    results = run_parallel(square, items, workers, key=lambda n: n)
+    assert max(items.asked - done for done, _ in enumerate(results)) <= 2 * 2 * 5
+    assert items.asked == 1000
+
+
+def test_a_scheduler_that_is_not_there_is_named():
+    workers = Workers(engine="dask", scheduler="tcp://127.0.0.1:1")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
+        pytest.raises(EnvironmentFault, match=r"--scheduler tcp://127\.0\.0\.1:1: nobody answers"),
+    ):
+        list(run_parallel(square, range(3), workers, key=lambda n: n))
 
 
 PARENT = """
 import os, signal, sys, time
 from pathlib import Path
-from bcsim.parallel import run_parallel
+from bcsim.parallel import Workers, run_parallel
 
 def work(seconds):
     time.sleep(seconds)
     return os.getpid()
 
 pids = set()
-for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], 2, key=lambda n: n):
+for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2), key=lambda n: n):
     pids.add(pid)
     Path(sys.argv[1]).write_text(" ".join(map(str, pids)))
     if len(pids) == 2:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import soundfile
 import soxr
+import torch
 from numpy.typing import NDArray
 
 from bcsim.errors import InputError
@@ -43,20 +44,26 @@ def audio_files(folder: Path) -> list[Path]:
     Raises:
         InputError: if the folder is missing or holds no audio.
     """
+    return [folder / name for name in audio_names(folder)]
+
+
+def audio_names(folder: Path) -> list[str]:
+    """Return `audio_files` as paths relative to `folder`, which takes a tenth of the memory."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = Path(parent).relative_to(folder).as_posix()
         found += [
-            Path(parent, name)
+            name if inside == "." else f"{inside}/{name}"
             for name in names
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith(".")
         ]
     if not found:
         known = " ".join(sorted(AUDIO_SUFFIXES))
         raise InputError(f"{folder}: no audio files in this folder (looked for {known})")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(found)
 
 
 def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float64], int]:
@@ -77,8 +84,8 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
         raise InputError(f"{path}: no such file")
     try:
         # An open file, not its name: names need not be UTF-8.
-        with path.open("rb") as file:
-            samples, rate = soundfile.read(file, dtype="float64", always_2d=True)
+        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
+            samples, rate = _samples(file), file.samplerate
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -90,12 +97,28 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
         raise InputError(f"{path}: a sample rate of {rate} Hz is not audio")
     if samples.shape[1] > 1:
         log.warning("%s: %d channels averaged to one", path, samples.shape[1])
-    mono = samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise InputError(f"{path}: holds samples that are not finite numbers")
+    mono = _mono(path, samples)
     if sample_rate is not None and rate != sample_rate:
         return resample(mono, rate, sample_rate), sample_rate
     return mono, rate
+
+
+def _samples(file: soundfile.SoundFile) -> NDArray[Any]:
+    """Return all samples of an open file, (T, C)."""
+    if file.subtype != "PCM_16":
+        return file.read(dtype="float64", always_2d=True)
+    # The same numbers in less time; torch, unlike numpy, takes memory that is warm.
+    whole = torch.from_numpy(file.read(dtype="int16", always_2d=True))
+    return whole.double().mul_(1 / 32768).numpy()
+
+
+def _mono(path: Path, samples: NDArray[Any]) -> NDArray[np.float64]:
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    # A sum is as finite as all of its terms, and quicker to look at.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(mono.sum()):
+            raise InputError(f"{path}: holds samples that are not finite numbers")
+    return mono
 
 
 def read_blocks(
@@ -125,9 +148,7 @@ def read_blocks(
                     file.samplerate, sample_rate, 1, dtype="float64", quality="VHQ"
                 )
             for block in file.blocks(num_samples, dtype="float64", always_2d=True):
-                mono = block.mean(axis=1)
-                if not np.isfinite(mono).all():
-                    raise InputError(f"{path}: holds samples that are not finite numbers")
+                mono = _mono(path, block)
                 yield mono if resampler is None else resampler.resample_chunk(mono)
             if resampler is not None:
                 yield resampler.resample_chunk(np.zeros(0), last=True)
@@ -280,7 +301,8 @@ def to_pcm16(samples: NDArray[np.float64]) -> NDArray[np.int16]:
     libsndfile scales by 32767 and, when reading, divides by 32768; scaling by 32768 here makes
     reading what was written the identity.
     """
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = torch.from_numpy(samples).mul(32768.0).round_().clamp_(-32768, 32767)
+    return scaled.to(torch.int16).numpy()
 
 
 @dataclass(frozen=True)

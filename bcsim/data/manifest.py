@@ -1,6 +1,8 @@
 """Manifests: one JSON line a pair, enough to render the pair again bit for bit."""
 
 import json
+import math
+from array import array
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -9,13 +11,14 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.errors import InputError
-from bcsim.files import write_text
+from bcsim.files import replacing
 
 MANIFEST_NAME = "metadata.jsonl"
 SPLITS = ("train", "validation", "test")
+SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairRow:
     """One pair of a dataset; the fields are the manifest's keys, in their order.
 
@@ -23,6 +26,7 @@ class PairRow:
         id: of the pair, unique in the dataset.
         bone_file_name: relative to the manifest's folder, with forward slashes.
         air_file_name: likewise.
+        noisy_air_file_name: likewise, what the air microphone picked up where that is not `air`.
         speaker: who speaks; splits go by speaker.
         duration_s: in seconds.
         sample_rate: of both files, in Hz.
@@ -36,6 +40,7 @@ class PairRow:
     id: str
     bone_file_name: str
     air_file_name: str
+    noisy_air_file_name: str | None = None
     speaker: str
     duration_s: float
     sample_rate: int
@@ -49,7 +54,14 @@ class PairRow:
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, keys in the order of the fields."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        content = {key: value for key, value in asdict(self).items() if value is not None}
+        return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+    @property
+    def file_names(self) -> dict[str, str]:
+        """The pair's files, signal to path."""
+        names = ((signal, getattr(self, f"{signal}_file_name")) for signal in SIGNALS)
+        return {signal: name for signal, name in names if name is not None}
 
     @classmethod
     def from_json(cls, line: str, where: str) -> "PairRow":
@@ -69,7 +81,7 @@ class PairRow:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize".lstrip()) from error
-        for name in (row.bone_file_name, row.air_file_name):
+        for name in row.file_names.values():
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
                 raise InputError(f"{where}: the path {name!r} leaves the dataset; rerun synthesize")
@@ -79,10 +91,50 @@ class PairRow:
 _ROW = TypeAdapter(PairRow)
 
 
+class Tally:
+    """What the rows of a manifest come to.
+
+    Args:
+        speakers: all of them.
+    """
+
+    def __init__(self) -> None:
+        self.speakers: set[str] = set()
+        self._durations_s = array("d")
+
+    def add(self, speaker: str, duration_s: float) -> None:
+        """Count one row."""
+        self.speakers.add(speaker)
+        self._durations_s.append(duration_s)
+
+    @property
+    def num_pairs(self) -> int:
+        """Rows."""
+        return len(self._durations_s)
+
+    @property
+    def seconds(self) -> float:
+        """Of speech; an exact sum, so that the order in which rows came does not show."""
+        return math.fsum(self._durations_s)
+
+
 def write_manifest(path: Path, rows: Iterable[PairRow]) -> None:
     """Write rows sorted by id, whole or not at all."""
-    lines = [row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.id)]
-    write_text(path, "".join(lines))
+    write_lines(path, (row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.id)))
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> Tally:
+    """Write the lines of a manifest, which come sorted by id, whole or not at all.
+
+    They pass through one by one: manifests may be larger than memory.
+    """
+    tally = Tally()
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for line in lines:
+            file.write(line)
+            row = json.loads(line)
+            tally.add(row["speaker"], row["duration_s"])
+    return tally
 
 
 def read_manifest(path: Path) -> list[PairRow]:

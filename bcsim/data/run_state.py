@@ -2,18 +2,17 @@
 
 import contextlib
 import fcntl
-import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.manifest import MANIFEST_NAME, SPLITS
+from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, SPLITS
 from bcsim.errors import EnvironmentFault, InputError, UsageError
-from bcsim.files import TEMPORARY_SUFFIX, write_json, write_text
+from bcsim.files import TEMPORARY_SUFFIX, replacing, write_json
 
-DATASET_NAME = "dataset.json"
+DATASET_NAME, RECIPE_NAME, PROFILE_NAME = "dataset.json", "recipe.resolved.yaml", "profile.sensor"
 STATE_FOLDER, RUN_NAME, JOURNAL_NAME = ".bcsim", "run.json", "journal.jsonl"
 
 
@@ -59,10 +58,10 @@ def _is_fresh(state: Path) -> bool:
 def _clear(out: Path) -> None:
     """Remove what bcsim wrote, and nothing else."""
     for split in SPLITS:
-        for name in ("air", "bone"):
+        for name in SIGNALS:
             shutil.rmtree(out / split / name, ignore_errors=True)
         (out / split / MANIFEST_NAME).unlink(missing_ok=True)
-    for name in (DATASET_NAME, "recipe.resolved.yaml", "README.md"):
+    for name in (DATASET_NAME, RECIPE_NAME, PROFILE_NAME, "README.md"):
         (out / name).unlink(missing_ok=True)
     for name in (RUN_NAME, JOURNAL_NAME):
         (out / STATE_FOLDER / name).unlink(missing_ok=True)
@@ -82,7 +81,7 @@ def check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
         raise InputError(
             f"{earlier_path}: damaged ({error}); use --overwrite to begin anew"
         ) from None
-    difference = _difference(earlier, settings)
+    difference = find_difference(earlier, settings)
     if difference is not None:
         if not begun.is_file():
             shutil.rmtree(state)
@@ -95,7 +94,7 @@ def check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
         write_json(begun, dict(settings))
 
 
-def _difference(earlier: Any, now: Any, name: str = "") -> str | None:
+def find_difference(earlier: Any, now: Any, name: str = "") -> str | None:
     """Return the first difference of two settings, such as "seed 0, now 1", or None."""
     if isinstance(earlier, dict) and isinstance(now, dict):
         pairs = [(key, earlier.get(key), now.get(key)) for key in {**now, **earlier}]
@@ -103,15 +102,14 @@ def _difference(earlier: Any, now: Any, name: str = "") -> str | None:
         pairs = list(zip(range(len(now)), earlier, now, strict=True))
     else:
         return None if earlier == now else f"{name} {earlier!r}, now {now!r}"
-    found = (_difference(a, b, f"{name}.{key}".lstrip(".")) for key, a, b in pairs)
+    found = (find_difference(a, b, f"{name}.{key}".lstrip(".")) for key, a, b in pairs)
     return next((difference for difference in found if difference is not None), None)
 
 
 def _reopen(out: Path, state: Path) -> None:
     """Make a journal of a finished dataset's manifests, so that missing files are rendered."""
-    lines = itertools.chain.from_iterable(
-        (out / split / MANIFEST_NAME).read_text("utf-8").splitlines(keepends=True)
-        for split in SPLITS
-        if (out / split / MANIFEST_NAME).is_file()
-    )
-    write_text(state / JOURNAL_NAME, "".join(lines))
+    with replacing(state / JOURNAL_NAME) as temporary, temporary.open("wb") as journal:
+        for split in SPLITS:
+            if (out / split / MANIFEST_NAME).is_file():
+                with (out / split / MANIFEST_NAME).open("rb") as manifest:
+                    shutil.copyfileobj(manifest, journal)

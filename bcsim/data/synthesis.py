@@ -2,133 +2,105 @@
 
 A run can be killed at any moment; the same command again finishes it and gives the same bytes.
 Every output is written under a temporary name and renamed. While a run is under way its folder
-holds `.bcsim/`: what the run is (`run.json`), a lock, and a journal with the manifest row of every
+holds `.bcsim/`: what the run is (`run.json`), a lock, and a journal with the manifest line of every
 finished pair. `dataset.json` is written last, then `.bcsim/` goes.
+
+A corpus may be large: of a finished pair, only the place of its line in the journal is remembered.
 """
 
-import hashlib
 import logging
+import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import torch
 import yaml
 
 import bcsim
-from bcsim.data.audio import num_frames, read_audio, write_audio
+from bcsim.data.audio import num_frames
 from bcsim.data.card import dataset_card
+from bcsim.data.clips import Clip, Shard, hash_sources
 from bcsim.data.failures import FAILURES_NAME, write_failures
-from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, write_manifest
-from bcsim.data.run_state import DATASET_NAME, JOURNAL_NAME, check_settings, claimed
-from bcsim.effects.base import Scene
+from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
+from bcsim.data.rendering import Renderer, Skipped
+from bcsim.data.run_state import (
+    DATASET_NAME,
+    JOURNAL_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    check_settings,
+    claimed,
+)
 from bcsim.errors import InputError
 from bcsim.files import (
+    copy_file,
     environment_faults,
-    hash_file,
-    hash_text,
     printable,
     sweep_temporaries,
     write_json,
     write_text,
 )
-from bcsim.parallel import run_parallel
+from bcsim.parallel import Workers, run_parallel
 from bcsim.progress import track
-from bcsim.simulator import Simulator
 
 SCHEMA = 1
-MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
+GPU_BATCH = 16
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One air recording and where it goes.
+class SynthesisPlan:
+    """What a run would do.
 
     Args:
-        id: unique in the dataset; also the path of its files, without suffix.
-        source: relative to the input folder.
-        speaker: the first folder of the path, or the file's own name where there is none.
-        split: train, validation or test.
+        clips: of the whole corpus.
+        renderer: how.
+        recipe_text: the resolved recipe, which is kept beside the pairs.
+        sensor_file: kept there as well, if there is one.
+        sensor_sha256: of that file.
+        noise_sha256: of the noise recordings that the recipe names, if any.
+        shard: the part of the clips that this run renders; None for all.
+        replayed_sha256: of the manifest that is rendered again, if it is one.
     """
 
-    id: str
-    source: str
-    speaker: str
-    split: str
+    clips: list[Clip]
+    renderer: Renderer
+    recipe_text: str
+    sensor_file: Path | None = None
+    sensor_sha256: str | None = None
+    noise_sha256: str | None = None
+    shard: Shard | None = None
+    replayed_sha256: str | None = None
 
+    @property
+    def todo(self) -> list[Clip]:
+        """The clips that this run renders."""
+        return self.clips if self.shard is None else self.shard.of(self.clips)
 
-@dataclass(frozen=True)
-class Renderer:
-    """Everything that rendering one clip takes, apart from the clip; goes to worker processes.
-
-    Args:
-        simulator: what is done to it.
-        source_folder: of the air recordings.
-        out: folder of the dataset.
-        sensor: name for the manifest.
-        seed: root seed.
-        mean: render the mean sensor.
-        audio_format: "flac" or "wav".
-        device: of torch.
-    """
-
-    simulator: Simulator
-    source_folder: Path
-    out: Path
-    sensor: str
-    seed: int
-    mean: bool = False
-    audio_format: str = "flac"
-    device: str = "cpu"
-
-    def file_names(self, clip: Clip) -> tuple[str, str]:
-        """Return the paths of bone and air, relative to the split's folder."""
-        return f"bone/{clip.id}.{self.audio_format}", f"air/{clip.id}.{self.audio_format}"
-
-    def render(self, clip: Clip) -> PairRow | str:
-        """Render a clip and write its two files.
-
-        Returns:
-            The manifest's row, or the reason why the source cannot be used.
-
-        Raises:
-            EnvironmentFault: if the disk is full or forbidden.
-        """
-        source = self.source_folder / clip.source
-        rate = self.simulator.sample_rate
-        try:
-            samples, _ = read_audio(source, rate)
-            digest = hash_file(source)
-        except InputError as error:
-            return str(error)
-        draws = self.simulator.sample(self.seed, clip.id, self.mean)
-        # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
-        air = torch.from_numpy(samples).to(self.device)[None]
-        with torch.inference_mode():
-            scene = self.simulator.apply(Scene.from_air(air, rate), [draws])
-        if not bool(torch.isfinite(scene.bone).all() & torch.isfinite(scene.air).all()):
-            return f"{source}: the simulated signal is not finite; look at the recipe's effects"
-        bone_name, air_name = self.file_names(clip)
-        for name, signal in ((air_name, scene.air), (bone_name, scene.bone)):
-            write_audio(self.out / clip.split / name, signal[0].cpu().numpy(), rate)
-        return PairRow(
-            id=clip.id,
-            bone_file_name=bone_name,
-            air_file_name=air_name,
-            speaker=clip.speaker,
-            duration_s=scene.air.shape[-1] / rate,
-            sample_rate=rate,
-            sensor=self.sensor,
-            source=printable(clip.source),
-            source_sha256=digest,
-            seed=self.seed,
-            drawn=draws,
-        )
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what the pairs are."""
+        renderer = self.renderer
+        return {
+            "schema": SCHEMA,
+            "bcsim": bcsim.__version__,
+            "sensor": renderer.sensor,
+            "sensor_sha256": self.sensor_sha256,
+            "noise_sha256": self.noise_sha256,
+            "seed": renderer.seed,
+            "mean": renderer.mean,
+            "air": renderer.air,
+            "device": renderer.device,
+            "recipe": yaml.safe_load(self.recipe_text),
+            "num_sources": len(self.clips),
+            "sources_sha256": hash_sources(
+                renderer.source_folder, (clip.source for clip in self.clips)
+            ),
+            "replayed_sha256": self.replayed_sha256,
+            "shard": self.shard and str(self.shard),
+        }
 
 
 @dataclass
@@ -152,193 +124,145 @@ class SynthesisResult:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def plan_clips(
-    files: Sequence[Path], folder: Path, validation: float, test: float, limit: int | None = None
-) -> list[Clip]:
-    """Decide what every file becomes; independent of the order in which they are listed.
-
-    Args:
-        files: below `folder`.
-        folder: of the corpus.
-        validation: part of the speakers in the validation split.
-        test: likewise.
-        limit: take only the first so many, in the order of their paths.
-
-    Returns:
-        Clips sorted by source.
-    """
-    sources = sorted(path.relative_to(folder).as_posix() for path in files)[:limit]
-    stems = Counter(source.rpartition(".")[0] for source in sources)
-    clips = []
-    for source in sources:
-        stem, _, suffix = source.rpartition(".")
-        # a.wav and a.flac may stand side by side, and must not become one
-        name = stem if stems[stem] == 1 else f"{stem}.{suffix}"
-        speaker = source.split("/")[0] if "/" in source else stem
-        clips.append(
-            Clip(
-                id="/".join(_shorten(part) for part in printable(name).split("/")),
-                source=source,
-                speaker=printable(speaker),
-                split=split_of(speaker, validation, test),
-            )
-        )
-    return clips
-
-
-def split_of(speaker: str, validation: float, test: float) -> str:
-    """Return a speaker's split: a hash of the name alone decides, so more speakers move nobody.
-
-    Example:
-        >>> split_of("84", 0.0, 0.0), split_of("84", 1.0, 0.0)
-        ('train', 'validation')
-    """
-    position = int(hash_text(speaker)[:13], 16) / 16**13
-    if position < test:
-        return "test"
-    return "validation" if position < test + validation else "train"
-
-
 def synthesize_corpus(
-    renderer: Renderer,
-    clips: Sequence[Clip],
-    recipe_text: str,
-    sensor_sha256: str | None,
-    jobs: int,
-    overwrite: bool = False,
+    plan: SynthesisPlan, workers: Workers, overwrite: bool = False
 ) -> SynthesisResult:
     """Render every clip, or finish what an earlier run began.
 
     Args:
-        renderer: how.
-        clips: what.
-        recipe_text: the resolved recipe, which is kept beside the pairs.
-        sensor_sha256: of the sensor's file.
-        jobs: worker processes.
+        plan: what, and how.
+        workers: who does it; the bytes do not depend on that.
         overwrite: throw an earlier dataset at the same place away.
 
     Raises:
         UsageError: if the folder holds something else, or a dataset of other settings.
         EnvironmentFault: if the disk is full or forbidden, or another run is at work there.
     """
-    settings = {
-        "schema": SCHEMA,
-        "bcsim": bcsim.__version__,
-        "sensor": renderer.sensor,
-        "sensor_sha256": sensor_sha256,
-        "seed": renderer.seed,
-        "mean": renderer.mean,
-        "device": renderer.device,
-        "recipe": yaml.safe_load(recipe_text),
-        "num_sources": len(clips),
-        "sources_sha256": hash_sources(renderer.source_folder, [clip.source for clip in clips]),
-    }
-    out = renderer.out
+    out, clips, settings = plan.renderer.out, plan.todo, plan.settings()
     with environment_faults(out), claimed(out, overwrite) as state:
         check_settings(out, state, settings)
         sweep_temporaries(out)
-        finished = _finished(state / JOURNAL_NAME, renderer, clips)
-        todo = [clip for clip in clips if clip.id not in finished]
-        rows = {row.id: row for row in finished.values()}
         failures: dict[str, str] = {}
-        with (state / JOURNAL_NAME).open("a", encoding="utf-8") as journal:
-            results = run_parallel(renderer.render, todo, jobs, key=lambda clip: clip.id)
-            for clip, result in track(results, len(clips), "synthesizing", done=len(finished)):
-                if isinstance(result, PairRow):
-                    rows[result.id] = result
-                    journal.write(result.to_json() + "\n")
-                    journal.flush()
+        with (state / JOURNAL_NAME).open("a+b") as journal:
+            places = _finished(journal, out, clips)
+            num_reused = len(places)
+            todo = [clip for clip in clips if clip.id not in places]
+            results = _render(plan.renderer, todo, workers)
+            for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
+                if isinstance(result, Skipped):
+                    failures[clip.source] = result.reason
+                    log.warning("skipped: %s", printable(result.reason))
                 else:
-                    failures[clip.source] = result
-                    log.warning("skipped: %s", printable(result))
-        by_split = _finish(renderer, clips, rows, failures, recipe_text, settings)
+                    places[clip.id] = journal.tell()
+                    journal.write(f"{result}\n".encode())
+                    journal.flush()
+            manifests = {
+                split: _lines(journal, places, members)
+                for split in SPLITS
+                if (members := [c.id for c in clips if c.split == split and c.id in places])
+            }
+            tallies = finish_dataset(
+                out, manifests, failures, plan.recipe_text, plan.sensor_file, settings
+            )
         shutil.rmtree(state)
     return SynthesisResult(
         out=out,
-        num_pairs=len(rows),
-        num_reused=len(finished),
-        seconds=sum(row.duration_s for row in rows.values()),
-        splits={name: len(members) for name, members in by_split.items()},
+        num_pairs=len(places),
+        num_reused=num_reused,
+        seconds=sum(tally.seconds for tally in tallies.values()),
+        splits={split: tally.num_pairs for split, tally in tallies.items()},
         failures=failures,
     )
 
 
-def hash_sources(folder: Path, sources: Sequence[str]) -> str:
-    """Return a hash over the names and sizes of source files."""
-    with environment_faults(folder):
-        sizes = [(folder / source).stat().st_size for source in sources]
-    return hash_text(
-        "".join(f"{printable(s)}\t{size}\n" for s, size in zip(sources, sizes, strict=True))
-    )
-
-
-def _finished(journal: Path, renderer: Renderer, clips: Iterable[Clip]) -> dict[str, PairRow]:
-    """Return the journal's rows whose two files are there and of the length they should have."""
-    if not journal.is_file():
-        return {}
-    by_id = {clip.id: clip for clip in clips}
-    finished = {}
-    content = journal.read_text("utf-8", errors="replace")
-    for line in content.split("\n"):
-        try:
-            row = PairRow.from_json(line, str(journal))
-        except InputError:
-            continue  # the run was killed while it wrote this line; the pair is rendered again
-        clip = by_id.get(row.id)
-        if clip is None:
-            continue
-        folder = renderer.out / clip.split
-        wanted = round(row.duration_s * row.sample_rate)
-        if all(num_frames(folder / name) == wanted for name in renderer.file_names(clip)):
-            finished[row.id] = row
-    if content and not content.endswith("\n"):
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("\n")
-    return finished
-
-
-def _finish(
-    renderer: Renderer,
-    clips: Sequence[Clip],
-    rows: Mapping[str, PairRow],
+def finish_dataset(
+    out: Path,
+    manifests: Mapping[str, Iterable[str]],
     failures: dict[str, str],
     recipe_text: str,
+    sensor_file: Path | None,
     settings: Mapping[str, Any],
-) -> dict[str, list[PairRow]]:
-    """Write the manifests and what stands beside them; the dataset's own file comes last."""
-    out = renderer.out
-    by_split: dict[str, list[PairRow]] = {split: [] for split in SPLITS}
-    for clip in clips:
-        if clip.id in rows:
-            by_split[clip.split].append(rows[clip.id])
-    for split, members in by_split.items():
-        if members:
-            write_manifest(out / split / MANIFEST_NAME, members)
-    write_text(out / "recipe.resolved.yaml", recipe_text)
+) -> dict[str, Tally]:
+    """Write the manifests and what stands beside them; the dataset's own file comes last.
+
+    Args:
+        out: folder of the dataset; the pairs are there.
+        manifests: for every split that has pairs, its lines sorted by id.
+        failures: sources that could not be used, and why.
+        recipe_text: the resolved recipe.
+        sensor_file: the sensor, if there is one.
+        settings: of the run.
+
+    Returns:
+        What is in each split.
+    """
+    tallies = {split: Tally() for split in SPLITS}
+    for split, lines in manifests.items():
+        tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
+    write_text(out / RECIPE_NAME, recipe_text)
+    if sensor_file is not None:
+        copy_file(sensor_file, out / PROFILE_NAME)
     write_failures(out / FAILURES_NAME, "synthesize", failures)
-    seconds = sum(row.duration_s for row in rows.values())
-    card = dataset_card(
-        renderer.sensor,
-        renderer.simulator.sample_rate,
-        renderer.seed,
-        renderer.mean,
-        by_split,
-        seconds,
-    )
-    write_text(out / "README.md", card)
+    write_text(out / "README.md", dataset_card(settings, tallies))
     totals = {
-        "num_pairs": {split: len(members) for split, members in by_split.items()},
-        "num_speakers": len({row.speaker for row in rows.values()}),
+        "num_pairs": {split: tally.num_pairs for split, tally in tallies.items()},
+        "num_speakers": len(set().union(*(tally.speakers for tally in tallies.values()))),
         "num_failures": len(failures),
-        "seconds": round(seconds, 3),
+        "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
     }
     write_json(out / DATASET_NAME, {**settings, **totals})
-    return by_split
+    return tallies
 
 
-def _shorten(part: str) -> str:
-    encoded = part.encode("utf-8")
-    if len(encoded) <= MAX_NAME_BYTES:
-        return part
-    digest = hashlib.sha256(encoded).hexdigest()[:12]
-    return f"{encoded[: MAX_NAME_BYTES - 13].decode('utf-8', 'ignore')}~{digest}"
+def _render(
+    renderer: Renderer, clips: Sequence[Clip], workers: Workers
+) -> Iterator[tuple[Clip, str | Skipped]]:
+    if renderer.device == "cpu":
+        yield from run_parallel(renderer.render, clips, workers, key=lambda clip: clip.id)
+        return
+    size = workers.batch or GPU_BATCH
+    for start in range(0, len(clips), size):
+        batch = clips[start : start + size]
+        yield from zip(batch, renderer.render_together(batch), strict=True)
+
+
+def _finished(journal: BinaryIO, out: Path, clips: Iterable[Clip]) -> dict[str, int]:
+    """Return where the journal has the lines of pairs whose files are there, and whole.
+
+    Args:
+        journal: open for reading and appending; ends with a whole line afterwards.
+        out: folder of the dataset.
+        clips: of this run.
+
+    Returns:
+        Id to offset in bytes.
+    """
+    places: dict[str, int] = {}
+    if not journal.seek(0, os.SEEK_END):
+        return places
+    splits = {clip.id: clip.split for clip in clips}
+    end, line = 0, b"\n"
+    journal.seek(0)
+    for line in journal:
+        place, end = end, end + len(line)
+        try:
+            row = PairRow.from_json(line.decode("utf-8", "replace"), "journal")
+        except InputError:
+            continue  # the run was killed while it wrote this line; the pair is rendered again
+        if not line.endswith(b"\n") or row.id not in splits:
+            continue
+        folder = out / splits[row.id]
+        wanted = round(row.duration_s * row.sample_rate)
+        if all(num_frames(folder / name) == wanted for name in row.file_names.values()):
+            places[row.id] = place
+    journal.seek(0, os.SEEK_END)
+    if not line.endswith(b"\n"):
+        journal.write(b"\n")
+    return places
+
+
+def _lines(journal: BinaryIO, places: Mapping[str, int], ids: Iterable[str]) -> Iterator[str]:
+    """Yield the journal's lines of pairs, sorted by id."""
+    for name in sorted(ids):
+        journal.seek(places[name])
+        yield journal.readline().decode("utf-8")

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.levels import energy_rms, frame_energy, loud_frames
 from bcsim.rng import MAX_SEED, stream
 
 Value = float | int | str | list[float]
@@ -93,7 +93,8 @@ class Scene:
         """Return the RMS of active speech at the air microphone, (B,), float64."""
         if self.level is not None:
             return self.level.double()
-        return active_rms(self.air, active_frames(self.air, self.lengths)).double()
+        energy = frame_energy(self.air)
+        return energy_rms(energy, loud_frames(energy.detach(), self.lengths)).double()
 
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""

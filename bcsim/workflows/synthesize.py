@@ -1,30 +1,25 @@
 """`bcsim synthesize`: air-conducted speech in, pairs out."""
 
-import os
-from dataclasses import dataclass
+import json
+import logging
 from pathlib import Path
+from typing import Any
 
-from bcsim.data.audio import audio_files
-from bcsim.data.synthesis import Clip, Renderer, SynthesisResult, plan_clips, synthesize_corpus
-from bcsim.errors import UsageError
-from bcsim.workflows.presets import resolve_simulator
+import bcsim
+from bcsim.data.audio import audio_names
+from bcsim.data.clips import Shard, plan_clips, replay_clips, split_of
+from bcsim.data.manifest import SPLITS, read_manifest
+from bcsim.data.noise import fingerprint
+from bcsim.data.rendering import AirFiles, Renderer
+from bcsim.data.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME
+from bcsim.data.synthesis import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.errors import InputError, UsageError
+from bcsim.extras import require
+from bcsim.files import hash_file
+from bcsim.parallel import Workers, num_cores
+from bcsim.workflows.presets import find_sensor, resolve_simulator
 
-
-@dataclass(frozen=True)
-class SynthesisPlan:
-    """What a run would do.
-
-    Args:
-        clips: that it would render.
-        renderer: how.
-        recipe_text: the resolved recipe.
-        sensor_sha256: of the sensor's file, if there is one.
-    """
-
-    clips: list[Clip]
-    renderer: Renderer
-    recipe_text: str
-    sensor_sha256: str | None
+log = logging.getLogger(__name__)
 
 
 def plan_synthesis(
@@ -33,9 +28,11 @@ def plan_synthesis(
     sensor: str | None,
     recipe: Path | None = None,
     settings: tuple[str, ...] = (),
+    device: str = "auto",
+    shard: Shard | None = None,
+    air_files: AirFiles | None = None,
     seed: int = 0,
     mean: bool = False,
-    device: str = "auto",
     limit: int | None = None,
 ) -> SynthesisPlan:
     """Check everything that can be checked before work starts.
@@ -46,61 +43,173 @@ def plan_synthesis(
         sensor: file, bundled sensor or preset.
         recipe: of the synthesis; the default renders the fitted sensor on a new wearer each time.
         settings: `KEY=VALUE` overrides of the recipe.
+        device: "auto", "cpu" or "cuda".
+        shard: render only this part of the files.
+        air_files: what becomes of recordings that no effect has changed: "copy" (the default),
+            "link" or "encode".
         seed: root seed.
         mean: render the mean sensor, with nothing random but its noise floor.
-        device: "auto", "cpu" or "cuda".
-        limit: render only the first so many files.
+        limit: take only the first so many files.
 
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
     """
-    files = audio_files(air)
-    inside, outside = air.resolve(), out.resolve()
-    if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(f"{out}: --out and --in ({air}) must not contain each other")
+    names = audio_names(air)
+    _check_apart(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     splits = resolved.recipe.splits
     return SynthesisPlan(
-        clips=plan_clips(files, air, splits.validation, splits.test, limit),
+        clips=plan_clips(names, splits.validation, splits.test, limit),
         renderer=Renderer(
             simulator=resolved.simulator,
-            source_folder=air,
-            out=out,
+            source_folder=air.absolute(),
+            out=out.absolute(),
             sensor=resolved.sensor,
             seed=seed,
             mean=mean,
             audio_format=resolved.recipe.audio_format,
             device=choose_device(device),
+            air=air_files or "copy",
         ),
         recipe_text=resolved.recipe_text,
+        sensor_file=find_sensor(str(sensor)) if resolved.sensor_sha256 else None,
         sensor_sha256=resolved.sensor_sha256,
+        noise_sha256=fingerprint(resolved.simulator),
+        shard=shard,
+    )
+
+
+def plan_replay(
+    manifest: Path,
+    air: Path,
+    out: Path,
+    sensor: str | None = None,
+    recipe: Path | None = None,
+    settings: tuple[str, ...] = (),
+    device: str = "auto",
+    shard: Shard | None = None,
+    air_files: AirFiles | None = None,
+) -> SynthesisPlan:
+    """Prepare to render the rows of a manifest again, from the values that they hold.
+
+    Sensor and recipe are those beside the manifest, in the dataset that it belongs to.
+
+    Args:
+        manifest: of a dataset, or some lines of one.
+        air: folder of the recordings that it was rendered from.
+        out: folder of the new dataset.
+        sensor: file, or name of a bundled sensor, in place of the dataset's own; the same one.
+        recipe: in place of the dataset's own.
+        settings: `KEY=VALUE` overrides of the recipe.
+        device: "auto", "cpu" or "cuda".
+        shard: render only this part of the rows.
+        air_files: as `plan_synthesis`; by default as the dataset was made.
+
+    Raises:
+        UsageError: if the request cannot be met; nothing has been written.
+    """
+    rows = read_manifest(manifest)
+    if not rows:
+        raise InputError(f"{manifest}: lists no pairs")
+    _check_apart(air, out)
+    dataset = _dataset_of(manifest)
+    made = _account(dataset)
+    if made:
+        _check_apart(dataset, out)
+    recipe = recipe or dataset / RECIPE_NAME
+    if not recipe.is_file():
+        raise UsageError(f"{recipe}: no such file; give --recipe, the one that {manifest} came of")
+    digest = made.get("sensor_sha256")
+    if sensor is None and digest is not None:
+        sensor = str(dataset / PROFILE_NAME)
+    resolved = resolve_simulator(sensor, recipe, settings)
+    _check_same("--sensor", sensor, digest, resolved.sensor_sha256, made)
+    noise_sha256 = fingerprint(resolved.simulator)
+    _check_same("the recipe's noise", None, made.get("noise_sha256"), noise_sha256, made)
+    if made and made["bcsim"] != bcsim.__version__:
+        log.warning(
+            "%s: made by bcsim %s, which may have rounded otherwise", dataset, made["bcsim"]
+        )
+    splits = resolved.recipe.splits
+    split = manifest.parent.name
+    if split not in SPLITS:
+        split = split_of(rows[0].speaker, splits.validation, splits.test)
+    return SynthesisPlan(
+        clips=replay_clips(rows, audio_names(air), air, split),
+        renderer=Renderer(
+            simulator=resolved.simulator,
+            source_folder=air.absolute(),
+            out=out.absolute(),
+            sensor=rows[0].sensor,
+            seed=rows[0].seed,
+            mean=bool(made.get("mean")),
+            audio_format=resolved.recipe.audio_format,
+            device=choose_device(device),
+            air=air_files or made.get("air", "copy"),
+        ),
+        recipe_text=resolved.recipe_text,
+        sensor_file=find_sensor(str(sensor)) if resolved.sensor_sha256 else None,
+        sensor_sha256=resolved.sensor_sha256,
+        noise_sha256=noise_sha256,
+        shard=shard,
+        replayed_sha256=hash_file(manifest),
     )
 
 
 def synthesize(
-    plan: SynthesisPlan, jobs: int | None = None, overwrite: bool = False
+    plan: SynthesisPlan, workers: Workers | None = None, overwrite: bool = False
 ) -> SynthesisResult:
     """Render what was planned, or finish what an earlier run of the same plan began.
 
     Args:
-        plan: from `plan_synthesis`.
-        jobs: worker processes; by default one a core. A GPU is fed by one process.
+        plan: from `plan_synthesis` or `plan_replay`.
+        workers: who does it; by default one process a core. A GPU is fed by this process alone.
         overwrite: throw an earlier dataset in the same folder away.
 
     Raises:
-        UsageError: if the output folder holds something else.
+        UsageError: if the output folder holds something else, or Dask is wanted and not there.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    if plan.renderer.device != "cpu":
-        jobs = 1
-    return synthesize_corpus(
-        plan.renderer,
-        plan.clips,
-        plan.recipe_text,
-        plan.sensor_sha256,
-        jobs or len(os.sched_getaffinity(0)),
-        overwrite,
-    )
+    workers = workers or Workers(num_cores())
+    if workers.engine == "dask":
+        require("distributed", extra="dask")
+        if plan.renderer.device != "cpu":
+            raise UsageError("--engine dask renders on processors; add --device cpu")
+    return synthesize_corpus(plan, workers, overwrite)
+
+
+def _check_apart(folder: Path, out: Path) -> None:
+    inside, outside = folder.resolve(), out.resolve()
+    if inside == outside or inside in outside.parents or outside in inside.parents:
+        raise UsageError(f"{out}: --out and {folder} must not contain each other")
+
+
+def _dataset_of(manifest: Path) -> Path:
+    """Return the folder of the dataset that a manifest belongs to."""
+    folder = manifest.resolve().parent
+    return folder.parent if folder.name in SPLITS else folder
+
+
+def _account(dataset: Path) -> dict[str, Any]:
+    """Return what a dataset says of itself; nothing, where only its manifest is left."""
+    path = dataset / DATASET_NAME
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return {"bcsim": content["bcsim"], **content}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); give a dataset of bcsim") from error
+
+
+def _check_same(
+    what: str, name: str | None, recorded: str | None, now: str | None, made: dict[str, Any]
+) -> None:
+    if made and recorded != now:
+        raise UsageError(
+            f"{what}{f' {name}' if name else ''}: is not what the pairs were rendered with "
+            f"(SHA-256 {recorded}, now {now}); give the same"
+        )
 
 
 def choose_device(device: str) -> str:

@@ -4,10 +4,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.audio import audio_files
+from bcsim.data.audio import audio_names
+from bcsim.data.clips import hash_sources, plan_clips
 from bcsim.data.manifest import MANIFEST_NAME
 from bcsim.data.pairs import Pairs, RenderedPairs, StoredPairs
-from bcsim.data.synthesis import hash_sources, plan_clips
 from bcsim.errors import UsageError, did_you_mean
 from bcsim.files import hash_file, write_text
 from bcsim.recipe import (
@@ -100,7 +100,7 @@ def train(
 def _rendered(
     air: Path, sensor: str | None, config: TrainingConfig
 ) -> tuple[Pairs, Pairs | None, list[dict[str, Any]], dict[str, Any]]:
-    files = audio_files(air)
+    names = audio_names(air)
     if sensor is None:
         raise UsageError(f"--air {air} needs --sensor: what shall the pairs be rendered through?")
     digest = None
@@ -114,7 +114,7 @@ def _rendered(
         digest = hash_file(path)
         profile = SensorProfile.load(path)
         simulator = build_simulator(config.effects, config.sample_rate, profile, "recipe")
-    clips = plan_clips(files, air, VALIDATION, TEST)
+    clips = plan_clips(names, VALIDATION, TEST)
     by_split = {
         split: [air / clip.source for clip in clips if clip.split == split]
         for split in ("train", "validation")

@@ -10,6 +10,7 @@ from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import InputError
+from bcsim.parallel import Workers
 from bcsim.simulator import Simulator
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
@@ -30,7 +31,7 @@ def stored(air, tmp_path, sensor):
     sensor.save(tmp_path / "known.sensor")
     settings = ("splits.validation=0", "splits.test=0")
     plan = plan_synthesis(air, tmp_path / "pairs", str(tmp_path / "known.sensor"), None, settings)
-    synthesize(plan, jobs=1)
+    synthesize(plan, Workers(1))
     return StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
 
 

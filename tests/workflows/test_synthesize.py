@@ -1,15 +1,12 @@
 """`synthesize` as its users run it: reproducible, resumable, and careful with what it finds."""
 
-import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas
@@ -18,47 +15,19 @@ import soundfile
 import torch
 
 from bcsim.data.audio import read_audio, to_pcm16
+from bcsim.data.clips import split_of
 from bcsim.data.manifest import read_manifest
+from bcsim.data.rendering import Renderer
 from bcsim.data.run_state import STATE_FOLDER
-from bcsim.data.synthesis import Renderer, split_of
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.parallel import Workers
 from bcsim.workflows.presets import resolve_simulator
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 
-@pytest.fixture
-def air(tmp_path, speech) -> Path:
-    """Six clips of four speakers in a tree, at two rates, one of them in two channels."""
-    folder = tmp_path / "air"
-    clips = {"s1/a.wav": 16_000, "s1/b.flac": 16_000, "s2/a.wav": 8000, "s2/deep/c.ogg": 16_000}
-    for number, (name, rate) in enumerate(clips.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, speech[number % 2, : 6000 + 500 * number].numpy(), rate)
-    (folder / "s3").mkdir()
-    soundfile.write(folder / "s3/stereo.wav", speech[:, :5000].T.numpy(), 16_000)
-    (folder / "s4").mkdir()
-    soundfile.write(folder / "s4/a b.AIFF", speech[0, :7000].numpy(), 16_000, format="AIFF")
-    return folder
-
-
-@pytest.fixture
-def sensor_file(tmp_path, sensor) -> str:
-    sensor.save(tmp_path / "known.sensor")
-    return str(tmp_path / "known.sensor")
-
-
 def run(air, out, sensor, jobs=1, overwrite=False, **options):
-    return synthesize(plan_synthesis(air, out, sensor, **options), jobs, overwrite)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return synthesize(plan_synthesis(air, out, sensor, **options), Workers(jobs), overwrite)
 
 
 def test_every_clip_becomes_a_pair_of_one_length_at_one_rate(air, tmp_path, sensor_file):
@@ -73,24 +42,6 @@ def test_every_clip_becomes_a_pair_of_one_length_at_one_rate(air, tmp_path, sens
             assert {i.frames for i in infos} == {round(row.duration_s * 16_000)}
             assert {i.subtype for i in infos} == {"PCM_16"}
             assert split_of(row.speaker, 0.05, 0.05) == split
-
-
-def test_one_job_and_two_jobs_and_any_listing_order_write_the_same(
-    air, tmp_path, sensor_file, monkeypatch
-):
-    run(air, tmp_path / "one", sensor_file, jobs=1)
-    run(air, tmp_path / "two", sensor_file, jobs=2)
-    listing = os.walk
-
-    def shuffled(*args, **kwargs):
-        for parent, folders, names in listing(*args, **kwargs):
-            random.Random(parent).shuffle(folders)
-            random.Random(parent).shuffle(names)
-            yield parent, folders, names
-
-    monkeypatch.setattr(os, "walk", shuffled)
-    run(air, tmp_path / "shuffled", sensor_file, jobs=1)
-    assert tree(tmp_path / "one") == tree(tmp_path / "two") == tree(tmp_path / "shuffled")
 
 
 def test_a_manifest_row_renders_its_pair_again_bit_for_bit(air, tmp_path, sensor_file):
@@ -132,7 +83,7 @@ def test_audiofolder_and_pandas_can_read_the_metadata(air, tmp_path, sensor_file
 
 
 def test_the_same_command_again_finishes_a_run_that_stopped(
-    air, tmp_path, sensor_file, monkeypatch
+    air, tmp_path, sensor_file, monkeypatch, tree
 ):
     run(air, tmp_path / "whole", sensor_file)
     render = Renderer.render
@@ -156,7 +107,7 @@ def test_the_same_command_again_finishes_a_run_that_stopped(
     assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
 
 
-def test_a_file_that_was_lost_is_rendered_again(air, tmp_path, sensor_file):
+def test_a_file_that_was_lost_is_rendered_again(air, tmp_path, sensor_file, tree):
     run(air, tmp_path / "pairs", sensor_file)
     before = tree(tmp_path / "pairs")
     next((tmp_path / "pairs").glob("*/bone/s2/*.flac")).unlink()
@@ -193,7 +144,7 @@ def test_any_legal_name_works(tmp_path, speech, sensor_file, name):
     assert result.num_pairs == 1
 
 
-def test_an_input_is_never_written_to(air, tmp_path, sensor_file):
+def test_an_input_is_never_written_to(air, tmp_path, sensor_file, tree):
     before = tree(air)
     run(air, tmp_path / "pairs", sensor_file)
     assert tree(air) == before
@@ -205,7 +156,7 @@ def test_output_and_input_must_not_contain_each_other(air, tmp_path, sensor_file
         run(air, tmp_path / out, sensor_file)
 
 
-def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, sensor_file):
+def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, sensor_file, tree):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.tex").write_text("years of work")
     with pytest.raises(UsageError, match="no dataset of bcsim"):
@@ -222,7 +173,9 @@ def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, senso
         ({"limit": 3}, "num_sources 6, now 3"),
     ],
 )
-def test_other_settings_on_the_same_output_are_refused(air, tmp_path, sensor_file, changes, named):
+def test_other_settings_on_the_same_output_are_refused(
+    air, tmp_path, sensor_file, changes, named, tree
+):
     run(air, tmp_path / "pairs", sensor_file)
     before = tree(tmp_path / "pairs")
     with pytest.raises(UsageError, match=named):
@@ -264,7 +217,7 @@ def test_the_mean_sensor_gives_every_clip_the_same_response(air, tmp_path, senso
     assert len({row.drawn["sensor_noise"]["seed"] for row in rows}) == 6
 
 
-def test_a_folder_that_only_looks_like_a_dataset_is_left_alone(air, tmp_path, sensor_file):
+def test_a_folder_that_only_looks_like_a_dataset_is_left_alone(air, tmp_path, sensor_file, tree):
     (tmp_path / "mine/train").mkdir(parents=True)
     (tmp_path / "mine/dataset.json").write_text('{"mine": 1}')
     (tmp_path / "mine/train/data.txt").write_text("precious")
@@ -281,7 +234,7 @@ def test_overwriting_removes_what_bcsim_wrote_and_nothing_else(air, tmp_path, se
     assert (tmp_path / "pairs/train/notes.txt").read_text() == "precious"
 
 
-def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_file):
+def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_file, tree):
     run(air, tmp_path / "pairs", sensor_file)
     before = tree(tmp_path / "pairs")
     next((tmp_path / "pairs").glob("*/bone/s1/a.flac")).write_bytes(b"")
@@ -324,7 +277,7 @@ def test_speech_above_full_scale_is_turned_down_and_never_clipped(tmp_path, spee
     assert np.abs(air - loud.numpy() / 4).max() < 1e-4
 
 
-def test_a_run_that_is_killed_is_finished_by_the_same_command(air, tmp_path, sensor_file):
+def test_a_run_that_is_killed_is_finished_by_the_same_command(air, tmp_path, sensor_file, tree):
     """The real thing: SIGKILL to the whole group in the middle, then the same command again."""
     for number in range(12):
         shutil.copy(air / "s1/b.flac", air / f"s2/copy{number}.flac")

@@ -1,0 +1,134 @@
+"""What an importer is, and the recordings that it finds."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from bcsim.errors import InputError
+
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One side of a pair, where it lies.
+
+    Args:
+        name: for messages and the manifest.
+        open: gives the file; nothing is read before.
+        channel: of several, counted from 0; None for a file of one channel.
+        start_s: of the stretch that counts, in seconds.
+        duration_s: of it; None for all that is left.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    channel: int | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+    @classmethod
+    def of_file(cls, path: Path, **stretch: Any) -> "Recording":
+        """Return the recording in a file."""
+        return cls(str(path), partial(_open, path), **stretch)
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """A pair that a source lists.
+
+    Args:
+        id: unique in its split.
+        recordings: role ("air", "bone", perhaps "noisy_air") to recording; a role may be missing,
+            and the pair is then named as one that cannot be used.
+        speaker: if the source tells.
+        split: train, validation or test, if the source tells.
+    """
+
+    id: str
+    recordings: Mapping[str, Recording]
+    speaker: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Importer(ABC):
+    """A format to import; subclasses are registered in `bcsim.data.importers.IMPORTERS`.
+
+    Args:
+        names: what the source calls a role (a column, field, folder or ending), where that is not
+            what the format calls it by itself.
+        channels: role of each channel of files that hold several; "-" for one of no use.
+        root: folder that relative paths and `{data_root}` start from; None for the manifest's own.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    root: Path | None = None
+
+    defaults: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role to what this source calls it."""
+        return {**self.defaults, **self.names}
+
+    @abstractmethod
+    def recognises(self, source: Path) -> bool:
+        """Tell whether a file or folder is of this format."""
+
+    @abstractmethod
+    def read(self, source: Path) -> list[FoundPair]:
+        """List the pairs of a source; no audio is read.
+
+        Raises:
+            InputError: naming file and line, if the source is malformed.
+        """
+
+    def locate(self, name: str, manifest: Path) -> Path:
+        """Return the file that a manifest names."""
+        return (self.root or manifest.parent) / name
+
+
+def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:
+    """Yield the source itself, or the files below it that match, each with its split.
+
+    A folder's files belong to the splits that their names tell; a file alone is a whole.
+    """
+    if source.is_file():
+        if any(source.match(pattern) for pattern in patterns):
+            yield source, None
+        return
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
+        yield path, split_of_name(path.name)
+
+
+def split_of_name(name: str) -> str | None:
+    """Return the split that a name tells.
+
+    Example:
+        >>> split_of_name("cuts_dev.jsonl.gz"), split_of_name("train-000001.tar")
+        ('validation', 'train')
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read ({reason})") from error

@@ -1,0 +1,101 @@
+"""Lhotse cuts, as JSON lines: two recordings a cut, or two channels of one.
+
+Only files are read: a recording that is a command, an address or a transform is refused.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bcsim.data.exporters.lhotse import FIELDS
+from bcsim.data.importers import IMPORTERS
+from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.data.manifest import MANIFEST_NAME
+from bcsim.errors import InputError
+
+_PATTERNS = ("*.jsonl.gz", "*.jsonl")
+
+
+@IMPORTERS.register("lhotse")
+class Lhotse(Importer):
+    """`recording` is the bone, the custom field `target_recording` the air."""
+
+    defaults: ClassVar[Mapping[str, str]] = FIELDS
+
+    def recognises(self, source: Path) -> bool:
+        for path, _ in files_and_splits(source, *_PATTERNS):
+            first = next(_lines(path), None)
+            if first is not None and path.name != MANIFEST_NAME and "recording" in first[1]:
+                return True
+        return False
+
+    def read(self, source: Path) -> list[FoundPair]:
+        found = []
+        for path, split in files_and_splits(source, *_PATTERNS):
+            for number, cut in _lines(path):
+                try:
+                    found.append(self._pair(cut, path, split))
+                except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                    if isinstance(error, InputError):
+                        raise InputError(f"{path} line {number}: {error}") from None
+                    raise InputError(f"{path} line {number}: is no cut of one recording") from error
+        return found
+
+    def _pair(self, cut: dict[str, Any], path: Path, split: str | None) -> FoundPair:
+        custom = cut.get("custom") or {}
+        stretch = (float(cut["start"]), float(cut["duration"]))
+        speakers = [s["speaker"] for s in cut.get("supervisions", ()) if s.get("speaker")]
+        recordings = {}
+        for number, role in enumerate(self.channels):
+            if role != "-":
+                recordings[role] = self._recording(cut["recording"], number, path, stretch)
+        for role, name in ({} if self.channels else self.roles).items():
+            if name in cut:
+                recordings[role] = self._recording(cut[name], int(cut["channel"]), path, stretch)
+            elif name in custom:
+                first = custom[name]["sources"][0]["channels"][0]
+                channel = custom.get(f"{name}_channel_selector", first)
+                # A custom recording has the time of the cut's own one, unless it says otherwise.
+                own = None if custom.get(f"{name}_unaligned") else stretch
+                recordings[role] = self._recording(custom[name], int(channel), path, own)
+        return FoundPair(str(cut["id"]), recordings, next(iter(speakers), None), split)
+
+    def _recording(
+        self,
+        facts: dict[str, Any],
+        channel: int,
+        path: Path,
+        stretch: tuple[float, float] | None,
+    ) -> Recording:
+        if facts.get("transforms"):
+            raise InputError(f"recording {facts['id']!r} is transformed as it is read; save it")
+        source = next(s for s in facts["sources"] if channel in s["channels"])
+        if source["type"] != "file":
+            raise InputError(
+                f"recording {facts['id']!r} is a {source['type']!r}, and only files are read; "
+                "save the audio to files (CutSet.save_audios)"
+            )
+        file = self.locate(str(source["source"]), path)
+        if self.root is None and not file.is_file():
+            file = Path(str(source["source"]))  # lhotse's own paths start where it runs
+        inner = source["channels"].index(channel)
+        start_s, duration_s = stretch or (0.0, None)
+        several = len(source["channels"]) > 1
+        return Recording.of_file(
+            file, channel=inner if several else None, start_s=start_s, duration_s=duration_s
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    content = json.loads(line)
+                    if not isinstance(content, dict):
+                        raise InputError(f"{path} line {number}: is no JSON object")
+                    yield number, content
+        except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: is no file of JSON lines ({error})") from error

@@ -1,0 +1,77 @@
+"""SpeechBrain's data files: JSON (id to entry) or CSV (a column `ID`)."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bcsim.data.importers import IMPORTERS
+from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.errors import InputError
+
+_PATTERNS = ("*.json", "*.csv")
+_NOT_DATA = ("export.json", "dataset.json")
+_SPEAKER_KEYS = ("spk_id", "speaker", "speaker_id", "spk")
+
+
+@IMPORTERS.register("speechbrain")
+class SpeechBrain(Importer):
+    """Columns `air_wav` and `bone_wav`; every replacement, `{data_root}` or `$root`, is `root`."""
+
+    defaults: ClassVar[Mapping[str, str]] = {
+        role: f"{role}_wav" for role in ("bone", "air", "noisy_air")
+    }
+
+    def recognises(self, source: Path) -> bool:
+        return bool(self._files(source))
+
+    def read(self, source: Path) -> list[FoundPair]:
+        found = []
+        for path, split in self._files(source):
+            template = _format if path.suffix == ".json" else _substitute
+            root = (self.root or path.parent).as_posix()
+            for pair_id, entry in _entries(path).items():
+                recordings = {
+                    role: Recording.of_file(self.locate(template(entry[column], root), path))
+                    for role, column in self.roles.items()
+                    if isinstance(entry.get(column), str) and entry[column]
+                }
+                speaker = next((entry[key] for key in _SPEAKER_KEYS if entry.get(key)), None)
+                told = None if speaker is None else template(str(speaker), root)
+                found.append(FoundPair(pair_id, recordings, told, split))
+        return found
+
+    def _files(self, source: Path) -> list[tuple[Path, str | None]]:
+        found = files_and_splits(source, *_PATTERNS)
+        return [(path, split) for path, split in found if path.name not in _NOT_DATA]
+
+
+def _entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    entries: dict[str, Any] = {}
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".json":
+            entries = json.loads(text)
+        else:
+            for row in csv.DictReader(text.splitlines(keepends=True), skipinitialspace=True):
+                if row["ID"] in entries:
+                    raise InputError(f"{path}: the ID {row['ID']!r} stands there twice")
+                entries[row["ID"]] = row
+        if not all(isinstance(entry, dict) for entry in entries.values()):
+            raise TypeError("an entry is no object")
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: is no data file of SpeechBrain, JSON or CSV with ID") from error
+    return entries
+
+
+def _format(text: str, root: str) -> str:
+    """Do what `str.format` does to plain names; it would look up attributes, too."""
+    return re.sub(r"\{\{|\}\}|\{\w+\}", lambda m: m[0][0] if m[0] in ("{{", "}}") else root, text)
+
+
+def _substitute(text: str, root: str) -> str:
+    return re.sub(r"\$[\w.]+", lambda _: root, text)

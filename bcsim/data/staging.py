@@ -1,0 +1,65 @@
+"""A folder that is whole or absent: written beside its place, then renamed."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.files import environment_faults, hash_text
+
+_LOCK_NAME = ".lock"
+
+
+@contextlib.contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder to write to; on leaving, it becomes `out`.
+
+    After an error it is removed; what a killed run left there is thrown away by the next one.
+
+    Raises:
+        UsageError: if `out` is there and not an empty folder.
+        EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: is there already, and not empty; choose another --out")
+    staging = out.with_name(f".{hash_text(out.name)[:16]}.part")
+    with environment_faults(out):
+        staging.mkdir(parents=True, exist_ok=True)
+        with (staging / _LOCK_NAME).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise EnvironmentFault(
+                    f"{out}: another run is writing there; wait for it, or choose another --out"
+                ) from None
+            try:
+                _empty(staging)
+                yield staging
+                (staging / _LOCK_NAME).unlink()
+                os.replace(staging, out)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+
+
+def must_not_contain_each_other(source: Path, out: Path) -> None:
+    """Refuse an output inside its input, or around it.
+
+    Raises:
+        UsageError: naming both.
+    """
+    inside, outside = source.resolve(), out.resolve()
+    if inside == outside or inside in outside.parents or outside in inside.parents:
+        raise UsageError(f"{out}: --out and the input ({source}) must not contain each other")
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK_NAME:
+            path.unlink()

@@ -1,0 +1,28 @@
+"""`bcsim convert`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("convert")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    required=True,
+    metavar="NAME",
+    help="webdataset, lhotse, speechbrain, kaldi or audiofolder.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
+@click.option("--shard-size", type=click.IntRange(min=1), help="Pairs a shard [default: 1000].")
+def command(dataset: Path, format: str, out: Path, shard_size: int | None) -> None:
+    """Write a DATASET of pairs in the terms of another library.
+
+    webdataset and audiofolder hold the audio; lhotse, speechbrain and kaldi are lists that point
+    to the dataset, which has to stay where it is.
+    """
+    from bcsim.data.exporters import export
+
+    result = export(dataset, format, out, shard_size)
+    splits = ", ".join(f"{count} {split}" for split, count in result.num_pairs.items())
+    click.echo(f"{sum(result.num_pairs.values())} pairs ({splits}) as {format}, in {out}")

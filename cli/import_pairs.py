@@ -1,0 +1,51 @@
+"""`bcsim import`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
+@click.option(
+    "--from",
+    "format",
+    metavar="NAME",
+    help="webdataset, lhotse, speechbrain, kaldi, audiofolder, channels or vibravox "
+    "[default: told from the files].",
+)
+@click.option("--air", help="What SOURCE calls the air microphone (column, field, folder, ending).")
+@click.option("--bone", help="What it calls the sensor, such as throat_microphone.")
+@click.option("--channels", help="Roles of the channels of each file, such as air,bone or bone,-.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Where relative paths and {data_root} start [default: beside the manifest].",
+)
+def command(
+    source: Path,
+    out: Path,
+    format: str | None,
+    air: str | None,
+    bone: str | None,
+    channels: str | None,
+    root: Path | None,
+) -> int:
+    """Copy the pairs of another library's format, or of stereo files, into a folder of pairs.
+
+    fit-response and evaluate then read it with --air OUT --bone OUT, train as its data. Nothing
+    in SOURCE is run: a recording that is a command is refused.
+    """
+    from bcsim.data.importers import import_pairs
+
+    names = {role: name for role, name in (("air", air), ("bone", bone)) if name}
+    roles = tuple(word.strip() for word in channels.split(",")) if channels else ()
+    result = import_pairs(source, out, format, names, roles, root)
+    splits = ", ".join(f"{count} {split}" for split, count in result.num_pairs.items() if split)
+    total = f"{sum(result.num_pairs.values())} pairs" + (f" ({splits})" if splits else "")
+    click.echo(f"{total} from {result.format}, in {out}")
+    if result.failures:
+        click.echo(f"{len(result.failures)} pairs skipped; see {out}/failures.jsonl", err=True)
+        return 3
+    return 0

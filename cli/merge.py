@@ -1,0 +1,25 @@
+"""`bcsim merge`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("merge")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--copy", is_flag=True, help="Copy the files; by default they get a second name.")
+@click.option("--overwrite", is_flag=True, help="Throw an earlier dataset in OUT away.")
+def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) -> int:
+    """Join the shards of a dataset, each from `synthesize --shard`, into OUT.
+
+    The result is what one run without shards would have written, byte for byte.
+    """
+    from bcsim.workflows.merge import merge
+
+    result = merge(out, shards, copy, overwrite)
+    click.echo(f"{result.num_pairs} pairs, {result.seconds / 60:.1f} min, in {out}")
+    if result.num_failures:
+        click.echo(f"{result.num_failures} files were skipped; see {out}/failures.jsonl", err=True)
+        return 3
+    return 0

@@ -1,0 +1,43 @@
+"""The options of commands whose work is shared out to workers."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import click
+
+OPTIONS = (
+    click.option("--jobs", type=click.IntRange(min=1), help="Processes [default: one a core]."),
+    click.option(
+        "--engine",
+        type=click.Choice(["joblib", "loky", "threading", "dask"]),
+        default="joblib",
+        show_default=True,
+        help="Who does the work: processes of joblib (loky), threads, or Dask.",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster [default: a new one]."),
+    click.option("--batch", type=click.IntRange(min=1), help="Clips handed to a worker at once."),
+)
+
+
+def worker_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command these options, and itself the `workers` that they ask for."""
+
+    @functools.wraps(command)
+    def with_workers(
+        jobs: int | None,
+        engine: Literal["joblib", "loky", "threading", "dask"],
+        scheduler: str | None,
+        batch: int | None,
+        **options: Any,
+    ) -> int:
+        if scheduler is not None and engine != "dask":
+            raise click.UsageError(f"--scheduler {scheduler} wants --engine dask")
+        from bcsim.parallel import Workers, num_cores
+
+        chosen = "loky" if engine == "joblib" else engine
+        return command(workers=Workers(jobs or num_cores(), chosen, scheduler, batch), **options)
+
+    return functools.reduce(
+        lambda decorated, option: option(decorated), OPTIONS[::-1], with_workers
+    )

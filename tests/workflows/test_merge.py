@@ -1,0 +1,115 @@
+"""Shards: parts of a corpus that make the whole again, and nothing else."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from bcsim.data.clips import Shard
+from bcsim.errors import UsageError
+from bcsim.parallel import Workers
+from bcsim.workflows.merge import merge
+from bcsim.workflows.synthesize import plan_synthesis, synthesize
+
+
+@pytest.fixture
+def shards(air, tmp_path, sensor_file):
+    """Three shards of six clips, and of a file that is no audio."""
+    (air / "s1/text.wav").write_text("not audio")
+    return [make(air, tmp_path / f"shard{n}", sensor_file, Shard(n, 3)) for n in (1, 2, 3)]
+
+
+def make(air, out, sensor_file, shard=None, **options):
+    synthesize(plan_synthesis(air, out, sensor_file, shard=shard, **options), Workers())
+    return out
+
+
+def test_merged_shards_are_one_run_without_shards(air, tmp_path, sensor_file, shards, tree):
+    make(air, tmp_path / "whole", sensor_file)
+    before = [tree(shard) for shard in shards]
+    result = merge(tmp_path / "linked", shards)
+    merge(tmp_path / "copied", shards[::-1], copy=True)
+    assert (result.num_pairs, result.num_failures) == (6, 1)
+    assert tree(tmp_path / "linked") == tree(tmp_path / "copied") == tree(tmp_path / "whole")
+    assert [tree(shard) for shard in shards] == before
+    (bone,) = shards[0].glob("*/bone/s1/a.flac")
+    assert bone.samefile(next(tmp_path.glob("linked/*/bone/s1/a.flac")))
+    assert not bone.samefile(next(tmp_path.glob("copied/*/bone/s1/a.flac")))
+
+
+def test_a_merge_that_was_killed_is_finished_by_the_same_command(tmp_path, shards, tree):
+    merge(tmp_path / "whole", shards)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    next((tmp_path / "killed").glob("*/air/s2/*.flac")).unlink()
+    (tmp_path / "killed/.bcsim").mkdir()
+    shutil.move(tmp_path / "killed/dataset.json", tmp_path / "killed/.bcsim/run.json")
+    merge(tmp_path / "killed", shards)
+    assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+def test_more_shards_than_clips_are_as_good(air, tmp_path, sensor_file, tree):
+    make(air, tmp_path / "whole", sensor_file)
+    shards = [make(air, tmp_path / f"part{n}", sensor_file, Shard(n, 8)) for n in range(1, 9)]
+    merge(tmp_path / "merged", shards)
+    assert tree(tmp_path / "merged") == tree(tmp_path / "whole")
+
+
+def test_shards_share_the_work_out_evenly(air, sensor_file, tmp_path):
+    plan = plan_synthesis(air, tmp_path / "out", sensor_file)
+    parts = [dataclasses.replace(plan, shard=Shard(n, 4)).todo for n in (1, 2, 3, 4)]
+    assert [len(part) for part in parts] == [2, 2, 1, 1]
+    assert sorted(clip.id for part in parts for clip in part) == [clip.id for clip in plan.clips]
+
+
+def test_missing_shards_are_named(tmp_path, shards):
+    with pytest.raises(UsageError, match="shards are missing: 1/3, 3/3"):
+        merge(tmp_path / "merged", [shards[1]])
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_shard_that_is_there_twice_is_refused(tmp_path, shards):
+    shutil.copytree(shards[0], tmp_path / "again")
+    with pytest.raises(UsageError, match="is shard 1/3, and so is"):
+        merge(tmp_path / "merged", [*shards, tmp_path / "again"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "seed 0, now 1"),
+        ({"mean": True}, "mean False, now True"),
+        ({"air_files": "encode"}, "air 'copy', now 'encode'"),
+        ({"shard": Shard(2, 4)}, "shard '1/3', now '2/4'"),
+    ],
+)
+def test_shards_of_other_settings_are_refused(air, tmp_path, sensor_file, shards, change, message):
+    other = make(air, tmp_path / "other", sensor_file, **{"shard": Shard(2, 3), **change})
+    with pytest.raises(UsageError, match=f"of another dataset than .*: {message}"):
+        merge(tmp_path / "merged", [shards[0], other, shards[2]])
+
+
+def test_a_shard_that_is_not_finished_is_refused(air, tmp_path, sensor_file, shards):
+    (shards[1] / ".bcsim").mkdir()
+    with pytest.raises(UsageError, match="is not finished"):
+        merge(tmp_path / "merged", shards)
+    make(air, tmp_path / "whole", sensor_file)
+    with pytest.raises(UsageError, match="is no finished shard"):
+        merge(tmp_path / "merged", [shards[0], tmp_path / "whole", shards[2]])
+
+
+def test_an_id_in_two_shards_is_refused(tmp_path, shards):
+    (first,) = shards[0].glob("*/metadata.jsonl")
+    (second,) = shards[1].glob("*/metadata.jsonl")
+    line = first.read_text().splitlines()[0]
+    rows = sorted([*second.read_text().splitlines(), line], key=lambda row: json.loads(row)["id"])
+    second.write_text("".join(f"{row}\n" for row in rows))
+    with pytest.raises(UsageError, match=r"is in .*shard1 and in .*shard2"):
+        merge(tmp_path / "merged", shards)
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("text", ["3", "0/3", "4/3", "a/b", "1/3/5", "-1/3", ""])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(UsageError, match="is no shard"):
+        Shard.parse(text)

@@ -1,0 +1,90 @@
+"""Rows of a manifest are enough to render their pairs again, without drawing anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from bcsim.errors import UsageError
+from bcsim.parallel import Workers
+from bcsim.rng import stream
+from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
+
+ALL_TRAINING = ("splits.validation=0", "splits.test=0")
+
+
+@pytest.fixture
+def pairs(air, tmp_path, sensor_file) -> Path:
+    out = tmp_path / "pairs"
+    synthesize(plan_synthesis(air, out, sensor_file, settings=ALL_TRAINING, seed=3), Workers())
+    return out
+
+
+def replay(manifest, air, out, **options):
+    return synthesize(plan_replay(manifest, air, out, **options), Workers())
+
+
+def test_a_replay_is_byte_identical(air, tmp_path, pairs, tree, sensor_file):
+    Path(sensor_file).unlink()  # the dataset has its own
+    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    assert result.num_pairs == 6
+    assert tree(tmp_path / "again/train") == tree(pairs / "train")
+
+
+def test_some_lines_of_a_manifest_elsewhere_are_enough(air, tmp_path, pairs, tree, sensor_file):
+    lines = (pairs / "train/metadata.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_text("".join(lines[1:4]))
+    given = {"sensor": sensor_file, "recipe": pairs / "recipe.resolved.yaml"}
+    replay(tmp_path / "cut.jsonl", air, tmp_path / "some", **given)
+    some, everything = tree(tmp_path / "some/train"), tree(pairs / "train")
+    del some["metadata.jsonl"]
+    assert len(some) == 6
+    assert some.items() <= everything.items()
+
+
+def test_nothing_is_drawn_again(air, tmp_path, pairs):
+    """Other values in the rows give other pairs: the values count, not the seed."""
+    lines = (pairs / "train/metadata.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row["drawn"]["sensor_level"]["deviation"] += 1.0
+    (tmp_path / "louder.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    given = {"sensor": str(pairs / "profile.sensor"), "recipe": pairs / "recipe.resolved.yaml"}
+    replay(tmp_path / "louder.jsonl", air, tmp_path / "louder", **given)
+    louder, _ = soundfile.read(tmp_path / "louder/train" / row["bone_file_name"])
+    before, _ = soundfile.read(pairs / "train" / row["bone_file_name"])
+    assert abs(louder).sum() > 1.2 * abs(before).sum()  # one deviation is 4 dB
+
+
+def test_a_replay_that_was_stopped_goes_on(air, tmp_path, pairs, tree):
+    replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    next((tmp_path / "again").glob("train/bone/s2/*.flac")).unlink()
+    assert replay(pairs / "train/metadata.jsonl", air, tmp_path / "again").num_reused == 5
+    assert tree(tmp_path / "again/train") == tree(pairs / "train")
+
+
+def test_another_sensor_is_refused(air, tmp_path, pairs):
+    with pytest.raises(UsageError, match=r"--sensor vibravox_throat: is not what .*SHA-256"):
+        replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", sensor="vibravox_throat")
+
+
+def test_a_source_that_is_gone_is_named_before_anything_is_written(air, tmp_path, pairs):
+    (air / "s1/b.flac").unlink()
+    with pytest.raises(UsageError, match=r"s1/b: its source s1/b\.flac is not in .*air"):
+        replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_source_that_changed_is_a_failure(air, tmp_path, pairs):
+    noise = stream(0, "another recording").standard_normal(6000)
+    soundfile.write(air / "s1/a.wav", 0.1 * noise, 16_000)
+    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    assert result.num_pairs == 5
+    assert "is not the file that s1/a was rendered from" in result.failures["s1/a.wav"]
+
+
+def test_rows_of_another_recipe_are_failures(air, tmp_path, pairs):
+    settings = ("effects.sensor_level={name: gain, gain_db: 3}",)
+    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", settings=settings)
+    assert result.num_pairs == 0
+    assert all("does not fit the recipe's effects" in why for why in result.failures.values())

@@ -1,0 +1,104 @@
+"""The files of a pair: air as it was or encoded again, and the noisy microphone beside it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bcsim.data.audio import is_ours, read_audio, to_pcm16
+from bcsim.data.manifest import read_manifest
+from bcsim.effects import EFFECTS
+from bcsim.effects.base import Effect
+from bcsim.parallel import Workers
+from bcsim.workflows.synthesize import plan_synthesis, synthesize
+
+
+def run(air, out, sensor, **options):
+    return synthesize(plan_synthesis(air, out, sensor, **options), Workers())
+
+
+@pytest.mark.parametrize("air_files", ["copy", "link", "encode"])
+def test_the_air_side_is_the_same_however_it_gets_there(
+    air, tmp_path, sensor_file, air_files, tree
+):
+    soundfile.write(air / "s1/loud.flac", 0.9 * np.sin(np.arange(8000.0)), 16_000, "PCM_24")
+    before = tree(air)
+    run(air, tmp_path / "pairs", sensor_file, air_files=air_files)
+    assert tree(air) == before
+    (manifest,) = (tmp_path / "pairs").glob("*/metadata.jsonl")
+    files = {"copy": 0, "link": 0, "encode": 0}
+    for row in read_manifest(manifest):
+        taken, source = manifest.parent / row.air_file_name, air / row.source
+        original, _ = read_audio(source, 16_000)
+        assert np.array_equal(soundfile.read(taken, dtype="int16")[0], to_pcm16(original))
+        if taken.samefile(source):
+            files["link"] += 1
+        else:
+            files["copy" if taken.read_bytes() == source.read_bytes() else "encode"] += 1
+    # Of seven, one is FLAC of one channel and 16 bits. (Encoding it again gives the same bytes.)
+    assert files["link"] == (air_files == "link")
+    assert files["copy"] == (air_files != "link")
+
+
+def test_only_a_whole_file_of_the_right_kind_is_copied(tmp_path, speech):
+    """What a pipe wrote says that it has 4 GB, and not every reader forgives that."""
+    samples = to_pcm16(speech[0].numpy())
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, samples, 16_000)
+        suffix = Path(name).suffix
+        assert is_ours(tmp_path / name, suffix, 16_000, len(samples))
+        assert not is_ours(tmp_path / name, suffix, 8000, len(samples))
+        assert not is_ours(tmp_path / name, {".wav": ".flac", ".flac": ".wav"}[suffix], 16_000, 1)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content)
+    assert len(read_audio(tmp_path / "piped.wav")[0]) == len(samples)
+    assert not is_ours(tmp_path / "piped.wav", ".wav", 16_000, len(samples))
+
+
+def test_an_air_side_that_an_effect_changed_is_encoded(tmp_path, speech, sensor_file):
+    (tmp_path / "loud").mkdir()
+    loud = 1.2 * speech[0] / speech[0].abs().max()
+    soundfile.write(tmp_path / "loud/a.flac", to_pcm16(loud.numpy()), 16_000)
+    settings = ("effects.peak_limit.peak=0.5",)
+    run(tmp_path / "loud", tmp_path / "pairs", sensor_file, settings=settings)
+    written, _ = soundfile.read(next((tmp_path / "pairs").glob("*/air/*.flac")))
+    assert np.abs(written).max() == pytest.approx(0.5, abs=1e-4)
+
+
+NOISY = """
+kind: synthesis
+splits: {validation: 0, test: 0}
+effects:
+  - {name: sensor_response}
+  - {name: noise_for_tests}
+"""
+
+
+def test_what_the_air_microphone_picks_up_is_written_beside_air(
+    air, tmp_path, sensor_file, monkeypatch, tree
+):
+    @dataclasses.dataclass(frozen=True)
+    class NoiseForTests(Effect):
+        def apply(self, scene, drawn):
+            return scene.with_ambient(torch.full_like(scene.air, 0.25))
+
+    assert "gain" in EFFECTS  # all of them are there by now
+    monkeypatch.setitem(EFFECTS._entries, "noise_for_tests", NoiseForTests)
+    (tmp_path / "noisy.yaml").write_text(NOISY)
+    run(air, tmp_path / "pairs", sensor_file, recipe=tmp_path / "noisy.yaml")
+    folder = tmp_path / "pairs/train"
+    for row in read_manifest(folder / "metadata.jsonl"):
+        clean, _ = soundfile.read(folder / row.air_file_name)
+        noisy, _ = soundfile.read(folder / f"noisy_air/{row.id}.flac")
+        assert row.noisy_air_file_name == f"noisy_air/{row.id}.flac"
+        assert np.allclose(noisy, clean + 0.25, atol=2**-15)
+    before = tree(tmp_path / "pairs")
+    next(folder.glob("noisy_air/s2/*.flac")).unlink()
+    assert run(air, tmp_path / "pairs", sensor_file, recipe=tmp_path / "noisy.yaml").num_reused == 5
+    assert tree(tmp_path / "pairs") == before
+    synthesize(plan_synthesis(air, tmp_path / "pairs", sensor_file), Workers(), overwrite=True)
+    assert not folder.joinpath("noisy_air").exists()
