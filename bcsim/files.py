@@ -11,18 +11,27 @@ import json
 import os
 import shutil
 import urllib.parse
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from bcsim.errors import EnvironmentFault
 
 TEMPORARY_SUFFIX = ".tmp"
+WRITERS = 4  # threads
+MAX_PENDING = 16  # files
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync_folder: bool = True) -> Iterator[Path]:
     """Give a temporary path to write to; on leaving, it becomes `path`.
+
+    Args:
+        path: of the file.
+        sync_folder: flush the folder as well. Whoever writes many files may leave it to
+            `sync_folders`, before saying that they are there.
 
     Raises:
         EnvironmentFault: if the folder cannot be written to or the disk is full.
@@ -37,7 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             _sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            if sync_folder:
+                _sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -62,9 +72,58 @@ def environment_faults(path: Path) -> Iterator[None]:
         raise EnvironmentFault(f"{path}: {remedy}") from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+class Writer:
+    """Writes files in the background, each whole or not at all, while its owner goes on working.
+
+    To be used as a context: on leaving, everything is written and flushed, but for the folders
+    (`sync_folders`). Disks take their time to flush, and several flushes at once take little more.
+
+    Raises:
+        EnvironmentFault: from any method, if a file could not be written.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(WRITERS)
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            while self._pending and raised[0] is None:
+                self._pending.popleft().result()
+        finally:
+            self._threads.shutdown()
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write `content` to `path`."""
+        self._submit(write_bytes, path, content)
+
+    def copy(self, source: Path, path: Path) -> None:
+        """See `copy_file`."""
+        self._submit(copy_file, source, path)
+
+    def link(self, source: Path, path: Path) -> None:
+        """See `link_file`."""
+        self._submit(link_file, source, path)
+
+    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+        while len(self._pending) >= MAX_PENDING:  # contents wait in memory
+            self._pending.popleft().result()
+        self._pending.append(self._threads.submit(function, *arguments, sync_folder=False))
+
+
+def sync_folders(folder: Path) -> None:
+    """Flush `folder` and all folders below it to the disk."""
+    with environment_faults(folder):
+        for parent, _, _ in os.walk(folder):
+            _sync(Path(parent))
+
+
+def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+    with replacing(path, sync_folder) as temporary:
         temporary.write_bytes(content)
 
 
@@ -78,13 +137,13 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def copy_file(source: Path, path: Path) -> None:
+def copy_file(source: Path, path: Path, sync_folder: bool = True) -> None:
     """Copy a file's content, whole or not at all; permissions and times are not copied."""
-    with replacing(path) as temporary:
+    with replacing(path, sync_folder) as temporary:
         shutil.copyfile(source, temporary)
 
 
-def link_file(source: Path, path: Path) -> None:
+def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
     """Give a file a second name (a hard link), or copy it where that cannot be.
 
     Whoever later writes into one of the two writes into both; bcsim only ever replaces names.
@@ -93,11 +152,11 @@ def link_file(source: Path, path: Path) -> None:
         if path.samefile(source):
             return  # renaming one name of a file to another does nothing, and leaves both
     try:
-        with replacing(path) as temporary:
+        with replacing(path, sync_folder) as temporary:
             os.link(source.resolve(), temporary)
     except EnvironmentFault:
         # Another device, a file system without links, somebody else's file: copying tells.
-        copy_file(source, path)
+        copy_file(source, path, sync_folder)
 
 
 def sweep_temporaries(folder: Path) -> None:

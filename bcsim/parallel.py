@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -52,8 +52,11 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+Batch = Callable[[Sequence[T]], Sequence[R]]
+
+
 def run_parallel(
-    function: Callable[[T], R], items: Sequence[T], workers: Workers, key: Callable[[T], Hashable]
+    function: Batch[T, R], items: Sequence[T], workers: Workers
 ) -> Iterator[tuple[T, R]]:
     """Yield every item with its result, in the order in which they come.
 
@@ -61,10 +64,9 @@ def run_parallel(
     way at a time, so memory does not grow with their number.
 
     Args:
-        function: what to do; it and the items have to be picklable.
+        function: what to do to a batch of items; it and they have to be picklable.
         items: to do it to.
         workers: who does it.
-        key: identifies an item.
 
     Raises:
         EnvironmentFault: if workers keep dying, or a scheduler or its workers cannot be reached.
@@ -72,16 +74,37 @@ def run_parallel(
     if workers.engine == "dask":
         yield from _on_a_cluster(function, items, workers)
     elif workers.jobs == 1 or len(items) <= 1:
+        sizes = _Sizes(workers)
         with _one_thread():
-            for item in items:
-                yield item, function(item)
+            for batch in sizes.cut(iter(items)):
+                seconds, results = _timed(function, batch)
+                sizes.learn(len(batch), seconds)
+                yield from zip(batch, results, strict=True)
     else:
         with _one_thread():
-            yield from _in_a_pool(function, items, workers, key)
+            yield from _in_a_pool(function, items, workers)
+
+
+class _Sizes:
+    """How many items go into a batch: as many as last about half a second."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.fixed = workers.batch is not None
+        self.size = workers.batch or 1
+
+    def cut(self, items: Iterator[T]) -> Iterator[list[T]]:
+        """Yield batches, each of the size that was learnt until then."""
+        while batch := [*itertools.islice(items, self.size)]:
+            yield batch
+
+    def learn(self, count: int, seconds: float) -> None:
+        """Take note of how long a batch took."""
+        if not self.fixed:
+            self.size = min(MAX_BATCH, max(1, round(BATCH_S * count / max(seconds, 1e-9))))
 
 
 def _in_a_pool(
-    function: Callable[[T], R], items: Sequence[T], workers: Workers, key: Callable[[T], Hashable]
+    function: Batch[T, R], items: Sequence[T], workers: Workers
 ) -> Iterator[tuple[T, R]]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
@@ -89,32 +112,36 @@ def _in_a_pool(
 
     processes = workers.engine == "loky"
     parent = os.getpid() if processes else None
-    options: dict[str, Any] = {
-        "batch_size": workers.batch or "auto",
-        "pre_dispatch": 2 * workers.jobs * (workers.batch or 1),
-    }
-    waiting = iter(items)
-    under_way: dict[Hashable, T] = {}
+    sizes = _Sizes(workers)
+    waiting = sizes.cut(iter(items))
+    under_way: dict[int, list[T]] = {}
+    numbers = itertools.count()
 
     def tasks(again: list[T]) -> Iterator[Any]:
-        for item in itertools.chain(again, waiting):
-            under_way[key(item)] = item
-            yield delayed(_in_worker)(function, item, key(item), parent)
+        for batch in itertools.chain([[item] for item in again], waiting):
+            number = next(numbers)
+            under_way[number] = batch
+            yield delayed(_in_worker)(function, batch, number, parent)
 
     for _ in range(MAX_ATTEMPTS):
+        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": 2 * workers.jobs}
         pool = Parallel(
             workers.jobs, backend=workers.engine, return_as="generator_unordered", **options
         )
-        results = pool(tasks(list(under_way.values())))
+        left = [item for batch in under_way.values() for item in batch]
+        under_way.clear()
+        results = cast(Iterator[tuple[int, float, Sequence[R]]], pool(tasks(left)))
         try:
-            for name, result in cast(Iterator[tuple[Hashable, R]], results):
-                yield under_way.pop(name), result
+            for number, seconds, found in results:
+                batch = under_way.pop(number)
+                sizes.learn(len(batch), seconds)
+                yield from zip(batch, found, strict=True)
             if not under_way:
                 return
         except TerminatedWorkerError:
             # Killed from outside or crashed in a decoder. Each item is one unit, so what was under
-            # way is simply done by new workers.
-            log.warning("a worker died; %d items go to new ones", len(under_way))
+            # way is simply done by new workers, one by one.
+            log.warning("a worker died; %d batches go to new ones", len(under_way))
         finally:
             if under_way and processes:
                 get_reusable_executor().shutdown(wait=False, kill_workers=True)
@@ -122,15 +149,21 @@ def _in_a_pool(
 
 
 def _in_worker(
-    function: Callable[[T], R], item: T, name: Hashable, parent: int | None
-) -> tuple[Hashable, R]:
+    function: Batch[T, R], batch: list[T], number: int, parent: int | None
+) -> tuple[int, float, Sequence[R]]:
     if parent is not None:
         _tie_to(parent)
-    return name, function(item)
+    return number, *_timed(function, batch)
+
+
+def _timed(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
+    started = time.perf_counter()
+    results = function(batch)
+    return time.perf_counter() - started, results
 
 
 def _on_a_cluster(
-    function: Callable[[T], R], items: Sequence[T], workers: Workers
+    function: Batch[T, R], items: Sequence[T], workers: Workers
 ) -> Iterator[tuple[T, R]]:
     """Work through the items on Dask workers, a few batches for each of them under way.
 
@@ -142,8 +175,8 @@ def _on_a_cluster(
         done = distributed.as_completed(loop=client.loop, raise_errors=False, with_results=True)
         killed = distributed.KilledWorker
         under_way: dict[Any, tuple[list[T], int]] = {}
-        waiting = iter(items)
-        size = workers.batch or 1
+        sizes = _Sizes(workers)
+        waiting = sizes.cut(iter(items))
 
         def submit(batch: list[T], attempt: int) -> None:
             # Without `pure=False` Dask would name a task by a hash of its arguments.
@@ -154,7 +187,7 @@ def _on_a_cluster(
         def fill() -> None:
             # Asked for each time: workers come and go.
             wanted = 2 * max(1, sum(client.nthreads().values()))
-            while len(under_way) < wanted and (batch := [*itertools.islice(waiting, size)]):
+            for batch in itertools.islice(waiting, max(0, wanted - len(under_way))):
                 submit(batch, 1)
 
         try:
@@ -163,8 +196,7 @@ def _on_a_cluster(
                 batch, attempt = under_way.pop(future)
                 if future.status == "finished":
                     seconds, results = outcome
-                    if workers.batch is None:
-                        size = min(MAX_BATCH, max(1, round(BATCH_S * len(batch) / seconds)))
+                    sizes.learn(len(batch), seconds)
                     yield from zip(batch, results, strict=True)
                 elif client.status != "running":
                     raise EnvironmentFault(
@@ -186,13 +218,11 @@ def _on_a_cluster(
                 client.cancel(list(under_way))
 
 
-def _batch_on_cluster(function: Callable[[T], R], batch: list[T]) -> tuple[float, list[R]]:
+def _batch_on_cluster(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
     import torch
 
     torch.set_num_threads(1)  # for good: another thread of this worker may be at work as well
-    started = time.perf_counter()
-    results = [function(item) for item in batch]
-    return time.perf_counter() - started, results
+    return _timed(function, batch)
 
 
 @contextlib.contextmanager

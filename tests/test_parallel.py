@@ -15,8 +15,8 @@ from bcsim.errors import EnvironmentFault
 from bcsim.parallel import Workers, run_parallel
 
 
-def square(number: int) -> int:
-    return number * number
+def square(numbers: Sequence[int]) -> list[int]:
+    return [number * number for number in numbers]
 
 
 class DiesOnce:
@@ -25,26 +25,26 @@ class DiesOnce:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __call__(self, number: int) -> int:
-        if number == 3 and not self.marker.exists():
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        if 3 in numbers and not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return number * number
+        return square(numbers)
 
 
 class DiesAlways:
     """Kills every worker that meets the number 3."""
 
-    def __call__(self, number: int) -> int:
-        if number == 3:
+    def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
+        if 3 in numbers:
             os.kill(os.getpid(), signal.SIGKILL)
-        return number
+        return numbers
 
 
-def refuse(number: int) -> int:
-    if number == 3:
+def refuse(numbers: Sequence[int]) -> Sequence[int]:
+    if 3 in numbers:
         raise EnvironmentFault("the disk is full")
-    return number
+    return numbers
 
 
 WAYS = [
@@ -58,19 +58,19 @@ WAYS = [
 
 @pytest.mark.parametrize("workers", WAYS, ids=str)
 def test_every_item_comes_once_with_its_result(workers):
-    results = list(run_parallel(square, range(20), workers, key=lambda n: n))
+    results = list(run_parallel(square, range(20), workers))
     assert sorted(results) == [(n, n * n) for n in range(20)]
 
 
 @pytest.mark.parametrize("workers", WAYS, ids=str)
 def test_an_error_comes_out_as_it_went_in(workers):
     with pytest.raises(EnvironmentFault, match="the disk is full"):
-        list(run_parallel(refuse, range(8), workers, key=lambda n: n))
+        list(run_parallel(refuse, range(8), workers))
 
 
 @pytest.mark.parametrize("workers", [Workers(2), Workers(2, batch=3), Workers(2, "dask")], ids=str)
 def test_a_worker_that_dies_costs_nothing(tmp_path, workers):
-    results = list(run_parallel(DiesOnce(tmp_path / "died"), range(8), workers, key=lambda n: n))
+    results = list(run_parallel(DiesOnce(tmp_path / "died"), range(8), workers))
     assert (tmp_path / "died").exists()
     assert sorted(results) == [(n, n * n) for n in range(8)]
 
@@ -79,7 +79,7 @@ def test_a_worker_that_dies_costs_nothing(tmp_path, workers):
 def test_an_item_that_kills_every_worker_is_given_up(workers):
     """joblib's Dask backend waits for ever here."""
     with pytest.raises(EnvironmentFault, match="workers were lost"):
-        list(run_parallel(DiesAlways(), range(8), workers, key=lambda n: n))
+        list(run_parallel(DiesAlways(), range(8), workers))
 
 
 class Counted(Sequence[int]):
@@ -99,7 +99,7 @@ class Counted(Sequence[int]):
 
 def test_only_a_few_items_are_under_way_on_a_cluster():
     items, workers = Counted(), Workers(2, "dask", batch=5)
-    results = run_parallel(square, items, workers, key=lambda n: n)
+    results = run_parallel(square, items, workers)
     assert max(items.asked - done for done, _ in enumerate(results)) <= 2 * 2 * 5
     assert items.asked == 1000
 
@@ -110,7 +110,7 @@ def test_a_scheduler_that_is_not_there_is_named():
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
         pytest.raises(EnvironmentFault, match=r"--scheduler tcp://127\.0\.0\.1:1: nobody answers"),
     ):
-        list(run_parallel(square, range(3), workers, key=lambda n: n))
+        list(run_parallel(square, range(3), workers))
 
 
 PARENT = """
@@ -118,12 +118,12 @@ import os, signal, sys, time
 from pathlib import Path
 from bcsim.parallel import Workers, run_parallel
 
-def work(seconds):
-    time.sleep(seconds)
-    return os.getpid()
+def work(naps):
+    time.sleep(sum(naps))
+    return [os.getpid() for _ in naps]
 
 pids = set()
-for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2), key=lambda n: n):
+for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2, batch=1)):
     pids.add(pid)
     Path(sys.argv[1]).write_text(" ".join(map(str, pids)))
     if len(pids) == 2:

@@ -222,10 +222,22 @@ def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[
 def write_audio(
     path: Path, samples: NDArray[np.floating], sample_rate: int, subtype: str = "PCM_16"
 ) -> None:
-    """Write one channel, whole or not at all; the suffix (.wav or .flac) decides the container.
+    """Write one channel, whole or not at all; see `encode_audio`.
+
+    Raises:
+        InputError: for another suffix than .wav or .flac.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    write_bytes(path, encode_audio(path, samples, sample_rate, subtype))
+
+
+def encode_audio(
+    path: Path, samples: NDArray[np.floating], sample_rate: int, subtype: str = "PCM_16"
+) -> bytes:
+    """Return the bytes of a file of one channel.
 
     Args:
-        path: where to.
+        path: whose suffix (.wav or .flac) decides the container.
         samples: (T,); rounded to the nearest step, clipped at full scale.
         sample_rate: in Hz.
         subtype: a fixed-point subtype of libsndfile, whose bytes depend on the samples alone
@@ -233,7 +245,6 @@ def write_audio(
 
     Raises:
         InputError: for another suffix.
-        EnvironmentFault: if the disk is full or forbidden.
     """
     container = _FORMATS.get(path.suffix.lower())
     if container is None:
@@ -244,7 +255,7 @@ def write_audio(
     # Encoded in memory: of a full disk libsndfile says only "System error", the system says why.
     encoded = io.BytesIO()
     soundfile.write(encoded, data, sample_rate, format=container, subtype=subtype)
-    write_bytes(path, encoded.getvalue())
+    return encoded.getvalue()
 
 
 @contextlib.contextmanager
@@ -258,7 +269,7 @@ def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np
     Raises:
         EnvironmentFault: if the disk is full or forbidden.
     """
-    with replacing(path) as temporary, temporary.open("wb+") as opened:
+    with replacing(path, sync_folder=False) as temporary, temporary.open("wb+") as opened:
         file = _Watched(opened)
         try:
             with soundfile.SoundFile(

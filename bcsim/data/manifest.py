@@ -4,7 +4,7 @@ import json
 import math
 from array import array
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -54,7 +54,7 @@ class PairRow:
 
     def to_json(self) -> str:
         """Return the row as one line of JSON, keys in the order of the fields."""
-        content = {key: value for key, value in asdict(self).items() if value is not None}
+        content = {key: value for key, value in vars(self).items() if value is not None}
         return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
     @property

@@ -1,6 +1,8 @@
 """From one clip to the files of its pair."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.data.audio import is_ours, read_audio, write_audio
+from bcsim.data.audio import encode_audio, is_ours, read_audio, writing_audio
 from bcsim.data.clips import Clip
 from bcsim.data.manifest import PairRow
+from bcsim.data.stretches import is_long, render_stretches
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
-from bcsim.files import copy_file, hash_file, link_file, printable
+from bcsim.files import Writer, hash_file, printable
 from bcsim.simulator import Simulator
 
 AirFiles = Literal["copy", "link", "encode"]
@@ -31,7 +34,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Source:
-    """A recording as it was read: samples (T,) at the simulator's rate, and the file's SHA-256."""
+    """A recording: samples (T,) at the simulator's rate, none of a long one, and its SHA-256."""
 
     clip: Clip
     path: Path
@@ -68,45 +71,44 @@ class Renderer:
     device: str = "cpu"
     air: AirFiles = "copy"
 
-    def render(self, clip: Clip) -> str | Skipped:
-        """Render a clip and write its files.
+    def render(self, clips: Sequence[Clip]) -> list[str | Skipped]:
+        """Render clips one by one and write their files.
 
         Returns:
-            The manifest's line, or why the source cannot be used.
+            For each the manifest's line, or why the source cannot be used.
 
         Raises:
             EnvironmentFault: if the disk is full or forbidden.
         """
-        return self.render_together([clip])[0]
+        with Writer() as writer:
+            return [self._render([clip], writer)[0] for clip in clips]
 
     def render_together(self, clips: Sequence[Clip]) -> list[str | Skipped]:
         """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
+        with Writer() as writer:
+            return self._render(clips, writer)
+
+    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[str | Skipped]:
         read = [self._read(clip) for clip in clips]
-        sources = [source for source in read if isinstance(source, _Source)]
-        if not sources:
-            return [source for source in read if isinstance(source, Skipped)]
-        # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
-        lengths = torch.tensor([len(source.samples) for source in sources]).to(self.device)
-        air = pad_sequence([torch.from_numpy(s.samples) for s in sources], batch_first=True)
-        air = air.to(self.device)
-        scene = Scene.from_air(air, self.simulator.sample_rate, lengths)
-        try:
-            with torch.inference_mode():
-                scene = self.simulator.apply(scene, [source.draws for source in sources])
-        except InputError as error:  # a recording of noise, which one of the clips drew
-            if len(clips) == 1:
-                return [Skipped(f"{clips[0].source}: {error}")]
-            return [self.render(clip) for clip in clips]
-        untouched = scene.air is air  # most effects leave it alone: nothing to fetch or compare
-        lines = iter(
-            [self._write(source, _row(scene, i), untouched) for i, source in enumerate(sources)]
-        )
-        return [next(lines) if isinstance(source, _Source) else source for source in read]
+        sources = [s for s in read if isinstance(s, _Source) and len(s.samples)]
+        lines: dict[str, str | Skipped] = {}
+        if sources:
+            try:
+                lines = self._render_whole(sources, writer)
+            except InputError as error:  # a recording of noise, which one of the clips drew
+                if len(clips) == 1:
+                    return [Skipped(f"{clips[0].source}: {error}")]
+                return [self._render([clip], writer)[0] for clip in clips]
+        for source in read:
+            if isinstance(source, _Source) and not len(source.samples):
+                lines[source.clip.id] = self._render_stretches(source)
+        return [source if isinstance(source, Skipped) else lines[source.clip.id] for source in read]
 
     def _read(self, clip: Clip) -> _Source | Skipped:
         path = self.source_folder / clip.source
         try:
-            samples, _ = read_audio(path, self.simulator.sample_rate)
+            long = is_long(path, self.simulator)
+            samples = np.zeros(0) if long else read_audio(path, self.simulator.sample_rate)[0]
             digest = hash_file(path)
         except InputError as error:
             return Skipped(str(error))
@@ -124,8 +126,24 @@ class Renderer:
             draws = row.drawn
         return _Source(clip, path, samples, digest, draws)
 
+    def _render_whole(self, sources: Sequence[_Source], writer: Writer) -> dict[str, str | Skipped]:
+        """Render clips that were read as one batch; return the manifest's lines by id."""
+        # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
+        clips = [torch.from_numpy(source.samples) for source in sources]
+        lengths = torch.tensor([len(clip) for clip in clips]).to(self.device)
+        air = clips[0][None] if len(clips) == 1 else pad_sequence(clips, batch_first=True)
+        air = air.to(self.device)
+        scene = Scene.from_air(air, self.simulator.sample_rate, lengths)
+        with torch.inference_mode():
+            scene = self.simulator.apply(scene, [source.draws for source in sources])
+        untouched = scene.air is air  # most effects leave it alone: nothing to fetch or compare
+        return {
+            source.clip.id: self._write(source, _signals(scene, row), untouched, writer)
+            for row, source in enumerate(sources)
+        }
+
     def _write(
-        self, source: _Source, signals: Mapping[str, Tensor], untouched: bool
+        self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
     ) -> str | Skipped:
         """Write the files of a pair.
 
@@ -133,39 +151,23 @@ class Renderer:
             source: that it came of.
             signals: each (T,), by the name of their folder.
             untouched: whether air is known to be what was read.
+            writer: that does it.
         """
-        clip, rate = source.clip, self.simulator.sample_rate
-        if not all(bool(torch.isfinite(signal).all()) for signal in signals.values()):
-            return Skipped(
-                f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
-            )
-        row = PairRow(
-            id=clip.id,
-            **{f"{name}_file_name": f"{name}/{clip.id}.{self.audio_format}" for name in signals},
-            speaker=clip.speaker,
-            duration_s=signals["air"].shape[-1] / rate,
-            sample_rate=rate,
-            sensor=self.sensor,
-            source=printable(clip.source),
-            source_sha256=source.sha256,
-            seed=self.seed,
-            drawn=source.draws,
-        )
-        line = row.to_json()
-        if clip.replayed not in (None, line):
-            return Skipped(
-                f"{clip.id}: renders to another pair; is this the recipe it was made by?"
-            )
-        folder = self.out / clip.split
-        for name, file_name in row.file_names.items():
-            as_read = name == "air" and untouched
-            samples = source.samples if as_read else signals[name].cpu().numpy()
-            if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
-                take = link_file if self.air == "link" else copy_file
-                take(source.path, folder / file_name)
-            else:
-                write_audio(folder / file_name, samples, rate)
-        return line
+        if not all(map(_is_finite, signals.values())):
+            return _not_finite(source)
+        row = self._row(source, signals, len(signals["air"]))
+        folder = self.out / source.clip.split
+        if isinstance(row, PairRow):
+            for name, file_name in row.file_names.items():
+                as_read = name == "air" and untouched
+                samples = source.samples if as_read else signals[name].cpu().numpy()
+                if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
+                    take = writer.link if self.air == "link" else writer.copy
+                    take(source.path, folder / file_name)
+                else:
+                    content = encode_audio(folder / file_name, samples, row.sample_rate)
+                    writer.write(folder / file_name, content)
+        return row if isinstance(row, Skipped) else row.to_json()
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
@@ -173,8 +175,72 @@ class Renderer:
         same = air is source.samples or np.array_equal(air, source.samples)
         return same and is_ours(source.path, suffix, rate, len(air))
 
+    def _render_stretches(self, source: _Source) -> str | Skipped:
+        """Render and write a long clip piece by piece."""
+        folder = self.out / source.clip.split
+        num_samples = 0
+        append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
+        try:
+            with torch.inference_mode(), contextlib.ExitStack() as files:
+                for scene in render_stretches(self.simulator, source.draws, source.path):
+                    signals = _signals(scene, 0)
+                    for name, signal in signals.items():
+                        if not _is_finite(signal):
+                            raise _UnusableError(_not_finite(source).reason)
+                        if name not in append:
+                            path = folder / self._file_name(source.clip, name)
+                            file = writing_audio(path, self.simulator.sample_rate)
+                            append[name] = files.enter_context(file)
+                        append[name](signal.cpu().numpy())
+                    num_samples += scene.air.shape[-1]
+                row = self._row(source, append, num_samples)
+                if isinstance(row, Skipped):
+                    raise _UnusableError(row.reason)
+                return row.to_json()
+        except (_UnusableError, InputError) as error:  # and nothing is left of the files
+            return Skipped(str(error))
 
-def _row(scene: Scene, row: int) -> dict[str, Tensor]:
+    def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
+        """Return the manifest's row, or why that is not the pair which is to be replayed."""
+        clip, rate = source.clip, self.simulator.sample_rate
+        row = PairRow(
+            id=clip.id,
+            **{f"{name}_file_name": self._file_name(clip, name) for name in signals},
+            speaker=clip.speaker,
+            duration_s=num_samples / rate,
+            sample_rate=rate,
+            sensor=self.sensor,
+            source=printable(clip.source),
+            source_sha256=source.sha256,
+            seed=self.seed,
+            drawn=source.draws,
+        )
+        if clip.replayed not in (None, row.to_json()):
+            return Skipped(
+                f"{clip.id}: renders to another pair; is this the recipe it was made by?"
+            )
+        return row
+
+    def _file_name(self, clip: Clip, signal: str) -> str:
+        return f"{signal}/{clip.id}.{self.audio_format}"
+
+
+class _UnusableError(Exception):
+    """A clip whose rendering cannot be kept."""
+
+
+def _not_finite(source: _Source) -> Skipped:
+    return Skipped(
+        f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
+    )
+
+
+def _is_finite(signal: Tensor) -> bool:
+    # A sum is as finite as all of its terms, and quicker to look at.
+    return math.isfinite(float(signal.sum()))
+
+
+def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
     """Return the signals of one clip, each (T,)."""
     length = int(scene.lengths[row])
     signals = {"bone": scene.bone, "air": scene.air, "noisy_air": scene.noisy_air}

@@ -39,6 +39,7 @@ from bcsim.files import (
     environment_faults,
     printable,
     sweep_temporaries,
+    sync_folders,
     write_json,
     write_text,
 )
@@ -196,6 +197,8 @@ def finish_dataset(
     Returns:
         What is in each split.
     """
+    for split in manifests:
+        sync_folders(out / split)
     tallies = {split: Tally() for split in SPLITS}
     for split, lines in manifests.items():
         tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
@@ -218,7 +221,7 @@ def _render(
     renderer: Renderer, clips: Sequence[Clip], workers: Workers
 ) -> Iterator[tuple[Clip, str | Skipped]]:
     if renderer.device == "cpu":
-        yield from run_parallel(renderer.render, clips, workers, key=lambda clip: clip.id)
+        yield from run_parallel(renderer.render, clips, workers)
         return
     size = workers.batch or GPU_BATCH
     for start in range(0, len(clips), size):

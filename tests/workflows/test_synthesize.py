@@ -89,15 +89,15 @@ def test_the_same_command_again_finishes_a_run_that_stopped(
     render = Renderer.render
     calls = []
 
-    def dies_at_the_fourth(self, clip):
-        calls.append(clip)
+    def dies_at_the_fourth(self, clips):
+        calls.extend(clips)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return render(self, clip)
+        return render(self, clips)
 
     monkeypatch.setattr(Renderer, "render", dies_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        run(air, tmp_path / "broken", sensor_file)
+        synthesize(plan_synthesis(air, tmp_path / "broken", sensor_file), Workers(batch=1))
     assert (tmp_path / "broken" / STATE_FOLDER).is_dir()
     assert not (tmp_path / "broken" / "dataset.json").exists()
     journal = tmp_path / "broken" / STATE_FOLDER / "journal.jsonl"

@@ -58,7 +58,7 @@ def test_clips_in_one_padded_batch_are_the_clips_alone(air, tmp_path, sensor_fil
     (air / "s1/bad.wav").write_text("not audio")
     bad = dataclasses.replace(alone.clips[1], id="bad", source="s1/bad.wav")
     clips = [alone.clips[0], bad, *alone.clips[1:]]
-    lines = [alone.renderer.render(clip) for clip in clips]
+    lines = alone.renderer.render(clips)
     assert together.renderer.render_together(clips) == lines
     assert isinstance(lines[1], Skipped)
     for path in (tmp_path / "alone").rglob("*.flac"):
@@ -100,10 +100,10 @@ class KillsOnce(Renderer):
     marker: Path = Path()
     victims: Sequence[int] = ()
 
-    def render(self, clip):
-        line = super().render(clip)
-        if clip.source == "s2/a.wav" and not self.marker.exists():
+    def render(self, clips):
+        lines = super().render(clips)
+        if clips[0].source == "s2/a.wav" and not self.marker.exists():
             assert os.getpid() in self.victims
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return line
+        return lines
