@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bcsim.data.audio import encode_audio, is_ours, read_audio, writing_audio
 from bcsim.data.clips import Clip
 from bcsim.data.manifest import PairRow
-from bcsim.data.stretches import is_long, render_stretches
+from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files import Writer, hash_file, printable
@@ -177,28 +177,35 @@ class Renderer:
 
     def _render_stretches(self, source: _Source) -> str | Skipped:
         """Render and write a long clip piece by piece."""
-        folder = self.out / source.clip.split
-        num_samples = 0
-        append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         try:
-            with torch.inference_mode(), contextlib.ExitStack() as files:
-                for scene in render_stretches(self.simulator, source.draws, source.path):
-                    signals = _signals(scene, 0)
-                    for name, signal in signals.items():
-                        if not _is_finite(signal):
-                            raise _UnusableError(_not_finite(source).reason)
-                        if name not in append:
-                            path = folder / self._file_name(source.clip, name)
-                            file = writing_audio(path, self.simulator.sample_rate)
-                            append[name] = files.enter_context(file)
-                        append[name](signal.cpu().numpy())
-                    num_samples += scene.air.shape[-1]
-                row = self._row(source, append, num_samples)
-                if isinstance(row, Skipped):
-                    raise _UnusableError(row.reason)
-                return row.to_json()
+            line, loudest = self._write_stretches(source, 1.0)
+            factor = needed_factor(self.simulator, loudest)
+            if factor < 1:
+                line, _ = self._write_stretches(source, factor)
+            return line
         except (_UnusableError, InputError) as error:  # and nothing is left of the files
             return Skipped(str(error))
+
+    def _write_stretches(self, source: _Source, factor: float) -> tuple[str, float]:
+        """Write a long clip, multiplied by a factor; return its line and its largest magnitude."""
+        append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
+        num_samples, loudest = 0, 0.0
+        with torch.inference_mode(), contextlib.ExitStack() as files:
+            for scene in render_stretches(self.simulator, source.draws, source.path, factor):
+                for name, signal in _signals(scene, 0).items():
+                    if not _is_finite(signal):
+                        raise _UnusableError(_not_finite(source).reason)
+                    if name not in append:
+                        path = self.out / source.clip.split / self._file_name(source.clip, name)
+                        file = writing_audio(path, self.simulator.sample_rate)
+                        append[name] = files.enter_context(file)
+                    append[name](signal.cpu().numpy())
+                num_samples += scene.air.shape[-1]
+                loudest = max(loudest, peak_of(scene))
+            row = self._row(source, append, num_samples)
+            if isinstance(row, Skipped):
+                raise _UnusableError(row.reason)
+        return row.to_json(), loudest
 
     def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
         """Return the manifest's row, or why that is not the pair which is to be replayed."""

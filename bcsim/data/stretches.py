@@ -56,7 +56,7 @@ def is_long(path: Path, simulator: Simulator) -> bool:
 
 
 def render_stretches(
-    simulator: Simulator, draws: Mapping[str, Draw], path: Path
+    simulator: Simulator, draws: Mapping[str, Draw], path: Path, factor: float = 1.0
 ) -> Iterator[Scene]:
     """Yield a long file's stretches, one behind the other, each a scene of one clip.
 
@@ -64,18 +64,34 @@ def render_stretches(
         simulator: whose effects, but for a last `PeakLimit`, can do with stretches.
         draws: what it drew for the file.
         path: of the recording.
+        factor: that every signal is multiplied by, in place of a last `PeakLimit`: how loud the
+            whole file gets is known when all of it has been rendered (`needed_factor`).
 
     Raises:
         InputError: if it cannot be read.
     """
-    body, limit = _split(simulator)
-    level = _speech_level(path, simulator.sample_rate)
-    factor = 1.0
-    if limit is not None:
-        loudest = max(_peak(scene) for scene in _rendered(body, draws, path, level))
-        factor = limit.peak / max(limit.peak, loudest)
-    for scene in _rendered(body, draws, path, level):
-        yield scene if factor == 1.0 else scene.each(lambda signal: signal * factor)
+    body, _ = _split(simulator)
+    rate = simulator.sample_rate
+    level = _speech_level(path, rate)
+    for samples, start, before, kept in _windows(path, rate):
+        air = torch.from_numpy(samples)[None]
+        scene = replace(Scene.from_air(air, rate), start=start, level=level)
+        inside = slice(before, before + kept)
+        yield body.apply(scene, [draws]).each(
+            lambda signal, inside=inside: factor * signal[:, inside], torch.tensor([kept])
+        )
+
+
+def needed_factor(simulator: Simulator, loudest: float) -> float:
+    """Return what a file that reaches `loudest` has to be multiplied by, for a last `PeakLimit`."""
+    _, limit = _split(simulator)
+    return 1.0 if limit is None else limit.peak / max(limit.peak, loudest)
+
+
+def peak_of(scene: Scene) -> float:
+    """Return the largest magnitude of all that a scene holds of a pair."""
+    signals: Sequence[Tensor] = [scene.air, scene.bone, scene.microphone]
+    return max(float(signal.abs().max()) for signal in signals)
 
 
 def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:
@@ -84,18 +100,6 @@ def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:
     if not isinstance(last, PeakLimit):
         return simulator, None
     return replace(simulator, effects=simulator.effects[:-1]), last
-
-
-def _rendered(
-    simulator: Simulator, draws: Mapping[str, Draw], path: Path, level: Tensor
-) -> Iterator[Scene]:
-    for samples, start, before, kept in _windows(path, simulator.sample_rate):
-        air = torch.from_numpy(samples)[None]
-        scene = replace(Scene.from_air(air, simulator.sample_rate), start=start, level=level)
-        inside = slice(before, before + kept)
-        yield simulator.apply(scene, [draws]).each(
-            lambda signal, inside=inside: signal[:, inside], torch.tensor([kept])
-        )
 
 
 def _windows(path: Path, sample_rate: int) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
@@ -126,8 +130,3 @@ def _speech_level(path: Path, sample_rate: int) -> Tensor:
         raise InputError(f"{path}: holds no samples")
     energy = torch.cat(energies, dim=1)
     return energy_rms(energy, loud_frames(energy))
-
-
-def _peak(scene: Scene) -> float:
-    signals: Sequence[Tensor] = [scene.air, scene.bone, scene.microphone]
-    return max(float(signal.abs().max()) for signal in signals)

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.data.audio import is_ours, read_audio, to_pcm16
+from bcsim.data import stretches
+from bcsim.data.audio import is_ours, read_audio, to_pcm16, write_audio
 from bcsim.data.manifest import read_manifest
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect
@@ -102,3 +103,28 @@ def test_what_the_air_microphone_picks_up_is_written_beside_air(
     assert tree(tmp_path / "pairs") == before
     synthesize(plan_synthesis(air, tmp_path / "pairs", sensor_file), Workers(), overwrite=True)
     assert not folder.joinpath("noisy_air").exists()
+
+
+def test_a_long_file_becomes_a_pair_like_any_other(tmp_path, sensor_file, speech, monkeypatch):
+    monkeypatch.setattr(stretches, "LONGEST_WHOLE", 20_000)
+    monkeypatch.setattr(stretches, "STRETCH_FRAMES", 64)
+    monkeypatch.setattr(stretches, "CONTEXT_FRAMES", 32)
+    long, whole = tmp_path / "long", tmp_path / "whole"
+    # A gain that drives it over full scale: the file is turned down as a whole.
+    options = {
+        "settings": ("effects.sensor_level.deviation=8", "splits.validation=0", "splits.test=0")
+    }
+    write_audio(tmp_path / "air" / "s" / "a.wav", speech[0].numpy(), 16_000)
+    first = run(tmp_path / "air", long, sensor_file, **options)
+    monkeypatch.setattr(stretches, "LONGEST_WHOLE", 1 << 21)
+    run(tmp_path / "air", whole, sensor_file, **options)
+    assert first.num_pairs == 1
+    manifests = [(out / "train" / "metadata.jsonl").read_text() for out in (long, whole)]
+    assert manifests[0] == manifests[1]
+    for signal in ("air", "bone"):
+        pieces, piece = (
+            soundfile.read(out / "train" / signal / "s" / "a.flac", dtype="int16")[0].astype(int)
+            for out in (long, whole)
+        )
+        assert np.abs(pieces - piece).max() <= 1
+    assert np.abs(piece).max() > 32_000
