@@ -122,7 +122,7 @@ def _mono(path: Path, samples: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def read_blocks(
-    path: Path, sample_rate: int, num_samples: int = 1 << 18
+    path: Path, sample_rate: int, num_samples: int = 1 << 16
 ) -> Iterator[NDArray[np.float64]]:
     """Yield a file from beginning to end as one channel, for files that do not fit into memory.
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
-from scipy import signal
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -332,8 +332,8 @@ def _impulse_response(
     times = delays_m[early].astype(np.float64) / SPEED_OF_SOUND + HALF_TAPS / sample_rate
     # In one thread: the order of a sum decides its last digits.
     libroom.rir_builder(response, times, gains[early].astype(np.float64), sample_rate, TAPS, 20, 1)
-    highpass = signal.butter(2, HIGHPASS_HZ, "highpass", fs=sample_rate, output="sos")
-    filtered = np.asarray(signal.sosfilt(highpass, response))
+    highpass = scipy.signal.butter(2, HIGHPASS_HZ, "highpass", fs=sample_rate, output="sos")
+    filtered = np.asarray(scipy.signal.sosfilt(highpass, response))
     filtered.setflags(write=False)
     return filtered
 

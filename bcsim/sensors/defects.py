@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.signal
+import scipy  # its parts are loaded when they are asked for
 from numpy.typing import NDArray
-
-signal: Any = scipy.signal  # whose stubs take arrays for integers
 
 FLAT_TOP = 1e-3  # of the peak: samples so close to it count as at it
 # Of the samples at the peak, 16 throat pairs and 60 airborne utterances have 0.004 % at most.
@@ -143,6 +141,7 @@ def _overlap_s(one: Stretch, two: Stretch) -> float:
 
 
 def _voice_level_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
+    signal: Any = scipy.signal  # whose stubs take arrays for integers
     sections = signal.butter(2, VOICE_HZ, btype="band", fs=sample_rate, output="sos")
     voice = signal.sosfiltfilt(sections, samples - np.mean(samples))
     hop = round(FRAME_S * sample_rate)

@@ -59,7 +59,7 @@ def test_response_noise_and_level_are_those_of_one_piece(long_file, sensor):
     whole = in_one_piece(simulator, draws, long_file)
     air, bone = in_stretches(simulator, draws, long_file)
     assert torch.equal(air, whole.air)
-    torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
 
 
 def test_speech_dependent_gains_have_no_seam(long_file, speaking_sensor):
@@ -104,5 +104,5 @@ def test_a_stretch_knows_how_loud_the_whole_file_is(long_file):
     air, _ = soundfile.read(long_file)
     whole = Scene.from_air(torch.from_numpy(air)[None], RATE)
     level = stretches._speech_level(long_file, RATE)
-    assert level.item() == pytest.approx(whole.speech_level().item(), rel=1e-9)
+    assert level.item() == pytest.approx(whole.speech_level().item(), rel=1e-7)
     assert replace(whole, level=level).speech_level() is not None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import scipy.linalg
+import scipy  # its parts are loaded when they are asked for
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

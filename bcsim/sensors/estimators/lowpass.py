@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import scipy.optimize
+import scipy  # its parts are loaded when they are asked for
 import torch
 
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients

@@ -11,8 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.cluster.vq
-import scipy.fft
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
