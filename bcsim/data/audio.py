@@ -192,26 +192,24 @@ def audio_info(path: Path) -> Any:
         return None
 
 
-def is_ours(path: Path, suffix: str, sample_rate: int, num_samples: int) -> bool:
+def is_ours(path: Path, info: Any, suffix: str, sample_rate: int, num_samples: int) -> bool:
     """Tell whether a file is what `write_audio` could have written: a copy would do instead.
 
     Args:
         path: of the file.
+        info: `audio_info` of it.
         suffix: ".wav" or ".flac", the container that is wanted; the file's own name may lie.
         sample_rate: in Hz.
         num_samples: that were read from it.
     """
+    facts = (info.format, info.subtype, info.channels, info.samplerate, info.frames)
+    if facts != (_FORMATS[suffix], "PCM_16", 1, sample_rate, num_samples):
+        return False
     with path.open("rb") as file:
         begin = file.read(8)
-        file.seek(0)
-        info = soundfile.info(file)
-    if (info.format, info.subtype) != (_FORMATS[suffix], "PCM_16"):
-        return False
     # What a pipe wrote has no sizes in its header, and not every reader forgives that; a FLAC file
     # may begin with somebody's tags.
-    whole = begin[:4] == b"fLaC" or int.from_bytes(begin[4:], "little") + 8 == path.stat().st_size
-    facts = (info.channels, info.samplerate, info.frames)
-    return whole and facts == (1, sample_rate, num_samples)
+    return begin[:4] == b"fLaC" or int.from_bytes(begin[4:], "little") + 8 == path.stat().st_size
 
 
 def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[np.float64]:

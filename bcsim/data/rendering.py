@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.data.audio import encode_audio, is_ours, read_audio, writing_audio
+from bcsim.data.audio import audio_info, encode_audio, is_ours, read_audio, writing_audio
 from bcsim.data.clips import Clip
 from bcsim.data.manifest import PairRow
 from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
@@ -34,10 +34,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Source:
-    """A recording: samples (T,) at the simulator's rate, none of a long one, and its SHA-256."""
+    """A recording: what it says about itself, samples (T,) unless it is long, and its SHA-256."""
 
     clip: Clip
     path: Path
+    info: Any
     samples: NDArray[np.float64]
     sha256: str
     draws: dict[str, Draw]
@@ -107,7 +108,8 @@ class Renderer:
     def _read(self, clip: Clip) -> _Source | Skipped:
         path = self.source_folder / clip.source
         try:
-            long = is_long(path, self.simulator)
+            info = audio_info(path)
+            long = is_long(path, info, self.simulator)
             samples = np.zeros(0) if long else read_audio(path, self.simulator.sample_rate)[0]
             digest = hash_file(path)
         except InputError as error:
@@ -124,7 +126,7 @@ class Renderer:
                     f"{clip.id}: what was drawn for it does not fit the recipe's effects"
                 )
             draws = row.drawn
-        return _Source(clip, path, samples, digest, draws)
+        return _Source(clip, path, info, samples, digest, draws)
 
     def _render_whole(self, sources: Sequence[_Source], writer: Writer) -> dict[str, str | Skipped]:
         """Render clips that were read as one batch; return the manifest's lines by id."""
@@ -173,7 +175,7 @@ class Renderer:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
         suffix, rate = f".{self.audio_format}", self.simulator.sample_rate
         same = air is source.samples or np.array_equal(air, source.samples)
-        return same and is_ours(source.path, suffix, rate, len(air))
+        return same and is_ours(source.path, source.info, suffix, rate, len(air))
 
     def _render_stretches(self, source: _Source) -> str | Skipped:
         """Render and write a long clip piece by piece."""

@@ -9,13 +9,14 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.data.audio import audio_info, read_blocks
+from bcsim.data.audio import read_blocks
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.levels import FRAME, HOP, energy_rms, frame_energy, loud_frames
 from bcsim.effects.base import Draw, Scene
@@ -29,13 +30,17 @@ STRETCH_FRAMES = 2048  # of the filter bank, 16 s
 CONTEXT_FRAMES = 160  # before and behind, 1.3 s
 
 
-def is_long(path: Path, simulator: Simulator) -> bool:
+def is_long(path: Path, info: Any, simulator: Simulator) -> bool:
     """Tell whether a file has to be rendered in stretches.
+
+    Args:
+        path: of the file.
+        info: `bcsim.data.audio.audio_info` of it.
+        simulator: that is to render it.
 
     Raises:
         InputError: if it has to and cannot be, since an effect needs the whole of a clip.
     """
-    info = audio_info(path)
     if info is None:
         return False  # reading it will tell what is wrong
     num_samples = info.frames * simulator.sample_rate / info.samplerate

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from bcsim.data import stretches
-from bcsim.data.audio import write_audio
+from bcsim.data.audio import audio_info, write_audio
 from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
@@ -84,10 +84,10 @@ def test_a_loud_file_is_turned_down_as_a_whole(long_file):
 
 def test_an_effect_that_needs_the_whole_clip_sees_it_up_to_a_length(long_file, monkeypatch):
     simulator = Simulator((PeakNormalize(),), RATE)
-    assert not is_long(long_file, simulator)
+    assert not is_long(long_file, audio_info(long_file), simulator)
     monkeypatch.setattr(stretches, "LONGEST_AT_ALL", 5 * RATE)
     with pytest.raises(InputError, match=r"'peak_normalize' needs a clip whole, up to 5 s"):
-        is_long(long_file, simulator)
+        is_long(long_file, audio_info(long_file), simulator)
 
 
 def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
