@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bcsim.data.audio import audio_files, read_audio
 from bcsim.effects.base import Recordings
 from bcsim.errors import InputError
-from bcsim.files import environment_faults, hash_text, printable
+from bcsim.files import environment_faults, hash_file, hash_text, printable
+from bcsim.progress import track
 from bcsim.simulator import Simulator
 
 MEMORY_BYTES = 64 * 2**20  # of recordings that a process keeps: a corpus asks for them again
@@ -59,14 +60,11 @@ class NoiseFolder(Recordings):
         return samples
 
     def fingerprint(self) -> str:
-        """Return a hash over the names and sizes of the files."""
+        """Return a hash over the names and contents of the files."""
         with environment_faults(self._root):
-            sizes = [(self._root / name).stat().st_size for name in self.names]
-        return hash_text(
-            "".join(
-                f"{printable(name)}\t{size}\n" for name, size in zip(self.names, sizes, strict=True)
-            )
-        )
+            names = track(self.names, len(self.names), "reading noise")
+            hashes = [f"{printable(name)}\t{hash_file(self._root / name)}\n" for name in names]
+        return hash_text("".join(hashes))
 
 
 def fingerprint(simulator: Simulator) -> str | None:

@@ -7,7 +7,7 @@ order, with other workers or after a restart gives the same numbers.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from torch.nn.functional import pad
 
 from bcsim.data.audio import audio_info, read_audio, read_segment
 from bcsim.data.manifest import MANIFEST_NAME, read_manifest
+from bcsim.data.stretches import speech_level
+from bcsim.effects.base import Scene
 from bcsim.errors import InputError
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
@@ -151,6 +153,7 @@ class RenderedPairs(Pairs):
         super().__init__(ids, simulator.sample_rate, seed)
         self.files = list(files)
         self.simulator = simulator
+        self._levels: dict[int, Tensor] = {}  # of speech in the whole files, once they were needed
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         return self.crops([(index, epoch)], num_samples)[0]
@@ -158,7 +161,9 @@ class RenderedPairs(Pairs):
     def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
         airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
         clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
-        signals = self._render(airs, clip_ids, num_samples)
+        # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
+        level = torch.cat([self._level(index) for index, _ in picks])
+        signals = self._render(airs, clip_ids, num_samples, level)
         return [
             Pair(self.ids[index], air, bone, self.sample_rate)
             for (index, _), air, bone in zip(picks, *signals, strict=True)
@@ -168,6 +173,12 @@ class RenderedPairs(Pairs):
         air, _ = read_audio(self.files[index], self.sample_rate)
         airs, bones = self._render([air], [self.ids[index]], len(air))
         return Pair(self.ids[index], airs[0], bones[0], self.sample_rate)
+
+    def _level(self, index: int) -> Tensor:
+        """Return the RMS of active speech in the whole file, (1,)."""
+        if index not in self._levels:
+            self._levels[index] = speech_level(self.files[index], self.sample_rate)
+        return self._levels[index]
 
     def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
         path = self.files[index]
@@ -180,14 +191,20 @@ class RenderedPairs(Pairs):
         return air[start : start + num_samples]
 
     def _render(
-        self, airs: Sequence[NDArray[np.float64]], clip_ids: Sequence[str], num_samples: int
+        self,
+        airs: Sequence[NDArray[np.float64]],
+        clip_ids: Sequence[str],
+        num_samples: int,
+        level: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return air and bone of the clips as one batch, (B, num_samples) each."""
         started = time.perf_counter()
         batch = torch.stack([_as_float32(air, num_samples) for air in airs])
         lengths = torch.tensor([len(air) for air in airs])
+        scene = Scene.from_air(batch, self.sample_rate, lengths)
+        draws = [self.simulator.sample(self.seed, clip_id) for clip_id in clip_ids]
         with torch.inference_mode():
-            scene = self.simulator.render(batch, clip_ids, self.seed, lengths)
+            scene = self.simulator.apply(replace(scene, level=level), draws)
         # An effect may have made the clips longer or shorter.
         missing = (0, num_samples - scene.air.shape[-1])
         self.simulated_s += time.perf_counter() - started

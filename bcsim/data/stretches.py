@@ -78,7 +78,7 @@ def render_stretches(
     """
     body, _ = _split(simulator)
     rate = simulator.sample_rate
-    level = _speech_level(path, rate)
+    level = speech_level(path, rate)
     for samples, start, before, kept in _windows(path, rate):
         air = torch.from_numpy(samples)[None]
         scene = replace(Scene.from_air(air, rate), start=start, level=level)
@@ -124,7 +124,7 @@ def _windows(path: Path, sample_rate: int) -> Iterator[tuple[NDArray[np.float64]
         yield held, first, start - first, left
 
 
-def _speech_level(path: Path, sample_rate: int) -> Tensor:
+def speech_level(path: Path, sample_rate: int) -> Tensor:
     """Return the RMS of active speech in the whole file, (1,)."""
     # In single precision: six hours have a million frames.
     energies, rest = array("f"), np.zeros(0)

@@ -42,8 +42,8 @@ class Scene:
             ambient. None where that is `air`.
         start: samples of the clip that lie before this scene: 0, but where a long clip is rendered
             in stretches.
-        level: (B,), RMS of the whole clip's active speech at the air microphone, where the scene
-            is only a stretch of it; else None.
+        level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
+            are only stretches; else None.
     """
 
     air: Tensor

@@ -39,7 +39,9 @@ class SensorResponse(LinearEffect):
         device = frequencies_hz.device
         fitted = self.sensor.transfer_function.response * self.sensor.polarity
         components_db = torch.from_numpy(self.sensor.spread_components_db).to(device)
-        wearer = torch.atleast_2d(drawn["wearer"])[:, : len(components_db)]
+        wearer = drawn["wearer"]
+        # One number a clip is the first coordinate; a vector has as many as it has.
+        wearer = (wearer[:, None] if wearer.ndim == 1 else wearer)[:, : len(components_db)]
         deviation_db = wearer @ components_db[: wearer.shape[1]]
         response = torch.from_numpy(fitted).to(device) * db_to_amplitude(deviation_db)
         return interpolate_response(response, len(frequencies_hz))

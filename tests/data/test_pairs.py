@@ -4,8 +4,10 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.data.audio import audio_files
+from bcsim.data.audio import audio_files, write_audio
 from bcsim.data.pairs import RenderedPairs, StoredPairs
+from bcsim.dsp.noise import white_noise
+from bcsim.effects.base import Constant
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
@@ -111,3 +113,15 @@ def test_a_folder_without_pairs_is_refused(tmp_path):
         StoredPairs(tmp_path / "nothing", "train", RATE, seed=0)
     with pytest.raises(InputError, match="no such manifest"):
         StoredPairs(tmp_path, "train", RATE, seed=0)
+
+
+def test_noise_goes_by_the_talker_and_not_by_the_crop(tmp_path, sensor):
+    """A crop that falls into a pause once had next to no noise."""
+    noise = white_noise(torch.tensor([5]), 4 * RATE)[0].numpy()
+    noise[: 3 * RATE] *= 1e-3
+    write_audio(tmp_path / "a.wav", 0.1 * noise, RATE)
+    simulator = Simulator((SensorNoise(sensor, Constant(0.0)),), RATE)
+    rendered = RenderedPairs([tmp_path / "a.wav"], tmp_path, simulator, seed=0)
+    crops = [rendered.crop(0, epoch, RATE // 2) for epoch in range(20)]
+    added = [float((pair.bone - pair.air).square().mean().sqrt()) for pair in crops]
+    assert max(added) < 1.3 * min(added)

@@ -103,6 +103,6 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
 def test_a_stretch_knows_how_loud_the_whole_file_is(long_file):
     air, _ = soundfile.read(long_file)
     whole = Scene.from_air(torch.from_numpy(air)[None], RATE)
-    level = stretches._speech_level(long_file, RATE)
+    level = stretches.speech_level(long_file, RATE)
     assert level.item() == pytest.approx(whole.speech_level().item(), rel=1e-7)
     assert replace(whole, level=level).speech_level() is not None

@@ -6,7 +6,7 @@ import torch
 from scipy import signal
 
 from bcsim.dsp.levels import active_frames, active_rms
-from bcsim.effects.base import Constant, Normal, Scene, collate
+from bcsim.effects.base import Constant, Normal, Scene, Uniform, collate
 from bcsim.effects.gain import Gain
 from bcsim.effects.peak_limit import PeakLimit
 from bcsim.effects.sensor_delay import SensorDelay
@@ -115,3 +115,16 @@ def test_the_limiter_turns_down_and_never_up(speech):
     assert out[0].abs().max().item() == pytest.approx(0.99)
     assert torch.allclose(out[0] / out[0].abs().max(), loud[0] / loud[0].abs().max())
     assert torch.equal(out[1], loud[1])
+
+
+def test_one_coordinate_a_clip_makes_a_wearer_of_each_clip(sensor):
+    """Taken for one wearer's many coordinates, it once gave every clip of a batch the same one."""
+    effect = SensorResponse(sensor, Uniform(-2.0, 2.0))
+    drawn = collate([effect.sample(0, clip, "step") for clip in "abcd"])
+    hz = torch.linspace(0, RATE / 2, 513, dtype=torch.float64)
+    together = effect.response(hz, drawn, RATE)
+    assert together.shape == (4, 513)
+    for row in range(4):
+        alone = effect.response(hz, {"wearer": drawn["wearer"][row : row + 1]}, RATE)
+        assert torch.allclose(together[row], alone[0])
+    assert not torch.allclose(together[0], together[1])
