@@ -20,12 +20,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.data.noise import NoiseFolder
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import (
+from bcsim.effects.base import Effect
+from bcsim.effects.distributions import (
     DISTRIBUTIONS,
     Choice,
     Constant,
     Distribution,
-    Effect,
     Recordings,
     Seed,
 )

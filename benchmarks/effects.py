@@ -20,7 +20,8 @@ from torch import Tensor
 from torchaudio.functional import lowpass_biquad
 
 from bcsim.dsp.noise import white_noise
-from bcsim.effects.base import Constant, Scene
+from bcsim.effects.base import Scene
+from bcsim.effects.distributions import Constant
 from bcsim.effects.edge_fade import EdgeFade
 from bcsim.effects.peak_normalize import PeakNormalize
 from bcsim.effects.sensor_level import SensorLevel

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from bcsim.data.recordings import read_recordings
-from bcsim.effects.base import Constant
+from bcsim.effects.distributions import Constant
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.sensor_speech import SensorSpeech

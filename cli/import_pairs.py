@@ -34,9 +34,9 @@ def command(
 ) -> int:
     """Copy the pairs of another library's format, or of stereo files, into a folder of pairs.
 
-    fit-response and evaluate then read it with --air OUT --bone OUT (or OUT/train, where SOURCE has
-    splits; such a folder is also a dataset for train). Nothing in SOURCE is run: a recording that is
-    a command is refused.
+    fit-response and evaluate then read it with --air OUT --bone OUT (or OUT/train, where SOURCE
+    has splits; such a folder is also a dataset for train). Nothing in SOURCE is run: a recording
+    that is a command is refused.
     """
     from bcsim.data.importers import import_pairs
 

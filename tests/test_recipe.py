@@ -8,7 +8,8 @@ import torch
 
 from bcsim.data.audio import write_audio
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Choice, Constant, LogUniform, Normal, Scene, Uniform
+from bcsim.effects.base import Scene
+from bcsim.effects.distributions import Choice, Constant, LogUniform, Normal, Uniform
 from bcsim.errors import UsageError
 from bcsim.recipe import (
     SynthesisRecipe,
@@ -134,7 +135,7 @@ def test_what_is_written_beside_the_output_says_the_same_again(name, sensor, tmp
 
 def test_a_noisy_room_takes_its_noise_by_a_setting(sensor, tmp_path):
     sensor.save(tmp_path / "known.sensor")
-    write_audio(tmp_path / "noise/hum.wav", np.full(400, 0.1), 16_000)
+    write_audio(tmp_path / "noise/hum.wav", 0.1 * np.sin(np.arange(400)), 16_000)
     noisy = resolve_simulator(
         str(tmp_path / "known.sensor"),
         bundled_recipes("synthesis")["noisy-room"],

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcsim.effects import spectral
-from bcsim.effects.base import Scene, Uniform, collate
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_level import SensorLevel
 from bcsim.effects.sensor_noise import SensorNoise

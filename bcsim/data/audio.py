@@ -1,6 +1,7 @@
 """The only reader and writer of audio in bcsim."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -16,11 +17,12 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from bcsim.errors import InputError
-from bcsim.files import replacing, write_bytes
+from bcsim.errors import BcsimError, EnvironmentFault, InputError
+from bcsim.files import printable, replacing, write_bytes
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".mp3"})
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
+_PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 _SUFFIXES = {
     "OGG": ".ogg",
@@ -52,7 +54,7 @@ def audio_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_warn):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = Path(parent).relative_to(folder).as_posix()
         found += [
@@ -64,6 +66,10 @@ def audio_names(folder: Path) -> list[str]:
         known = " ".join(sorted(AUDIO_SUFFIXES))
         raise InputError(f"{folder}: no audio files in this folder (looked for {known})")
     return sorted(found)
+
+
+def _warn(error: OSError) -> None:
+    log.warning("%s: left out (%s)", printable(str(error.filename)), error.strerror)
 
 
 def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float64], int]:
@@ -87,7 +93,7 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
         with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
             samples, rate = _samples(file), file.samplerate
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
         raise InputError(f"{path}: cannot be read as audio ({reason})") from error
@@ -152,9 +158,21 @@ def read_blocks(
                 yield mono if resampler is None else resampler.resample_chunk(mono)
             if resampler is not None:
                 yield resampler.resample_chunk(np.zeros(0), last=True)
-    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (soundfile.LibsndfileError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
         raise InputError(f"{path}: cannot be read as audio ({reason})") from error
+
+
+def unreadable(path: Path, error: OSError) -> BcsimError:
+    """Return what to raise for a file that cannot be read: the file's fault, or the machine's."""
+    if error.errno in _PASSING:
+        return EnvironmentFault(
+            f"{path}: {(error.strerror or str(error)).lower()}; see to it, then run the same "
+            "command again"
+        )
+    return InputError(f"{path}: cannot be read ({error.strerror})")
 
 
 def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64]:
@@ -185,6 +203,8 @@ def num_frames(path: Path) -> int | None:
 
 def audio_info(path: Path) -> Any:
     """Return what a file says about itself (soundfile's `info`), or None if it is no audio."""
+    if not path.is_file():
+        return None  # and a pipe is not waited for
     try:
         with path.open("rb") as file:
             return soundfile.info(file)
@@ -279,9 +299,10 @@ def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np
                 format=_FORMATS[path.suffix.lower()],
             ) as sound:
                 yield lambda samples: sound.write(to_pcm16(samples))
-        except (soundfile.LibsndfileError, RuntimeError):
-            if file.fault is None:
-                raise
+        except BaseException:
+            if file.fault is not None:
+                raise file.fault from None
+            raise
         if file.fault is not None:
             raise file.fault
 
@@ -369,6 +390,9 @@ def copy_audio(
                 stop = total
             if not 0 <= start < stop <= total:
                 raise InputError(f"{name}: holds {total} samples, not those from {start} to {stop}")
+            opened.seek(stop - 1)
+            if len(opened.read(1)) == 0:
+                raise InputError(f"{name}: ends before the {stop} samples that its header claims")
             suffix = _SUFFIXES.get(opened.format)
             if suffix is not None and channels == 1 and (start, stop) == (0, total):
                 file.seek(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bcsim.data.manifest import PairRow
 from bcsim.errors import InputError, UsageError
-from bcsim.files import environment_faults, hash_text, printable
+from bcsim.files import hash_text, printable
 
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 
@@ -49,15 +49,15 @@ def plan_clips(
     """
     sources = sorted(names)[:limit]
     stems = Counter(source.rpartition(".")[0] for source in sources)
+    # a.wav and a.flac may stand side by side, and must not become one
+    ids = [_id(s.rpartition(".")[0] if stems[s.rpartition(".")[0]] == 1 else s) for s in sources]
+    taken = Counter(ids)  # a.wav.flac beside them, or names that are alike once they are printable
     clips = []
-    for source in sources:
-        stem, _, suffix = source.rpartition(".")
-        # a.wav and a.flac may stand side by side, and must not become one
-        name = stem if stems[stem] == 1 else f"{stem}.{suffix}"
-        speaker = source.split("/")[0] if "/" in source else stem
+    for source, name in zip(sources, ids, strict=True):
+        speaker = source.split("/")[0] if "/" in source else source.rpartition(".")[0]
         clips.append(
             Clip(
-                id="/".join(_shorten(part) for part in printable(name).split("/")),
+                id=name if taken[name] == 1 else f"{name}~{hash_text(source)[:12]}",
                 source=source,
                 speaker=sys.intern(printable(speaker)),
                 split=split_of(speaker, validation, test),
@@ -145,13 +145,19 @@ class Shard:
 
 
 def hash_sources(folder: Path, sources: Iterable[str]) -> str:
-    """Return a hash over the names and sizes of source files."""
+    """Return a hash over the names and sizes of source files; what has no size has size -1."""
     digest = hashlib.sha256()
-    with environment_faults(folder):
-        for source in sources:
+    for source in sources:
+        try:
             size = (folder / source).stat().st_size
-            digest.update(f"{printable(source)}\t{size}\n".encode())
+        except OSError:
+            size = -1  # a link to nowhere; rendering says so
+        digest.update(f"{printable(source)}\t{size}\n".encode())
     return digest.hexdigest()
+
+
+def _id(name: str) -> str:
+    return "/".join(_shorten(part) for part in printable(name).split("/"))
 
 
 def _shorten(part: str) -> str:

@@ -81,7 +81,7 @@ class PairRow:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize".lstrip()) from error
-        for name in row.file_names.values():
+        for name in (row.id, *row.file_names.values()):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
                 raise InputError(f"{where}: the path {name!r} leaves the dataset; rerun synthesize")

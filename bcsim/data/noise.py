@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bcsim.data.audio import audio_files, read_audio
-from bcsim.effects.base import Recordings
+from bcsim.effects.distributions import Recordings
 from bcsim.errors import InputError
 from bcsim.files import environment_faults, hash_file, hash_text, printable
 from bcsim.progress import track
@@ -55,6 +55,7 @@ class NoiseFolder(Recordings):
                     "holds it"
                 )
             samples, _ = read_audio(path, sample_rate)
+            samples = samples - samples.mean()  # a converter's offset is no noise
             samples.setflags(write=False)
             _MEMORY.put(key, samples)
         return samples

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.data.audio import audio_info, encode_audio, is_ours, read_audio, writing_audio
+from bcsim.data.audio import (
+    audio_info,
+    encode_audio,
+    is_ours,
+    read_audio,
+    unreadable,
+    writing_audio,
+)
 from bcsim.data.clips import Clip
 from bcsim.data.manifest import PairRow
 from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
@@ -115,13 +122,16 @@ class Renderer:
         except InputError as error:
             return Skipped(str(error))
         except OSError as error:
-            return Skipped(f"{path}: cannot be read ({error.strerror})")
+            fault = unreadable(path, error)
+            if isinstance(fault, InputError):
+                return Skipped(str(fault))
+            raise fault from error
         draws = self.simulator.sample(self.seed, clip.id, self.mean)
         if clip.replayed is not None:
             row = PairRow.from_json(clip.replayed, clip.id)
             if row.source_sha256 != digest:
                 return Skipped(f"{path}: is not the file that {clip.id} was rendered from")
-            if _names(row.drawn) != _names(draws):
+            if not _alike(row.drawn, draws):
                 return Skipped(
                     f"{clip.id}: what was drawn for it does not fit the recipe's effects"
                 )
@@ -256,5 +266,20 @@ def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
     return {name: s[row, :length] for name, s in signals.items() if s is not None}
 
 
-def _names(draws: Mapping[str, Any]) -> dict[str, set[str]]:
-    return {step: set(draw) for step, draw in draws.items()}
+def _alike(recorded: Any, drawn: Any) -> bool:
+    """Tell whether recorded values are such as an effect draws: kinds, names and lengths."""
+    if isinstance(drawn, Mapping):
+        return (
+            isinstance(recorded, Mapping)
+            and recorded.keys() == drawn.keys()
+            and all(_alike(recorded[name], drawn[name]) for name in drawn)
+        )
+    if isinstance(drawn, list):
+        return (
+            isinstance(recorded, list)
+            and len(recorded) == len(drawn)
+            and all(map(_alike, recorded, drawn))
+        )
+    if isinstance(drawn, float):
+        return isinstance(recorded, float) and math.isfinite(recorded)
+    return type(recorded) is type(drawn)

@@ -5,6 +5,7 @@ behind it, the effects know where in the file it lies and how loud speech is in 
 of noise go on from one stretch into the next: no seam is left.
 """
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,13 +22,14 @@ from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.levels import FRAME, HOP, energy_rms, frame_energy, loud_frames
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.peak_limit import PeakLimit
+from bcsim.effects.spectral import SpectralEffect
 from bcsim.errors import InputError
 from bcsim.simulator import Simulator
 
 LONGEST_WHOLE = 1 << 21  # samples of a clip that is rendered in one piece: 131 s at 16 kHz
 LONGEST_AT_ALL = 1 << 24  # the same where an effect has to see the whole clip: 17 min
 STRETCH_FRAMES = 2048  # of the filter bank, 16 s
-CONTEXT_FRAMES = 160  # before and behind, 1.3 s
+CONTEXT_FRAMES = 160  # before and behind, 1.3 s, and what the spectral effects reach on top
 
 
 def is_long(path: Path, info: Any, simulator: Simulator) -> bool:
@@ -79,7 +81,7 @@ def render_stretches(
     body, _ = _split(simulator)
     rate = simulator.sample_rate
     level = speech_level(path, rate)
-    for samples, start, before, kept in _windows(path, rate):
+    for samples, start, before, kept in _windows(path, rate, _context(body)):
         air = torch.from_numpy(samples)[None]
         scene = replace(Scene.from_air(air, rate), start=start, level=level)
         inside = slice(before, before + kept)
@@ -108,11 +110,23 @@ def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:
     return replace(simulator, effects=simulator.effects[:-1]), last
 
 
-def _windows(path: Path, sample_rate: int) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
+def _context(simulator: Simulator) -> int:
+    """Return how many samples before and behind a stretch make themselves felt in it."""
+    hop = FilterBank(simulator.sample_rate).hop
+    reach = sum(
+        effect.reach(simulator.sample_rate)
+        for effect in simulator.effects
+        if isinstance(effect, SpectralEffect)
+    )
+    return (CONTEXT_FRAMES + math.ceil(reach / hop)) * hop
+
+
+def _windows(
+    path: Path, sample_rate: int, context: int
+) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
     """Yield stretches with their surroundings: samples, their start, samples before, and of it."""
     # Whole frames of the filter bank, so that frames fall alike in all stretches.
-    hop = FilterBank(sample_rate).hop
-    length, context = STRETCH_FRAMES * hop, CONTEXT_FRAMES * hop
+    length = STRETCH_FRAMES * FilterBank(sample_rate).hop
     held, first, start = np.zeros(0), 0, 0  # samples, where they begin, where the stretch does
     for block in read_blocks(path, sample_rate):
         held = np.concatenate([held, block])
@@ -134,6 +148,8 @@ def speech_level(path: Path, sample_rate: int) -> Tensor:
             energy = frame_energy(torch.from_numpy(rest)[None])[0]
             energies.frombytes(energy.float().numpy().tobytes())
             rest = rest[len(energy) * HOP :]
+    if not energies and len(rest):  # shorter than a frame
+        return Scene.from_air(torch.from_numpy(rest)[None], sample_rate).speech_level()
     if not energies:
         raise InputError(f"{path}: holds no samples")
     energy = torch.frombuffer(energies, dtype=torch.float32)[None]

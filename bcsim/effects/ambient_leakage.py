@@ -1,7 +1,9 @@
 """Ambient noise that reaches the sensor through the air, past its isolation."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.spectra import minimum_phase
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Constant, Distribution, Drawn, LogUniform, Uniform
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Constant, Distribution, LogUniform, Uniform
 from bcsim.effects.spectral import AmbientFilter
 from bcsim.sensors.profile import SensorProfile
 
@@ -37,6 +40,13 @@ class AmbientLeakage(AmbientFilter):
         isolation_high_db: of the model, at high frequencies, in dB.
         corner_hz: of the model, where half of the rise from one to the other is reached, in Hz.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "extra_db": (-200.0, 200.0),
+        "isolation_low_db": (-200.0, 200.0),
+        "isolation_high_db": (-200.0, 200.0),
+        "corner_hz": (1.0, 192e3),
+    }
 
     sensor: SensorProfile
     extra_db: Distribution = Constant(0.0)

@@ -1,11 +1,13 @@
 """Recorded noise around the talker, as the air microphone hears it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Recordings, Scene, Uniform
-from bcsim.effects.playback import gain_for_snr, play
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Recordings, Uniform
+from bcsim.effects.playback import gain_for_snr, play, recorded_power
 
 
 @EFFECTS.register("ambient_noise")
@@ -14,17 +16,24 @@ class AmbientNoise(Effect):
     """Add a recording of ambient noise to what the air microphone picks up.
 
     The clean speech stays the target; the sensor hears the noise by `ambient_leakage`, further
-    down the recipe. Recordings that are shorter than the clip go round.
+    down the recipe. Recordings that are shorter than the clip go round. Twice in a recipe, each
+    noise has its own SNR against the speech alone; together they are louder than either. A part of
+    a recording that is faint beside the whole of it is raised by at most 20 dB more than the whole
+    would be, and a silent recording is refused.
 
     Args:
         noise: folder of recordings of the noise alone; each clip draws one.
         position: where in the recording the clip starts, 0 to 1.
-        snr_db: energy of speech over energy of noise at the air microphone in the whole clip, in
-            dB.
+        snr_db: energy of speech over energy of noise at the air microphone in the whole clip, both
+            about their means, in dB.
         level: "snr", or "recorded" for the level that the file has, full scale at 1.
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "position": (0.0, 1.0),
+        "snr_db": (-200.0, 200.0),
+    }
 
     noise: Recordings
     position: Distribution = Uniform(0.0, 1.0)
@@ -35,5 +44,8 @@ class AmbientNoise(Effect):
         noise = play(self.noise, drawn["noise"], drawn["position"], scene) * scene.mask()
         if self.level == "snr":
             heard = 0 if scene.ambient is None else scene.ambient
-            noise = noise * gain_for_snr(scene.microphone - heard, noise, drawn["snr_db"])
+            speech = scene.microphone - heard
+            power = recorded_power(self.noise, drawn["noise"], scene)
+            gain = gain_for_snr(speech, noise, drawn["snr_db"], scene.lengths, power)
+            noise = noise * gain
         return scene.with_ambient(noise)

@@ -1,4 +1,4 @@
-"""The vocabulary of effects: the scene they act on, the distributions they draw from, themselves.
+"""The vocabulary of effects: the scene that they act on, and themselves.
 
 An effect is a frozen dataclass. Fields that are a `Distribution` are drawn once per clip; all
 others are fixed settings. Drawing and applying are apart: `sample` gives plain numbers that go
@@ -12,15 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.levels import energy_rms, frame_energy, loud_frames
-from bcsim.rng import MAX_SEED, stream
+from bcsim.effects.distributions import (
+    Distribution,
+    Fluctuation,
+    Normal,
+    Seed,
+    Value,
+    demand,
+)
+from bcsim.rng import stream
 
-Value = float | int | str | list[float]
 Draw = dict[str, Value]  # what one effect drew for one clip, field name to value
 Drawn = Mapping[str, Any]  # the same for a batch: tensors (B,) or (B, K), or a list of B names
 
@@ -44,6 +49,9 @@ class Scene:
             in stretches.
         level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
             are only stretches; else None.
+        leak_gain: (B,), what `ambient` has to be multiplied by to be the noise field at the sensor,
+            or None for 1. Less than 1 where the air microphone is far from the mouth, turned up
+            so that speech keeps the level of `air`: noise is turned up with it.
     """
 
     air: Tensor
@@ -54,6 +62,7 @@ class Scene:
     noisy_air: Tensor | None = None
     start: int = 0
     level: Tensor | None = None
+    leak_gain: Tensor | None = None
 
     @classmethod
     def from_air(cls, air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> "Scene":
@@ -93,7 +102,7 @@ class Scene:
         """Return the RMS of active speech at the air microphone, (B,), float64."""
         if self.level is not None:
             return self.level.double()
-        energy = frame_energy(self.air)
+        energy = frame_energy(self.air, self.lengths)
         return energy_rms(energy, loud_frames(energy.detach(), self.lengths)).double()
 
     def with_bone(self, bone: Tensor) -> "Scene":
@@ -135,168 +144,6 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Distribution(ABC):
-    """A parameter that is drawn once per clip."""
-
-    @abstractmethod
-    def draw(self, generator: np.random.Generator) -> Value:
-        """Return one value, made of plain Python numbers."""
-
-    @abstractmethod
-    def centre(self) -> Value | None:
-        """Return the value of the mean rendering, or None where even that one has to draw."""
-
-
-@dataclass(frozen=True)
-class Constant(Distribution):
-    """Always `value`."""
-
-    value: float
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return float(self.value)
-
-    def centre(self) -> Value:
-        return float(self.value)
-
-
-@dataclass(frozen=True)
-class Uniform(Distribution):
-    """Uniform between `low` and `high`."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        _require(self.low <= self.high, f"uniform [{self.low}, {self.high}]: low exceeds high")
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return float(generator.uniform(self.low, self.high))
-
-    def centre(self) -> Value:
-        return (self.low + self.high) / 2
-
-
-@dataclass(frozen=True)
-class LogUniform(Distribution):
-    """Uniform in the logarithm between `low` and `high`, both positive."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        ordered = 0 < self.low <= self.high
-        _require(ordered, f"log_uniform [{self.low}, {self.high}]: wants 0 < low <= high")
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-
-    def centre(self) -> Value:
-        return math.sqrt(self.low * self.high)
-
-
-@dataclass(frozen=True)
-class Normal(Distribution):
-    """Gaussian; with `size`, a vector of independent values."""
-
-    mean: float
-    std: float
-    size: int | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.std >= 0, f"normal [{self.mean}, {self.std}]: the deviation is negative")
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        if self.size is None:
-            return float(generator.normal(self.mean, self.std))
-        return [float(x) for x in generator.normal(self.mean, self.std, self.size)]
-
-    def centre(self) -> Value:
-        return self.mean if self.size is None else [self.mean] * self.size
-
-
-@dataclass(frozen=True)
-class Choice(Distribution):
-    """One of `values`, all equally likely; the mean rendering takes the first."""
-
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        _require(len(self.values) > 0, "choice []: nothing to choose from")
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return float(self.values[int(generator.integers(len(self.values)))])
-
-    def centre(self) -> Value:
-        return float(self.values[0])
-
-
-@dataclass(frozen=True)
-class Seed(Distribution):
-    """The seed of a waveform. Waveforms are never stored: whoever has the seed has the noise."""
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return int(generator.integers(MAX_SEED))
-
-    def centre(self) -> None:
-        return None
-
-
-@dataclass(frozen=True)
-class Fluctuation(Distribution):
-    """The scale of something that moves within a clip: `scale`, and 0 in the mean rendering."""
-
-    scale: float
-
-    def __post_init__(self) -> None:
-        _require(self.scale >= 0, f"fluctuation {self.scale}: the scale is negative")
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return float(self.scale)
-
-    def centre(self) -> Value:
-        return 0.0
-
-
-class Recordings(Distribution):
-    """Recordings of noise: one of them is drawn for a clip, by name.
-
-    A recipe gives the path of a folder. Effects cannot read files; whoever builds the simulator
-    hands them an instance that does (`bcsim.data.noise.NoiseFolder`).
-    """
-
-    @property
-    @abstractmethod
-    def names(self) -> Sequence[str]:
-        """What there is to draw from, sorted."""
-
-    @abstractmethod
-    def read(self, name: str, sample_rate: int) -> NDArray[np.float64]:
-        """Return a recording (T,), full scale at 1.
-
-        Raises:
-            InputError: if it is not there or cannot be used.
-        """
-
-    def draw(self, generator: np.random.Generator) -> Value:
-        return self.names[int(generator.integers(len(self.names)))]
-
-    def centre(self) -> None:
-        return None
-
-
-DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
-    "constant": Constant,
-    "uniform": Uniform,
-    "log_uniform": LogUniform,
-    "normal": Normal,
-    "choice": Choice,
-    "seed": Seed,
-    "fluctuation": Fluctuation,
-}
-
-
-@dataclass(frozen=True)
 class Effect(ABC):
     """Something that happens to a scene.
 
@@ -311,11 +158,44 @@ class Effect(ABC):
     # stretches: then what it does to a sample depends on the samples near by, on the draws, on
     # the sample's place in the clip (`scene.start`) and on `scene.level` alone.
     needs_whole_clip: ClassVar[bool] = False
+    # The closed range that a field keeps to, in its own unit, settings and draws alike. What is
+    # outside is refused before a run; what an unbounded distribution draws beyond it is moved to
+    # its end, so that no draw can end a run.
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        """See that every field is one that `apply` can live with; subclasses may add to that.
+
+        Of distributions with bounds these have to be within `limits`, of others the centre.
+
+        Raises:
+            ValueError: naming field, value and range, for a number that is not finite or outside
+                `limits`, a vector where one number is wanted, or a seed that is given.
+        """
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            demand(
+                isinstance(value, Seed) == isinstance(field.default, Seed),
+                f"{name} is {value}; leave seeds to the program",
+            )
+            if isinstance(value, Normal) and value.size is not None:
+                vector = isinstance(field.default, Normal) and field.default.size is not None
+                demand(vector, f"{name} is a vector of {value.size}; it wants one number")
+            for number in _numbers(value):
+                # Not math.isfinite, which cannot take every whole number.
+                demand(abs(number) < math.inf, f"{name} is {number}; it wants a finite number")
+            if name in self.limits:
+                low, high = self.limits[name]
+                for number in _reached(value):
+                    demand(
+                        low <= number <= high,
+                        f"{name} is {number}; it wants {low:g} to {high:g}",
+                    )
 
     def sample(
         self, seed: int, clip_id: str, step: str, mean: bool = False, moving: bool = False
     ) -> Draw:
-        """Draw the parameters for one clip.
+        """Draw the parameters for one clip, held within `limits`.
 
         Args:
             seed: root seed of the run.
@@ -333,7 +213,7 @@ class Effect(ABC):
                 value = distribution.centre() if mean and not drawn_all_the_same else None
                 if value is None:
                     value = distribution.draw(stream(seed, clip_id, step, field.name))
-                drawn[field.name] = value
+                drawn[field.name] = self._held(field.name, value)
         return drawn
 
     @abstractmethod
@@ -345,6 +225,15 @@ class Effect(ABC):
             drawn: for every drawn field a tensor (B,) or (B, K) on the scene's device, or a list
                 of B names.
         """
+
+    def _held(self, name: str, value: Value) -> Value:
+        """Return a drawn value within its limits."""
+        if name not in self.limits or isinstance(value, str):
+            return value
+        low, high = self.limits[name]
+        if isinstance(value, list):
+            return [float(min(max(number, low), high)) for number in value]
+        return float(min(max(value, low), high))
 
 
 def collate(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -364,6 +253,18 @@ def collate(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[s
     return stacked
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+def _numbers(value: Any) -> list[float]:
+    """Return the numbers that a field, or the distribution in it, is made of."""
+    if isinstance(value, Distribution):
+        value = tuple(getattr(value, field.name) for field in fields(value))
+    if isinstance(value, tuple):
+        return [number for part in value for number in _numbers(part)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+def _reached(value: Any) -> list[float]:
+    """Return the extremes of a field's values or, where there are none, their centre."""
+    if not isinstance(value, Distribution):
+        return _numbers(value)
+    centre = value.extremes() or value.centre()
+    return _numbers(tuple(centre) if isinstance(centre, list) else centre)

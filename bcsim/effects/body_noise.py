@@ -1,7 +1,9 @@
 """What the body itself does that a sensor on it picks up."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +12,8 @@ from bcsim.dsp.events import Events, periodic_events, poisson_events
 from bcsim.dsp.fir import fast_length, frequency_grid
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Choice, Distribution, Drawn, Effect, Scene, Seed, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Choice, Distribution, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 SPREAD_DB = 2.0  # of loudness from event to event, standard deviation
@@ -48,6 +51,19 @@ class BodyNoise(Effect):
         swallow_level_db: of a swallow, in dB over active speech.
         seed: of moments and waveforms.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "footstep_rate_hz": (0.0, 20.0),
+        "footstep_level_db": (-200.0, 200.0),
+        "motion_rate_per_min": (0.0, 600.0),
+        "motion_level_db": (-200.0, 200.0),
+        "friction_rate_per_min": (0.0, 600.0),
+        "friction_level_db": (-200.0, 200.0),
+        "heartbeat_rate_hz": (0.0, 20.0),
+        "heartbeat_level_db": (-200.0, 200.0),
+        "swallow_rate_per_min": (0.0, 600.0),
+        "swallow_level_db": (-200.0, 200.0),
+    }
 
     sensor: SensorProfile
     footstep_rate_hz: Distribution = Choice((0.0, 0.0, 0.0, 1.7, 1.9, 2.1))

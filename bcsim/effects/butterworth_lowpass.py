@@ -1,13 +1,16 @@
 """A Butterworth low-pass of any order, with or without its phase."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Uniform
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Distribution, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 LOWEST_HZ = 100.0
@@ -34,13 +37,14 @@ class ButterworthLowpass(LinearEffect):
         zero_phase: run it forward and backward.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "cutoff_hz": (1.0, 192e3),
+        "order": (1, 8),
+    }
+
     cutoff_hz: Distribution = Uniform(480.0, 720.0)
     order: int = 4
     zero_phase: bool = True
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.order <= 8:
-            raise ValueError(f"order is {self.order}; it wants 1 to 8")
 
     def reach(self, sample_rate: int) -> int:
         # The pole that decays slowest lies at the angle pi/2N from the imaginary axis.

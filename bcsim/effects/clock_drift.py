@@ -1,5 +1,6 @@
 """A sensor whose recorder has a clock of its own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,8 @@ import torch
 
 from bcsim.dsp.interpolation import interpolate
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Normal, Scene
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Normal
 
 
 @EFFECTS.register("clock_drift")
@@ -26,6 +28,7 @@ class ClockDrift(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"drift_ppm": (-1e5, 1e5)}
 
     drift_ppm: Distribution = Normal(0.0, 100.0)
 

@@ -1,7 +1,9 @@
 """Moments in which the sensor loses touch with the skin."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +12,8 @@ from bcsim.dsp.events import poisson_events
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.lowpass import filter_without_delay, windowed_sinc
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, LogUniform, Scene, Seed, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, LogUniform, Seed, Uniform
 
 HALF_TAPS_S = 0.016  # of the high cut, on either side
 LONGEST_S = 10.0
@@ -36,6 +39,14 @@ class ContactLoss(Effect):
         seed: of the moments.
         fade_s: length of either edge, in seconds.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "rate_per_min": (0.0, 600.0),
+        "duration_s": (0.0, LONGEST_S),
+        "attenuation_db": (-200.0, 200.0),
+        "cutoff_hz": (1.0, 192e3),
+        "fade_s": (0.0, LONGEST_S),
+    }
 
     rate_per_min: Distribution = Uniform(0.0, 6.0)
     duration_s: Distribution = LogUniform(0.2, 1.5)

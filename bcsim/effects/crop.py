@@ -1,12 +1,14 @@
 """Cut the same stretch out of every channel."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Uniform
 
 
 @EFFECTS.register("crop")
@@ -22,6 +24,10 @@ class Crop(Effect):
 
     keeps_length: ClassVar[bool] = False
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "duration_s": (1e-3, 600.0),
+        "position": (0.0, 1.0),
+    }
 
     duration_s: float = 2.5
     position: Distribution = Uniform(0.0, 1.0)

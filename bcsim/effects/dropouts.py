@@ -1,13 +1,15 @@
 """Digital gaps: packets that never arrive."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from bcsim.dsp.events import poisson_events
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, LogUniform, Scene, Seed
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, LogUniform, Seed
 
 LONGEST_MS = 1000.0
 
@@ -23,9 +25,14 @@ class Dropouts(Effect):
     Args:
         rate_per_min: lost packets a minute.
         gap_ms: length of a packet, in ms; up to 1000.
-        fill: "zero", or "hold" to repeat the last sample before the gap.
+        fill: "zero", or "hold" to repeat the last sample before the gap, for up to 1 s of it.
         seed: of the moments.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "rate_per_min": (0.0, 6000.0),
+        "gap_ms": (0.0, LONGEST_MS),
+    }
 
     rate_per_min: Distribution = LogUniform(2.0, 30.0)
     gap_ms: Distribution = LogUniform(5.0, 60.0)
@@ -47,4 +54,7 @@ class Dropouts(Effect):
         # In a gap that began before there is any sample, the first one is held at zero.
         last = torch.where(lost, -1, positions).cummax(dim=-1).values
         held = scene.bone.gather(-1, last.clamp(min=0))
-        return scene.with_bone(torch.where(last < 0, 0, held))
+        # Gaps that follow each other without a pause have no end to their length, yet a stretch of
+        # a long clip knows only so much of what came before.
+        too_long = positions - last > LONGEST_MS / 1000 * rate
+        return scene.with_bone(torch.where((last < 0) | too_long, 0, held))

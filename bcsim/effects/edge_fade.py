@@ -1,5 +1,6 @@
 """Fade every channel in and out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,14 +18,17 @@ class EdgeFade(Effect):
 
     Args:
         num_samples: length of the ramp, from 0 at the clip's edge to 1. Clips shorter than two
-            ramps get both.
+            ramps get both. 0 changes nothing.
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"num_samples": (0, 10**6)}
 
     num_samples: int = 512
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
+        if self.num_samples == 0:
+            return scene
         from_start = torch.arange(scene.air.shape[-1], device=scene.air.device)
         lengths = scene.lengths if scene.is_ragged else scene.lengths[:1]
         from_end = lengths[:, None] - 1 - from_start

@@ -1,12 +1,15 @@
 """A low-pass that is a windowed sinc."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from bcsim.dsp.lowpass import taps_response, windowed_sinc
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Uniform
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Distribution, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -23,12 +26,18 @@ class FirLowpass(LinearEffect):
         num_taps: odd; more of them are steeper: 255 at 16 kHz go from pass to stop in 380 Hz.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "cutoff_hz": (1.0, 192e3),
+        "num_taps": (3, 100_001),
+    }
+
     cutoff_hz: Distribution = Uniform(480.0, 720.0)
     num_taps: int = 255
 
     def __post_init__(self) -> None:
-        if self.num_taps < 3 or self.num_taps % 2 == 0:
-            raise ValueError(f"num_taps is {self.num_taps}; it wants an odd number from 3 on")
+        super().__post_init__()
+        if self.num_taps % 2 == 0:
+            raise ValueError(f"num_taps is {self.num_taps}; it wants an odd number")
 
     def reach(self, sample_rate: int) -> int:
         return self.num_taps // 2 + 1

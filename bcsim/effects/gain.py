@@ -1,12 +1,15 @@
 """A plain gain on the sensor's signal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Constant, Distribution, Drawn
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Constant, Distribution
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -18,6 +21,8 @@ class Gain(LinearEffect):
     Args:
         gain_db: in dB.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
 
     gain_db: Distribution = Constant(0.0)
 

@@ -1,10 +1,13 @@
 """One gain for both sides of a pair."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Uniform
 
 
 @EFFECTS.register("pair_gain")
@@ -15,6 +18,8 @@ class PairGain(Effect):
     Args:
         gain_db: for every channel, in dB.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
 
     gain_db: Distribution = Uniform(-12.0, 6.0)
 

@@ -1,5 +1,6 @@
 """Keep a pair within full scale by turning the whole of it down."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ class PeakLimit(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"peak": (1e-6, 1e3)}
 
     peak: float = 1.0
 

@@ -1,6 +1,7 @@
 """Clip rare peaks and scale to full scale, each channel by itself."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,8 @@ from bcsim.effects.base import Drawn, Effect, Scene
 class PeakNormalize(Effect):
     """Clip each channel at a quantile of its magnitude, then scale its peak to 1.
 
-    The level relation between air and bone is lost, as in EBEN's TemporalTransforms.
+    The level relation between air and bone is lost, as in EBEN's TemporalTransforms. Ambient noise
+    is part of what the air microphone picks up, and is scaled with that.
 
     Args:
         quantile: q; of the N magnitudes in ascending order, the one at position int(N q),
@@ -23,19 +25,29 @@ class PeakNormalize(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"quantile": (0.01, 1.0)}
 
     quantile: float = 0.99999
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        return scene.each(lambda signal: _normalize(signal, scene.lengths, self.quantile))
+        limited = scene.each(
+            lambda signal: (signal / self._limit(signal, scene.lengths)).clamp(-1, 1)
+        )
+        if scene.ambient is None:
+            return limited
+        return replace(
+            limited, ambient=scene.ambient / self._limit(scene.microphone, scene.lengths)
+        )
+
+    def _limit(self, signal: Tensor, lengths: Tensor) -> Tensor:
+        """Return the magnitude of B clips that becomes full scale, (B, 1); 1 in silence."""
+        limit = _quantile(signal, lengths, self.quantile)
+        return torch.where(limit > 0, limit, 1)
 
 
-def _normalize(signal: Tensor, lengths: Tensor, quantile: float) -> Tensor:
+def _quantile(signal: Tensor, lengths: Tensor, quantile: float) -> Tensor:
     # So many samples, of the longest clip, are as loud as the limit or louder.
     most = signal.shape[-1] - int(signal.shape[-1] * quantile) + 1
     loudest = signal.abs().topk(min(most, signal.shape[-1])).values
     position = torch.minimum((lengths.double() * quantile).long(), lengths - 1)
-    limit = loudest.gather(-1, (lengths - 1 - position)[:, None].clamp(min=0))
-    # The largest magnitude is now the limit itself. Silence stays silent.
-    scaled = signal / torch.where(limit > 0, limit, 1)
-    return scaled.clamp(-1, 1)
+    return loudest.gather(-1, (lengths - 1 - position)[:, None].clamp(min=0))

@@ -1,6 +1,6 @@
 """Higher or lower voices at the same pace, both sides of a pair alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,8 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Uniform
 from bcsim.effects.speed import change_speed
 
 FRAME_S = 0.064
@@ -35,6 +36,7 @@ class Pitch(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"semitones": (-24.0, 24.0)}
 
     semitones: Distribution = Uniform(-2.0, 2.0)
 

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
-from bcsim.effects.base import Recordings, Scene
+from bcsim.effects.base import Scene
+from bcsim.effects.distributions import Recordings
+from bcsim.errors import InputError
 
 CROSSFADE_S = 0.05
+MAX_RAISE_DB = 20.0  # of a faint part of a recording, above what the whole of it would need
+SILENT = 1e-9  # RMS of what is no sound but rounding; full scale is 1
 
 
 def play(
@@ -78,21 +82,53 @@ def loop(
     return played
 
 
-def gain_for_snr(speech: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+def recorded_power(recordings: Recordings, names: Sequence[str], scene: Scene) -> Tensor:
+    """Return the mean square of each clip's whole recording, (B,), float64.
+
+    Raises:
+        InputError: if one of them is silent: no gain makes noise of it.
+    """
+    powers = []
+    for name in names:
+        power = float(np.mean(np.square(recordings.read(name, scene.sample_rate))))
+        if not power > SILENT**2:
+            raise InputError(
+                f"recording of noise {name!r} is silent, so no SNR can be had with it; take it out "
+                "of the folder"
+            )
+        powers.append(power)
+    return torch.tensor(powers, dtype=torch.float64, device=scene.air.device)
+
+
+def gain_for_snr(
+    speech: Tensor, noise: Tensor, snr_db: Tensor, lengths: Tensor, power: Tensor
+) -> Tensor:
     r"""Return the factor that gives noise the asked level against speech.
 
-    .. math:: g = 10^{-\mathrm{SNR}/20} \lVert s\rVert / \lVert n\rVert
+    .. math:: g = 10^{-\mathrm{SNR}/20} \sqrt{E_s / \max(E_n, P T / 100)}
+
+    with the energies about the mean: an offset is no sound. Where the recording has a part that is
+    more than 20 dB fainter than the whole of it, that is raised by no more than the 20 dB, so that
+    a pause does not become a roar of hiss; there the SNR is higher than asked.
 
     Args:
         speech: (B, T), zero past each clip's end.
         noise: (B, T), likewise.
         snr_db: (B,), energy of speech over energy of noise in the whole clip, in dB.
+        lengths: (B,), samples in each clip, T.
+        power: (B,), mean square P that the noise has over the whole of its recording.
 
     Returns:
-        (B, 1); 0 where one of them is silent. A constant to gradients.
+        (B, 1); 0 where the speech is silent. A constant to gradients.
     """
-    speech_energy, noise_energy = (
-        signal.detach().double().square().sum(dim=-1) for signal in (speech, noise)
-    )
-    ratio = torch.where(noise_energy > 0, speech_energy / noise_energy, 0)
+    speech_energy, noise_energy = (_energy(s.detach().double(), lengths) for s in (speech, noise))
+    least = power * lengths.clamp(min=1) * 10 ** (-MAX_RAISE_DB / 10)
+    ratio = speech_energy / torch.maximum(noise_energy, least)
     return (ratio.sqrt() * db_to_amplitude(-snr_db)).to(noise.dtype)[:, None]
+
+
+def _energy(signal: Tensor, lengths: Tensor) -> Tensor:
+    """Return the energy of B clips about their means, (B,)."""
+    offset = signal.sum(dim=-1) / lengths.clamp(min=1)
+    inside = torch.arange(signal.shape[-1], device=signal.device) < lengths[:, None]
+    return ((signal - offset[:, None]) * inside).square().sum(dim=-1)

@@ -1,11 +1,15 @@
 """A sensor that is wired the other way round."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Choice, Distribution, Drawn
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Choice, Distribution
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -16,7 +20,10 @@ class Polarity(LinearEffect):
 
     Args:
         sign: +1 or -1; by default one as often as the other, and +1 in the mean rendering.
+            Between them the sign counts, and 0 is +1.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sign": (-1.0, 1.0)}
 
     sign: Distribution = Choice((1.0, -1.0))
 
@@ -24,4 +31,8 @@ class Polarity(LinearEffect):
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
-        return drawn["sign"].sign()[:, None].expand(-1, len(frequencies_hz))
+        return (
+            torch.where(drawn["sign"] < 0, -1.0, 1.0)
+            .double()[:, None]
+            .expand(-1, len(frequencies_hz))
+        )

@@ -1,13 +1,16 @@
 """The sensor's converter, whose steps are coarse for what speech makes of its range."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Choice, Distribution, Drawn, Effect, Scene, Seed, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Choice, Distribution, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -31,6 +34,11 @@ class Quantisation(Effect):
         dither: add triangular noise of two steps' width before rounding.
         seed: of the dither.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "bits": (1.0, 32.0),
+        "headroom_db": (-200.0, 200.0),
+    }
 
     sensor: SensorProfile
     bits: Distribution = Choice((12.0, 10.0, 8.0))

@@ -1,15 +1,14 @@
 """Noise that was recorded with the sensor itself: chewing, steps, a cable that rubs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import torch
+from typing import ClassVar, Literal
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Recordings, Scene, Uniform
-from bcsim.effects.playback import play
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Recordings, Uniform
+from bcsim.effects.playback import play, recorded_power
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -24,7 +23,7 @@ class RecordedNoise(Effect):
 
     .. math:: 10^{(L - \mathrm{SNR})/20}\, r_\mathrm{air} / r_n
 
-    Recordings that are shorter than the clip go round.
+    Recordings that are shorter than the clip go round; silent ones are refused.
 
     Args:
         sensor: whose mean level; given by the simulator.
@@ -36,6 +35,11 @@ class RecordedNoise(Effect):
             that was recorded at the same gains.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "position": (0.0, 1.0),
+        "snr_db": (-200.0, 200.0),
+    }
+
     sensor: SensorProfile
     noise: Recordings
     position: Distribution = Uniform(0.0, 1.0)
@@ -45,9 +49,8 @@ class RecordedNoise(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         noise = play(self.noise, drawn["noise"], drawn["position"], scene)
         if self.level == "snr":
-            recordings = [self.noise.read(name, scene.sample_rate) for name in drawn["noise"]]
-            power = torch.tensor([np.mean(np.square(r)) for r in recordings], device=noise.device)
+            power = recorded_power(self.noise, drawn["noise"], scene)
             relative = db_to_amplitude(self.sensor.level_db - drawn["snr_db"])
-            gain = torch.where(power > 0, scene.speech_level() * relative / power.sqrt(), 0)
+            gain = scene.speech_level() * relative / power.sqrt()
             noise = noise * gain[:, None].to(noise.dtype)
         return scene.with_bone(scene.bone + noise)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -15,19 +15,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import (
-    Choice,
-    Constant,
-    Distribution,
-    Drawn,
-    Effect,
-    LogUniform,
-    Recordings,
-    Scene,
-    Uniform,
-)
-from bcsim.effects.playback import gain_for_snr, play
-from bcsim.errors import UsageError
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, LogUniform, Recordings, Uniform
+from bcsim.effects.playback import gain_for_snr, play, recorded_power
+from bcsim.errors import InputError, UsageError
 
 SPEED_OF_SOUND = 343.0  # m/s
 CLEARANCE_M = 0.3  # from mouth and microphone to the next wall
@@ -37,6 +28,7 @@ HIGHPASS_HZ = 20.0
 TAPS = 81  # of the sinc that puts a reflection between two samples
 HALF_TAPS = TAPS // 2
 CALIBRATED_DB = (-5.0, -45.0)  # between these the decay is made to have the asked slope
+TOLERANCE = 0.2  # of the RT60, relative; a room that misses it by more is refused
 
 Point = tuple[float, float, float]
 
@@ -52,8 +44,13 @@ class Room(Effect):
 
     .. math:: \mathrm{SNR} = 10\log_{10}\frac{\sum (\mathrm{speech} * h)^2}{\sum n^2}
 
+    with both energies about their means; see `ambient_noise` for faint and silent recordings.
+
     The sensor hears the talker through the body, without the room, and the noise only by
-    `ambient_leakage`, further down the recipe. Responses are those of pyroomacoustics' image
+    `ambient_leakage`, further down the recipe. As speech keeps the level of `air` however far the
+    microphone is, a far one counts as turned up, and the noise with it. At the sensor the noise is
+    the one at the microphone times :math:`d_0 / d`, d being the distance: direct speech falls with
+    the distance, noise from all round does not. Responses are those of pyroomacoustics' image
     sources (Allen and Berkley 1979, doi 10.1121/1.382599), mouth and noise radiating alike all
     round, walls alike at all frequencies: a model. The absorption is fitted to the decay that is
     asked for, as Sabine's formula misses that by up to a half.
@@ -64,7 +61,9 @@ class Room(Effect):
         length_m: of the room, in m.
         width_m: of the room, in m.
         height_m: of the room, in m.
-        rt60_s: time in which the reflections decay by 60 dB (Schroeder's integral), in s.
+        rt60_s: time in which the reflections, without the direct sound, decay by 60 dB at the
+            slope that Schroeder's integral has from -5 to -45 dB, in s; a clip whose room comes out
+            more than 20 % off is refused.
         mouth_x: where along the room's length the mouth is, from 0 to 1 of what the walls allow.
         mouth_y: likewise along its width.
         mouth_height_m: of mouth and microphone above the floor, in m.
@@ -77,9 +76,19 @@ class Room(Effect):
         noise_height: of the sources, as a part of the room's height.
         sources: of noise, evenly round the microphone; all play the same recording, each from
             another position.
+        reference_distance_m: d_0, from the mouth to the air microphone of the recordings that the
+            sensor was fitted on, in m: how loud the noise is at the sensor. 0.05 is a headset.
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "direction_deg": (-360.0, 360.0),
+        "position": (0.0, 1.0),
+        "snr_db": (-200.0, 200.0),
+        "noise_direction_deg": (-360.0, 360.0),
+        "sources": (1, 64),
+        "reference_distance_m": (1e-3, 30.0),
+    }
 
     noise: Recordings | None = None
     length_m: Distribution = Uniform(4.0, 8.0)
@@ -97,12 +106,13 @@ class Room(Effect):
     noise_distance: Distribution = Uniform(0.3, 1.0)
     noise_height: Distribution = Uniform(0.1, 0.9)
     sources: int = 1
+    reference_distance_m: float = 0.05
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("mouth_x", "mouth_y", "noise_distance", "noise_height"):
             low, high = self._extremes(name)
             _require(low >= 0 and high <= 1, name, (low, high), "0 to 1")
-        _require(self.sources >= 1, "sources", self.sources, "1 or more")
         (shortest, longest), (lowest, tallest) = (
             self._extremes(name) for name in ("rt60_s", "mouth_height_m")
         )
@@ -132,9 +142,13 @@ class Room(Effect):
         num_samples = scene.air.shape[-1]
         reflections = _stack([r[0] for r in responses], scene.air)
         speech = scene.air + _convolve(scene.air, reflections, HALF_TAPS, num_samples)
+        leak_gain = self.reference_distance_m / drawn["distance_m"].double()
+        scene = replace(scene, leak_gain=leak_gain)
         if self.noise is None:
             return scene.with_ambient(torch.zeros_like(scene.air), speech)
         ambient = torch.zeros_like(scene.air)
+        recorded = recorded_power(self.noise, drawn["noise"], scene)
+        power = torch.zeros_like(recorded)  # what is expected at the microphone
         for number in range(self.sources):
             response = _stack([r[1 + number] for r in responses], scene.air)
             # The noise was there before the talker: its reverberation is, at the first sample.
@@ -142,9 +156,10 @@ class Room(Effect):
             position = (drawn["position"] + number / self.sources) % 1
             played = play(self.noise, drawn["noise"], position, scene, before)
             ambient = ambient + _convolve(played, response, before, num_samples)
+            power = power + recorded * response.double().square().sum(dim=-1)
         speech, ambient = speech * scene.mask(), ambient * scene.mask()
-        ambient = ambient * gain_for_snr(speech, ambient, drawn["snr_db"])
-        return scene.with_ambient(ambient, speech)
+        gain = gain_for_snr(speech, ambient, drawn["snr_db"], scene.lengths, power)
+        return scene.with_ambient(ambient * gain, speech)
 
     def layout(self, drawn: Mapping[str, Any]) -> "Layout":
         """Return where everything is, for what was drawn for one clip."""
@@ -186,15 +201,10 @@ class Room(Effect):
         )
 
     def _extremes(self, name: str) -> tuple[float, float]:
-        distribution = getattr(self, name)
-        match distribution:
-            case Constant(value):
-                return value, value
-            case Uniform(low, high) | LogUniform(low, high):
-                return low, high
-            case Choice(values):
-                return min(values), max(values)
-        raise ValueError(f"{name} has no bounds; give a number, uniform, log_uniform or choice")
+        extremes = getattr(self, name).extremes()
+        if extremes is None:
+            raise ValueError(f"{name} has no bounds; give a number, uniform, log_uniform or choice")
+        return extremes
 
 
 @dataclass(frozen=True)
@@ -217,6 +227,9 @@ class Layout:
             (L,) each, from `HALF_TAPS` samples before the direct sound on. From the mouth: the
             reflections alone, relative in level to the direct sound. From every source of noise:
             direct sound and reflections.
+
+        Raises:
+            InputError: if no absorption of the walls gives the asked decay.
         """
         return _responses(self, sample_rate)
 
@@ -236,6 +249,13 @@ def _responses(layout: Layout, sample_rate: int) -> tuple[NDArray[np.float64], .
             relative, gains * amplitudes[orders[reflected]], layout.rt60_s, sample_rate
         )
     ]
+    decay_s = decay_time(found[0] ** 2, sample_rate)
+    if not abs(decay_s / layout.rt60_s - 1) <= TOLERANCE:
+        size = " x ".join(f"{side:.3g}" for side in layout.size)
+        raise InputError(
+            f"room: {size} m with an rt60_s of {layout.rt60_s:.3g} decays in {decay_s:.3g} s, as "
+            "reflections come too seldom; make rt60_s longer or the room smaller"
+        )
     for place in layout.noises:
         distances = _distances(images, place)
         delays = distances - distances.min()

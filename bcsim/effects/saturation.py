@@ -1,14 +1,16 @@
 """A sensor, or its amplifier, that is driven too hard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -33,6 +35,8 @@ class Saturation(Effect):
         curve: "tanh" (soft everywhere), "cubic" (soft, then flat) or "hard".
         relative_to: "speech", or "full_scale", where L is 0 dB or a few less.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"limit_db": (-200.0, 200.0)}
 
     sensor: SensorProfile
     limit_db: Distribution = Uniform(3.0, 15.0)

@@ -1,14 +1,17 @@
 """The sensor's own delay against the air microphone, off by default."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Constant, Distribution, Drawn, Normal
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Constant, Distribution, Normal
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -27,6 +30,11 @@ class SensorDelay(LinearEffect):
         deviation: from it, in units of its standard deviation over the recordings.
         extra_s: added to it. Deviation and extra together stay within +-50 ms.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "deviation": (-100.0, 100.0),
+        "extra_s": (-MAX_EXTRA_S, MAX_EXTRA_S),
+    }
 
     sensor: SensorProfile
     deviation: Distribution = Normal(0.0, 1.0)

@@ -1,12 +1,15 @@
 """How loud the sensor is: coupling and gain, which change from one recording to the next."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Normal
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Distribution, Normal
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -20,6 +23,8 @@ class SensorLevel(LinearEffect):
         sensor: whose spread of levels; given by the simulator.
         deviation: from the mean level, in units of its standard deviation over the recordings.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"deviation": (-20.0, 20.0)}
 
     sensor: SensorProfile
     deviation: Distribution = Normal(0.0, 1.0)

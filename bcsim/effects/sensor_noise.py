@@ -1,6 +1,8 @@
 """The sensor's own noise floor, as fitted from the pauses of the recordings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,7 +10,8 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Normal, Scene, Seed
+from bcsim.effects.base import Drawn, Scene
+from bcsim.effects.distributions import Distribution, Normal, Seed
 from bcsim.effects.spectral import StationaryNoise
 from bcsim.sensors.profile import SensorProfile
 
@@ -31,6 +34,8 @@ class SensorNoise(StationaryNoise):
             its standard deviation there.
         seed: of the waveform.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"level": (-20.0, 20.0)}
 
     sensor: SensorProfile
     level: Distribution = Normal(0.0, 1.0)

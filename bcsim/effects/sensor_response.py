@@ -1,6 +1,8 @@
 """The fitted air-to-bone response, with a new plausible wearer in every clip."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,7 +10,8 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Normal
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Distribution, Normal
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -28,6 +31,8 @@ class SensorResponse(LinearEffect):
         wearer: z, the coordinates of the wearer in units of one standard deviation. Components
             beyond those that the profile has are ignored.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"wearer": (-20.0, 20.0)}
 
     sensor: SensorProfile
     wearer: Distribution = Normal(0.0, 1.0, size=8)

@@ -1,12 +1,15 @@
 """What the sensor does to this speech sound, beyond its fixed response."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Fluctuation, Scene, Seed
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Fluctuation, Seed
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -25,6 +28,8 @@ class SensorSpeech(Effect):
         seed: of its course.
         minimum_phase: give the gains minimum instead of zero phase.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"residual": (0.0, 20.0)}
 
     sensor: SensorProfile
     residual: Distribution = Fluctuation(1.0)

@@ -160,6 +160,8 @@ def _sources(
             added.append((white, effect.amplitude(frequencies_hz, scene, drawn) * behind))
         elif isinstance(effect, AmbientFilter) and scene.ambient is not None:
             response = effect.response(frequencies_hz, drawn, scene.sample_rate)
+            if scene.leak_gain is not None:
+                response = response * scene.leak_gain[:, None]
             added.append((pad(scene.ambient, edges), response * behind))
     if steps[0][0].reflects_edges:
         reflected = extend_by_reflection(scene.bone, scene.lengths, edges[0])

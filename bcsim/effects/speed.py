@@ -1,6 +1,6 @@
 """Faster or slower speech, both sides of a pair alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Uniform
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Uniform
 
 GUARD = 256  # samples of silence between a clip's end and, round the circle, its start
 
@@ -30,15 +31,12 @@ class Speed(Effect):
 
     keeps_length: ClassVar[bool] = False
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.1, 10.0)}
 
     factor: Distribution = Uniform(0.9, 1.1)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         factors = drawn["factor"].tolist()
-        if min(factors) <= 0:
-            raise ValueError(
-                f"speed: the factor {min(factors):g} is not positive; 1 changes nothing"
-            )
         lengths = scene.lengths.tolist()
         after = torch.tensor(
             [sped_length(n, factor) for n, factor in zip(lengths, factors, strict=True)],

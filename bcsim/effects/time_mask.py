@@ -1,6 +1,7 @@
 """Moments of silence in every channel of a pair."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +9,8 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Scene, Seed
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Seed
 
 EDGE_S = 0.005
 
@@ -29,16 +31,14 @@ class TimeMask(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "stretches": (0, 1000),
+        "longest_s": (0.0, 3600.0),
+    }
 
     stretches: int = 2
     longest_s: float = 0.2
     seed: Distribution = Seed()
-
-    def __post_init__(self) -> None:
-        if self.stretches < 0 or self.longest_s < 0:
-            raise ValueError(
-                f"{self.stretches} stretches of up to {self.longest_s} s; both want 0 or more"
-            )
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         time = torch.arange(scene.air.shape[-1], device=scene.air.device)

@@ -1,7 +1,9 @@
 """A wearer whose sensor sits a little differently from one moment to the next."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Effect, Fluctuation, Scene, Seed
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Distribution, Fluctuation, Seed
 from bcsim.sensors.profile import MAX_COMPONENTS, SensorProfile
 
 
@@ -33,14 +36,15 @@ class WearerDrift(Effect):
         time_constant_s: from knot to knot, in seconds.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "scale": (0.0, 20.0),
+        "time_constant_s": (0.01, 3600.0),
+    }
+
     sensor: SensorProfile
     scale: Distribution = Fluctuation(0.3)
     seed: Distribution = Seed()
     time_constant_s: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not self.time_constant_s > 0:
-            raise ValueError(f"time_constant_s is {self.time_constant_s}; it wants seconds above 0")
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         bank = FilterBank(scene.sample_rate)

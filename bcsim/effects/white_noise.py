@@ -1,5 +1,6 @@
 """White noise relative to the sensor's signal, as in EBEN's TemporalTransforms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,8 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Constant, Distribution, Drawn, Effect, Scene, Seed
+from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.distributions import Constant, Distribution, Seed
 
 
 @EFFECTS.register("white_noise")
@@ -22,6 +24,7 @@ class WhiteNoise(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"relative_std": (0.0, 1e3)}
 
     relative_std: Distribution = Constant(0.005)
     seed: Distribution = Seed()

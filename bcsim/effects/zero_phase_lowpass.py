@@ -1,5 +1,6 @@
 """EBEN's low-pass: a biquad run forward and backward, with random cutoff and Q."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,8 @@ from torch import Tensor
 
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Distribution, Drawn, Uniform
+from bcsim.effects.base import Drawn
+from bcsim.effects.distributions import Distribution, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -22,11 +24,17 @@ class ZeroPhaseLowpass(LinearEffect):
 
     Args:
         cutoff_hz: of the biquad; one pass has gain Q there, two have Q squared.
+            Held below 0.49 of the sample rate.
         q: quality factor.
         padding: samples of reflection on either side.
     """
 
     reflects_edges: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "cutoff_hz": (20.0, 192e3),
+        "q": (0.05, 50.0),
+        "padding": (0, 10**6),
+    }
 
     cutoff_hz: Distribution = Uniform(480.0, 720.0)
     q: Distribution = Uniform(0.8, 1.2)
@@ -36,5 +44,6 @@ class ZeroPhaseLowpass(LinearEffect):
         return self.padding
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
-        coefficients = lowpass_coefficients(drawn["cutoff_hz"], drawn["q"], sample_rate)
+        cutoff_hz = drawn["cutoff_hz"].clamp(max=0.49 * sample_rate)
+        coefficients = lowpass_coefficients(cutoff_hz, drawn["q"], sample_rate)
         return biquad_power(coefficients, frequencies_hz, sample_rate)

@@ -64,3 +64,9 @@ def test_an_id_twice_is_refused(tmp_path, row):
     (tmp_path / "m.jsonl").write_text(f"{row.to_json()}\n{row.to_json()}\n")
     with pytest.raises(InputError, match=r"line 2: id 's/a' stands there twice"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_an_id_cannot_leave_the_dataset(row):
+    line = json.dumps({**json.loads(row.to_json()), "id": "../../x"})
+    with pytest.raises(InputError, match="leaves the dataset"):
+        PairRow.from_json(line, "here")

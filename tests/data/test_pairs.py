@@ -7,7 +7,7 @@ import torch
 from bcsim.data.audio import audio_files, write_audio
 from bcsim.data.pairs import RenderedPairs, StoredPairs
 from bcsim.dsp.noise import white_noise
-from bcsim.effects.base import Constant
+from bcsim.effects.distributions import Constant
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse

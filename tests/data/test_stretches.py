@@ -13,6 +13,8 @@ from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretch
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Scene
+from bcsim.effects.dropouts import Dropouts
+from bcsim.effects.fir_lowpass import FirLowpass
 from bcsim.effects.gain import Gain
 from bcsim.effects.peak_limit import PeakLimit
 from bcsim.effects.peak_normalize import PeakNormalize
@@ -62,6 +64,25 @@ def test_response_noise_and_level_are_those_of_one_piece(long_file, sensor):
     torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "effect",
+    [
+        FirLowpass(Constant(500.0), num_taps=40_001),
+        Dropouts(Constant(100.0), Constant(1000.0), fill="hold"),
+    ],
+    ids=["a filter that reaches farther than the context", "gaps that follow each other"],
+)
+def test_the_context_is_as_long_as_effects_reach(long_file, monkeypatch, effect):
+    monkeypatch.setattr(stretches, "CONTEXT_FRAMES", 160)
+    simulator = Simulator((effect,), RATE)
+    draws = simulator.sample(0, "clip")
+    whole = in_one_piece(simulator, draws, long_file)
+    scenes = list(render_stretches(simulator, draws, long_file))
+    assert len(scenes) > 3
+    bone = torch.cat([scene.bone for scene in scenes], dim=1)
+    torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
+
+
 def test_speech_dependent_gains_have_no_seam(long_file, speaking_sensor):
     simulator = Simulator((SensorSpeech(speaking_sensor),), RATE)
     draws = simulator.sample(0, "clip")
@@ -98,6 +119,12 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
         s.air.shape[1] for s in render_stretches(simulator, simulator.sample(0, "a"), long_file)
     )
     assert abs(total - len(air)) <= 1
+
+
+@pytest.mark.parametrize("num_samples", [1, 100, 512])
+def test_a_file_shorter_than_a_frame_has_a_level(tmp_path, num_samples):
+    write_audio(tmp_path / "a.wav", np.full(num_samples, 0.25), RATE)
+    assert stretches.speech_level(tmp_path / "a.wav", RATE).item() == pytest.approx(0.25)
 
 
 def test_a_stretch_knows_how_loud_the_whole_file_is(long_file):

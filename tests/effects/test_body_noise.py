@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
 from bcsim.effects.body_noise import BodyNoise
+from bcsim.effects.distributions import Constant
 
 RATE = 16_000
 KINDS = {

@@ -8,7 +8,8 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Scene, Uniform, collate
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.polarity import Polarity
 from bcsim.recipe import build, parameter_types, resolve_effect, takes_recordings

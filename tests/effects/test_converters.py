@@ -10,8 +10,9 @@ from scipy import integrate
 
 from bcsim.dsp.resample import resample_clock
 from bcsim.effects.band_limit import BandLimit
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
 from bcsim.effects.clock_drift import ClockDrift
+from bcsim.effects.distributions import Constant
 from bcsim.effects.quantisation import Quantisation
 from bcsim.effects.saturation import Saturation
 

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
 from bcsim.effects.contact_loss import ContactLoss
+from bcsim.effects.distributions import Constant
 from bcsim.effects.dropouts import Dropouts
 
 RATE = 16_000
@@ -57,6 +58,22 @@ def test_a_held_gap_repeats_the_sample_before_it():
         held = 0 if start == 0 else air[0, start - 1].item()
         assert (out[start : end + 1] == held).all()
     assert torch.equal(out[silenced != 0], air[0, silenced != 0])
+
+
+def test_a_gap_without_end_is_held_for_a_second():
+    """A packet of a second is lost time and again: what has been held for a second is silence."""
+    effect = Dropouts(Constant(120.0), Constant(1000.0), fill="hold")
+    zeroed = Dropouts(Constant(120.0), Constant(1000.0))
+    air = torch.ones(8, 10 * RATE).double()
+    out, lost = apply(effect, air), apply(zeroed, air) == 0
+    checked = 0
+    for row, gaps in zip(out, lost, strict=True):
+        for start, end in zip(*map(torch.Tensor.tolist, stretches(gaps)), strict=True):
+            held = min(RATE, end + 1 - start) if start else 0
+            assert (row[start : start + held] == 1).all()
+            assert (row[start + held : end + 1] == 0).all()
+            checked += 0 < held < end + 1 - start
+    assert checked > 0
 
 
 def test_at_rate_zero_nothing_is_lost(speech):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
 from bcsim.effects.butterworth_lowpass import ButterworthLowpass
+from bcsim.effects.distributions import Constant
 from bcsim.effects.fir_lowpass import FirLowpass
 from bcsim.effects.polarity import Polarity
 

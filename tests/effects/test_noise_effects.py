@@ -7,15 +7,18 @@ import pytest
 import torch
 from scipy import signal
 
+from bcsim.data.audio import write_audio
 from bcsim.data.noise import NoiseFolder
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.ambient_noise import AmbientNoise
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Constant
 from bcsim.effects.playback import loop
 from bcsim.effects.recorded_noise import RecordedNoise
 from bcsim.effects.sensor_level import SensorLevel
+from bcsim.errors import InputError
 from bcsim.simulator import Simulator
 
 RATE = 16_000
@@ -38,7 +41,8 @@ def test_the_snr_at_the_air_microphone_is_the_one_asked_for(noise, speech):
     drawn = drawn_for(effect)
     scene = effect.apply(Scene.from_air(air, RATE, lengths), drawn)
     assert scene.ambient is not None
-    snr_db = 10 * torch.log10(air.square().sum(-1) / scene.ambient.square().sum(-1))
+    clips = [(air[0], scene.ambient[0]), (air[1, :17_001], scene.ambient[1, :17_001])]
+    snr_db = torch.stack([10 * torch.log10(s.var() / n.var()) for s, n in clips])
     assert torch.allclose(snr_db, drawn["snr_db"], rtol=0, atol=1e-6)
     assert torch.equal(scene.microphone, air + scene.ambient)
     assert torch.equal(scene.air, air)
@@ -60,6 +64,70 @@ def test_silence_gets_no_noise_by_snr(noise):
     effect = AmbientNoise(noise)
     scene = effect.apply(Scene.from_air(silence, RATE), drawn_for(effect))
     assert torch.equal(scene.microphone, silence)
+
+
+def test_an_offset_is_neither_speech_nor_noise(tmp_path, speech):
+    """A recording with a converter's offset gives the same noise as one without."""
+    hiss = 0.01 * np.random.default_rng(3).standard_normal(30_000)
+    write_audio(tmp_path / "offset.wav", np.round(32768 * (0.5 + hiss)) / 32768, RATE)
+    noise = NoiseFolder(tmp_path)
+    played = noise.read("offset.wav", RATE)
+    assert abs(played.mean()) < 1e-12
+    assert np.allclose(played, hiss - hiss.mean(), rtol=0, atol=1e-4)
+    effect = AmbientNoise(noise, snr_db=Constant(10.0))
+    added = [
+        effect.apply(Scene.from_air(air, RATE), drawn_for(effect)).ambient
+        for air in (speech, speech + 0.2)
+    ]
+    first, second = (ambient for ambient in added if ambient is not None)
+    assert torch.allclose(first, second, rtol=1e-9)
+    snr_db = 10 * torch.log10(speech.var(dim=-1) / first.var(dim=-1))
+    assert torch.allclose(snr_db, torch.full((2,), 10.0).double(), rtol=0, atol=1e-9)
+
+
+def test_a_silent_recording_is_refused_where_an_snr_is_asked_for(tmp_path, sensor, speech):
+    write_audio(tmp_path / "nothing.wav", np.full(4000, 0.1), RATE)
+    noise = NoiseFolder(tmp_path)
+    for effect in (AmbientNoise(noise), RecordedNoise(sensor, noise)):
+        scene = Scene.from_air(speech, RATE)
+        with pytest.raises(InputError, match=r"'nothing.wav' is silent.*; take it out"):
+            effect.apply(scene, drawn_for(effect))
+        as_recorded = dataclasses.replace(effect, level="recorded")
+        assert torch.allclose(as_recorded.apply(scene, drawn_for(effect)).microphone, speech)
+
+
+@pytest.mark.parametrize(("faint_db", "raised_db"), [(-15.0, 15.0), (-60.0, 20.0)])
+def test_a_faint_part_of_a_recording_is_raised_by_no_more_than_20_db(
+    tmp_path, speech, faint_db, raised_db
+):
+    generator = np.random.default_rng(4)
+    loudness = np.where(np.arange(10 * RATE) < 5 * RATE, 10 ** (faint_db / 20), 1.0)
+    write_audio(tmp_path / "n.wav", 0.1 * loudness * generator.standard_normal(10 * RATE), RATE)
+    noise = NoiseFolder(tmp_path)
+    effect = AmbientNoise(noise, position=Constant(0.1), snr_db=Constant(5.0))
+    played = AmbientNoise(noise, position=Constant(0.1), level="recorded")
+    scene = Scene.from_air(speech, RATE)
+    scaled, as_it_is = (e.apply(scene, drawn_for(e)).ambient for e in (effect, played))
+    assert scaled is not None
+    assert as_it_is is not None
+    gain_db = 20 * torch.log10(scaled.norm(dim=-1) / as_it_is.norm(dim=-1))
+    power = np.mean(noise.read("n.wav", RATE) ** 2)
+    for_the_whole_db = 10 * torch.log10(speech.var(dim=-1) / power) - 5
+    whole_db = 10 * np.log10((1 + 10 ** (faint_db / 10)) / 2)  # over the loud half
+    expected_db = raised_db + whole_db if raised_db < 20 else 20.0
+    difference = gain_db - for_the_whole_db
+    assert torch.allclose(difference, torch.full((2,), expected_db).double(), rtol=0, atol=0.1)
+
+
+def test_every_one_of_several_noises_has_its_own_snr(noise, speech):
+    effect = AmbientNoise(noise, snr_db=Constant(5.0))
+    once = effect.apply(Scene.from_air(speech, RATE), drawn_for(effect))
+    twice = effect.apply(once, drawn_for(effect, ("c", "d")))
+    assert once.ambient is not None
+    assert twice.ambient is not None
+    for added in (once.ambient, twice.ambient - once.ambient):
+        snr_db = 10 * torch.log10(speech.var(dim=-1) / added.var(dim=-1))
+        assert torch.allclose(snr_db, torch.full((2,), 5.0).double(), rtol=0, atol=1e-6)
 
 
 def test_a_recording_goes_round_without_a_click_and_with_its_power():

@@ -1,5 +1,6 @@
 """Rooms: what was asked for is what is measured, and the air microphone's target stays clean."""
 
+import dataclasses
 import math
 import pickle
 
@@ -8,10 +9,13 @@ import pyroomacoustics
 import pytest
 import torch
 
+from bcsim.data.audio import write_audio
 from bcsim.data.noise import NoiseFolder
-from bcsim.effects.base import Constant, LogUniform, Normal, Scene, Uniform, collate
+from bcsim.effects.ambient_leakage import AmbientLeakage
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Constant, LogUniform, Normal, Uniform
 from bcsim.effects.room import HALF_TAPS, SPEED_OF_SOUND, Room, decay_time
-from bcsim.errors import UsageError
+from bcsim.errors import InputError, UsageError
 
 RATE = 16_000
 
@@ -74,8 +78,42 @@ def test_the_snr_asked_for_is_the_snr_measured(noise, speech):
     scene = effect.apply(Scene.from_air(speech, RATE), drawn)
     assert scene.ambient is not None
     reverberant = scene.microphone - scene.ambient
-    snr_db = 10 * torch.log10(reverberant.square().sum(-1) / scene.ambient.square().sum(-1))
+    snr_db = 10 * torch.log10(reverberant.var(dim=-1) / scene.ambient.var(dim=-1))
     assert torch.allclose(snr_db, drawn["snr_db"], rtol=0, atol=1e-6)
+
+
+def test_the_noise_at_the_sensor_is_fainter_than_at_a_far_microphone_by_the_distance(
+    noise, sensor, speech
+):
+    """The talker's direct sound, which keeps its level, falls by the distance; noise does not."""
+    leakage = AmbientLeakage(dataclasses.replace(sensor, leakage_db=np.full(257, -15.0)))
+    for distance_m, reference_m in ((0.05, 0.05), (1.2, 0.05), (1.2, 0.3)):
+        room = Room(noise, distance_m=Constant(distance_m), reference_distance_m=reference_m)
+        scene = in_room(room, speech)
+        assert scene.ambient is not None
+        leaked = leakage.apply(scene, drawn_for(leakage)).bone - speech
+        level_db = 10 * torch.log10(leaked.square().sum(-1) / scene.ambient.square().sum(-1))
+        expected_db = -15 - 20 * math.log10(distance_m / reference_m)
+        assert torch.allclose(level_db, torch.full((2,), expected_db).double(), rtol=0, atol=1e-3)
+
+
+def test_a_room_that_cannot_decay_as_asked_is_refused():
+    effect = Room(
+        length_m=Constant(30.0),
+        width_m=Constant(30.0),
+        height_m=Constant(30.0),
+        mouth_height_m=Constant(15.0),
+        rt60_s=Constant(0.1),
+    )
+    message = r"room: 30 x 30 x 30 m with an rt60_s of 0.1 decays in .*; make rt60_s longer"
+    with pytest.raises(InputError, match=message):
+        effect.layout(effect.sample(0, "a", "room")).responses(RATE)
+
+
+def test_a_silent_recording_is_refused_in_a_room_too(tmp_path, speech):
+    write_audio(tmp_path / "nothing.wav", np.zeros(4000), RATE)
+    with pytest.raises(InputError, match=r"'nothing.wav' is silent"):
+        in_room(Room(NoiseFolder(tmp_path)), speech)
 
 
 def test_the_sensor_and_the_target_stay_out_of_the_room(noise, speech):
@@ -155,7 +193,7 @@ def test_the_hidden_generators_are_left_alone(noise, speech):
         ({"distance_m": LogUniform(0.1, 3.0)}, "distance_m is 3.0; it wants 1.50 m or less"),
         ({"mouth_height_m": Uniform(1.0, 2.3)}, "mouth_height_m is 2.3; it wants 2.10 m or less"),
         ({"mouth_x": Uniform(0.0, 2.0)}, "mouth_x"),
-        ({"sources": 0}, "sources is 0; it wants 1 or more"),
+        ({"sources": 0}, "sources is 0; it wants 1 to 64"),
     ],
 )
 def test_a_room_that_cannot_be_is_refused_before_work_starts(parameters, message):

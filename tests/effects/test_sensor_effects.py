@@ -6,7 +6,8 @@ import torch
 from scipy import signal
 
 from bcsim.dsp.levels import active_frames, active_rms
-from bcsim.effects.base import Constant, Normal, Scene, Uniform, collate
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Constant, Normal, Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.peak_limit import PeakLimit
 from bcsim.effects.sensor_delay import SensorDelay

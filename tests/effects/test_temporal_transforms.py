@@ -7,8 +7,9 @@ import pytest
 import torch
 import torchaudio
 
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
 from bcsim.effects.crop import Crop
+from bcsim.effects.distributions import Constant
 from bcsim.effects.edge_fade import EdgeFade
 from bcsim.effects.peak_normalize import PeakNormalize
 from bcsim.effects.white_noise import WhiteNoise
@@ -118,6 +119,18 @@ def test_peaks_are_clipped_at_the_quantile_and_scaled_to_one(speech):
     limit = magnitudes[int(0.99 * len(magnitudes))]
     expected = np.clip(speech[0].numpy(), -limit, limit) / limit
     assert np.abs(scene.bone[0].numpy() - expected).max() < 1e-12
+
+
+def test_ambient_noise_is_scaled_with_what_the_microphone_picks_up(speech):
+    scene = Scene.from_air(speech, RATE).with_ambient(0.1 * speech.roll(3000))
+    out = PeakNormalize(0.999).apply(scene, {})
+    assert scene.ambient is not None
+    assert out.ambient is not None
+    factor = out.ambient.norm(dim=-1, keepdim=True) / scene.ambient.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(out.ambient, factor * scene.ambient)
+    expected = (factor * (speech + scene.ambient)).clamp(-1, 1)
+    torch.testing.assert_close(out.microphone, expected)
+    assert out.microphone.abs().max() == 1
 
 
 def test_the_preset_draws_cutoff_and_q_in_the_published_ranges():

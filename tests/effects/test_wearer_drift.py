@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.effects.base import Constant, Scene, collate
+from bcsim.effects.base import Scene, collate
+from bcsim.effects.distributions import Constant
 from bcsim.effects.wearer_drift import WearerDrift
 
 RATE = 16_000
@@ -72,5 +73,5 @@ def test_a_sensor_without_spread_does_not_drift(sensor, speech):
 
 
 def test_a_time_constant_of_nothing_is_refused(sensor):
-    with pytest.raises(ValueError, match="time_constant_s is 0; it wants seconds above 0"):
+    with pytest.raises(ValueError, match=r"time_constant_s is 0; it wants 0\.01 to 3600"):
         WearerDrift(sensor, time_constant_s=0)

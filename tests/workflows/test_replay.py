@@ -1,5 +1,6 @@
 """Rows of a manifest are enough to render their pairs again, without drawing anything."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -88,3 +89,44 @@ def test_rows_of_another_recipe_are_failures(air, tmp_path, pairs):
     result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", settings=settings)
     assert result.num_pairs == 0
     assert all("does not fit the recipe's effects" in why for why in result.failures.values())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"sensor_noise": 5},
+        {"sensor_noise": {"level": "abc", "seed": 1}},
+        {"sensor_noise": {"level": 1.0, "seed": 1e300}},
+        {"sensor_response": {"wearer": []}},
+    ],
+    ids=str,
+)
+def test_rows_that_were_edited_are_skipped(air, tmp_path, sensor_file, damage):
+    out = tmp_path / "pairs"
+    synthesize(plan_synthesis(air, out, sensor_file, settings=ALL_TRAINING, seed=3), Workers())
+    manifest = out / "train" / "metadata.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows[0]["drawn"] |= damage
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = synthesize(plan_replay(manifest, air, tmp_path / "again"), Workers())
+    assert result.num_pairs == len(rows) - 1
+    assert "does not fit the recipe's effects" in next(iter(result.failures.values()))
+
+
+def test_another_sensor_is_refused_where_only_the_manifest_is_left(
+    air, tmp_path, sensor, sensor_file
+):
+    out = tmp_path / "pairs"
+    synthesize(plan_synthesis(air, out, sensor_file, settings=ALL_TRAINING), Workers())
+    moved = tmp_path / "moved" / "rows.jsonl"
+    moved.parent.mkdir()
+    moved.write_bytes((out / "train" / "metadata.jsonl").read_bytes())
+    dataclasses.replace(sensor, name="other").save(tmp_path / "other.sensor")
+    with pytest.raises(UsageError, match="not with 'other'"):
+        plan_replay(
+            moved,
+            air,
+            tmp_path / "again",
+            sensor=str(tmp_path / "other.sensor"),
+            recipe=out / "recipe.resolved.yaml",
+        )

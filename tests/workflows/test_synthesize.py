@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from bcsim.data.audio import read_audio, to_pcm16
-from bcsim.data.clips import split_of
+from bcsim.data.clips import plan_clips, split_of
 from bcsim.data.manifest import read_manifest
 from bcsim.data.rendering import Renderer
 from bcsim.data.run_state import STATE_FOLDER
@@ -293,3 +293,20 @@ def test_a_run_that_is_killed_is_finished_by_the_same_command(air, tmp_path, sen
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
+
+
+def test_no_two_recordings_share_an_id():
+    """`a.wav.flac` beside `a.wav` and `a.flac` once overwrote one of them."""
+    names = ["s/a.wav", "s/a.flac", "s/a.wav.flac", "s/nl\n.wav", "s/nl%0A.wav", "s/b.wav"]
+    clips = plan_clips(names, 0, 0)
+    assert len({clip.id for clip in clips}) == len(names)
+    assert {clip.source: clip.id for clip in clips}["s/b.wav"] == "s/b"
+    assert plan_clips(reversed(names), 0, 0) == clips
+
+
+def test_a_pipe_and_a_link_to_nowhere_are_skipped_by_name(air, tmp_path, sensor_file):
+    os.mkfifo(air / "s1/pipe.wav")
+    (air / "s1/gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert result.num_pairs == 6
+    assert sorted(result.failures) == ["s1/gone.wav", "s1/pipe.wav"]
