@@ -10,10 +10,19 @@ import itertools
 import logging
 import os
 import signal
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from bcsim.errors import EnvironmentFault
 from bcsim.extras import require
@@ -21,11 +30,16 @@ from bcsim.extras import require
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_ATTEMPTS = 5
+MAX_DEATHS = 2  # of workers that had nothing but one item, until that item is given up
+MAX_DEATHS_IN_A_ROW = 20  # without a finished item: then it is the machine, not the items
 BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and little is lost in it
 MAX_BATCH = 256
 NO_WORKERS_S = 60.0
+IDLE_S = 300
+_NUM_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
+# Ctrl-C reaches every process at the terminal; the parent ends the others.
+_IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 log = logging.getLogger(__name__)
 
@@ -56,33 +70,37 @@ Batch = Callable[[Sequence[T]], Sequence[R]]
 
 
 def run_parallel(
-    function: Batch[T, R], items: Sequence[T], workers: Workers
+    function: Batch[T, R], items: Sequence[T], workers: Workers, give_up: Callable[[T], R]
 ) -> Iterator[tuple[T, R]]:
     """Yield every item with its result, in the order in which they come.
 
     One thread a process: results must not depend on how many there are. Only few items are under
-    way at a time, so memory does not grow with their number.
+    way at a time, so memory does not grow with their number. One job means this process, and it
+    dies with what kills it.
 
     Args:
         function: what to do to a batch of items; it and they have to be picklable.
         items: to do it to.
         workers: who does it.
+        give_up: makes the result of an item that took its worker down twice, with nothing else
+            under way.
 
     Raises:
-        EnvironmentFault: if workers keep dying, or a scheduler or its workers cannot be reached.
+        EnvironmentFault: if workers die and nothing gets done, or a scheduler or its workers
+            cannot be reached.
     """
-    if workers.engine == "dask":
-        yield from _on_a_cluster(function, items, workers)
-    elif workers.jobs == 1 or len(items) <= 1:
-        sizes = _Sizes(workers)
-        with _one_thread():
+    if not items:
+        return
+    sizes = _Sizes(workers)
+    with _one_thread():
+        if workers.engine != "dask" and workers.jobs == 1:
             for batch in sizes.cut(iter(items)):
                 seconds, results = _timed(function, batch)
                 sizes.learn(len(batch), seconds)
                 yield from zip(batch, results, strict=True)
-    else:
-        with _one_thread():
-            yield from _in_a_pool(function, items, workers)
+            return
+        with CREWS[workers.engine](workers) as crew:
+            yield from _share_out(function, items, crew, sizes, give_up)
 
 
 class _Sizes:
@@ -103,57 +121,82 @@ class _Sizes:
             self.size = min(MAX_BATCH, max(1, round(BATCH_S * count / max(seconds, 1e-9))))
 
 
-def _in_a_pool(
-    function: Batch[T, R], items: Sequence[T], workers: Workers
+@dataclass(frozen=True)
+class _Crew:
+    """Workers at hand.
+
+    Args:
+        submit: hands one of them a function and its arguments.
+        count: how many they are now; on a cluster they come and go.
+        losses: what a future raises whose worker died.
+    """
+
+    submit: Callable[..., Future[Any]]
+    count: Callable[[], int]
+    losses: tuple[type[Exception], ...] = ()
+
+
+def _share_out(
+    function: Batch[T, R],
+    items: Sequence[T],
+    crew: _Crew,
+    sizes: _Sizes,
+    give_up: Callable[[T], R],
 ) -> Iterator[tuple[T, R]]:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    """Keep every worker busy; what was under way when one died is done again, one by one.
 
-    processes = workers.engine == "loky"
-    parent = os.getpid() if processes else None
-    sizes = _Sizes(workers)
+    Whatever else was under way then may be innocent. So suspects run with nothing beside them: a
+    batch first, its items when it dies again, and an item is given up when that happens to it.
+    """
     waiting = sizes.cut(iter(items))
-    under_way: dict[int, list[T]] = {}
-    numbers = itertools.count()
+    suspects: deque[tuple[list[T], int]] = deque()
+    under_way: dict[Future[Any], tuple[list[T], int | None]] = {}
+    deaths_in_a_row = 0
 
-    def tasks(again: list[T]) -> Iterator[Any]:
-        for batch in itertools.chain([[item] for item in again], waiting):
-            number = next(numbers)
-            under_way[number] = batch
-            yield delayed(_in_worker)(function, batch, number, parent)
+    def submit(batch: list[T], deaths: int | None) -> None:
+        under_way[crew.submit(_in_worker, function, batch)] = batch, deaths
 
-    for _ in range(MAX_ATTEMPTS):
-        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": 2 * workers.jobs}
-        pool = Parallel(
-            workers.jobs, backend=workers.engine, return_as="generator_unordered", **options
-        )
-        left = [item for batch in under_way.values() for item in batch]
-        under_way.clear()
-        results = cast(Iterator[tuple[int, float, Sequence[R]]], pool(tasks(left)))
-        try:
-            for number, seconds, found in results:
-                batch = under_way.pop(number)
+    while True:
+        if suspects and not under_way:
+            submit(*suspects.popleft())
+        elif not suspects and all(deaths is None for _, deaths in under_way.values()):
+            for batch in itertools.islice(waiting, max(0, 2 * crew.count() - len(under_way))):
+                submit(batch, None)
+        if not under_way:
+            return
+        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+            batch, deaths = under_way.pop(future)
+            try:
+                seconds, results = future.result()
+            except crew.losses as error:
+                if deaths is None:
+                    log.warning("a worker died; %d items are done again", len(batch))
+                    suspects.append((batch, 0))
+                    continue
+                deaths_in_a_row += 1
+                if deaths_in_a_row == MAX_DEATHS_IN_A_ROW:
+                    raise EnvironmentFault(
+                        f"workers were lost {deaths_in_a_row} times in a row; is there memory "
+                        "enough? The same command again goes on"
+                    ) from None
+                deaths += 1 + getattr(error, "allowed_failures", 0)  # Dask tried so often already
+                if len(batch) > 1:
+                    suspects.extendleft(([item], 0) for item in batch)
+                elif deaths < MAX_DEATHS:
+                    suspects.appendleft((batch, deaths))
+                else:
+                    yield batch[0], give_up(batch[0])
+            else:
+                deaths_in_a_row = 0
                 sizes.learn(len(batch), seconds)
-                yield from zip(batch, found, strict=True)
-            if not under_way:
-                return
-        except TerminatedWorkerError:
-            # Killed from outside or crashed in a decoder. Each item is one unit, so what was under
-            # way is simply done by new workers, one by one.
-            log.warning("a worker died; %d batches go to new ones", len(under_way))
-        finally:
-            if under_way and processes:
-                get_reusable_executor().shutdown(wait=False, kill_workers=True)
-    raise _dying(MAX_ATTEMPTS)
+                yield from zip(batch, results, strict=True)
 
 
-def _in_worker(
-    function: Batch[T, R], batch: list[T], number: int, parent: int | None
-) -> tuple[int, float, Sequence[R]]:
-    if parent is not None:
-        _tie_to(parent)
-    return number, *_timed(function, batch)
+def _in_worker(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
+    import torch
+
+    torch.set_num_threads(1)  # for good: another thread of this worker may be at work as well
+    return _timed(function, batch)
 
 
 def _timed(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
@@ -162,79 +205,90 @@ def _timed(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
     return time.perf_counter() - started, results
 
 
-def _on_a_cluster(
-    function: Batch[T, R], items: Sequence[T], workers: Workers
-) -> Iterator[tuple[T, R]]:
-    """Work through the items on Dask workers, a few batches for each of them under way.
+@contextlib.contextmanager
+def _threads(workers: Workers) -> Iterator[_Crew]:
+    pool = ThreadPoolExecutor(workers.jobs)
+    try:
+        yield _Crew(pool.submit, lambda: workers.jobs)
+    finally:
+        # Waits for the batches that are being done: a process that ends beneath them aborts.
+        pool.shutdown(cancel_futures=True)
 
-    joblib's own Dask backend waits for ever for a task that Dask has given up (joblib 1.6: an item
-    whose workers were killed four times), hence Dask's futures themselves.
-    """
+
+@contextlib.contextmanager
+def _processes(workers: Workers) -> Iterator[_Crew]:
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    def pool() -> Any:  # a new one, if a worker of the last one died
+        return get_reusable_executor(
+            workers.jobs,
+            timeout=IDLE_S,
+            initializer=_tie_to,
+            initargs=(os.getpid(),),
+            env=dict.fromkeys(_NUM_THREADS, "1"),
+        )
+
+    def submit(*task: Any) -> Future[Any]:
+        while True:
+            # Suppressed: a worker may have died just now. Deaf: this may start processes, which
+            # would answer Ctrl-C with a traceback each before `_tie_to` is reached.
+            with contextlib.suppress(TerminatedWorkerError), _deaf():
+                return pool().submit(*task)
+
+    try:
+        yield _Crew(submit, lambda: workers.jobs, (TerminatedWorkerError,))
+    except BaseException:
+        pool().shutdown(kill_workers=True)
+        raise
+
+
+@contextlib.contextmanager
+def _cluster(workers: Workers) -> Iterator[_Crew]:
+    """Use Dask's futures: joblib's Dask backend waits for ever for a task that Dask gave up."""
     distributed = require("distributed", extra="dask")
+    gone = EnvironmentFault(
+        f"--scheduler {workers.scheduler}: is gone; start it again, then the same command goes on"
+    )
     with _client(distributed, workers) as client:
-        done = distributed.as_completed(loop=client.loop, raise_errors=False, with_results=True)
-        killed = distributed.KilledWorker
-        under_way: dict[Any, tuple[list[T], int]] = {}
-        sizes = _Sizes(workers)
-        waiting = sizes.cut(iter(items))
+        # Without `pure=False` Dask would name a task by a hash of its arguments.
+        pool = client.get_executor(pure=False)
 
-        def submit(batch: list[T], attempt: int) -> None:
-            # Without `pure=False` Dask would name a task by a hash of its arguments.
-            future = client.submit(_batch_on_cluster, function, batch, pure=False)
-            under_way[future] = batch, attempt
-            done.add(future)
-
-        def fill() -> None:
-            # Asked for each time: workers come and go.
-            wanted = 2 * max(1, sum(client.nthreads().values()))
-            for batch in itertools.islice(waiting, max(0, wanted - len(under_way))):
-                submit(batch, 1)
+        def count() -> int:
+            try:
+                return max(1, sum(client.nthreads().values()))
+            except OSError:
+                raise gone from None
 
         try:
-            fill()
-            for future, outcome in done:
-                batch, attempt = under_way.pop(future)
-                if future.status == "finished":
-                    seconds, results = outcome
-                    sizes.learn(len(batch), seconds)
-                    yield from zip(batch, results, strict=True)
-                elif client.status != "running":
-                    raise EnvironmentFault(
-                        f"--scheduler {workers.scheduler}: is gone; start it again, then the same "
-                        "command goes on"
-                    )
-                elif future.status == "error" and not isinstance(outcome[1], killed):
-                    raise outcome[1]
-                elif attempt == 2:
-                    raise _dying(attempt)
-                else:  # Dask gave it to several workers, and all of them died
-                    log.warning("workers died; %d items go to other ones, one by one", len(batch))
-                    for item in batch:
-                        submit([item], attempt + 1)
-                future.release()
-                fill()
+            yield _Crew(pool.submit, count, (distributed.KilledWorker,))
+        except CancelledError:  # nobody here cancels anything
+            raise gone from None
         finally:
-            if under_way and client.status == "running":
-                client.cancel(list(under_way))
+            if client.status == "running":
+                pool.shutdown(wait=False)
 
 
-def _batch_on_cluster(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
-    import torch
-
-    torch.set_num_threads(1)  # for good: another thread of this worker may be at work as well
-    return _timed(function, batch)
+CREWS: dict[str, Callable[[Workers], contextlib.AbstractContextManager[_Crew]]] = {
+    "loky": _processes,
+    "threading": _threads,
+    "dask": _cluster,
+}
 
 
 @contextlib.contextmanager
 def _client(distributed: Any, workers: Workers) -> Iterator[Any]:
     """Connect to the scheduler, or make a cluster of processes for as long as it takes."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it shows tracebacks
+    for name in ("distributed", "distributed.client"):  # each has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they show tracebacks
     if workers.scheduler is None:
         with (
             distributed.LocalCluster(
                 n_workers=workers.jobs,
                 threads_per_worker=1,
                 memory_limit=0,
+                scheduler_kwargs={"allowed_failures": 0},  # we count them
+                preload=[_IGNORE_SIGINT],
                 dashboard_address="127.0.0.1:0",  # not the usual port, which may be taken
                 silence_logs=logging.CRITICAL,
             ) as cluster,
@@ -260,13 +314,6 @@ def _client(distributed: Any, workers: Workers) -> Iterator[Any]:
         yield client
 
 
-def _dying(attempts: int) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"workers were lost {attempts} times over the same items; is there memory enough for so "
-        "many? Use fewer --jobs, then the same command again goes on"
-    )
-
-
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     import torch
@@ -282,20 +329,24 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore SIGINT for a moment; a process that is started meanwhile ignores it for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may, and hears of it
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _tie_to(parent: int) -> None:
     """Let the kernel end this process with its parent; loky's workers outlive it otherwise."""
-    global _tied
-    if _tied:
-        return
-    import torch
-
-    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # the parent died before the line above could see to it
-    _tied = True
-
-
-_tied = False

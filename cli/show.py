@@ -1,22 +1,58 @@
 """`bcsim show`."""
 
 import json
+import shutil
 
 import click
 
+MAX_WIDTH = 100
+
 
 @click.command("show")
-@click.argument("sensor")
+@click.argument("what", metavar="SENSOR|recipe")
+@click.argument("name", metavar="[EFFECT|RECIPE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def command(sensor: str, as_json: bool) -> None:
-    """Print what a sensor profile holds: SENSOR is a file, or the name of a bundled one."""
+def command(what: str, name: str | None, as_json: bool) -> None:
+    r"""Print what a sensor profile holds, or what recipes may.
+
+    \b
+    bcsim show SENSOR           a sensor: its file, or the name of a bundled one
+    bcsim show recipe           all effects, with parameters, units and defaults
+    bcsim show recipe EFFECT    one of them in full, with an example
+    bcsim show recipe RECIPE    the effects of a synthesis recipe: a file, or a bundled one's name
+
+    A sensor in a file that is called "recipe" is ./recipe.
+    """
+    from bcsim.errors import UsageError
+
+    if what == "recipe":
+        facts, lines = _recipe(name)
+    elif name is not None:
+        raise UsageError(f"show {what} {name}: one sensor at a time, or: show recipe {name}")
+    else:
+        facts, lines = _sensor(what)
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(lines))
+
+
+def _sensor(sensor: str) -> tuple[dict, list[str]]:
     from bcsim.reports.text import sensor_lines
     from bcsim.sensors.profile import SensorProfile
     from bcsim.sensors.summary import summary
     from bcsim.workflows.presets import find_sensor
 
     facts = summary(SensorProfile.load(find_sensor(sensor)))
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    else:
-        click.echo("\n".join(sensor_lines(facts)))
+    return facts, sensor_lines(facts)
+
+
+def _recipe(name: str | None) -> tuple[dict, list[str]]:
+    from bcsim.reports.recipe_text import effect_lines, recipe_lines, reference_lines
+    from bcsim.workflows.show import distribution_forms, recipe_or_effect_facts, recipe_reference
+
+    width = min(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
+    if name is None:
+        facts = recipe_reference()
+        return facts, reference_lines(facts, width)
+    facts = recipe_or_effect_facts(name)
+    if "recipe" in facts:
+        return facts, recipe_lines(facts, width)
+    return facts, effect_lines(facts, distribution_forms(), width)

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     help="Then write it in this format as well, beside it as OUT.FORMAT.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--overwrite", is_flag=True, help="Throw an earlier dataset in --out away.")
+@click.option("--overwrite", is_flag=True, help="Throw what an earlier run wrote away.")
 def command(
     air: Path,
     out: Path,
@@ -87,6 +87,7 @@ def command(
             "--replay takes everything drawn from its rows; leave out --seed, --mean and --limit"
         )
     from bcsim.data.clips import Shard
+    from bcsim.data.exporters import export, plan_export_beside
     from bcsim.errors import UsageError
     from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
@@ -96,6 +97,8 @@ def command(
         plan = plan_replay(replay, *common)
     else:
         plan = plan_synthesis(*common, seed=seed or 0, mean=mean, limit=limit)
+    native = format_ == "audiofolder"
+    beside = None if native else plan_export_beside(out, format_, overwrite)
     if dry_run:
         for clip in plan.todo:
             click.echo(f"{clip.split}\t{clip.id}")
@@ -107,11 +110,9 @@ def command(
         raise UsageError(f"{air}: none of {len(result.failures)} files can be used; first: {first}")
     splits = ", ".join(f"{count} {split}" for split, count in result.splits.items() if count)
     click.echo(f"{result.num_pairs} pairs ({splits}), {result.seconds / 60:.1f} min, in {out}")
-    if format_ != "audiofolder":
-        from bcsim.data.exporters import export
-
-        exported = export(out, format_, out.with_name(f"{out.name}.{format_}"))
-        click.echo(f"as {format_} in {exported.out}")
+    if beside is not None:
+        export(out, format_, beside, overwrite=overwrite)
+        click.echo(f"as {format_} in {beside}")
     if result.num_reused:
         click.echo(f"{result.num_reused} of them were there already", err=True)
     if result.failures:

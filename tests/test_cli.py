@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import safetensors.numpy
 import soundfile
 
-from bcsim.effects.base import Constant
+from bcsim.effects.distributions import Constant
 from bcsim.effects.sensor_delay import SensorDelay
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
@@ -98,14 +99,21 @@ def test_help_and_usage_errors_come_at_once_and_without_torch(arguments, code):
 @pytest.mark.parametrize(
     "command",
     [
-        "fit-response", "show", "export-response", "synthesize", "train", "enhance", "evaluate",
-        "demo",
+        "doctor", "fit-response", "show", "export-response", "preview", "synthesize", "merge",
+        "convert", "import", "train", "enhance", "evaluate", "demo",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     code, out, _ = bcsim(command, "--help")
     assert code == 0
     assert out.startswith("Usage:")
+
+
+def test_no_command_is_forgotten():
+    folder = Path(__file__).resolve().parents[1] / "cli"
+    with_command = {p.stem for p in folder.glob("*.py") if "@click.command" in p.read_text()}
+    listed = re.findall(r'^    "[a-z-]+": "([a-z_]+)",$', (folder / "main.py").read_text(), re.M)
+    assert with_command == set(listed)
 
 
 def test_an_unknown_command_is_answered_with_the_nearest():

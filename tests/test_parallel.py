@@ -11,6 +11,7 @@ from pathlib import Path
 import dask.config
 import pytest
 
+from bcsim import parallel
 from bcsim.errors import EnvironmentFault
 from bcsim.parallel import Workers, run_parallel
 
@@ -19,26 +20,24 @@ def square(numbers: Sequence[int]) -> list[int]:
     return [number * number for number in numbers]
 
 
-class DiesOnce:
-    """Kills its worker the first time it meets the number 3."""
+class Dies:
+    """Kills its worker over some numbers: over each of them so many times."""
 
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
+    def __init__(self, folder: Path, numbers: Sequence[int], times: int) -> None:
+        self.folder, self.numbers, self.times = folder, numbers, times
 
     def __call__(self, numbers: Sequence[int]) -> list[int]:
-        if 3 in numbers and not self.marker.exists():
-            self.marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        for number in numbers:
+            for time_ in range(self.times if number in self.numbers else 0):
+                marker = self.folder / f"{number}-{time_}"
+                if not marker.exists():
+                    marker.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
         return square(numbers)
 
 
-class DiesAlways:
-    """Kills every worker that meets the number 3."""
-
-    def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
-        if 3 in numbers:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return numbers
+def minus(number: int) -> int:
+    return -number
 
 
 def refuse(numbers: Sequence[int]) -> Sequence[int]:
@@ -58,28 +57,52 @@ WAYS = [
 
 @pytest.mark.parametrize("workers", WAYS, ids=str)
 def test_every_item_comes_once_with_its_result(workers):
-    results = list(run_parallel(square, range(20), workers))
+    results = list(run_parallel(square, range(20), workers, minus))
     assert sorted(results) == [(n, n * n) for n in range(20)]
 
 
 @pytest.mark.parametrize("workers", WAYS, ids=str)
 def test_an_error_comes_out_as_it_went_in(workers):
     with pytest.raises(EnvironmentFault, match="the disk is full"):
-        list(run_parallel(refuse, range(8), workers))
+        list(run_parallel(refuse, range(8), workers, minus))
 
 
-@pytest.mark.parametrize("workers", [Workers(2), Workers(2, batch=3), Workers(2, "dask")], ids=str)
+MORTAL = [Workers(2), Workers(2, batch=3), Workers(2, "dask", batch=4)]
+
+
+@pytest.mark.parametrize("workers", MORTAL, ids=str)
 def test_a_worker_that_dies_costs_nothing(tmp_path, workers):
-    results = list(run_parallel(DiesOnce(tmp_path / "died"), range(8), workers))
-    assert (tmp_path / "died").exists()
+    results = list(run_parallel(Dies(tmp_path, [3], 1), range(8), workers, minus))
+    assert [*tmp_path.iterdir()] == [tmp_path / "3-0"]
     assert sorted(results) == [(n, n * n) for n in range(8)]
 
 
-@pytest.mark.parametrize("workers", [Workers(2), Workers(2, "dask", batch=4)], ids=str)
-def test_an_item_that_kills_every_worker_is_given_up(workers):
-    """joblib's Dask backend waits for ever here."""
-    with pytest.raises(EnvironmentFault, match="workers were lost"):
-        list(run_parallel(DiesAlways(), range(8), workers))
+def test_deaths_over_other_items_do_not_add_up(tmp_path):
+    """Five of them, over five items, used to end a run."""
+    numbers = range(0, 24, 4)
+    results = list(run_parallel(Dies(tmp_path, numbers, 1), range(24), Workers(2, batch=2), minus))
+    assert len([*tmp_path.iterdir()]) == 6
+    assert sorted(results) == [(n, n * n) for n in range(24)]
+
+
+@pytest.mark.parametrize("workers", MORTAL, ids=str)
+def test_an_item_that_kills_every_worker_is_given_up_and_no_other(tmp_path, workers):
+    results = list(run_parallel(Dies(tmp_path, [3], 99), range(8), workers, minus))
+    assert sorted(results) == [(n, -n if n == 3 else n * n) for n in range(8)]
+
+
+def test_the_last_item_of_a_run_may_kill_its_worker(tmp_path):
+    workers = Workers(2)
+    assert list(run_parallel(Dies(tmp_path, [3], 99), [3], workers, minus)) == [(3, -3)]
+
+
+def test_where_every_item_kills_its_worker_the_run_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "MAX_DEATHS_IN_A_ROW", 3)
+    results = run_parallel(Dies(tmp_path, range(8), 99), range(8), Workers(2), minus)
+    number, result = next(results)
+    assert result == -number
+    with pytest.raises(EnvironmentFault, match="workers were lost 3 times in a row"):
+        next(results)
 
 
 class Counted(Sequence[int]):
@@ -99,7 +122,7 @@ class Counted(Sequence[int]):
 
 def test_only_a_few_items_are_under_way_on_a_cluster():
     items, workers = Counted(), Workers(2, "dask", batch=5)
-    results = run_parallel(square, items, workers)
+    results = run_parallel(square, items, workers, minus)
     assert max(items.asked - done for done, _ in enumerate(results)) <= 2 * 2 * 5
     assert items.asked == 1000
 
@@ -110,7 +133,7 @@ def test_a_scheduler_that_is_not_there_is_named():
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
         pytest.raises(EnvironmentFault, match=r"--scheduler tcp://127\.0\.0\.1:1: nobody answers"),
     ):
-        list(run_parallel(square, range(3), workers))
+        list(run_parallel(square, range(3), workers, minus))
 
 
 PARENT = """
@@ -123,7 +146,7 @@ def work(naps):
     return [os.getpid() for _ in naps]
 
 pids = set()
-for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2, batch=1)):
+for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2, batch=1), abs):
     pids.add(pid)
     Path(sys.argv[1]).write_text(" ".join(map(str, pids)))
     if len(pids) == 2:
@@ -139,6 +162,38 @@ def test_workers_end_with_their_parent(tmp_path):
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [worker for worker in workers if is_running(worker)]
+
+
+INTERRUPTED = """
+import sys, time
+from bcsim.parallel import Workers, run_parallel
+
+def work(numbers):
+    time.sleep(0.2)
+    return numbers
+
+try:
+    for number, _ in run_parallel(work, range(1000), Workers(2, sys.argv[1], batch=1), abs):
+        print(number, flush=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("engine", ["loky", "threading", "dask"])
+def test_ctrl_c_ends_everybody_without_a_word(engine):
+    """It reaches the workers as well, and each of them used to show a traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, engine],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaints = process.communicate(timeout=60)  # ends when nobody holds the pipes any more
+    assert (process.returncode, complaints) == (130, b"")
 
 
 def is_running(process: Path) -> bool:

@@ -14,17 +14,21 @@ _LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
+def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """Give an empty folder to write to; on leaving, it becomes `out`.
 
     After an error it is removed; what a killed run left there is thrown away by the next one.
+
+    Args:
+        out: new or empty folder.
+        replace: `out` may hold something, which goes when the new one is whole.
 
     Raises:
         UsageError: if `out` is there and not an empty folder.
         EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not replace and not is_free(out):
         raise UsageError(f"{out}: is there already, and not empty; choose another --out")
     staging = out.with_name(f".{hash_text(out.name)[:16]}.part")
     with environment_faults(out):
@@ -40,10 +44,17 @@ def staged_folder(out: Path) -> Iterator[Path]:
                 _empty(staging)
                 yield staging
                 (staging / _LOCK_NAME).unlink()
+                if replace and out.is_dir():
+                    shutil.rmtree(out)
                 os.replace(staging, out)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
+
+
+def is_free(out: Path) -> bool:
+    """Tell whether a folder is not there, or empty."""
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
 
 
 def must_not_contain_each_other(source: Path, out: Path) -> None:

@@ -8,10 +8,11 @@ finished pair. `dataset.json` is written last, then `.bcsim/` goes.
 A corpus may be large: of a finished pair, only the place of its line in the journal is remembered.
 """
 
+import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -148,15 +149,15 @@ def synthesize_corpus(
             places = _finished(journal, out, clips)
             num_reused = len(places)
             todo = [clip for clip in clips if clip.id not in places]
-            results = _render(plan.renderer, todo, workers)
-            for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
-                if isinstance(result, Skipped):
-                    failures[clip.source] = result.reason
-                    log.warning("skipped: %s", printable(result.reason))
-                else:
-                    places[clip.id] = journal.tell()
-                    journal.write(f"{result}\n".encode())
-                    journal.flush()
+            with contextlib.closing(_render(plan.renderer, todo, workers)) as results:
+                for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
+                    if isinstance(result, Skipped):
+                        failures[clip.source] = result.reason
+                        log.warning("skipped: %s", printable(result.reason))
+                    else:
+                        places[clip.id] = journal.tell()
+                        journal.write(f"{result}\n".encode())
+                        journal.flush()
             manifests = {
                 split: _lines(journal, places, members)
                 for split in SPLITS
@@ -219,14 +220,18 @@ def finish_dataset(
 
 def _render(
     renderer: Renderer, clips: Sequence[Clip], workers: Workers
-) -> Iterator[tuple[Clip, str | Skipped]]:
+) -> Generator[tuple[Clip, str | Skipped]]:
     if renderer.device == "cpu":
-        yield from run_parallel(renderer.render, clips, workers)
+        yield from run_parallel(renderer.render, clips, workers, _give_up)
         return
     size = workers.batch or GPU_BATCH
     for start in range(0, len(clips), size):
         batch = clips[start : start + size]
         yield from zip(batch, renderer.render_together(batch), strict=True)
+
+
+def _give_up(clip: Clip) -> Skipped:
+    return Skipped(f"{clip.source}: took its worker down twice; look at the file, or at the memory")
 
 
 def _finished(journal: BinaryIO, out: Path, clips: Iterable[Clip]) -> dict[str, int]:

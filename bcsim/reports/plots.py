@@ -100,19 +100,33 @@ def long_term_spectra(
         unit: what has the level of 1.
     """
     figure, (axes,) = panels(1, height_in=2.6)
-    levels_db = []
-    for name, color in zip(signals, _colors(signals), strict=True):
-        spectra = [_power_spectrum(np.asarray(clip), sample_rate) for clip in signals[name]]
-        # Sixths of an octave: harmonics of single voices would hide how the sets compare.
-        mean = fractional_octave_smooth(torch.from_numpy(np.mean(spectra, axis=0)), 6).numpy()
-        level_db = 10 * np.log10(np.maximum(mean, 1e-16))
-        axes.plot(_grid_hz(sample_rate), level_db, color=color.light, label=plain(name))
-        levels_db.append(level_db)
+    frequencies_hz = np.linspace(0, sample_rate / 2, 513)
+    levels_db = [long_term_spectrum(clips, sample_rate) for clips in signals.values()]
+    for name, level_db, color in zip(signals, levels_db, _colors(signals), strict=True):
+        axes.plot(frequencies_hz, level_db, color=color.light, label=plain(name))
     frequency_axis(axes, sample_rate)
-    span_levels(axes, np.stack(levels_db), _grid_hz(sample_rate))
+    span_levels(axes, np.stack(levels_db), frequencies_hz)
     axes.set_ylabel(f"dB/Hz re {unit}")
     legend_above(axes)
     return figure
+
+
+def long_term_spectrum(
+    clips: Sequence[NDArray[np.floating]], sample_rate: int
+) -> NDArray[np.float64]:
+    """Return the mean power density of clips, in dB/Hz re full scale.
+
+    Args:
+        clips: (T,) each.
+        sample_rate: in Hz, of all of them.
+
+    Returns:
+        (513,), at frequencies from 0 to half the sample rate.
+    """
+    spectra = [_power_spectrum(np.asarray(clip), sample_rate) for clip in clips]
+    # Sixths of an octave: harmonics of single voices would hide how sets of clips compare.
+    mean = fractional_octave_smooth(torch.from_numpy(np.mean(spectra, axis=0)), 6).numpy()
+    return 10 * np.log10(np.maximum(mean, 1e-16))
 
 
 def spectrograms(
@@ -280,10 +294,6 @@ def _colors(names: Mapping[str, Any]) -> list[Color]:
         free = [color for color in (*known, *spare) if color not in chosen]
         chosen.append(free[0] if free else SOFT)
     return chosen
-
-
-def _grid_hz(sample_rate: int) -> NDArray[np.float64]:
-    return np.linspace(0, sample_rate / 2, 513)
 
 
 def _power_spectrum(clip: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:

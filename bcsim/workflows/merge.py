@@ -23,8 +23,9 @@ from bcsim.data.run_state import (
 )
 from bcsim.data.synthesis import finish_dataset
 from bcsim.errors import InputError, UsageError
-from bcsim.files import copy_file, environment_faults, link_file, sweep_temporaries
+from bcsim.files import Writer, environment_faults, sweep_temporaries, sync_folders
 
+BLOCK_BYTES = 1 << 16  # of each shard's manifest that is in memory
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 
 
@@ -103,12 +104,14 @@ def merge(
 
 def _read(folder: Path) -> _Part:
     path = folder / DATASET_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there")
     if (folder / STATE_FOLDER).is_dir():
         raise UsageError(f"{folder}: this shard is not finished; run its command again")
     try:
         settings = json.loads(path.read_text("utf-8"))
         shard = Shard.parse(settings["shard"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there") from error
     for name in TOTALS:
         settings.pop(name, None)
@@ -151,26 +154,47 @@ def _rows_of(part: _Part, split: str) -> Iterator[tuple[PairRow, str, _Part]]:
     path = part.folder / split / MANIFEST_NAME
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
+    number = offset = 0
+    while True:
+        with path.open("rb") as file:  # and closed again: there may be thousands of shards
+            file.seek(offset)
+            lines = file.readlines(BLOCK_BYTES)
+            offset = file.tell()
+        if not lines:
+            return
+        for content in lines:
+            number += 1
+            try:
+                line = content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path} line {number}: not UTF-8; rerun synthesize") from error
             yield PairRow.from_json(line, f"{path} line {number}"), line, part
 
 
 def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[str]:
     """Bring the files of every pair to `out`, and then yield its line."""
-    for row, line, part in _rows(parts, split):
-        for name in row.file_names.values():
-            source = part.folder / split / name
-            if not source.is_file():
-                raise InputError(f"{source}: is missing; run that shard's command again")
-            (copy_file if copy else link_file)(source, out / split / name)
-        yield line
+    with Writer() as writer:
+        bring = writer.copy if copy else writer.link
+        for row, line, part in _rows(parts, split):
+            for name in row.file_names.values():
+                source = part.folder / split / name
+                if not source.is_file():
+                    raise InputError(f"{source}: is missing; run that shard's command again")
+                bring(source, out / split / name)
+            yield line
+    sync_folders(out / split)  # the manifest takes its name after this
 
 
 def _failures(folder: Path) -> Iterator[tuple[str, str]]:
     path = folder / FAILURES_NAME
     if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            entry = json.loads(line)
-            if entry["run"] == "synthesize":
-                yield entry["source"], entry["error"]
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                if entry["run"] == "synthesize":
+                    yield entry["source"], entry["error"]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise InputError(
+                    f"{path} line {number}: is no line of synthesize; run that shard's command "
+                    "again"
+                ) from error

@@ -124,6 +124,11 @@ def plan_replay(
         sensor = str(dataset / PROFILE_NAME)
     resolved = resolve_simulator(sensor, recipe, settings)
     _check_same("--sensor", sensor, digest, resolved.sensor_sha256, made)
+    if resolved.sensor_sha256 is not None and resolved.sensor != rows[0].sensor:
+        raise UsageError(
+            f"{manifest}: its pairs were rendered with {rows[0].sensor!r}, not with "
+            f"{resolved.sensor!r}; give that as --sensor"
+        )
     noise_sha256 = fingerprint(resolved.simulator)
     _check_same("the recipe's noise", None, made.get("noise_sha256"), noise_sha256, made)
     if made and made["bcsim"] != bcsim.__version__:

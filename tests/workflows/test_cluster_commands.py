@@ -77,3 +77,40 @@ def test_another_format_is_written_beside_the_pairs(bcsim, tmp_path):
     assert code == 0
     assert "as kaldi in" in out
     assert len(list((tmp_path / "pairs.kaldi").glob("*_bone/wav.scp"))) >= 1
+
+
+def test_a_format_that_has_no_place_is_refused_before_anything_is_rendered(bcsim, tmp_path):
+    (tmp_path / "pairs.kaldi").mkdir()
+    (tmp_path / "pairs.kaldi/notes.txt").write_text("mine")
+    for more in ("", " --overwrite", " --dry-run"):
+        code, out = bcsim(f"{SYNTHESIZE} --out pairs --format kaldi{more}")
+        assert code == 2
+        assert "it is no export of bcsim" in out
+    assert not (tmp_path / "pairs").exists()
+    assert (tmp_path / "pairs.kaldi/notes.txt").read_text() == "mine"
+
+
+def test_an_export_of_other_pairs_is_replaced_when_asked(bcsim, tmp_path, tree):
+    line = f"{SYNTHESIZE} --out pairs --limit 2 --format kaldi"
+    assert bcsim(line)[0] == bcsim(line)[0] == 0  # the same again is no other
+    shutil.rmtree(tmp_path / "pairs")
+    code, out = bcsim(f"{line} --seed 1")
+    assert (code, "add --overwrite" in out) == (2, True)
+    assert not (tmp_path / "pairs").exists()
+    before = tree(tmp_path / "pairs.kaldi")
+    assert bcsim(f"{line} --seed 1 --overwrite")[0] == 0
+    after = tree(tmp_path / "pairs.kaldi")
+    assert after.keys() == before.keys()
+    assert after["export.json"] != before["export.json"]
+
+
+def test_the_export_of_the_folder_that_one_stands_in_goes_beside_it(bcsim, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    line = "synthesize --in ../air --sensor ../known.sensor --jobs 1 --limit 1 --out ."
+    assert bcsim(f"{line} --format kaldi")[0] == 0
+    assert list((tmp_path / "here.kaldi").glob("*_bone/wav.scp"))
+    monkeypatch.chdir("/")
+    code, out = bcsim(f"synthesize --in {tmp_path / 'air'} --out . --sensor x --format kaldi")
+    assert code == 2
+    assert "\n" not in out

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+import bcsim.workflows.merge as merge_module
+from bcsim import files
 from bcsim.data.clips import Shard
-from bcsim.errors import UsageError
+from bcsim.data.manifest import PairRow
+from bcsim.errors import InputError, UsageError
 from bcsim.parallel import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
@@ -113,3 +118,48 @@ def test_an_id_in_two_shards_is_refused(tmp_path, shards):
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(UsageError, match="is no shard"):
         Shard.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.jsonl", b'{"id": "\xff"}\n'),
+        ("metadata.jsonl", b"[" * 200_000),
+        ("failures.jsonl", b"junk\n"),
+        ("failures.jsonl", b"\xff\n"),
+        ("failures.jsonl", b'{"run": "synthesize"}\n'),
+    ],
+)
+def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
+    split = next(shards[0].glob("*/metadata.jsonl")).parent
+    damaged = (split if name == "metadata.jsonl" else shards[0]) / name
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=f"{damaged} line 1: ") as error:
+        merge(tmp_path / "merged", shards)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards, monkeypatch):
+    monkeypatch.setattr(merge_module, "BLOCK_BYTES", 1)  # a block a line
+    opened, flushed = [], []
+    read_row, sync = PairRow.from_json, files._sync
+
+    def watched_row(line, where):
+        links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists())
+        opened.extend(link for link in links if link.endswith("metadata.jsonl"))
+        return read_row(line, where)
+
+    def watched_sync(path):
+        flushed.append(path)
+        sync(path)
+
+    monkeypatch.setattr(PairRow, "from_json", watched_row)
+    monkeypatch.setattr(files, "_sync", watched_sync)
+    assert merge(tmp_path / "merged", shards).num_pairs == 6
+    assert opened == []
+    for manifest in (tmp_path / "merged").glob("*/metadata.jsonl"):
+        folders = [path for path in manifest.parent.rglob("*") if path.is_dir()]
+        assert [flushed.count(folder) for folder in folders] == [1] * len(folders)
+        last = max(flushed.index(folder) for folder in folders)
+        assert manifest.parent in flushed[last:]  # where the manifest took its name

@@ -1,6 +1,7 @@
 """What `load_dataset("audiofolder", data_dir=...)` of `datasets` reads: bcsim's own layout."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class AudioFolder(Exporter):
             for pair in pairs:
                 names = {}
                 for role, path in pair.files.items():
-                    name = f"{role}/{pair.id}{path.suffix}"
+                    name = f"{role}/{_without_dollar(pair.id)}{path.suffix}"
                     link_file(path, folder / name)
                     names[f"{role}_file_name"] = name
                 row = {"id": pair.id, **names, "speaker": pair.speaker, **pair.row}
@@ -34,3 +35,15 @@ class AudioFolder(Exporter):
                 # drawn may differ from pair to pair.
                 row["drawn"] = json.dumps(pair.row.get("drawn"), ensure_ascii=False)
                 manifest.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _without_dollar(name: str) -> str:
+    """Return a name without "$", behind which `datasets` sees a variable of the environment.
+
+    Two names stay two: "%" is encoded where it looks like an encoding.
+
+    Example:
+        >>> _without_dollar("$HOME"), _without_dollar("%24HOME"), _without_dollar("100%")
+        ('%24HOME', '%2524HOME', '100%')
+    """
+    return re.sub("%(?=2[45])", "%25", name).replace("$", "%24")

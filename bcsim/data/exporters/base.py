@@ -1,6 +1,7 @@
 """What an exporter is, and the dataset that it reads."""
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files import environment_faults
 
 WHOLE = "all"  # the one split of a dataset that has none
+_NO_ROW = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ class PairedDataset:
             UsageError: if its path is not UTF-8, which no list of files can hold.
         """
         absolute = folder.resolve()
-        if not str(absolute).isprintable():
-            raise UsageError(f"{folder}: no list can name this path; rename or move the folder")
+        must_be_listable(absolute)
         if (absolute / STATE_FOLDER).is_dir():
             raise InputError(f"{folder}: is not finished; run the same synthesize command again")
         found = {split: absolute / split / MANIFEST_NAME for split in SPLITS}
@@ -103,9 +104,9 @@ class PairedDataset:
             texts = [pair_id, speaker, names["bone"], names["air"], *names.values()]
             if not all(isinstance(text, str) and text.isprintable() for text in texts):
                 raise ValueError("a name that is no text")
-            if not all(float(row[key]) > 0 for key in ("duration_s", "sample_rate")):
+            if not all(0 < float(row[key]) < math.inf for key in ("duration_s", "sample_rate")):
                 raise ValueError("nothing to hear")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _NO_ROW as error:
             raise InputError(
                 f"{where}: is no row of a manifest that synthesize or import wrote; run it again"
             ) from error
@@ -118,6 +119,16 @@ class PairedDataset:
             if not path.is_file():
                 raise InputError(f"{where}: {path} is missing; run synthesize again")
         return ListedPair(pair_id, speaker, files, row, self.folder)
+
+
+def must_be_listable(folder: Path) -> None:
+    """Refuse a path that is not UTF-8, which no list of files can hold.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if not str(folder).isprintable():
+        raise UsageError(f"{folder}: no list can name this path; rename or move the folder")
 
 
 @dataclass(frozen=True)

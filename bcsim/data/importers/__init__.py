@@ -67,12 +67,13 @@ def import_pairs(
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
+    source = source.absolute()  # importers join paths to its own and to the root
     known = (*SIGNALS, "-")
     for role in channels:
         if role not in known or (role != "-" and channels.count(role) > 1):
             raise UsageError(f"--channels {','.join(channels)}: wants each of {known} once at most")
     name = format or _recognise(source, channels)
-    importer = IMPORTERS[name](names=names or {}, channels=channels, root=root)
+    importer = IMPORTERS[name](names=names or {}, channels=channels, root=root and root.absolute())
     must_not_contain_each_other(source, out)
     found = importer.read(source)
     if not found:

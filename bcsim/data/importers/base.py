@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from bcsim.errors import InputError
 
+_MAX_STRETCH_S = 1e9  # thirty years
 _SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -38,6 +39,11 @@ class Recording:
     channel: int | None = None
     start_s: float = 0.0
     duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.start_s, self.duration_s or 0.0):
+            if not abs(value) <= _MAX_STRETCH_S:  # not a number is not <= anything either
+                raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
 
     @classmethod
     def of_file(cls, path: Path, **stretch: Any) -> "Recording":
@@ -112,7 +118,8 @@ def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str |
             yield source, None
         return
     for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
-        yield path, split_of_name(path.name)
+        if path.is_file():
+            yield path, split_of_name(path.name)
 
 
 def split_of_name(name: str) -> str | None:
@@ -128,7 +135,11 @@ def split_of_name(name: str) -> str | None:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise InputError(f"{path}: cannot be read (it is no regular file)")
         return path.open("rb")
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read ({reason})") from error

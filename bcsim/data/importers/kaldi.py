@@ -63,10 +63,12 @@ class Kaldi(Importer):
             try:
                 recording, start, end = value.split()
                 start_s, end_s = float(start), float(end)
-                duration_s = end_s - start_s if end_s >= 0 else None
+                duration_s = None if end_s < 0 else end_s - start_s
                 segments[utterance] = Recording.of_file(
                     files[recording], start_s=start_s, duration_s=duration_s
                 )
+            except InputError as error:
+                raise InputError(f"{folder / 'segments'}: {utterance}: {error}") from None
             except (ValueError, KeyError) as error:
                 raise InputError(
                     f"{folder / 'segments'}: {utterance}: wants a recording, a start and an end"

@@ -5,6 +5,7 @@ Only files are read: a recording that is a command, an address or a transform is
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from bcsim.data.manifest import MANIFEST_NAME
 from bcsim.errors import InputError
 
 _PATTERNS = ("*.jsonl.gz", "*.jsonl")
+_NO_CUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
 @IMPORTERS.register("lhotse")
@@ -37,9 +39,9 @@ class Lhotse(Importer):
             for number, cut in _lines(path):
                 try:
                     found.append(self._pair(cut, path, split))
-                except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                    if isinstance(error, InputError):
-                        raise InputError(f"{path} line {number}: {error}") from None
+                except InputError as error:
+                    raise InputError(f"{path} line {number}: {error}") from None
+                except _NO_CUT as error:
                     raise InputError(f"{path} line {number}: is no cut of one recording") from error
         return found
 
@@ -97,5 +99,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     if not isinstance(content, dict):
                         raise InputError(f"{path} line {number}: is no JSON object")
                     yield number, content
-        except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except InputError:
+            raise
+        except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
             raise InputError(f"{path}: is no file of JSON lines ({error})") from error

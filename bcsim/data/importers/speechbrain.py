@@ -13,6 +13,7 @@ from bcsim.errors import InputError
 
 _PATTERNS = ("*.json", "*.csv")
 _NOT_DATA = ("export.json", "dataset.json")
+_NO_DATA = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error)
 _SPEAKER_KEYS = ("spk_id", "speaker", "speaker_id", "spk")
 
 
@@ -56,14 +57,16 @@ def _entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
             entries = json.loads(text)
         else:
             for row in csv.DictReader(text.splitlines(keepends=True), skipinitialspace=True):
+                if not isinstance(row["ID"], str):
+                    raise TypeError("a row without an ID")
                 if row["ID"] in entries:
                     raise InputError(f"{path}: the ID {row['ID']!r} stands there twice")
                 entries[row["ID"]] = row
         if not all(isinstance(entry, dict) for entry in entries.values()):
             raise TypeError("an entry is no object")
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except _NO_DATA as error:
         raise InputError(f"{path}: is no data file of SpeechBrain, JSON or CSV with ID") from error
     return entries
 

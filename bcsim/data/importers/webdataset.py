@@ -17,6 +17,7 @@ from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_
 from bcsim.errors import InputError
 
 _MAX_JSON_BYTES = 1 << 20
+_MAX_MEMBER_BYTES = 2 << 30
 
 
 @IMPORTERS.register("webdataset")
@@ -35,8 +36,10 @@ class WebDataset(Importer):
             recordings: dict[str, dict[str, Recording]] = {}
             facts: dict[str, dict[str, Any]] = {}
             try:
-                with tarfile.open(path, "r:") as shard:
+                with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
                     for member in shard:
+                        if member.size < 0:  # the next one would be this one again, for ever
+                            raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
                         if not member.isreg() or member.issparse():
                             continue
                         folder, slash, base = member.name.rpartition("/")
@@ -49,7 +52,9 @@ class WebDataset(Importer):
                             recordings.setdefault(key, {})[role] = Recording(name, read)
                         elif ending == "json" and member.size <= _MAX_JSON_BYTES:
                             facts[key] = _facts(read().read(), name)
-            except (tarfile.TarError, OSError, EOFError) as error:
+            except InputError:
+                raise
+            except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
                 raise InputError(f"{path}: is no tar file, uncompressed ({error})") from error
             for key, sides in recordings.items():
                 told = facts.get(key, {})
@@ -60,7 +65,18 @@ class WebDataset(Importer):
         return found
 
 
+class _Bounded(io.FileIO):
+    """A file of which tarfile can read no header that would fill the memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MAX_JSON_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
 def _member(path: Path, offset: int, size: int) -> BinaryIO:
+    if size > _MAX_MEMBER_BYTES:
+        raise InputError(f"{path}: a member of {size} bytes; at most {_MAX_MEMBER_BYTES} are read")
     with path.open("rb") as file:
         file.seek(offset)
         return io.BytesIO(file.read(size))
@@ -69,6 +85,6 @@ def _member(path: Path, offset: int, size: int) -> BinaryIO:
 def _facts(content: bytes, name: str) -> dict[str, Any]:
     try:
         facts = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: is no JSON") from error
     return facts if isinstance(facts, dict) else {}

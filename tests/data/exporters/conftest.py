@@ -12,7 +12,12 @@ from bcsim.rng import stream
 RATE = 16_000
 ROLES = ("bone", "air", "noisy_air")
 SPLITS = {
-    "train": [("s1/a.b c", "s1"), ("s1/deep/ü", "s1"), ("s1-2/{x} $y", "s1-2"), ("solo", "solo")],
+    "train": [
+        ("s1/a.b c", "s1"),
+        ("s1/deep/ü", "s1"),
+        ("s1-2/{x} $HOME", "s1-2"),
+        ("solo", "solo"),
+    ],
     "test": [("t9/100%", "t9")],
 }
 

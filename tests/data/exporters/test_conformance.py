@@ -51,7 +51,7 @@ def test_fit_response_finds_the_pairs_that_were_imported(format, dataset, tmp_pa
     import_pairs(tmp_path / "out", tmp_path / "back", root=dataset)
     pairs, unmatched = find_pairs(tmp_path / "back/train", tmp_path / "back/train")
     assert {(p.name, p.talker) for p in pairs} == {
-        ("s1/a.b c", "s1"), ("s1/deep/ü", "s1"), ("s1-2/{x} $y", "s1-2"), ("solo", "solo")
+        ("s1/a.b c", "s1"), ("s1/deep/ü", "s1"), ("s1-2/{x} $HOME", "s1-2"), ("solo", "solo")
     }  # fmt: skip
     assert not unmatched
 
@@ -169,3 +169,30 @@ def test_two_runs_on_one_output_do_not_mix(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(PairedDataset, "pairs", while_another_starts)
     assert export(dataset, "lhotse", tmp_path / "out").num_pairs == {"train": 4, "test": 1}
     assert (tmp_path / "out/cuts_train.jsonl.gz").is_file()
+
+
+def test_a_dollar_in_a_name_is_no_variable_and_meets_no_other_name(write, tmp_path):
+    """`datasets` expands "$HOME" in the names of files."""
+    ids = ["$HOME", "%24HOME", "%2524HOME"]
+    dataset = write(tmp_path / "pairs", {"train": [(name, "s1") for name in ids]})
+    export(dataset, "audiofolder", tmp_path / "out")
+    before, after = (PairedDataset.open(folder) for folder in (dataset, tmp_path / "out"))
+    for was, now in zip(before.pairs("train"), after.pairs("train"), strict=True):
+        assert now.id == was.id
+        assert not any("$" in path.name for path in now.files.values())
+        for role, path in now.files.items():
+            assert path.read_bytes() == was.files[role].read_bytes()
+
+
+def test_only_an_export_is_overwritten_and_only_when_asked(dataset, format, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    export(other, format, tmp_path / "out")
+    with pytest.raises(UsageError, match="not empty"):
+        export(dataset, format, tmp_path / "out")
+    export(dataset, format, tmp_path / "fresh")
+    export(dataset, format, tmp_path / "out", overwrite=True)
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+    (tmp_path / "out/export.json").unlink()
+    with pytest.raises(UsageError, match="not empty"):
+        export(dataset, format, tmp_path / "out", overwrite=True)

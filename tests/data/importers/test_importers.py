@@ -1,8 +1,11 @@
 """Other people's recordings: stereo files, many sensors, long sessions, and hostile lists."""
 
+import gzip
 import io
 import json
+import os
 import shlex
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -345,10 +348,16 @@ def test_a_speechbrain_table_is_read_as_well(tmp_path):
         ("cuts.jsonl", b'{"recording": '),
         ("cuts.jsonl", b'{"recording": {}, "id": "x"}'),
         ("cuts.jsonl.gz", b"no gzip"),
+        ("cuts.jsonl", b"[" * 200_000),
+        ("cuts.jsonl.gz", gzip.compress(b"cut" * 999, mtime=0)[:15] + b"\xff" * 20),
+        ("cuts.jsonl.gz", gzip.compress(bytes(range(256)), mtime=0)[:-9]),
         ("train.json", b"[1, 2]"),
+        ("train.json", b"[" * 200_000),
         ("train.json", b'{"a": 3}'),
         ("train.csv", b"file,talker\na,b\n"),
         ("train.csv", b"\xff\xfe"),
+        ("train.csv", b"ID,bone_wav\na," + b"x" * 200_000),
+        ("train.csv", b"bone_wav,ID\nx\n"),
         ("train-000000.tar", b"no tar" * 200),
         ("train.parquet", b"no table"),
         ("notes.txt", b"hello"),
@@ -401,3 +410,79 @@ def test_output_and_source_must_not_contain_each_other(tmp_path):
     for out in ("in", "in/out", "."):
         with pytest.raises(UsageError, match="must not contain each other"):
             import_pairs(tmp_path / "in", tmp_path / out, channels=("air", "bone"))
+
+
+@pytest.mark.parametrize("times", ["nan 1", "0 nan", "0 inf", "-inf 1", "1e300 -1"])
+def test_a_time_that_is_none_is_named_with_its_line(tmp_path, times):
+    path = write(tmp_path / "take.wav", noise("x"))
+    for role in ("air", "bone"):
+        kaldi_folder(tmp_path / "in", role, f"rec {path}\n", segments=f"u rec {times}\n")
+    with pytest.raises(InputError, match=r"segments: u: .*take.wav: \S+ s is no time"):
+        import_pairs(tmp_path / "in", tmp_path / "out")
+    start, end = map(float, times.split())
+    cuts = write_cuts(tmp_path / "cuts.jsonl", cut(tmp_path, start=start, duration=end - start))
+    with pytest.raises(InputError, match=r"cuts.jsonl line 1: .* s is no time"):
+        import_pairs(cuts, tmp_path / "out")
+
+
+def test_what_is_no_file_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for role, name in (("air", "pipe.wav"), ("bone", "/dev/zero")):
+        kaldi_folder(tmp_path / "in", role, f"u {(tmp_path / name).absolute()}\n")
+    with pytest.raises(InputError, match="it is no regular file"):
+        import_pairs(tmp_path / "in", tmp_path / "out")
+    for name in ("train.json", "cuts.jsonl", "train-000000.tar", "train.parquet"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="cannot tell the format"):
+        import_pairs(tmp_path / "train.json", tmp_path / "out")
+
+
+def test_a_member_of_a_tar_that_would_fill_the_memory_is_not_read(tmp_path):
+    """Sparse on the disk: a header, and a hole of 64 GiB."""
+    good = {"good.air.flac": flac("air"), "good.bone.flac": flac("bone")}
+    for name, kind in (("k.air.flac", tarfile.REGTYPE), ("long", tarfile.GNUTYPE_LONGNAME)):
+        path = shard(tmp_path / f"{name}.tar", good)
+        member = tarfile.TarInfo(name)
+        member.size, member.type = 64 << 30, kind
+        with path.open("r+b") as file:
+            file.seek(tarfile.BLOCKSIZE * sum(1 + -(-len(c) // 512) for c in good.values()))
+            file.write(member.tobuf(tarfile.GNU_FORMAT))
+            file.truncate(file.tell() + member.size + 1024)
+    source = tmp_path / "k.air.flac.tar"
+    with tarfile.open(source) as tar:
+        assert tar.getnames() == [*good, "k.air.flac"]
+    member_of = {p.id: p.recordings for p in IMPORTERS["webdataset"]().read(source)}
+    with pytest.raises(InputError, match=rf"{source}: a member of {64 << 30} bytes"):
+        member_of["k"]["air"].open()
+    assert import_pairs(source, tmp_path / "out").num_pairs == {"": 1}
+    with pytest.raises(InputError, match=r"long.tar: is no tar file.*\(a header of 687\d+ bytes"):
+        import_pairs(tmp_path / "long.tar", tmp_path / "out2")
+
+
+def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path):
+    """A FLAC file says in 36 bits how many samples it holds, and decodes without them."""
+    content = bytearray(flac("air"))
+    content[21] |= 0x0F
+    content[22:26] = b"\xff" * 4
+    assert soundfile.info(io.BytesIO(content)).frames == 2**36 - 1
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        assert len(file.read(100)) == 100
+    for role in ("air", "bone"):
+        (tmp_path / "lie.flac").write_bytes(content)
+        kaldi_folder(tmp_path / "in", role, f"u {tmp_path / 'lie.flac'}\n")
+    with pytest.raises(InputError, match=r"lie.flac: (ends before|cannot be read)"):
+        import_pairs(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_relative_root_counts_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for role in ("air", "bone"):
+        write(tmp_path / f"in/{role}.wav", noise(role))
+    entry = {"air_wav": "{data_root}/air.wav", "bone_wav": "bone.wav"}
+    (tmp_path / "in/train.json").write_text(json.dumps({"a": entry}))
+    for number, root in enumerate((None, Path("in"), Path("in/../in"))):
+        import_pairs(Path("in/train.json"), Path(f"out{number}"), root=root)
+        assert np.array_equal(read(tmp_path / f"out{number}")["a"]["air"], noise("air"))
+    shutil.move(tmp_path / "in/train.json", tmp_path / "train.json")
+    import_pairs(Path("train.json"), Path("out"), root=Path("in"))
+    assert np.array_equal(read(tmp_path / "out")["a"]["bone"], noise("bone"))

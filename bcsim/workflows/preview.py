@@ -1,0 +1,188 @@
+"""`bcsim preview`: hear a recipe on a few recordings before it runs for a day."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from bcsim.data.audio import audio_names, read_audio
+from bcsim.data.clips import Clip, plan_clips
+from bcsim.effects.base import Draw, Scene
+from bcsim.effects.distributions import Seed
+from bcsim.errors import InputError, UsageError
+from bcsim.files import printable
+from bcsim.progress import track
+from bcsim.recipe import resolve_effect
+from bcsim.reports.html import write_page
+from bcsim.reports.preview import PreviewClip, Rendering, preview_page
+from bcsim.reports.recipe_text import flow
+from bcsim.simulator import Simulator
+from bcsim.workflows.fit_report import require_report_packages
+from bcsim.workflows.presets import DEFAULT_RECIPE, resolve_simulator, sensorless_presets
+from bcsim.workflows.show import effect_facts
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What was rendered.
+
+    Args:
+        clips: recordings with their renderings.
+        failures: recordings that could not be used, and why.
+    """
+
+    clips: list[PreviewClip]
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def preview(
+    inputs: Sequence[Path],
+    out: Path,
+    sensor: str | None,
+    recipe: Path | None = None,
+    settings: tuple[str, ...] = (),
+    seed: int = 0,
+    num_draws: int = 4,
+    seconds: float = 10.0,
+    limit: int = 2,
+) -> Preview:
+    """Render recordings through the mean sensor and a few draws, and write a page to hear them.
+
+    Draw 1 is what `synthesize` draws for a clip of the same id with `seed`, draw 2 what it draws
+    with `seed + 1`, and so on.
+
+    Args:
+        inputs: recordings, and folders of them. A clip's id is its path below the folder that was
+            given, as it is for `synthesize`; that of a single file is its name.
+        out: the page, NAME.html; an earlier one is replaced.
+        sensor: file, bundled sensor or preset.
+        recipe: of a synthesis; the default is that of `synthesize`.
+        settings: `KEY=VALUE` overrides of the recipe.
+        seed: root seed of the first draw.
+        num_draws: renderings beside the mean sensor's.
+        seconds: kept of a longer recording, from its start.
+        limit: recordings taken from a folder, in the order of their paths.
+
+    Raises:
+        UsageError: if the request cannot be met; nothing has been written.
+        EnvironmentFault: if the page cannot be written.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out}: --out is a page, NAME.html")
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; --out is a page, NAME.html")
+    require_report_packages()
+    sources = _sources(inputs, limit)
+    resolved = resolve_simulator(sensor, recipe, settings)
+    simulator = resolved.simulator
+    rate = simulator.sample_rate
+    found = Preview([])
+    for source, clip in track(sources, len(sources), "rendering"):
+        try:
+            samples, _ = read_audio(source, rate)
+        except InputError as error:
+            found.failures[str(source)] = str(error)
+            continue
+        kept = samples[: round(seconds * rate)]
+        cut = len(kept) < len(samples)
+        of_all = f" Of {len(samples) / rate:.1f} s, the first {seconds:g} s." if cut else ""
+        air = torch.from_numpy(kept)[None]
+        draws = [
+            _render(simulator, air, clip.id, seed + number, f"draw {number + 1}")
+            for number in range(num_draws)
+        ]
+        mean = _render(simulator, air, clip.id, seed, "mean sensor", mean=True)
+        note = f"{printable(str(source))}.{of_all}\n\n{_origin(clip.id, seed, num_draws)}"
+        found.clips.append(PreviewClip(clip.id, str(source), note, mean, draws))
+    if not found.clips:
+        first = next(iter(found.failures.values()))
+        raise UsageError(f"none of {len(sources)} recordings can be used; first: {first}")
+    facts = {
+        "sensor": resolved.sensor,
+        "recipe": _recipe_name(sensor, recipe),
+        "sample rate": f"{rate} Hz",
+        "seed": str(seed),
+        "draws": f"{num_draws} a recording",
+    }
+    write_page(out, preview_page(found.clips, rate, facts, _steps(simulator)))
+    return found
+
+
+def _sources(inputs: Sequence[Path], limit: int) -> list[tuple[Path, Clip]]:
+    sources = []
+    for given in inputs:
+        if given.is_dir():
+            clips = plan_clips(audio_names(given), 0.0, 0.0)[:limit]
+            sources += [(given / clip.source, clip) for clip in clips]
+        elif given.is_file():
+            sources.append((given, plan_clips([given.name], 0.0, 0.0)[0]))
+        else:
+            raise InputError(f"{given}: no such file or folder")
+    return sources
+
+
+def _render(
+    simulator: Simulator,
+    air: torch.Tensor,
+    clip_id: str,
+    seed: int,
+    name: str,
+    mean: bool = False,
+) -> Rendering:
+    """Render one clip (1, T) as `synthesize` does: by itself, in float64."""
+    draws = simulator.sample(seed, clip_id, mean)
+    with torch.inference_mode():
+        scene = simulator.apply(Scene.from_air(air, simulator.sample_rate), [draws])
+    length = int(scene.lengths[0])
+    air, bone = scene.air[0, :length], scene.bone[0, :length]
+    noisy_air = None if scene.noisy_air is None else scene.noisy_air[0, :length]
+    if not all(bool(torch.isfinite(s).all()) for s in (air, bone, noisy_air) if s is not None):
+        raise UsageError(
+            f"{clip_id}, {name}: the simulated signal is not finite; look at the recipe's effects"
+        )
+    return Rendering(
+        name=name,
+        air=air.numpy(),
+        bone=bone.numpy(),
+        noisy_air=None if noisy_air is None else noisy_air.numpy(),
+        drawn=_without_seeds(simulator, draws),
+    )
+
+
+def _without_seeds(simulator: Simulator, draws: Mapping[str, Draw]) -> dict[str, Draw]:
+    effects = dict(zip(simulator.step_names, simulator.effects, strict=True))
+    kept = {
+        step: {
+            name: value
+            for name, value in draw.items()
+            if not isinstance(getattr(effects[step], name), Seed)
+        }
+        for step, draw in draws.items()
+    }
+    return {step: draw for step, draw in kept.items() if draw}
+
+
+def _origin(clip_id: str, seed: int, num_draws: int) -> str:
+    """Say how a draw can be had again."""
+    text = f"Clip id {clip_id}. Draw 1 is what synthesize --seed {seed} draws for it"
+    if num_draws > 1:
+        text += f", draw 2 that of --seed {seed + 1}"
+    return text + (", and so on." if num_draws > 2 else ".")
+
+
+def _recipe_name(sensor: str | None, recipe: Path | None) -> str:
+    if recipe is not None:
+        return recipe.name
+    return sensor if sensor in sensorless_presets() else f"{DEFAULT_RECIPE}.yaml"
+
+
+def _steps(simulator: Simulator) -> list[tuple[str, str, str]]:
+    """Return each effect's name, what it does, and its parameters as a recipe would write them."""
+    steps = []
+    for step, effect in zip(simulator.step_names, simulator.effects, strict=True):
+        spec = resolve_effect(effect)
+        summary = effect_facts(spec.pop("name"))["summary"]
+        values = "; ".join(f"{key}: {flow(value)}" for key, value in spec.items())
+        steps.append((step, summary, values))
+    return steps

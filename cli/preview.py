@@ -1,0 +1,76 @@
+"""`bcsim preview`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("preview")
+@click.option(
+    "--in",
+    "inputs",
+    type=click.Path(path_type=Path),
+    required=True,
+    multiple=True,
+    help="Air-conducted speech: a file or a folder; again for more.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="NAME.html, one page with all."
+)
+@click.option("--sensor", help="NAME.sensor, a bundled sensor, or temporal-transforms.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="YAML file [default: sensor.yaml].")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe, such as effects.sensor_noise.level=2.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Of the first draw; the next has one more."
+)
+@click.option(
+    "--draws",
+    "num_draws",
+    type=click.IntRange(1, 20),
+    default=4,
+    show_default=True,
+    help="Of each recording.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=10.0,
+    show_default=True,
+    help="Kept of a longer recording.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 50),
+    default=2,
+    show_default=True,
+    help="Only the first N files of a folder.",
+)
+def command(
+    inputs: tuple[Path, ...],
+    out: Path,
+    sensor: str | None,
+    recipe: Path | None,
+    settings: tuple[str, ...],
+    seed: int,
+    num_draws: int,
+    seconds: float,
+    limit: int,
+) -> int:
+    """Write one page on which a sensor or recipe can be heard and seen, before a corpus is made.
+
+    Draw 1 is what `bcsim synthesize` draws with the same --seed.
+    """
+    from bcsim.files import printable
+    from bcsim.workflows.preview import preview
+
+    found = preview(inputs, out, sensor, recipe, settings, seed, num_draws, seconds, limit)
+    for reason in found.failures.values():
+        click.echo(f"skipped: {printable(reason)}", err=True)
+    click.echo(f"{len(found.clips)} recordings, {num_draws} draws each, in {out}")
+    return 3 if found.failures else 0

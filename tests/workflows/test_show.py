@@ -1,0 +1,69 @@
+"""`bcsim show recipe`: every effect and parameter, told from the signatures."""
+
+import dataclasses
+import importlib
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from bcsim.effects import EFFECTS
+from bcsim.effects.distributions import Seed
+from bcsim.errors import UsageError
+from bcsim.recipe import parameter_types
+from bcsim.sensors.profile import SensorProfile
+
+
+def show(*arguments: str) -> str:
+    command = importlib.import_module("bcsim_cli.show").command
+    return CliRunner().invoke(command, arguments, catch_exceptions=False).output
+
+
+def settable(name: str) -> set[str]:
+    hints = parameter_types(EFFECTS[name])
+    return {
+        field.name
+        for field in dataclasses.fields(EFFECTS[name])
+        if hints[field.name] is not SensorProfile and not isinstance(field.default, Seed)
+    }
+
+
+def test_every_effect_and_every_parameter_is_listed():
+    listed = {entry["name"]: entry for entry in json.loads(show("recipe", "--json"))["effects"]}
+    assert listed.keys() == set(EFFECTS)
+    for name, entry in listed.items():
+        assert {parameter["name"] for parameter in entry["parameters"]} == settable(name)
+        assert all(parameter["description"] for parameter in entry["parameters"])
+    text = show("recipe")
+    assert all(name in text for name in EFFECTS)
+
+
+def test_units_and_defaults_stand_beside_the_parameters():
+    entry = next(e for e in json.loads(show("recipe", "--json"))["effects"] if e["name"] == "room")
+    by_name = {parameter["name"]: parameter for parameter in entry["parameters"]}
+    assert by_name["snr_db"]["unit"] == "dB"
+    assert by_name["snr_db"]["default"] == {"uniform": [0.0, 20.0]}
+    assert by_name["rt60_s"]["unit"] == "s"
+    line = next(line for line in show("recipe", "room").splitlines() if "rt60_s" in line)
+    assert "uniform: [0.2, 0.6]" in line
+
+
+def test_a_bundled_recipe_is_listed_with_its_own_values():
+    text = show("recipe", "temporal-transforms")
+    assert "zero_phase_lowpass" in text
+    assert "[480, 720]" in text
+
+
+def test_an_unknown_effect_is_refused_with_the_nearest_name():
+    with pytest.raises(UsageError, match="did you mean 'sensor_noise'"):
+        show("recipe", "sensor_nois")
+
+
+def test_a_sensor_in_a_file_called_recipe_can_still_be_shown(sensor, tmp_path):
+    path = tmp_path / "recipe.sensor"
+    sensor.save(path)
+    assert sensor.name in show(str(path))
+
+
+def test_lines_fit_a_terminal():
+    assert max(map(len, show("recipe").splitlines())) <= 100
