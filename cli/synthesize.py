@@ -97,8 +97,7 @@ def command(
         plan = plan_replay(replay, *common)
     else:
         plan = plan_synthesis(*common, seed=seed or 0, mean=mean, limit=limit)
-    native = format_ == "audiofolder"
-    beside = None if native else plan_export_beside(out, format_, overwrite)
+    beside = plan_export_beside(out, format_, overwrite) if format_ != "audiofolder" else None
     if dry_run:
         for clip in plan.todo:
             click.echo(f"{clip.split}\t{clip.id}")
