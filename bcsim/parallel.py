@@ -239,7 +239,12 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
     try:
         yield _Crew(submit, lambda: workers.jobs, (TerminatedWorkerError,))
     except BaseException:
-        pool().shutdown(kill_workers=True)
+        # loky's own thread may stumble over the work that is taken from it, and would say so.
+        hook, threading.excepthook = threading.excepthook, lambda _: None
+        try:
+            pool().shutdown(kill_workers=True)
+        finally:
+            threading.excepthook = hook
         raise
 
 
@@ -331,15 +336,12 @@ def _one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore SIGINT for a moment; a process that is started meanwhile ignores it for good."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may, and hears of it
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Put SIGINT off for a moment; a process that is started meanwhile never hears of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _tie_to(parent: int) -> None:

@@ -165,8 +165,10 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from bcsim.parallel import Workers, run_parallel
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are started without
 
 def work(numbers):
     time.sleep(0.2)
