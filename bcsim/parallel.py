@@ -246,6 +246,7 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
         finally:
             threading.excepthook = hook
         raise
+    pool().shutdown()  # joblib itself would otherwise take it for one of its own
 
 
 @contextlib.contextmanager

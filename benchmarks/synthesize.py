@@ -1,8 +1,9 @@
 """How fast `synthesize` is, as a share of what the same processes can read and write.
 
 The floor decodes the same FLAC files and writes two files for each, and does nothing else: no
-simulation, no hash, no manifest, no flush to the disk. Floor and runs take turns in one pool of
-processes that is warm, on as many copies of the corpus as make a run last some seconds.
+simulation, no hash, no manifest, no flush to the disk. Floor and runs take turns, on as many copies
+of the corpus as make a run last some seconds; what starting the processes takes is timed in the
+same turns and taken off all of them.
 
     python benchmarks/synthesize.py --air FOLDER [--copies 4] [--jobs 2] [--rounds 3] [--json FILE]
 """
@@ -14,15 +15,15 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import soundfile
-from joblib import Parallel, delayed
 
 from bcsim.data.audio import audio_files
-from bcsim.parallel import Workers
+from bcsim.parallel import Workers, run_parallel
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import bundled_folder, find_sensor
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
@@ -39,7 +40,7 @@ def copy_corpus(source: Path, folder: Path, copies: int) -> float:
     return copies * sum(soundfile.info(path).duration for path in files)
 
 
-def read_and_write(paths: list[Path], source: Path, out: Path) -> None:
+def read_and_write(paths: Sequence[Path], source: Path, out: Path) -> list[None]:
     """Decode each file and write it twice."""
     for path in paths:
         samples, rate = soundfile.read(path, dtype="int16")
@@ -47,13 +48,21 @@ def read_and_write(paths: list[Path], source: Path, out: Path) -> None:
             target = out / role / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(target, samples, rate, format="FLAC", subtype="PCM_16")
+    return [None] * len(paths)
 
 
 def floor(source: Path, out: Path, jobs: int) -> None:
     """Decode and write the whole corpus with so many processes."""
-    files = audio_files(source)
-    parts = [files[start : start + 16] for start in range(0, len(files), 16)]
-    Parallel(n_jobs=jobs)(delayed(read_and_write)(part, source, out) for part in parts)
+    function = partial(read_and_write, source=source, out=out)
+    for _ in run_parallel(function, audio_files(source), Workers(jobs), lambda path: None):
+        pass
+
+
+def start(out: Path, jobs: int) -> None:
+    """Start so many processes and end them."""
+    out.mkdir()
+    for _ in run_parallel(list, range(4 * jobs), Workers(jobs, batch=1), abs):
+        pass
 
 
 def runs(folder: Path, corpus: Path, jobs: int) -> dict[str, Callable[[Path], object]]:
@@ -95,12 +104,17 @@ def main() -> None:
         count = len(audio_files(folder / "corpus"))
         timed = runs(folder, folder / "corpus", arguments.jobs)
         taken: dict[str, list[float]] = {run: [] for run in timed}
+        starting: list[float] = []
         for number in range(arguments.rounds + 1):
+            started = time.perf_counter()
+            start(folder / "out", arguments.jobs)
+            starting.append(time.perf_counter() - started)
+            (folder / "out").rmdir()
             for run, whole in timed.items():
                 started = time.perf_counter()
                 whole(folder / "out")
-                if number:  # the first round starts the processes and fills the disk's cache
-                    taken[run].append(time.perf_counter() - started)
+                if number:  # the first round fills the disk's cache
+                    taken[run].append(time.perf_counter() - started - starting[-1])
                 shutil.rmtree(folder / "out")
     median = {run: statistics.median(times) for run, times in taken.items()}
     reference = next(iter(median.values()))
