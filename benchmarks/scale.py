@@ -1,7 +1,8 @@
 """Whether `synthesize` costs per item what it costs for few: rate and memory over corpus sizes.
 
 Each corpus is so many short files (names for a handful of recordings), rendered by a process of
-its own; starting its workers is timed apart and taken off. The last run is one file of hours, rendered in stretches.
+its own; starting its workers is timed apart and taken off. The last run is one file of hours,
+rendered in stretches.
 
     python benchmarks/scale.py [--sizes 1000 10000 100000] [--hours 6] [--jobs 2] [--json FILE]
 """
