@@ -1,13 +1,17 @@
 """The distance of magnitude spectra at several resolutions."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from bcsim.dsp.randomness import torch_stream
 from bcsim.extras import require
 from bcsim.losses import LOSSES
-from bcsim.losses.base import Objective
+from bcsim.losses.base import Objective, sum_over_processes
+from bcsim.losses.frames import check_frames, check_length
 
 
 @LOSSES.register("multi_resolution_stft")
@@ -18,8 +22,8 @@ class MultiResolutionSTFT(Objective):
         \frac{1}{R} \sum_{r=1}^{R} \frac{\lVert S_r - \hat{S}_r \rVert_F}{\lVert S_r \rVert_F}
         + \frac{1}{K_r} \lVert \ln S_r - \ln \hat{S}_r \rVert_1
 
-    with the magnitudes S of the whole batch, whose squares count as 1e-8 at least. Yamamoto, Song
-    and Kim, arXiv 1910.11480; computed by auraloss.
+    with the magnitudes S of the whole batch, that of all processes where several train; their
+    squares count as 1e-8 at least. Yamamoto, Song and Kim, arXiv 1910.11480; computed by auraloss.
 
     Args:
         fft_sizes: in samples.
@@ -47,13 +51,9 @@ class MultiResolutionSTFT(Objective):
                 f"{len(fft_sizes)} fft_sizes, {len(hop_sizes)} hop_sizes, {len(win_lengths)} "
                 "win_lengths; it wants the same number of each, at least one"
             )
-        for fft_size, hop, window in zip(fft_sizes, hop_sizes, win_lengths, strict=True):
-            if not 0 < hop <= window <= fft_size:
-                raise ValueError(
-                    f"fft size {fft_size}, hop {hop}, window {window}; "
-                    "it wants 0 < hop <= window <= fft size"
-                )
-        self.min_samples = max(fft_sizes) // 2 + 1  # the STFT reflects half a frame at the ends
+        for sizes in zip(fft_sizes, hop_sizes, win_lengths, strict=True):
+            check_frames(*sizes)
+        self.longest = max(fft_sizes)
         # auraloss draws random taps for its weighting filter before it sets them
         with torch_stream(0, "losses", "multi_resolution_stft"):
             self.distance = require("auraloss.freq", extra="train").MultiResolutionSTFTLoss(
@@ -63,11 +63,39 @@ class MultiResolutionSTFT(Objective):
                 perceptual_weighting=a_weighting,
                 sample_rate=sample_rate,
             )
+        for resolution in self.distance.stft_losses:
+            resolution.stft = partial(_magnitudes_without_phases, resolution)
+            resolution.spectralconv = _SpectralConvergence()
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        if estimate.shape[-1] < self.min_samples:
-            raise ValueError(
-                f"{estimate.shape[-1]} samples are too few for an STFT of "
-                f"{2 * (self.min_samples - 1)}; use longer crops or smaller fft_sizes"
-            )
+        check_length(estimate, self.longest // 2 + 1, self.longest)
         return {"multi_resolution_stft": self.distance(estimate, target)}
+
+
+class _SpectralConvergence(nn.Module):
+    """The ratio of norms, of the batches of all processes."""
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        squares = torch.stack([(target - estimate).square().sum(), target.square().sum()])
+        error, energy = sum_over_processes(squares)
+        # The root has no slope at 0; a least error gives it one of 0, as that of a norm is.
+        return error.clamp(min=torch.finfo(error.dtype).tiny).sqrt() / energy.sqrt()
+
+
+def _magnitudes_without_phases(resolution: Any, signal: Tensor) -> tuple[Tensor, None]:
+    """Do what `stft` of auraloss does but for the phases: they take time, and are not used.
+
+    Args:
+        resolution: the `STFTLoss` with the sizes.
+        signal: (B, T).
+    """
+    spectrum = torch.stft(
+        signal,
+        resolution.fft_size,
+        resolution.hop_size,
+        resolution.win_length,
+        resolution.window,
+        return_complex=True,
+    )
+    power = spectrum.real.square() + spectrum.imag.square()
+    return power.clamp(min=resolution.eps).sqrt(), None

@@ -22,16 +22,30 @@ def loss(request):
     return LOSSES[request.param]()
 
 
-def test_the_target_itself_costs_nothing(loss):
-    for name, value in loss.terms(speech("a"), speech("a")).items():
+def test_the_target_itself_costs_nothing_and_has_finite_slopes(loss):
+    estimate = speech("a").requires_grad_()
+    terms = loss.terms(estimate, speech("a"))
+    for name, value in terms.items():
         assert value.shape == (), name
         assert value.item() == pytest.approx(0, abs=1e-6), name
+    total(terms).backward()
+    assert estimate.grad is not None
+    assert estimate.grad.isfinite().all()
 
 
 def test_an_error_costs_more_the_larger_it_is(loss):
     target, error = speech("a"), speech("b")
     small, large = (total(loss.terms(target + gain * error, target)).item() for gain in (0.1, 0.5))
     assert 0 < small < large
+
+
+def test_a_batch_of_the_same_item_twice_costs_what_the_item_costs(loss):
+    """What one process has in a batch, two may have in one each."""
+    estimate, target = speech("a")[:1], speech("b")[:1]
+    once, twice = (
+        total(loss.terms(estimate.repeat(n, 1, 1), target.repeat(n, 1, 1))).item() for n in (1, 2)
+    )
+    assert twice == pytest.approx(once, rel=1e-5)
 
 
 @pytest.mark.parametrize("silent", ["estimate", "target", "both"])

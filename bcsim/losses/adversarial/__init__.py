@@ -1,0 +1,6 @@
+"""What the two players of an adversarial training want, one file a criterion."""
+
+from bcsim.losses.adversarial.base import Criterion
+from bcsim.registry import Registry
+
+CRITERIA: Registry[type[Criterion]] = Registry("adversarial criterion", "bcsim.losses.adversarial")

@@ -1,0 +1,71 @@
+"""The distance of enhanced from air-conducted speech in the eyes of a discriminator."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+from bcsim.losses.adversarial.base import Features
+from bcsim.losses.base import mean_over_processes
+
+Convention = Literal["reference", "eben", "melgan", "hifi_gan"]
+
+
+class FeatureMatching:
+    r"""L1 distance of features.
+
+    .. math::
+        \sum_{n,l} w_{nl}\; \overline{\lvert D_{nl}(s) - D_{nl}(\hat s) \rvert}\, /\, r_{nl}
+
+    over networks n and layers l. Four conventions:
+
+    - `reference`: inner layers; relative to the size of the air-conducted speech's features, so
+      that a discriminator cannot please by shrinking them; mean over layers, then networks.
+    - `eben`: inner layers; relative to the *enhanced* speech's features, through which the gradient
+      goes too; the sum, over networks times inner layers of the last network. As Vibravox does it.
+    - `melgan`: inner layers, not relative to anything; mean over layers, then networks. So in
+      SEANet and in EBEN's first version, with a weight of 100, and in MelGAN itself up to a factor.
+    - `hifi_gan`: all layers, score maps included, not relative to anything; twice the sum.
+
+    The air-conducted side never needs a gradient: nothing of it depends on the enhancer.
+
+    Args:
+        convention: one of these.
+
+    Raises:
+        ValueError: for another convention.
+    """
+
+    def __init__(self, convention: Convention = "reference") -> None:
+        if convention not in get_args(Convention):
+            raise ValueError(
+                f"feature_matching: convention is {convention!r}; it wants one of "
+                f"{', '.join(get_args(Convention))}"
+            )
+        self.convention = convention
+
+    def __call__(self, real: Features, fake: Features) -> Tensor:
+        """Return the distance, a scalar.
+
+        Args:
+            real: what a discriminator made of air-conducted speech.
+            fake: what it made of the enhanced one; the gradient goes there.
+        """
+        costs = []
+        for ours, theirs in zip(real, fake, strict=True):
+            last = None if self.convention == "hifi_gan" else -1
+            layers = zip(ours[:last], theirs[:last], strict=True)
+            costs.append(torch.stack([self._distance(r.detach(), f) for r, f in layers]))
+        if self.convention in ("reference", "melgan"):
+            return torch.stack([layers.mean() for layers in costs]).mean()
+        total = torch.cat(costs).sum()
+        return 2 * total if self.convention == "hifi_gan" else total / (len(costs) * len(costs[-1]))
+
+    def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        distance = l1_loss(fake, real)
+        if self.convention in ("melgan", "hifi_gan"):
+            return distance
+        size = (real if self.convention == "reference" else fake).abs().mean()
+        # Of the whole batch, which with several processes is in several places.
+        return distance / mean_over_processes(size).clamp_min(1e-8)
