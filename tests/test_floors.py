@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LEAVES = {"errors", "files", "registry", "rng", "extras", "progress", "parallel"}
+LEAVES = {"errors", "files", "registry", "rng", "extras", "progress", "parallel", "weights"}
 LEARNING = {"models", "discriminators", "losses", "metrics"}
 FLOORS = [
     LEAVES,
@@ -20,7 +20,9 @@ FLOORS = [
     {"recipe"},
     {"workflows"},
 ]
-MAY_STAND_ON_LEARNING = {"data", "training", "inference", "reports", "recipe", "workflows"}
+MAY_STAND_ON_LEARNING = {
+    *("effects", "data", "training", "inference", "reports", "recipe", "workflows")
+}
 
 
 def modules():

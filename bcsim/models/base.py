@@ -67,6 +67,19 @@ class Enhancer(nn.Module, ABC):
     def enhance_valid(self, signal: Tensor) -> Tensor:
         """Return (B, 1, T) for (B, C, T), where T is a valid length."""
 
+    def forward_with_bands(self, signal: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the speech (B, 1, T), and the bands (B, M, F) it was made from, if it was.
+
+        Args:
+            signal: (B, C, T), T a valid length.
+        """
+        return self(signal), None
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """The weights nearest to the output, at which losses may be balanced."""
+
     @property
     def num_parameters(self) -> int:
         """How many numbers the network consists of, frozen ones included."""

@@ -152,6 +152,10 @@ class EBENGenerator(Enhancer):
     def enhance_valid(self, signal: Tensor) -> Tensor:
         return self.forward_with_bands(signal)[0]
 
+    @property
+    def last_layer(self) -> Tensor:
+        return self.last_conv.weight
+
     def valid_length(self, num_samples: int) -> int:
         # The bands, (T + n) / m of them, have to divide by all strides, and leave the kernels of
         # 7 at the bottleneck more samples than the 3 that reflect there.

@@ -134,6 +134,12 @@ class SEANet(Enhancer):
             hidden = decode(hidden) + skips.pop()
         return signal[:, -1:] + self.last_conv(elu(hidden))
 
+    @property
+    def last_layer(self) -> Tensor:
+        weights = dict(self.last_conv.named_parameters())
+        # Under a weight norm there are two: the length of every filter, and its direction.
+        return weights.get("parametrizations.weight.original1", self.last_conv.weight)
+
     def valid_length(self, num_samples: int) -> int:
         return math.ceil(num_samples / self.frame_samples) * self.frame_samples
 

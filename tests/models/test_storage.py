@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from bcsim.errors import InputError, UsageError
 from bcsim.files import hash_file
 from bcsim.models.eben import EBENGenerator
-from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
+from bcsim.models.storage import build_enhancer, direction_of, load_enhancer, save_enhancer
 from bcsim.rng import stream
 
 SPEC = {"name": "eben", "width": 2, "latent": 2}
@@ -87,6 +87,25 @@ def test_a_truncated_file_is_detected(folder, length):
 def test_a_newer_schema_is_refused(folder):
     rewrite(folder, lambda config: config.update(schema=2))
     with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1"):
+        load_enhancer(folder)
+
+
+def test_a_model_turns_bone_into_air_unless_it_says_otherwise(folder):
+    assert direction_of(folder) == "bone-to-air"
+    rewrite(folder, lambda config: config.pop("direction"))  # as written by earlier versions
+    assert direction_of(folder) == "bone-to-air"
+    with pytest.raises(InputError, match=r"turns bone into air; give .* --direction air-to-bone"):
+        load_enhancer(folder, "air-to-bone")
+    save_enhancer(folder, build_enhancer(SPEC, seed=1), {}, "air-to-bone")
+    assert direction_of(folder) == "air-to-bone"
+    assert json.loads((folder / "config.json").read_text())["channels"] == ["air"]
+    with pytest.raises(InputError, match="turns air into bone; give"):
+        load_enhancer(folder, "bone-to-air")
+
+
+def test_an_unknown_direction_is_refused(folder):
+    rewrite(folder, lambda config: config.update(direction="up"))
+    with pytest.raises(InputError, match="direction is 'up'; it wants bone-to-air or air-to-bone"):
         load_enhancer(folder)
 
 

@@ -1,0 +1,99 @@
+"""Discriminators in files, beside the enhancer that they were trained against.
+
+`discriminator.safetensors` holds the weights, `discriminator.json` says what they are of.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import bcsim
+from bcsim.discriminators import DISCRIMINATORS
+from bcsim.discriminators.base import Discriminator
+from bcsim.dsp.randomness import torch_stream
+from bcsim.errors import InputError, UsageError
+from bcsim.files import write_bytes, write_json
+from bcsim.weights import (
+    one_line,
+    pack_weights,
+    read_config,
+    read_shapes,
+    read_weights,
+    refuse_differences,
+    shapes_of,
+)
+
+WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
+SCHEMA = 1
+
+
+def build_discriminator(spec: Mapping[str, Any], seed: int) -> Discriminator:
+    """Make a discriminator with fresh weights.
+
+    Args:
+        spec: `{name: ..., parameter: value, ...}`.
+        seed: what the weights depend on, with nothing else.
+
+    Raises:
+        UsageError: for an unknown name or parameter, or sizes that make no network.
+    """
+    parameters = dict(spec)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError("a discriminator is a mapping with a name: {name: eben, ...}")
+    discriminator_class = DISCRIMINATORS[name]
+    try:
+        with torch_stream(seed, "discriminator", "weights"):
+            return discriminator_class(**parameters)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
+        raise UsageError(f"discriminator {name!r}: {one_line(error)}") from error
+
+
+def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping[str, Any]) -> None:
+    """Write `discriminator.safetensors` and `discriminator.json`, each whole or not at all.
+
+    Args:
+        folder: where to.
+        discriminator: what to save.
+        spec: what it was built from.
+
+    Raises:
+        ValueError: if a weight is not a finite number.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    content = pack_weights(discriminator.state_dict())
+    config = {
+        "format": "bcsim-discriminator",
+        "schema": SCHEMA,
+        "discriminator": dict(spec),
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "bcsim_version": bcsim.__version__,
+    }
+    write_bytes(folder / WEIGHTS_FILE, content)
+    write_json(folder / CONFIG_FILE, config)
+
+
+def load_discriminator(folder: Path) -> Discriminator:
+    """Read a discriminator that `save_discriminator` wrote, on the CPU and in training mode.
+
+    Raises:
+        InputError: if a file is missing, damaged, newer than this version, or holds other weights
+            than the network has; the first differences are listed.
+    """
+    config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
+    spec, path = config["discriminator"], folder / WEIGHTS_FILE
+    stored = read_shapes(path)
+    try:
+        # Without memory for its weights: a config may ask for more than the machine has.
+        with torch.device("meta"):
+            outline = build_discriminator(spec, seed=0)
+    except UsageError as error:
+        raise InputError(f"{folder / CONFIG_FILE}: {error}") from error
+    refuse_differences(path, shapes_of(outline.state_dict()), stored)
+    weights = read_weights(path, config["weights_sha256"])
+    discriminator = build_discriminator(spec, seed=0)
+    discriminator.load_state_dict(weights)
+    return discriminator

@@ -1,0 +1,169 @@
+"""Weights in files: safetensors, beside a JSON config that says what they are of.
+
+Both may come from strangers. Nothing in them is run; a header tells the shapes of all tensors, so
+that they can be compared with the network's before memory is taken.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bcsim.errors import InputError
+from bcsim.files import hash_file
+
+MAX_CONFIG_BYTES = 2**20
+NUM_DIFFERENCES_TOLD = 5
+
+Shapes = Mapping[str, list[int]]
+
+
+def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file.
+
+    Raises:
+        ValueError: if a weight is not a finite number.
+    """
+    weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    not_finite = sorted(key for key, value in weights.items() if not value.isfinite().all())
+    if not_finite:
+        raise ValueError(f"{not_finite[0]} holds weights that are not finite; they are not saved")
+    return save(weights)
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """Read the shapes of a file's tensors, and nothing else.
+
+    Raises:
+        InputError: if it is missing or no whole safetensors file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder that holds it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a file whose shapes have been looked at.
+
+    Args:
+        path: of the file.
+        sha256: what its config says of it, or None for a file that nothing is said of.
+
+    Raises:
+        InputError: if it is another file than that, damaged, or holds other than finite numbers.
+    """
+    if sha256 is not None and hash_file(path) != sha256:
+        raise InputError(
+            f"{path}: not the weights that the config beside it belongs to, or damaged; "
+            "copy both again, or finish the run with --resume"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
+    for key, tensor in weights.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise InputError(f"{path}: {key} holds values that are not finite numbers")
+    return weights
+
+
+def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
+    """Refuse a file whose tensors are not those of the network.
+
+    Raises:
+        InputError: naming the first differences.
+    """
+    differences = state_differences(expected, stored)
+    if differences:
+        raise InputError(f"{path}: other weights than the model has: {differences}")
+
+
+def state_differences(expected: Shapes, stored: Shapes) -> str:
+    """Say in one line how tensors differ by name and shape, or nothing if they do not.
+
+    Example:
+        >>> state_differences({"a": [1], "b": [2]}, {"b": [3], "c": [4]})
+        'a is missing; b is [3], not [2]; c is unknown'
+    """
+    said = []
+    for key in sorted(expected.keys() | stored.keys()):
+        if key not in stored:
+            said.append(f"{key} is missing")
+        elif key not in expected:
+            said.append(f"{key} is unknown")
+        elif list(expected[key]) != list(stored[key]):
+            said.append(f"{key} is {list(stored[key])}, not {list(expected[key])}")
+    told = said[:NUM_DIFFERENCES_TOLD]
+    if len(said) > len(told):
+        told.append(f"and {len(said) - len(told)} more")
+    return "; ".join(told)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Return the shape of every tensor."""
+    return {key: list(tensor.shape) for key, tensor in tensors.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of moderate size.
+
+    Raises:
+        InputError: if it is missing, too large or none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; a model is a folder that `bcsim train` wrote")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise InputError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is no model config")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({one_line(error)})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; this is no model config")
+    return content
+
+
+def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
+    """Read a config that bcsim wrote.
+
+    Args:
+        path: of the file.
+        kind: what it is the config of: "enhancer" or "discriminator".
+        schema: of this version.
+        key: under which it says how to build that.
+
+    Returns:
+        The config, in which `key` is a mapping and "weights_sha256" a string.
+
+    Raises:
+        InputError: if it is missing, of something else, newer, or not whole.
+    """
+    config = read_json(path)
+    if config.get("format") != f"bcsim-{kind}":
+        raise InputError(f"{path}: not the config of a bcsim {kind}")
+    if config.get("schema") != schema:
+        raise InputError(
+            f"{path}: schema {config.get('schema')!r}, this version of bcsim reads {schema}; "
+            "use the version that wrote it"
+        )
+    if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):
+        raise InputError(f"{path}: {key!r} or 'weights_sha256' is missing")
+    return config
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split())
