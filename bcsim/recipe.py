@@ -234,6 +234,13 @@ def build_simulator(
             f"sensor {sensor.name!r} was fitted at {sensor.sample_rate} Hz, {where} wants "
             f"{sample_rate}; set sample_rate, or fit again with --sample-rate {sample_rate}"
         )
+    for effect in built:
+        wanted = getattr(effect, "sample_rate", sample_rate)
+        if wanted != sample_rate:
+            raise UsageError(
+                f"{where}: {EFFECTS.name_of(type(effect))} works at {wanted} Hz, not at "
+                f"{sample_rate}; set sample_rate"
+            )
     return Simulator(built, sample_rate)
 
 

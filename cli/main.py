@@ -20,6 +20,7 @@ COMMANDS = {
     "merge": "merge",
     "convert": "convert",
     "import": "import_pairs",
+    "import-checkpoint": "import_checkpoint",
     "train": "train",
     "enhance": "enhance",
     "evaluate": "evaluate",

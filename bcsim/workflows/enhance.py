@@ -12,7 +12,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files import printable
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import load_enhancer
+from bcsim.models.storage import BONE_TO_AIR, load_enhancer
 from bcsim.progress import track
 from bcsim.workflows.synthesize import choose_device
 
@@ -47,11 +47,12 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
 
     Raises:
         UsageError: if input and output contain each other.
-        InputError: if the model or a single recording cannot be read.
+        InputError: if the model or a single recording cannot be read, or the model turns air into
+            bone.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    enhancer = load_enhancer(model).to(choose_device(device))
+    enhancer = load_enhancer(model, BONE_TO_AIR).to(choose_device(device))
     enhancer.eval()
     if source.is_file():
         if out.is_dir():

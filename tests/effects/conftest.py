@@ -1,4 +1,4 @@
-"""Fixtures for effects: a folder of recordings of noise."""
+"""Fixtures for effects: a folder of recordings of noise, and a network for a sensor."""
 
 from pathlib import Path
 
@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from bcsim.data.audio import write_audio
+from bcsim.effects import EFFECTS
+from bcsim.models.storage import AIR_TO_BONE, build_enhancer, save_enhancer
+from bcsim.recipe import parameter_types, takes_recordings
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,24 @@ def noise_folder(tmp_path_factory) -> Path:
         noise = np.cumsum(generator.standard_normal(round(seconds * rate)))
         write_audio(folder / name, 0.2 * np.sin(noise / 5), rate)
     return folder
+
+
+@pytest.fixture(scope="session")
+def air_to_bone_run(tmp_path_factory) -> Path:
+    """A small network from air to bone, with fresh weights."""
+    folder = tmp_path_factory.mktemp("runs") / "reversed"
+    network = build_enhancer({"name": "eben", "p": 4, "width": 4, "latent": 4}, seed=2)
+    save_enhancer(folder, network, {}, AIR_TO_BONE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def required(noise_folder, air_to_bone_run):
+    """Return a function that says what a recipe has to give an effect, by the effect's name."""
+
+    def settings(name: str) -> dict[str, str]:
+        hints = parameter_types(EFFECTS[name])
+        folders = {key: str(noise_folder) for key, hint in hints.items() if takes_recordings(hint)}
+        return folders | ({"model": str(air_to_bone_run)} if "model" in hints else {})
+
+    return settings

@@ -12,7 +12,7 @@ from bcsim.effects.base import Scene, collate
 from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.polarity import Polarity
-from bcsim.recipe import build, parameter_types, resolve_effect, takes_recordings
+from bcsim.recipe import build, resolve_effect
 from bcsim.simulator import Simulator
 
 RATE = 16_000
@@ -20,10 +20,9 @@ SIGNALS = ("air", "bone", "ambient", "noisy_air")
 
 
 @pytest.fixture(params=list(EFFECTS))
-def effect(request, speaking_sensor, noise_folder):
-    hints = parameter_types(EFFECTS[request.param])
-    folders = {name: str(noise_folder) for name, hint in hints.items() if takes_recordings(hint)}
-    return build(EFFECTS, {"name": request.param, **folders}, "test", speaking_sensor)
+def effect(request, speaking_sensor, required):
+    spec = {"name": request.param, **required(request.param)}
+    return build(EFFECTS, spec, "test", speaking_sensor)
 
 
 def drawn_for(effect, clip_ids, seed=3):

@@ -26,20 +26,19 @@ from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.speed import Speed
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.errors import UsageError
-from bcsim.recipe import build, parameter_types, takes_recordings
+from bcsim.recipe import build
 
 RATE = 16_000
 LIMITED = [(name, field) for name in EFFECTS for field in EFFECTS[name].limits]
 
 
 @pytest.fixture
-def built(speaking_sensor, noise_folder):
+def built(speaking_sensor, required):
     """Return a function that builds an effect as a recipe does."""
 
     def make(name, **settings):
-        hints = parameter_types(EFFECTS[name])
-        folders = {key: str(noise_folder) for key, hint in hints.items() if takes_recordings(hint)}
-        return build(EFFECTS, {"name": name, **folders, **settings}, "test.yaml", speaking_sensor)
+        spec = {"name": name, **required(name), **settings}
+        return build(EFFECTS, spec, "test.yaml", speaking_sensor)
 
     return make
 

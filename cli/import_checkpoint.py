@@ -1,0 +1,37 @@
+"""`bcsim import-checkpoint`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+if TYPE_CHECKING:
+    from bcsim.models.storage import Direction
+
+
+@click.command("import-checkpoint")
+@click.argument("source")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; new or empty."
+)
+@click.option("--discriminator", metavar="SOURCE", help="The same for the discriminator.")
+@click.option(
+    "--direction",
+    type=click.Choice(["bone-to-air", "air-to-bone"]),
+    help="Of the generator [default: bone-to-air, unless 'reverse' is in the name].",
+)
+def command(source: str, out: Path, discriminator: str | None, direction: str | None) -> None:
+    """Make a run of a published EBEN, for enhance, neural_response and train --init-from.
+
+    SOURCE is a folder that holds model.safetensors, or Owner/Name on the hub.
+    """
+    from bcsim.workflows.import_checkpoint import import_checkpoint
+
+    result = import_checkpoint(source, out, discriminator, cast("Direction | None", direction))
+    sizes = ", ".join(f"{key} {result.enhancer.config[key]}" for key in ("m", "n", "p"))
+    extra = "" if result.discriminator is None else ", with its discriminator"
+    click.echo(
+        f"EBEN generator ({sizes}; {result.enhancer.num_parameters:,} parameters), "
+        f"{result.direction}{extra}: {out}"
+    )
+    click.echo("what its licence allows has to be looked up at the source", err=True)
