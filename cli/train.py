@@ -1,38 +1,81 @@
 """`bcsim train`."""
 
+import os
+import sys
 from pathlib import Path
 
 import click
 
+FOLDER = click.Path(path_type=Path)
+
 
 @click.command("train")
 @click.option("--recipe", required=True, help="YAML file, or a bundled one: eben, seanet, ...")
-@click.option("--pairs", type=click.Path(path_type=Path), help="Folder that synthesize wrote.")
-@click.option(
-    "--air", type=click.Path(path_type=Path), help="Air speech, rendered on the fly instead."
-)
+@click.option("--pairs", type=FOLDER, help="Folder of synthesize or import, or air/ and bone/.")
+@click.option("--air", type=FOLDER, help="Air speech, rendered on the fly instead.")
 @click.option("--sensor", help="With --air: NAME.sensor, a bundled sensor, or a preset.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--real-pairs", type=FOLDER, help="Recordings that data.real_fraction of a batch comes from."
+)
+@click.option(
+    "--validation-pairs", type=FOLDER, help="Recordings that decide which weights are best."
+)
+@click.option("--init-from", type=FOLDER, help="Run whose weights to begin with: fine-tuning.")
+@click.option(
+    "--direction",
+    type=click.Choice(["bone-to-air", "air-to-bone"]),
+    help="air-to-bone trains a simulator, for the effect neural_response.",
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the run.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it.")
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes on this machine, each with a batch of its own; torchrun does as well.",
+)
 def command(
     recipe: str,
     pairs: Path | None,
     air: Path | None,
     sensor: str | None,
+    real_pairs: Path | None,
+    validation_pairs: Path | None,
+    init_from: Path | None,
+    direction: str | None,
     out: Path,
     settings: tuple[str, ...],
     resume: bool,
+    nproc: int,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
+    from bcsim.training.processes import launch, leads
     from bcsim.workflows.train import train
 
-    result = train(recipe, out, pairs, air, sensor, settings, resume)
-    click.echo(f"{result.num_steps} steps; weights of step {result.best_step} in {result.out}")
-    for name, value in result.validation.items():
-        before = result.unprocessed.get(name)
-        if value is not None and before is not None:
-            click.echo(f"{name:<8} {before:8.3f} unprocessed -> {value:8.3f} enhanced")
+    if nproc > 1 and "RANK" not in os.environ:
+        return launch(nproc, sys.argv[1:])
+    if direction is not None:
+        settings += (f"direction={direction}",)
+    result = train(
+        recipe,
+        out,
+        pairs=pairs,
+        air=air,
+        sensor=sensor,
+        settings=settings,
+        resume=resume,
+        real_pairs=real_pairs,
+        validation_pairs=validation_pairs,
+        init_from=init_from,
+    )
+    if leads():
+        click.echo(f"{result.num_steps} steps; weights of step {result.best_step} in {result.out}")
+        for split, scores in result.scores.items():
+            for name, value in scores["enhanced"].items():
+                before = scores["unprocessed"].get(name)
+                if value is not None and before is not None:
+                    click.echo(f"{split}/{name:<8} {before:8.3f} unprocessed -> {value:8.3f}")
     return 0

@@ -1,13 +1,15 @@
-"""Pairs for training: from a dataset on disk, or rendered as they are asked for.
+"""Pairs for training: from a dataset on disk, recorded, or rendered as they are asked for.
 
 What an item is depends on the seed, the epoch and the item's id alone, so loading in another
 order, with other workers or after a restart gives the same numbers.
 """
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.data.audio import audio_info, read_audio, read_segment
-from bcsim.data.manifest import MANIFEST_NAME, read_manifest
+from bcsim.data.manifest import MANIFEST_NAME, SPLITS, read_manifest
+from bcsim.data.recordings import PairFiles, find_pairs
 from bcsim.data.stretches import speech_level
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
+from bcsim.files import printable
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,108 @@ class StoredPairs(Pairs):
             for name in (row.air_file_name, row.bone_file_name)
         )
         return Pair(row.id, air, bone, self.sample_rate)
+
+
+class RecordedPairs(Pairs):
+    """Pairs of files of any rate, as they were recorded: delay and polarity stay what they are.
+
+    Files of another rate, or of several channels, are read as a whole and resampled whenever they
+    are asked for.
+
+    Args:
+        files: of the pairs; their names are the ids.
+        sample_rate: that the pairs get, in Hz.
+        seed: of the crops.
+
+    Raises:
+        InputError: if there are none, two have the same name, or a file holds no audio.
+    """
+
+    def __init__(self, files: Sequence[PairFiles], sample_rate: int, seed: int) -> None:
+        if not files:
+            raise InputError("there are no pairs of recordings")
+        names = [pair.name for pair in files]
+        twice = next((name for name, after in pairwise(sorted(names)) if name == after), None)
+        if twice is not None:
+            raise InputError(f"two pairs are called {twice!r}; rename one")
+        super().__init__(names, sample_rate, seed)
+        self.files = list(files)
+        # Samples to cut from a file as it is; None where it has to be decoded as a whole.
+        self._num_samples = [self._common_length(pair) for pair in files]
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        total = self._num_samples[index]
+        if total is not None:
+            start = self.crop_start(index, epoch, total, num_samples)
+            end = min(start + num_samples, total)
+            files = self.files[index]
+            sides = [read_segment(path, start, end - start) for path in (files.air, files.bone)]
+        else:
+            air, bone = self._decode(index)
+            start = self.crop_start(index, epoch, len(air), num_samples)
+            sides = [signal[start : start + num_samples] for signal in (air, bone)]
+        air, bone = (_as_float32(samples, num_samples) for samples in sides)
+        return Pair(self.ids[index], air, bone, self.sample_rate)
+
+    def whole(self, index: int) -> Pair:
+        air, bone = (_as_float32(samples, len(samples)) for samples in self._decode(index))
+        return Pair(self.ids[index], air, bone, self.sample_rate)
+
+    def _decode(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return air and bone, cut to the shorter."""
+        files = self.files[index]
+        air, bone = (read_audio(path, self.sample_rate)[0] for path in (files.air, files.bone))
+        overlap = min(len(air), len(bone))
+        return air[:overlap], bone[:overlap]
+
+    def _common_length(self, files: PairFiles) -> int | None:
+        infos = [audio_info(path) for path in (files.air, files.bone)]
+        for path, info in zip((files.air, files.bone), infos, strict=True):
+            if info is None or info.frames == 0:
+                raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
+        if any((i.samplerate, i.channels) != (self.sample_rate, 1) for i in infos):
+            return None
+        return min(info.frames for info in infos)
+
+
+def open_pairs(
+    folder: Path, sample_rate: int, seed: int, split: str | None = None
+) -> RecordedPairs:
+    """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
+
+    Args:
+        folder: with `air/` and `bone/`, where files belong together by equal relative paths, or
+            with a manifest of its own, as a split of a dataset has; or a whole dataset.
+        sample_rate: that the pairs get, in Hz, whatever the files have.
+        seed: of the crops.
+        split: of a dataset; all of its splits where None. Recordings have no splits.
+
+    Raises:
+        InputError: if the folder is none of these, or a pair cannot be used.
+    """
+    splits = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
+    if split is not None or splits:
+        folders = [folder / name for name in (splits if split is None else [split])]
+        files = [pair for part in folders for pair in _of_manifest(part)]
+    elif (folder / MANIFEST_NAME).is_file():
+        files = _of_manifest(folder)
+    else:
+        for role in ("air", "bone"):
+            if not (folder / role).is_dir():
+                raise InputError(
+                    f"{folder}: no folder {role!r} in it; give one with air/ and bone/, or a "
+                    "dataset that synthesize or import wrote"
+                )
+        files, unmatched = find_pairs(folder / "air", folder / "bone")
+        for reason in unmatched.values():
+            log.warning("%s; left out", printable(reason))
+    return RecordedPairs(files, sample_rate, seed)
+
+
+def _of_manifest(folder: Path) -> list[PairFiles]:
+    if not (folder / MANIFEST_NAME).is_file():
+        raise InputError(f"{folder / MANIFEST_NAME}: no such manifest; name a split that is there")
+    return find_pairs(folder, folder)[0]
 
 
 class RenderedPairs(Pairs):

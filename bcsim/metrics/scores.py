@@ -1,5 +1,7 @@
 """The two sets of scores: of a simulator against the real sensor, of an enhancer against clean."""
 
+from importlib.util import find_spec
+
 from torch import Tensor
 
 from bcsim.metrics import METRICS
@@ -9,7 +11,12 @@ SIMULATION = (
     "lsd", "lsd_all", "lsd_0_2k", "lsd_2_8k", "lsd_pauses", "mel_sd", "mcd", "ltas",
     "si_sdr_100_1000", "stoi", "estoi", "dynamics_ratio",
 )  # fmt: skip
-ENHANCEMENT = ("si_sdr", "stoi", "estoi", "lsd")
+ENHANCEMENT = ("si_sdr", "stoi", "estoi", "lsd")  # and PESQ, where it is installed
+
+
+def enhancement_metrics() -> tuple[str, ...]:
+    """Return what an enhancer is judged by on this machine: PESQ needs a package of its own."""
+    return (*ENHANCEMENT, "pesq") if find_spec("pesq") else ENHANCEMENT
 
 
 def simulation_scores(
@@ -42,7 +49,7 @@ def enhancement_scores(estimate: Tensor, target: Tensor, sample_rate: int) -> di
         sample_rate: in Hz.
 
     Returns:
-        Values by name; NaN where the target is silent.
+        Values of `enhancement_metrics` by name; NaN where the target is silent.
     """
     pair = Comparison.prepare(estimate, target, sample_rate, match_level=False)
-    return {name: METRICS[name](pair) for name in ENHANCEMENT}
+    return {name: METRICS[name](pair) for name in enhancement_metrics()}

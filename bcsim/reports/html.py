@@ -3,6 +3,7 @@
 import base64
 import importlib.resources
 import math
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ class Table:
     Args:
         columns: headings.
         rows: one cell a column. A column of floats gets as many decimals as show three digits of
-            its largest (format yourself what wants others); None and NaN are shown as a dash.
+            its largest (format yourself, as text, what wants others); None and NaN are shown as a
+            dash.
         caption: above the table; may be empty.
 
     Raises:
@@ -60,9 +62,9 @@ class Table:
                 raise ValueError(f"a row has {len(row)} cells, the table {len(self.columns)}")
 
     def is_numeric(self, column: int) -> bool:
-        """Tell whether a column holds nothing but numbers (and gaps)."""
-        cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+        """Tell whether a column holds nothing but numbers, formatted or not, and gaps."""
+        cells = [row[column] for row in self.rows if row[column] not in (None, "\N{EN DASH}")]
+        return bool(cells) and all(map(_is_number, cells))
 
     def text_rows(self) -> list[list[str]]:
         """Return what the cells show.
@@ -169,6 +171,10 @@ def write_page(path: Path, page: Page) -> None:
 def _paragraphs(text: str) -> list[str]:
     parts = (" ".join(part.split()) for part in text.split("\n\n"))
     return [part for part in parts if part]
+
+
+def _is_number(cell: Cell) -> bool:
+    return not isinstance(cell, str) or bool(re.fullmatch("[-+\N{MINUS SIGN}]?[0-9][0-9,.]*", cell))
 
 
 def _format_column(cells: list[Cell]) -> list[str]:

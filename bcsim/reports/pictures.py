@@ -5,13 +5,16 @@ give the same bytes.
 """
 
 import base64
+import contextlib
 import functools
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec
+
+import numpy as np
 
 from bcsim.extras import require
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+PNG_DPI = 130
 WIDTH_IN = 4.9  # 470 CSS pixels: two beside each other on a desk, one across a phone
 
 
@@ -102,21 +106,49 @@ def as_picture(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
 
     @functools.wraps(plot)
     def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
-        matplotlib = require("matplotlib", extra="report")
         svg_backend = require("matplotlib.backends.backend_svg", extra="report")
-        with matplotlib.rc_context(), warnings.catch_warnings():
-            # Names in scripts that DejaVu lacks: the browser has the glyphs, the layout guesses.
-            warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-            matplotlib.rcdefaults()  # not what a matplotlibrc of the user's says
-            matplotlib.rcParams.update(_STYLE)
-            figure = plot(*args, **kwargs)
+        with _house_style():
             buffer = io.BytesIO()
-            canvas = svg_backend.FigureCanvasSVG(figure)
+            canvas = svg_backend.FigureCanvasSVG(plot(*args, **kwargs))
             canvas.print_svg(buffer, metadata=dict.fromkeys(_METADATA))
         svg = _follow_the_page(_compress_images(buffer.getvalue().decode("utf-8")))
         return Picture(svg.encode("utf-8"))
 
     return draw
+
+
+def as_png(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
+    """Let a function that returns a matplotlib figure return a PNG on white: a file of its own.
+
+    Raises:
+        UsageError: when it is called without matplotlib.
+    """
+
+    @functools.wraps(plot)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
+        agg_backend = require("matplotlib.backends.backend_agg", extra="report")
+        with _house_style():
+            figure = plot(*args, **kwargs)
+            figure.set(dpi=PNG_DPI, facecolor="white")
+            canvas = agg_backend.FigureCanvasAgg(figure)
+            canvas.draw()
+        image = require("PIL.Image", extra="report").fromarray(np.asarray(canvas.buffer_rgba()))
+        buffer = io.BytesIO()
+        image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+        return Picture(buffer.getvalue(), "image/png")
+
+    return draw
+
+
+@contextlib.contextmanager
+def _house_style() -> Iterator[None]:
+    matplotlib = require("matplotlib", extra="report")
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # Names in scripts that DejaVu lacks: the browser has the glyphs, the layout guesses.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        matplotlib.rcdefaults()  # not what a matplotlibrc of the user's says
+        matplotlib.rcParams.update(_STYLE)
+        yield
 
 
 def panels(

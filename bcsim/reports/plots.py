@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bcsim.dsp.spectra import fractional_octave_smooth
 from bcsim.errors import InputError
+from bcsim.extras import require
 from bcsim.reports.pictures import (
     AIR,
     BONE,
@@ -22,6 +23,7 @@ from bcsim.reports.pictures import (
     Color,
     Picture,
     as_picture,
+    as_png,
     panels,
 )
 from bcsim.sensors.profile import SensorProfile
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 LOWEST_HZ = 50.0  # speech and sensors have nothing to say below
 SPECTROGRAM_RANGE_DB = 80.0
+MAX_POINTS = 300  # of a curve: beyond, means of neighbours are drawn, and how far they range
+MAX_RANGE = 30.0  # of a training curve's values, as a ratio, before its scale is logarithmic
 
 
 @as_picture
@@ -151,13 +155,50 @@ def spectrograms(
     }
 
 
+@as_png
+def spectrogram_row(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> "Figure":
+    """Draw spectrograms of signals of one length beside each other, with one scale of colours.
+
+    Args:
+        signals: name to samples (T,).
+        sample_rate: in Hz, of all of them.
+    """
+    figure = require("matplotlib.figure", extra="report").Figure(
+        figsize=(3.3 * len(signals) + 0.8, 2.7), layout="constrained"
+    )
+    stack = figure.subplots(1, len(signals), sharey=True, squeeze=False)[0]
+    levels_db = [_spectrogram_db(samples, sample_rate) for samples in signals.values()]
+    top_db = max(level_db.max() for level_db in levels_db)
+    images = [
+        _show_levels(axes, level_db, len(samples) / sample_rate, top_db, sample_rate)
+        for axes, level_db, samples in zip(stack, levels_db, signals.values(), strict=True)
+    ]
+    for axes, name in zip(stack, signals, strict=True):
+        axes.set_title(plain(name), loc="left", fontsize=9, color=INK.light)
+        axes.set_xlabel("time, s")
+    stack[0].set_ylabel("kHz")
+    figure.colorbar(images[0], ax=list(stack), label="dB re the loudest point", pad=0.01)
+    return figure
+
+
 @as_picture
 def _spectrogram(
     level_db: NDArray[np.float64], end_s: float, axis_s: float, top_db: float, sample_rate: int
 ) -> "Figure":
     figure, (axes,) = panels(1, height_in=1.9, width_in=3.9)
+    _show_levels(axes, level_db, end_s, top_db, sample_rate)
+    axes.set_xlim(0, axis_s)
+    axes.set_xlabel("time, s")
+    axes.set_ylabel("kHz")
+    return figure
+
+
+def _show_levels(
+    axes: "Axes", level_db: NDArray[np.float64], end_s: float, top_db: float, sample_rate: int
+) -> Any:
     step_db = SPECTROGRAM_RANGE_DB / 40  # enough for the eye, and compresses far better than 256
-    axes.imshow(
+    axes.grid(False)
+    return axes.imshow(
         np.round((level_db - top_db) / step_db) * step_db,
         cmap="magma",
         vmin=-SPECTROGRAM_RANGE_DB,
@@ -167,11 +208,6 @@ def _spectrogram(
         extent=(0.0, end_s, 0.0, sample_rate / 2000),
         interpolation="none",
     )
-    axes.set_xlim(0, axis_s)
-    axes.grid(False)
-    axes.set_xlabel("time, s")
-    axes.set_ylabel("kHz")
-    return figure
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -208,31 +244,63 @@ def training_curves(
     """Show how metrics went over the steps of a training run, one panel each.
 
     What a validation metric is without the enhancer, `validation/unprocessed_NAME`, is a dashed
-    line in the panel of `validation/NAME`.
+    line in the panel of `validation/NAME`; what clean speech has, `validation/clean_NAME`, a
+    dotted one. A scale is logarithmic where a training curve's values, all of them positive,
+    range over more than a factor of 30.
 
     Args:
         rows: from `read_metrics`; a row without a metric is skipped.
         metrics: keys to show, such as `train/loss`; all where None.
     """
-    found = dict.fromkeys(key for row in rows for key in row if key != "step")
-    shown = list(metrics or (key for key in found if "/unprocessed_" not in key)) or ["train/loss"]
+    keys = dict.fromkeys(key for row in rows for key in row if key != "step")
+    curves = [key for key in keys if not any(f"/{kind}_" in key for kind in _LEVELS)]
+    shown = list(metrics or curves) or ["train/loss"]
     figure, stack = panels(len(shown), height_in=0.4 + 1.3 * len(shown))
     for axes, metric in zip(stack, shown, strict=True):
         steps, values = _series(rows, metric)
-        marker = "o" if len(steps) <= 40 else ""
-        axes.plot(steps, values, color=ENHANCED.light, marker=marker, markersize=3)
+        lowest, highest = min(values, default=0.0), max(values, default=0.0)
+        if metric.startswith("train/") and 0 < MAX_RANGE * lowest < highest:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+        _draw_thinned(axes, steps, values)
         split, _, name = metric.rpartition("/")
-        _, unprocessed = _series(rows, f"{split}/unprocessed_{name}")
-        if unprocessed:
-            axes.axhline(unprocessed[-1], color=BONE.light, linewidth=1.2, linestyle=(0, (3, 2)))
-        note = " (dashed: unprocessed)" if unprocessed else ""
+        notes = []
+        for kind, (color, word, dashes) in _LEVELS.items():
+            _, levels = _series(rows, f"{split}/{kind}_{name}")
+            if levels:
+                axes.axhline(levels[-1], color=color.light, linewidth=1.2, linestyle=(0, dashes))
+                notes.append(f"{word}: {kind}")
+        note = f" ({', '.join(notes)})" if notes else ""
         axes.set_title(plain(metric) + note, loc="left", fontsize=9, color=INK.light)
         axes.margins(x=0.02, y=0.12)
-        axes.locator_params(axis="y", nbins=5)
+        if axes.get_yscale() == "linear":
+            axes.locator_params(axis="y", nbins=5)
     for axes in stack[:-1]:
         axes.tick_params(labelbottom=False)
     stack[-1].set_xlabel("step")
     return figure
+
+
+_LEVELS = {
+    "unprocessed": (BONE, "dashed", (3, 2)),
+    "clean": (AIR, "dotted", (1, 2)),
+}
+
+
+def _draw_thinned(axes: "Axes", steps: Sequence[int], values: Sequence[float]) -> None:
+    """Draw a curve; where it has too many points, means and how far they range."""
+    if len(steps) <= MAX_POINTS:
+        marker = "o" if len(steps) <= 40 else ""
+        axes.plot(steps, values, color=ENHANCED.light, marker=marker, markersize=3)
+        return
+    groups = np.array_split(np.asarray(values, dtype=np.float64), MAX_POINTS)
+    centres = [float(group.mean()) for group in np.array_split(np.asarray(steps), MAX_POINTS)]
+    low, high = ([float(extreme(group)) for group in groups] for extreme in (np.min, np.max))
+    style = {"color": ENHANCED.light, "linewidth": 0, "alpha": 0.25}
+    axes.fill_between(centres, low, high, **style)
+    means = [float(group.mean()) for group in groups]
+    axes.plot(centres, means, color=ENHANCED.light, linewidth=1.2)
 
 
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:

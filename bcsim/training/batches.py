@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ class Batch(NamedTuple):
 
     Args:
         ids: of the B pairs.
-        signals: (B, C, T), the enhancer's input.
-        target: (B, 1, T), the air-conducted speech.
+        signals: (B, C, T), the network's input.
+        target: (B, 1, T), what it should give: air-conducted speech for an enhancer.
         simulated_s: how long simulating it took, in seconds of one process.
     """
 
@@ -33,41 +34,86 @@ class Batch(NamedTuple):
     simulated_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which part of a step's items is taken here.
+
+    Args:
+        process: number of this process, from 0.
+        num_processes: how many take part; each has a batch of its own in every step.
+    """
+
+    process: int = 0
+    num_processes: int = 1
+
+
 class Batches:
     """The batch of every step, a function of the seed and the step alone.
 
     An epoch is a permutation of all items; epochs follow one another without a gap, so every item
-    is used equally often whatever the batch size, and a run can be taken up at any step.
+    is used equally often whatever the batch size, and a run can be taken up at any step. Several
+    processes take the items that one would with a batch as large as all of theirs.
 
     Args:
         pairs: what there is.
-        config: how long the crops and how large the batches are.
+        config: how large the batches are.
+        crop_samples: how long the crops are.
         seed: of the permutations.
         num_steps: how many batches there are.
+        real: pairs that a part of every batch comes from, `config.real_fraction`; None
+            takes all from `pairs`.
+        share: which part of a step's items is taken here.
 
     Raises:
-        ValueError: if there are no pairs.
+        ValueError: if there are no pairs, or the batch is too small to be mixed.
     """
 
-    def __init__(self, pairs: Pairs, config: DataConfig, seed: int, num_steps: int) -> None:
-        if len(pairs) == 0:
+    def __init__(
+        self,
+        pairs: Pairs,
+        config: DataConfig,
+        crop_samples: int,
+        seed: int,
+        num_steps: int,
+        real: Pairs | None = None,
+        share: Share = Share(),
+    ) -> None:
+        num_real = 0
+        if real is not None:
+            num_real = round(config.real_fraction * config.batch_size)
+            if not 0 < num_real < config.batch_size:
+                raise ValueError(
+                    f"data.real_fraction {config.real_fraction} of a batch of "
+                    f"{config.batch_size} is {num_real} items; it wants some of either kind"
+                )
+        # Each with the number of items it gives to a batch.
+        self.sources = [(pairs, config.batch_size - num_real)]
+        if real is not None:
+            self.sources.append((real, num_real))
+        if any(len(source) == 0 for source, _ in self.sources):
             raise ValueError("there are no pairs to train on")
-        self.pairs = pairs
-        self.batch_size = config.batch_size
-        self.crop_samples = max(1, round(config.crop_s * pairs.sample_rate))
+        self.crop_samples = crop_samples
         self.seed = seed
         self.num_steps = num_steps
+        self.share = share
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
-        picks = []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(position, len(self.pairs))
-            index = int(_permutation(self.seed, epoch, len(self.pairs))[place])
-            picks.append((index, epoch))
-        before_s = self.pairs.simulated_s
-        batch = collate(self.pairs.crops(picks, self.crop_samples))
-        return batch._replace(simulated_s=self.pairs.simulated_s - before_s)
+        crops: list[Pair] = []
+        before_s = self._simulated_s()
+        for number, (pairs, count) in enumerate(self.sources):
+            picks = []
+            start = (step * self.share.num_processes + self.share.process) * count
+            for position in range(start, start + count):
+                epoch, place = divmod(position, len(pairs))
+                index = int(_permutation(self.seed, number, epoch, len(pairs))[place])
+                picks.append((index, epoch))
+            crops += pairs.crops(picks, self.crop_samples)
+        batch = collate(crops)
+        return batch._replace(simulated_s=self._simulated_s() - before_s)
+
+    def _simulated_s(self) -> float:
+        return sum(pairs.simulated_s for pairs, _ in self.sources)
 
 
 def collate(pairs: list[Pair]) -> Batch:
@@ -137,6 +183,7 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-@lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, num_items: int) -> NDArray[np.int64]:
-    return stream(seed, "batches", epoch).permutation(num_items)
+@lru_cache(maxsize=4)
+def _permutation(seed: int, source: int, epoch: int, num_items: int) -> NDArray[np.int64]:
+    names = ("batches", epoch) if source == 0 else ("batches", "real", epoch)
+    return stream(seed, *names).permutation(num_items)

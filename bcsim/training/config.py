@@ -1,6 +1,6 @@
 """The settings of a training run, as a recipe holds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -18,17 +18,22 @@ class OptimizerConfig:
         learning_rate: at its peak.
         betas: decay of the first and second moments.
         weight_decay: added to the gradient by Adam, taken off the weights by AdamW.
+        layers: what part of the learning rate some weights have, by the start of their names:
+            `{encoder_blocks: 0.1, first_conv: 0}`; 0 freezes them. The longest start counts.
     """
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.5, 0.9)
     weight_decay: float = 0.0
+    layers: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(all(0 <= b < 1 for b in self.betas), "betas", self.betas, "from 0 to below 1")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        for name, ratio in self.layers.items():
+            _require(ratio >= 0, f"layers.{name}", ratio, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,91 @@ class DataConfig:
     """What a step is fed with.
 
     Args:
-        crop_s: length of each item, in seconds.
-        batch_size: items a step.
+        crop_s: length of each item, in seconds; a little more where the model takes certain
+            lengths alone.
+        batch_size: items a step, in each process.
         num_workers: processes that load ahead; 0 loads in between steps. They change no item.
+        real_fraction: part of every batch that comes from `--real-pairs`, where these are
+            given beside simulated ones.
     """
 
     crop_s: float = 2.5
     batch_size: int = 32
     num_workers: int = 2
+    real_fraction: float = 0.25
 
     def __post_init__(self) -> None:
         _require(self.crop_s >= 0.1, "crop_s", self.crop_s, "0.1 s or more")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
+        fraction = self.real_fraction
+        _require(0 < fraction < 1, "real_fraction", fraction, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """A discriminator to train against.
+
+    Args:
+        discriminator: `{name: ..., ...}`, a registered discriminator and its parameters.
+        criterion: `{name: ..., ...}`, a registered criterion: hinge or least_squares.
+        weight: of the criterion among the enhancer's losses.
+        feature_matching: its convention, "reference", "eben", "melgan" or "hifi_gan"; null
+            does without.
+        feature_matching_weight: among the enhancer's losses.
+        optimizer: of the discriminator; it follows the same schedule as the enhancer's.
+        discriminator_start_step: steps before the discriminator begins to learn.
+        start_step: steps before the enhancer listens to it, and warms up on the other losses.
+        enhancer_steps: steps of the enhancer for one of the discriminator.
+        gradient_clip_norm: longest gradient of the discriminator; null leaves gradients alone.
+    """
+
+    discriminator: dict[str, Any]
+    criterion: dict[str, Any] = field(default_factory=lambda: {"name": "hinge"})
+    weight: float = 1.0
+    feature_matching: Literal["reference", "eben", "melgan", "hifi_gan"] | None = "reference"
+    feature_matching_weight: float = 1.0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    discriminator_start_step: int = 0
+    start_step: int = 0
+    enhancer_steps: int = 1
+    gradient_clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "feature_matching_weight"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("discriminator_start_step", "start_step"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.enhancer_steps >= 1, "enhancer_steps", self.enhancer_steps, "1 or more")
+        clip = self.gradient_clip_norm
+        _require(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
+
+
+@dataclass(frozen=True)
+class BalancingConfig:
+    """How the losses are weighed against each other.
+
+    Args:
+        name: "fixed" takes the weights as they are. All others look at gradients:
+            "gradient_norms" lets every loss pull equally at the enhancer's last layer (Vibravox);
+            "last_layer_ratio" brings the adversarial loss level with all others there (VQGAN), and
+            "inverse_last_layer_ratio" all others with the adversarial one (EBEN's first version);
+            "output_norms" gives every loss its share of the gradient at the output (EnCodec). The
+            weights then say how the shares differ.
+        decay: of the moving averages, per step: 0.9 in Vibravox, 0.999 in EnCodec.
+    """
+
+    name: Literal[
+        "fixed",
+        "gradient_norms",
+        "last_layer_ratio",
+        "inverse_last_layer_ratio",
+        "output_norms",
+    ] = "fixed"
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.decay < 1, "decay", self.decay, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -79,7 +156,9 @@ class LoopConfig:
         gradient_clip_norm: longest gradient, over all weights; null leaves gradients alone.
         ema_decay: of the moving average of the weights that is validated and exported, for each
             step; null takes the weights as they are.
-        precision: of the network: "float32", or "bfloat16" where that is safe.
+        accumulation: parts that a batch is taken in, one after the other, to save memory.
+        precision: of the networks: "float32", or "bfloat16" where that is safe.
+        compile: whether the enhancer's blocks are compiled, which needs a C++ compiler.
         device: "auto" takes a GPU where there is one.
         log_interval_steps: steps that a line of training losses is the mean of.
         checkpoint_interval_steps: steps that a killed run loses at most.
@@ -88,7 +167,9 @@ class LoopConfig:
     num_steps: int
     gradient_clip_norm: float | None = None
     ema_decay: float | None = None
+    accumulation: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_interval_steps: int = 50
     checkpoint_interval_steps: int = 500
@@ -98,7 +179,7 @@ class LoopConfig:
         clip, decay = self.gradient_clip_norm, self.ema_decay
         _require(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
         _require(decay is None or 0 < decay < 1, "ema_decay", decay, "between 0 and 1, or null")
-        for name in ("log_interval_steps", "checkpoint_interval_steps"):
+        for name in ("log_interval_steps", "checkpoint_interval_steps", "accumulation"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 
@@ -136,6 +217,8 @@ class TrainingConfig:
     Args:
         model: `{name: ..., ...}`, a registered model and its parameters.
         losses: `{name: ..., weight: ..., ...}` each, registered losses and their parameters.
+        adversarial: a discriminator to train against; null does without.
+        balancing: how all losses, those of `adversarial` included, are weighed.
         training: how long, and what is kept.
         optimizer: how gradients change the weights.
         schedule: how the learning rate goes.
@@ -143,6 +226,7 @@ class TrainingConfig:
         validation: how the run is judged.
         effects: what makes bone from air where pairs are rendered on the fly; null stands for
             those that `bcsim synthesize` applies by default.
+        direction: "bone-to-air" trains an enhancer, "air-to-bone" a neural simulator.
         kind: says which kind of recipe this is.
         seed: what everything random about the run depends on.
         sample_rate: in Hz. Models and losses that ask for it get this one.
@@ -151,15 +235,26 @@ class TrainingConfig:
     model: dict[str, Any]
     losses: list[dict[str, Any]]
     training: LoopConfig
+    adversarial: AdversarialConfig | None = None
+    balancing: BalancingConfig = BalancingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     data: DataConfig = DataConfig()
     validation: ValidationConfig = ValidationConfig()
     effects: list[dict[str, Any]] | None = None
+    direction: Literal["bone-to-air", "air-to-bone"] = "bone-to-air"
     kind: Literal["training"] = "training"
     seed: int = 0
     sample_rate: int = 16_000
 
     def __post_init__(self) -> None:
-        _require(len(self.losses) > 0, "losses", self.losses, "one loss or more")
+        some = len(self.losses) > 0 or self.adversarial is not None
+        _require(some, "losses", self.losses, "one loss or more, or an adversarial part")
+        start = 0 if self.adversarial is None else self.adversarial.start_step
+        _require(len(self.losses) > 0 or start == 0, "losses", self.losses, "one to warm up on")
+        if self.data.batch_size % self.training.accumulation:
+            raise ValueError(
+                f"batch_size is {self.data.batch_size}; it does not divide into "
+                f"{self.training.accumulation} parts, as training.accumulation asks for"
+            )
         _require(self.sample_rate >= 1, "sample_rate", self.sample_rate, "a rate in Hz")

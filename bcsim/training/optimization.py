@@ -1,22 +1,25 @@
-"""Objectives, optimizer and learning rate, made from their settings."""
+"""Objectives, optimizers and learning rates, made from their settings."""
 
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from bcsim.errors import UsageError
+from bcsim.errors import UsageError, did_you_mean
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
+from bcsim.registry import Registry
 from bcsim.training.config import OptimizerConfig, ScheduleConfig
+
+T = TypeVar("T")
 
 
 class WeightedObjectives(nn.Module):
-    """The losses of a run and their fixed weights.
+    """The losses of a run and their weights.
 
     Args:
         specs: `{name: ..., weight: ..., parameter: value, ...}` each; a weight is 1 by default.
@@ -30,49 +33,126 @@ class WeightedObjectives(nn.Module):
     def __init__(self, specs: Sequence[Mapping[str, Any]], sample_rate: int) -> None:
         super().__init__()
         self.objectives = nn.ModuleList()
-        self.weights: list[float] = []
+        self.objective_weights: list[float] = []
         names: list[str] = []
         for spec in specs:
-            name, weight, objective = _build_objective(spec, sample_rate)
+            parameters = dict(spec)
+            name, weight = parameters.get("name"), parameters.pop("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
+                raise UsageError(f"loss {name!r}: weight is {weight!r}; it wants a number above 0")
+            objective = build_registered(LOSSES, parameters, "losses", sample_rate)
             if name in names:
                 raise UsageError(f"losses: {name!r} is listed twice; give its weight once")
-            names.append(name)
-            self.weights.append(weight)
+            names.append(str(name))
+            self.objective_weights.append(float(weight))
             self.objectives.append(objective)
 
-    def forward(self, estimate: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum, and the terms before weighting.
+    def forward(
+        self, estimate: Tensor, target: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return the terms before weighting, and their weights, by name.
 
         Args:
             estimate: (B, 1, T).
             target: (B, 1, T).
         """
-        total = estimate.new_zeros(())
         terms: dict[str, Tensor] = {}
-        for weight, objective in zip(self.weights, self.objectives, strict=True):
+        weights: dict[str, float] = {}
+        for weight, objective in zip(self.objective_weights, self.objectives, strict=True):
             assert isinstance(objective, Objective)
             found = objective.terms(estimate, target)
-            total = total + weight * torch.stack(list(found.values())).sum()
-            terms.update(found)
-        return total, terms
+            terms |= found
+            weights |= dict.fromkeys(found, weight)
+        return terms, weights
+
+
+def build_registered(
+    registry: Registry[type[T]], spec: Mapping[str, Any], where: str, sample_rate: int | None = None
+) -> T:
+    """Make the registered class that `spec` names.
+
+    Args:
+        registry: where the name is looked up.
+        spec: `{name: ..., parameter: value, ...}`.
+        where: what to call it in messages.
+        sample_rate: given to classes that take one and are not told another.
+
+    Raises:
+        UsageError: for an unknown name or parameter, or a value that the class refuses.
+    """
+    parameters = dict(spec)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{where}: a {registry.kind} is a mapping with a name, not {dict(spec)!r}")
+    registered = registry[name]
+    if sample_rate is not None and "sample_rate" in inspect.signature(registered).parameters:
+        parameters.setdefault("sample_rate", sample_rate)
+    try:
+        return registered(**parameters)
+    except UsageError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
+        raise UsageError(f"{registry.kind} {name!r}: {' '.join(str(error).split())}") from error
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return an optimizer of all weights that are not frozen."""
+    """Return an optimizer of all weights that are not frozen.
+
+    Those that `layers` gives the rate 0 become so.
+
+    Raises:
+        UsageError: if a name in `layers` is the start of no weight's, or nothing is left to learn.
+    """
+    by_ratio: dict[float, list[nn.Parameter]] = {}
+    used = set()
+    for name, weights in model.named_parameters():
+        starts = [start for start in config.layers if _is_within(name, start)]
+        used.update(starts)
+        ratio = config.layers[max(starts, key=len)] if starts else 1.0
+        if ratio == 0:
+            weights.requires_grad_(False)
+        if weights.requires_grad:
+            by_ratio.setdefault(ratio, []).append(weights)
+    unused = [start for start in config.layers if start not in used]
+    if unused:
+        known = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        raise UsageError(
+            f"optimizer.layers: no weight is called {unused[0]!r}{did_you_mean(unused[0], known)}"
+        )
+    if not by_ratio:
+        raise UsageError("optimizer.layers freezes every weight; leave something to learn")
     optimizer_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
     return optimizer_class(
-        [weights for weights in model.parameters() if weights.requires_grad],
+        [
+            {"params": weights, "initial_lr": ratio * config.learning_rate}
+            for ratio, weights in by_ratio.items()
+        ],
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        fused=True,  # one pass over the weights instead of a dozen
     )
 
 
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, config: ScheduleConfig, num_steps: int
-) -> LambdaLR:
-    """Return a schedule that is to be advanced after every step."""
-    return LambdaLR(optimizer, lambda step: learning_rate_ratio(config, step, num_steps))
+def clip_gradients(module: nn.Module, max_norm: float | None) -> Tensor:
+    """Return the length of the gradient over all weights, and shorten it to `max_norm`."""
+    weights = [w for w in module.parameters() if w.grad is not None]
+    norm = get_total_norm([w.grad for w in weights if w.grad is not None])
+    if max_norm is not None:
+        clip_grads_with_norm_(weights, max_norm, norm)
+    return norm
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: ScheduleConfig, step: int, num_steps: int
+) -> None:
+    """Give an optimizer the learning rates of a step, counted from 0.
+
+    Not torch's LambdaLR, which counts the optimizer's own steps: a discriminator may start late,
+    and take fewer.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * learning_rate_ratio(config, step, num_steps)
 
 
 def learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> float:
@@ -97,19 +177,5 @@ def learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> fl
     return 1 - (1 - config.final_ratio) * fall
 
 
-def _build_objective(spec: Mapping[str, Any], sample_rate: int) -> tuple[str, float, Objective]:
-    parameters = dict(spec)
-    name, weight = parameters.pop("name", None), parameters.pop("weight", 1.0)
-    if not isinstance(name, str):
-        raise UsageError(f"losses: a loss is a mapping with a name, not {dict(spec)!r}")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
-        raise UsageError(f"loss {name!r}: weight is {weight!r}; it wants a number above 0")
-    objective_class = LOSSES[name]
-    if "sample_rate" in inspect.signature(objective_class).parameters:
-        parameters.setdefault("sample_rate", sample_rate)
-    try:
-        return name, float(weight), objective_class(**parameters)
-    except UsageError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"loss {name!r}: {error}") from error
+def _is_within(name: str, start: str) -> bool:
+    return name == start or name.startswith(f"{start}.")

@@ -13,9 +13,11 @@ class Pace:
         said: the last measurement, in words.
     """
 
-    def __init__(self, loader: Loader, config: TrainingConfig, step: int) -> None:
+    def __init__(
+        self, loader: Loader, config: TrainingConfig, step: int, num_processes: int = 1
+    ) -> None:
         self.loader = loader
-        self.step_s = config.data.batch_size * config.data.crop_s
+        self.step_s = num_processes * config.data.batch_size * config.data.crop_s
         self.said = "no steps timed yet"
         self.restart(step)
 

@@ -17,21 +17,28 @@ from torch import Tensor
 
 from bcsim.data.audio import write_audio
 from bcsim.data.pairs import Pair
+from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
+from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
 from bcsim.errors import EnvironmentFault, UsageError
 from bcsim.extras import require
 from bcsim.files import environment_faults, write_text
-from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
+from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE, WEIGHTS_FILE
+from bcsim.training.validation import REAL, SYNTHETIC
 
 RECIPE_FILE = "recipe.resolved.yaml"
 METRICS_FILE = "metrics.jsonl"
+PACE_FILE = "pace.jsonl"
+REPORT_FILE = "report.html"
 CARD_FILE = "README.md"
 LOCK_FILE = ".lock"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OURS = {
-    *(RECIPE_FILE, METRICS_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE, LOCK_FILE),
+    *(RECIPE_FILE, METRICS_FILE, PACE_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
+    *(DISCRIMINATOR_WEIGHTS_FILE, DISCRIMINATOR_CONFIG_FILE, LOCK_FILE),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
-_FRESH = {RECIPE_FILE, LOCK_FILE}  # may be there before the first step
+_KINDS = ("unprocessed", "enhanced", "clean")  # of scores
+_FRESH = {RECIPE_FILE, REPORT_FILE, LOCK_FILE}  # may be there before the first step
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
@@ -83,7 +90,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 class MetricsLog:
-    """`metrics.jsonl` and TensorBoard: numbers by `split/metric` at steps.
+    """`metrics.jsonl`, `pace.jsonl` and TensorBoard: numbers by `split/metric` at steps.
 
     Args:
         out: folder of the run.
@@ -95,41 +102,54 @@ class MetricsLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = out / METRICS_FILE
-        write_text(self.path, "".join(_lines_up_to(self.path, last_step)))
-        self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(out / TENSORBOARD, purge_step=last_step + 1)
+        self._files = {}
+        for path in (self.path, out / PACE_FILE):
+            write_text(path, "".join(_lines_up_to(path, last_step)))
+            self._files[path.name] = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float | None]) -> None:
         """Add a line; a value that is not finite becomes null."""
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None
-            for name, value in values.items()
-        }
-        with environment_faults(self.path):
-            self._file.write(json.dumps({"step": step, **finite}) + "\n")
-            self._file.flush()
-        self.show(step, finite)
+        self._add(METRICS_FILE, step, values)
 
     def show(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Add to TensorBoard alone, where numbers may depend on the machine and the hour."""
-        for name, value in values.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        """Add a line of numbers that depend on the machine and the hour, hence to `pace.jsonl`."""
+        self._add(PACE_FILE, step, values)
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
         with environment_faults(self.path):
-            os.fsync(self._file.fileno())
+            for file in self._files.values():
+                os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Close both."""
-        self._file.close()
+        """Close all three."""
+        for file in self._files.values():
+            file.close()
         self._board.close()
 
+    def _add(self, name: str, step: int, values: Mapping[str, float | None]) -> None:
+        finite = {
+            key: value if value is not None and math.isfinite(value) else None
+            for key, value in values.items()
+        }
+        with environment_faults(self.path.with_name(name)):
+            self._files[name].write(json.dumps({"step": step, **finite}) + "\n")
+            self._files[name].flush()
+        for key, value in finite.items():
+            if value is not None:
+                self._board.add_scalar(key, value, step)
 
-def write_samples(out: Path, number: int, pair: Pair, enhanced: Tensor, step: int) -> None:
-    """Write the audio of one validation item: bone and air once, the enhanced one at every step."""
+
+def write_samples(
+    out: Path, number: int, pair: Pair, enhanced: Tensor, step: int, split: str = SYNTHETIC
+) -> None:
+    """Write the audio of one validation item: bone and air once, the enhanced one at every step.
+
+    Items of another set than the first begin with its name.
+    """
     name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9-]+', '_', pair.id)[-60:]}"
+    name = name if split == SYNTHETIC else f"{split}_{name}"
     folder = out / SAMPLES
     for role, signal in (("bone", pair.bone), ("air", pair.air)):
         path = folder / f"{name}.{role}.flac"
@@ -143,35 +163,40 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
     """Write the model card, from what `config.json` says of the exported model."""
     facts = config["facts"]
     latency_ms = 1000 * config["latency_samples"] / config["sample_rate"]
+    simulates = config["direction"] == AIR_TO_BONE
+    purpose = (
+        "Turns speech into the signal of a body-conduction sensor."
+        if simulates
+        else "Turns the signal of a body-conduction sensor into speech as a microphone would have "
+        "heard it."
+    )
+    discriminator = facts["discriminator"]
+    against = f", and against the discriminator {discriminator}" if discriminator else ""
     lines = [
         f"# {config['model']['name']}, trained with bcsim {config['bcsim_version']}",
         "",
-        "Turns the signal of a body-conduction sensor into speech as a microphone would have "
-        "heard it.",
+        purpose,
         "",
         f"- Input: {', '.join(config['channels'])}, {config['sample_rate']} Hz. Output: one "
         "channel of the same length.",
         f"- {config['num_parameters']:,} parameters; looks {latency_ms:.1f} ms ahead.",
-        f"- Trained on {facts['num_training_items']} pairs for {facts['steps_total']} steps of "
+        f"- Trained on {facts['num_items']['training']} pairs for {facts['steps_total']} steps of "
         f"{facts['batch_size']} crops of {facts['crop_s']} s; these weights are from step "
         f"{facts['step']}.",
-        f"- Losses: {', '.join(facts['losses'])}. Seed {facts['seed']}.",
-        "",
-        "Use: `bcsim enhance --model . --in bone.wav --out speech.wav`",
+        f"- Losses: {', '.join(facts['losses']) or 'none'}{against}. Seed {facts['seed']}.",
         "",
     ]
-    if facts["validation"]:
-        lines += [
-            f"Means over {facts['num_validation_items']} fixed validation items:",
-            "",
-            "| | unprocessed | enhanced |",
-            "|---|---|---|",
-            *(
-                f"| {name} | {_number(facts['unprocessed'][name])} | {_number(value)} |"
-                for name, value in facts["validation"].items()
-            ),
-            "",
-        ]
+    if not simulates:
+        lines += ["Use: `bcsim enhance --model . --in bone.wav --out speech.wav`", ""]
+    for split, label in ((SYNTHETIC, "validation"), (REAL, "real validation")):
+        scores = facts["scores"].get(split)
+        if scores:
+            lines += [f"Means over {facts['num_scored'][split]} fixed {label} items:", ""]
+            lines += [f"| | {' | '.join(_KINDS)} |", "|---|---|---|---|"]
+            for name in scores["enhanced"]:
+                cells = (_number(scores[kind].get(name)) for kind in _KINDS)
+                lines.append(f"| {name} | {' | '.join(cells)} |")
+            lines.append("")
     lines += [
         "Whether it works for a sensor, a language or a noise that the pairs did not have is to "
         "be measured before it is relied on. What the training data allow has to be looked up "

@@ -17,25 +17,23 @@ FREE_SETTINGS = ("data.num_workers", "training.device")
 
 def comparable_settings(
     config: TrainingConfig,
-    training_pairs: Pairs,
-    validation_pairs: Pairs | None,
+    sets: Mapping[str, Pairs],
     data_facts: Mapping[str, Any],
+    num_processes: int,
 ) -> dict[str, Any]:
     """Return what has to be the same when a run is continued, as JSON gives it back.
 
     Args:
         config: all settings.
-        training_pairs: to learn from.
-        validation_pairs: to judge by, or None.
+        sets: pairs by what they are for.
         data_facts: what else identifies the pairs.
+        num_processes: that take part; a step's batch is as large as all of theirs.
     """
     settings = {
         **dataclasses.asdict(config),
-        "pairs": {
-            "training": hash_text("\n".join(training_pairs.ids)),
-            "validation": hash_text("\n".join(validation_pairs.ids if validation_pairs else [])),
-        },
+        "pairs": {name: hash_text("\n".join(pairs.ids)) for name, pairs in sets.items()},
         "data_facts": dict(data_facts),
+        "num_processes": num_processes,
     }
     return json.loads(json.dumps(settings))
 

@@ -8,25 +8,28 @@ same CPU, as one that was not.
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.data.pairs import Pairs
+from bcsim.data.reversal import ReversedPairs
+from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import DivergedError, UsageError
-from bcsim.extras import require
+from bcsim.errors import DivergedError, InputError, UsageError
 from bcsim.files import sweep_temporaries
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import CONFIG_FILE, build_enhancer, save_enhancer
+from bcsim.models.storage import CONFIG_FILE, build_enhancer, load_enhancer, save_enhancer
 from bcsim.progress import track
-from bcsim.training.batches import Batch, Batches, Loader
+from bcsim.training.adversarial import AdversarialObjective
+from bcsim.training.balancing import make_balancer
+from bcsim.training.batches import Batch, Batches, Loader, Share
 from bcsim.training.checkpoint import (
     Checkpoint,
     flatten_optimizer,
@@ -37,18 +40,26 @@ from bcsim.training.checkpoint import (
     without_prefix,
 )
 from bcsim.training.config import TrainingConfig
-from bcsim.training.optimization import WeightedObjectives, make_optimizer, make_scheduler
+from bcsim.training.judge import Judge
+from bcsim.training.optimization import (
+    WeightedObjectives,
+    clip_gradients,
+    make_optimizer,
+    set_learning_rate,
+)
 from bcsim.training.pace import Pace
+from bcsim.training.processes import compile_blocks, leads, make_accelerator
 from bcsim.training.run_folder import (
     CHECKPOINTS,
     MetricsLog,
     check_run_folder,
     locked,
     write_card,
-    write_samples,
 )
 from bcsim.training.settings import comparable_settings, refuse_other_settings
-from bcsim.training.validation import Scores, Validation, Validator, is_better
+from bcsim.training.step import Gradients
+from bcsim.training.validation import Scores
+from bcsim.weights import shapes_of, state_differences
 
 log = logging.getLogger(__name__)
 
@@ -61,35 +72,77 @@ class TrainingResult:
         out: its folder.
         num_steps: steps done.
         best_step: the step that the exported weights are from.
-        validation: mean scores of those weights by metric; empty where nothing was validated.
-        unprocessed: mean scores of the bone signal as it is, likewise.
+        scores: mean scores, `scores[split][what][metric]`, of those weights ("enhanced"), of their
+            input as it is ("unprocessed") and of the target ("clean"); empty where nothing was
+            validated.
     """
 
     out: Path
     num_steps: int
     best_step: int
-    validation: Scores
-    unprocessed: Scores
+    scores: Mapping[str, Mapping[str, Scores]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All pairs of a run.
+
+    Args:
+        training: to learn from.
+        validation: to judge by, of the same kind; None or empty means that the last weights count
+            as best.
+        real: real pairs that a part of every batch comes from, or None.
+        real_validation: real pairs to judge by, or None; where they are given they say which
+            weights are best.
+        facts: what identifies the pairs (digests of dataset and sensor, say), as JSON holds it. A
+            run is continued with the same facts only.
+    """
+
+    training: Pairs
+    validation: Pairs | None = None
+    real: Pairs | None = None
+    real_validation: Pairs | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def reversed(self) -> "TrainingData":
+        """Return the same for a network that makes bone of air."""
+        sets = {
+            field.name: ReversedPairs(pairs)
+            for field in fields(self)
+            if isinstance(pairs := getattr(self, field.name), Pairs)
+        }
+        return replace(self, **sets)
+
+    @property
+    def sets(self) -> dict[str, Pairs]:
+        """All sets of pairs that there are, by name."""
+        named = {
+            "training": self.training,
+            "validation": self.validation,
+            "real": self.real,
+            "real_validation": self.real_validation,
+        }
+        return {name: pairs for name, pairs in named.items() if pairs is not None and len(pairs)}
 
 
 def train(
     config: TrainingConfig,
-    training_pairs: Pairs,
-    validation_pairs: Pairs | None,
+    data: TrainingData,
     out: Path,
     resume: bool = False,
-    data_facts: Mapping[str, Any] | None = None,
+    init_from: Path | None = None,
+    after_validation: Callable[[], object] = lambda: None,
 ) -> TrainingResult:
-    """Train an enhancer, or continue to.
+    """Train a network, or continue to.
 
     Args:
         config: all settings.
-        training_pairs: to learn from.
-        validation_pairs: to judge by; None or empty means that the last weights count as best.
+        data: all pairs.
         out: folder of the run.
         resume: continue the run in `out`; where there is none, begin one.
-        data_facts: what identifies the pairs (digests of dataset and sensor, say), as JSON holds
-            it. A run is continued with the same facts only.
+        init_from: folder of a model that the weights are taken from to begin with, those of a
+            discriminator too where it holds one and the recipe wants it.
+        after_validation: called after each validation, by the leading process.
 
     Returns:
         Where it ended. `out` then holds `model.safetensors`, `config.json` and a model card of
@@ -98,16 +151,19 @@ def train(
     Raises:
         UsageError: if the settings make no sense, `out` is taken, or `resume` is asked for with
             other settings than the run was begun with.
-        InputError: if no checkpoint of the run is whole, or a pair cannot be read.
+        InputError: if no checkpoint of the run is whole, or a pair or model cannot be read.
         DivergedError: if a loss or gradient is not finite; the weights are those of the step
             before, on disk those of the last checkpoint.
         EnvironmentFault: if the disk is full or another process trains in `out`.
     """
-    check_run_folder(out, resume)
-    with locked(out):
-        sweep_temporaries(out)
-        trainer = Trainer(config, training_pairs, validation_pairs, out, data_facts or {})
-        trainer.restore()
+    with ExitStack() as stack:
+        if leads():
+            check_run_folder(out, resume)
+            stack.enter_context(locked(out))
+            sweep_temporaries(out)
+        trainer = Trainer(config, data, out, after_validation)
+        if not trainer.restore() and init_from is not None:
+            trainer.begin_from(init_from)
         return trainer.run()
 
 
@@ -116,10 +172,9 @@ class Trainer:
 
     Args:
         config: all settings.
-        training_pairs: to learn from.
-        validation_pairs: to judge by, or None.
+        data: all pairs.
         out: folder of the run.
-        data_facts: what identifies the pairs.
+        after_validation: called after each validation.
 
     Raises:
         UsageError: if the settings make no sense for these pairs.
@@ -128,44 +183,72 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        training_pairs: Pairs,
-        validation_pairs: Pairs | None,
+        data: TrainingData,
         out: Path,
-        data_facts: Mapping[str, Any],
+        after_validation: Callable[[], object] = lambda: None,
     ) -> None:
+        data = data.reversed() if config.direction == "air-to-bone" else data
         self.config = config
+        self.data = data
         self.out = out
-        validation_pairs = validation_pairs or None
-        for pairs in (training_pairs, validation_pairs):
-            if pairs is not None and pairs.sample_rate != config.sample_rate:
+        self.after_validation = after_validation
+        for pairs in data.sets.values():
+            if pairs.sample_rate != config.sample_rate:
                 raise UsageError(
                     f"the pairs are {pairs.sample_rate} Hz, the recipe wants "
                     f"{config.sample_rate}; set sample_rate, or make the pairs again"
                 )
-        if len(training_pairs) == 0:
+        if len(data.training) == 0:
             raise UsageError("there are no pairs to train on")
-        self.settings = comparable_settings(config, training_pairs, validation_pairs, data_facts)
-        self.num_training_items = len(training_pairs)
-        self.batches = Batches(training_pairs, config.data, config.seed, config.training.num_steps)
-        self.accelerator = _accelerator(config)
+        loop = config.training
+        self.accelerator = make_accelerator(loop)
         self.device: torch.device = self.accelerator.device
+        self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
+        self.settings = comparable_settings(config, data.sets, data.facts, self.share.num_processes)
         self.model = _build_model(config).to(self.device)
         self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.training.ema_decay))
-            if config.training.ema_decay is not None
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema_decay))
+            if loop.ema_decay is not None
             else None
         )
-        self.objectives = WeightedObjectives(config.losses, config.sample_rate).to(self.device)
+        self.batches = self._batches()
         self.optimizer = make_optimizer(self.model, config.optimizer)
-        self.scheduler = make_scheduler(self.optimizer, config.schedule, config.training.num_steps)
-        self.network = self.accelerator.prepare_model(self.model)  # what a step goes through
-        self.validator = (
-            Validator(validation_pairs, config.validation) if validation_pairs else None
+        self.adversarial = (
+            AdversarialObjective(
+                config.adversarial,
+                config.seed,
+                self.accelerator,
+            )
+            if config.adversarial is not None
+            else None
         )
+        self.balancer = make_balancer(config.balancing)
+        objectives = WeightedObjectives(config.losses, config.sample_rate).to(self.device)
+        self.gradients = Gradients(
+            self.model, objectives, self.adversarial, self.balancer, self.accelerator
+        )
+        if loop.compile:
+            compile_blocks(self.model)
+        self.judge = Judge(data.sets, config, out)
         self.step = 0
-        self.sums: dict[str, float] = {}  # of the values since the last line of metrics
-        self.num_summed = 0
-        self.best: dict[str, Any] | None = None  # step, scores and value of the best weights
+        # Of the values since the last line of metrics: sum and number.
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def _batches(self) -> Batches:
+        config = self.config
+        crop_samples = self.model.valid_length(round(config.data.crop_s * config.sample_rate))
+        try:
+            return Batches(
+                self.data.training,
+                config.data,
+                crop_samples,
+                config.seed,
+                config.training.num_steps,
+                self.data.sets.get("real"),
+                self.share,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     @property
     def enhancer(self) -> Enhancer:
@@ -174,34 +257,36 @@ class Trainer:
 
     def run(self) -> TrainingResult:
         """Take all steps that are left."""
-        metrics = MetricsLog(self.out, self.step)
+        metrics = MetricsLog(self.out, self.step) if leads() else None
         loader = Loader(self.batches, self.config.data.num_workers, self.step)
-        pace = Pace(loader, self.config, self.step)
+        pace = Pace(loader, self.config, self.step, self.share.num_processes)
         total = self.config.training.num_steps
         try:
-            for batch in track(loader, total, "training", done=self.step):
+            told = track(loader, total, "training", done=self.step) if leads() else loader
+            for batch in told:
                 self._take_step(batch)
                 self._after_step(metrics, pace)
+        except DivergedError:
+            if metrics is not None:  # with the numbers that are none as null
+                metrics.write(self.step + 1, self._means())
+            raise
         except KeyboardInterrupt:
             log.warning(
                 "interrupted after step %d; --resume continues from %s", self.step, self.out
             )
             raise
         finally:
-            metrics.close()
-        if self.best is None:  # nothing to judge by
-            self.best = {"step": self.step, "value": None, "enhanced": {}, "unprocessed": {}}
-            self._export()
-        return TrainingResult(
-            out=self.out,
-            num_steps=self.step,
-            best_step=self.best["step"],
-            validation=self.best["enhanced"],
-            unprocessed=self.best["unprocessed"],
-        )
+            if metrics is not None:
+                metrics.close()
+        if self.judge.best is None:  # nothing to judge by
+            self.judge.best = {"step": self.step, "value": None, "scores": {}}
+            if leads():
+                self._export()
+        best = self.judge.best
+        return TrainingResult(self.out, self.step, best["step"], best["scores"])
 
-    def restore(self) -> None:
-        """Take up the newest whole checkpoint, if there is one.
+    def restore(self) -> bool:
+        """Take up the newest whole checkpoint; tell whether there is one.
 
         Raises:
             UsageError: if the run was begun with other settings.
@@ -210,136 +295,170 @@ class Trainer:
         folder = self.out / CHECKPOINTS
         checkpoint = load_newest([folder / "last", folder / "best"])
         if checkpoint is None:
-            return
-        facts = checkpoint.facts
+            return False
+        facts, tensors = checkpoint.facts, checkpoint.tensors
         refuse_other_settings(self.out, facts["settings"], self.settings)
-        self.model.load_state_dict(without_prefix("model", checkpoint.tensors))
+        self.model.load_state_dict(without_prefix("model", tensors))
         if self.average is not None:
-            self.average.load_state_dict(without_prefix("average", checkpoint.tensors))
-        restore_optimizer(
-            self.optimizer, without_prefix("optimizer", checkpoint.tensors), facts["optimizer"]
-        )
-        self.scheduler.load_state_dict(facts["scheduler"])
+            self.average.load_state_dict(without_prefix("average", tensors))
+        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors), facts["optimizer"])
+        if self.adversarial is not None:
+            self.adversarial.restore(without_prefix("adversarial", tensors), facts["adversarial"])
+        if self.balancer is not None:
+            averages = without_prefix("balancer", tensors)
+            self.balancer.averages = {n: v.to(self.device) for n, v in averages.items()}
         self.step = checkpoint.step
-        self.sums, self.num_summed = dict(facts["sums"]), facts["num_summed"]
-        self.best = facts["best"]
+        self.sums = {name: (total, count) for name, (total, count) in facts["sums"].items()}
+        self.judge.best = facts["best"]
         log.info("%s: continuing after step %d", self.out, self.step)
+        return True
+
+    def begin_from(self, folder: Path) -> None:
+        """Take the weights of another model to begin with.
+
+        Args:
+            folder: that `save_enhancer` wrote, with or without a discriminator.
+
+        Raises:
+            InputError: if it cannot be read, or its networks have other weights.
+        """
+        _take_weights(self.model, load_enhancer(folder), folder)
+        if self.average is not None:
+            _take_weights(cast(Enhancer, self.average.module), self.model, folder)
+        if self.adversarial is not None and (folder / discriminators.WEIGHTS_FILE).is_file():
+            discriminator = discriminators.load_discriminator(folder)
+            _take_weights(self.adversarial.discriminator, discriminator, folder)
+        log.info("%s: beginning from the weights of %s", self.out, folder)
 
     def _take_step(self, batch: Batch) -> None:
-        self.network.train()
+        config = self.config.training
+        self.model.train()
         signals = batch.signals.to(self.device, non_blocking=True)
         target = batch.target.to(self.device, non_blocking=True)
+        parts = list(
+            zip(signals.chunk(config.accumulation), target.chunk(config.accumulation), strict=True)
+        )
         self.optimizer.zero_grad(set_to_none=True)
+        named: dict[str, Tensor] = {}
         # A network with dropout draws in here; nothing else does.
-        with torch_stream(self.config.seed, "step", self.step, device=self.device):
-            estimate = self.network(signals)
-            loss, terms = self.objectives(estimate, target)
-            self.accelerator.backward(loss)
-        weights = [w for w in self.model.parameters() if w.grad is not None]
-        norm = get_total_norm([w.grad for w in weights if w.grad is not None])
-        if self.config.training.gradient_clip_norm is not None:
-            clip_grads_with_norm_(weights, self.config.training.gradient_clip_norm, norm)
-        named = {"loss": loss, **terms, "gradient_norm": norm}
+        with torch_stream(
+            self.config.seed, "step", self.step, self.share.process, device=self.device
+        ):
+            for number, part in enumerate(parts, start=1):
+                waits = number < len(parts)  # to exchange gradients until the last part's are there
+                with self._exchange_later() if waits else nullcontext():
+                    values = self.gradients.add(*part, self.step, 1 / len(parts))
+                for name, value in values.items():
+                    named[name] = named.get(name, 0) + value.float() / len(parts)
+        norm = clip_gradients(self.model, config.gradient_clip_norm)
+        named["gradient_norm"] = norm
+        learns = self.adversarial is not None and self.adversarial.learns_at(self.step)
+        if learns:
+            assert self.adversarial is not None
+            named["discriminator_gradient_norm"] = self.adversarial.clip()
         # The one moment of a step at which the processor waits for the device.
-        numbers = torch.stack([value.detach().float() for value in named.values()]).tolist()
+        stacked = torch.stack([value.detach().float() for value in named.values()])
+        numbers = self.accelerator.reduce(stacked, reduction="mean").tolist()
         values = dict(zip(named, numbers, strict=True))
         if not all(math.isfinite(value) for value in numbers):
-            raise DivergedError(self._divergence(batch, estimate, values))
-        values["learning_rate"] = self.scheduler.get_last_lr()[0]
+            self.sums = {name: (value, 1) for name, value in values.items()}
+            raise DivergedError(self._divergence(batch, values))
+        schedule = (self.config.schedule, self.step, config.num_steps)
+        set_learning_rate(self.optimizer, *schedule)
+        values["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
-        self.scheduler.step()
+        if learns:
+            assert self.adversarial is not None
+            set_learning_rate(self.adversarial.optimizer, *schedule)
+            self.adversarial.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
-        self.num_summed += 1
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, count + 1)
 
-    def _after_step(self, metrics: MetricsLog, pace: Pace) -> None:
-        """Log, validate and save where it is time to."""
+    @contextmanager
+    def _exchange_later(self) -> Iterator[None]:
+        """Keep processes from exchanging gradients, which takes all of a batch's parts."""
+        with ExitStack() as stack:
+            stack.enter_context(self.accelerator.no_sync(self.gradients.network))
+            if self.adversarial is not None:
+                stack.enter_context(self.accelerator.no_sync(self.adversarial.network))
+            yield
+
+    def _after_step(self, metrics: MetricsLog | None, pace: Pace) -> None:
+        """Log, validate and save where it is time to; the leading process does, for all."""
+        if metrics is None:
+            return
         settings = self.config.training
         last = self.step == settings.num_steps
         if last or self.step % settings.log_interval_steps == 0:
-            means = {name: total / self.num_summed for name, total in self.sums.items()}
-            metrics.write(self.step, {f"train/{name}": mean for name, mean in means.items()})
+            metrics.write(self.step, self._means())
             metrics.show(self.step, pace.measure(self.step))
-            self.sums, self.num_summed = {}, 0
-        if self.validator is not None and (
-            last or self.step % self.config.validation.interval_steps == 0
-        ):
-            found = self.validator.validate(self.enhancer, self.device)
-            self._record(found, metrics, pace)
+            self.sums = {}
+        if self.judge.is_due(self.step, last):
+            if self.judge.validate(self.enhancer, self.device, self.step, metrics):
+                self._export()
+                save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
+            log.info("step %d: %s; %s", self.step, self.judge.said, pace.said)
+            self.after_validation()
             pace.restart(self.step)
         if last or self.step % settings.checkpoint_interval_steps == 0:
             metrics.sync()
             save_checkpoint(self.out / CHECKPOINTS / "last", self._checkpoint())
 
-    def _record(self, found: Validation, metrics: MetricsLog, pace: Pace) -> None:
-        """Write down what a validation found, and keep the weights if they are the best yet."""
-        assert self.validator is not None
-        metrics.write(
-            self.step,
-            {f"validation/{name}": value for name, value in found.enhanced.items()}
-            | {f"validation/unprocessed_{name}": v for name, v in found.unprocessed.items()},
-        )
-        for number, (item, enhanced) in enumerate(
-            zip(self.validator.items, found.samples, strict=False)
-        ):
-            write_samples(self.out, number, item, enhanced, self.step)
-        metric = self.config.validation.metric
-        value = found.enhanced[metric]
-        log.info("step %d: %s; %s", self.step, _compared(found), pace.said)
-        if self.best is None or is_better(value, self.best["value"], metric):
-            self.best = {
-                "step": self.step,
-                "value": value,
-                "enhanced": found.enhanced,
-                "unprocessed": found.unprocessed,
-            }
-            self._export()
-            save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
+    def _means(self) -> dict[str, float]:
+        """Return the means of the values since the last line of metrics, as it names them."""
+        return {f"train/{name}": total / count for name, (total, count) in self.sums.items()}
 
     def _checkpoint(self) -> Checkpoint:
         tensors, groups = flatten_optimizer(self.optimizer)
         named = with_prefix("model", self.model.state_dict()) | with_prefix("optimizer", tensors)
-        if self.average is not None:
-            named |= with_prefix("average", self.average.state_dict())
         facts = {
             "settings": self.settings,
             "optimizer": groups,
-            "scheduler": self.scheduler.state_dict(),
             "sums": self.sums,
-            "num_summed": self.num_summed,
-            "best": self.best,
+            "best": self.judge.best,
             "torch_version": torch.__version__,
         }
+        if self.average is not None:
+            named |= with_prefix("average", self.average.state_dict())
+        if self.adversarial is not None:
+            tensors, facts["adversarial"] = self.adversarial.state()
+            named |= with_prefix("adversarial", tensors)
+        if self.balancer is not None:
+            named |= with_prefix("balancer", self.balancer.averages)
         return Checkpoint(self.step, named, facts)
 
     def _export(self) -> None:
-        """Write the model as users load it, with its card."""
-        assert self.best is not None
+        """Write the networks as users load them, with a card."""
         config = self.config
+        adversarial = config.adversarial
         facts = {
             "step": self.step,
             "steps_total": config.training.num_steps,
-            "batch_size": config.data.batch_size,
+            "batch_size": config.data.batch_size * self.share.num_processes,
             "crop_s": config.data.crop_s,
             "losses": [spec["name"] for spec in config.losses],
+            "discriminator": adversarial.discriminator["name"] if adversarial else None,
             "seed": config.seed,
-            "num_training_items": self.num_training_items,
-            "num_validation_items": len(self.validator.items) if self.validator else 0,
-            "validation": self.best["enhanced"],
-            "unprocessed": self.best["unprocessed"],
+            "num_items": {name: len(pairs) for name, pairs in self.data.sets.items()},
+            **self.judge.facts,
             "data": self.settings["data_facts"],
         }
-        save_enhancer(self.out, self.enhancer, facts)
+        save_enhancer(self.out, self.enhancer, facts, config.direction)
+        if self.adversarial is not None:
+            assert adversarial is not None
+            discriminators.save_discriminator(
+                self.out, self.adversarial.discriminator, adversarial.discriminator
+            )
         write_card(self.out, json.loads((self.out / CONFIG_FILE).read_text("utf-8")))
 
-    def _divergence(self, batch: Batch, estimate: Tensor, values: Mapping[str, float]) -> str:
-        rows = zip(batch.ids, batch.signals, batch.target, estimate.detach().cpu(), strict=True)
+    def _divergence(self, batch: Batch, values: Mapping[str, float]) -> str:
         at_fault = [
             item
-            for item, *signals in rows
+            for item, *signals in zip(batch.ids, batch.signals, batch.target, strict=True)
             if not all(signal.isfinite().all() for signal in signals)
         ]
         items = at_fault or batch.ids
@@ -366,30 +485,10 @@ def _build_model(config: TrainingConfig) -> Enhancer:
     return model
 
 
-def _accelerator(config: TrainingConfig) -> Any:
-    """Return the accelerator of this process: device, precision, and later its fellows."""
-    wanted = config.training.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("training.device is cuda, and there is no CUDA device; use auto or cpu")
-    mixed_precision = "bf16" if config.training.precision == "bfloat16" else "no"
-    try:
-        accelerator = require("accelerate", extra="train").Accelerator(
-            mixed_precision=mixed_precision, cpu=wanted == "cpu"
-        )
-    except ValueError:
-        accelerator = None
-    if accelerator is None or wanted not in ("auto", accelerator.device.type):
-        raise UsageError(
-            "this process trained on another device or in another precision before, which "
-            "accelerate does not allow; use another process"
-        )
-    return accelerator
-
-
-def _compared(found: Validation) -> str:
-    pairs = [
-        f"{name} {value:.3f} (unprocessed {found.unprocessed[name]:.3f})"
-        for name, value in found.enhanced.items()
-        if value is not None and found.unprocessed[name] is not None
-    ]
-    return ", ".join(pairs) or "nothing could be scored"
+def _take_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
+    """Copy all weights from one network to another of the same shape."""
+    weights = source.state_dict()
+    differences = state_differences(shapes_of(module.state_dict()), shapes_of(weights))
+    if differences:
+        raise InputError(f"{folder}: other weights than the recipe's network has: {differences}")
+    module.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""How good an enhancer is on a fixed set of pairs, and how good it would be to do nothing."""
+"""How good an enhancer is on fixed pairs, between doing nothing and clean speech."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig
 
+SYNTHETIC, REAL = "validation", "validation_real"  # names of the sets of pairs to judge by
 LOWER_IS_BETTER = frozenset({"lsd"})
 
 Scores = dict[str, float | None]  # by metric; None where no item could be scored
@@ -23,13 +24,29 @@ class Validation:
 
     Args:
         enhanced: mean scores of the enhancer's output.
-        unprocessed: mean scores of the bone signal as it is.
+        unprocessed: mean scores of the bone signal as it is, the floor.
+        clean: scores of the air signal against itself, the ceiling; None where it is infinite.
         samples: output of the enhancer, (T,) each, for the first few items.
     """
 
     enhanced: Scores
     unprocessed: Scores
+    clean: Scores
     samples: list[Tensor]
+
+    def named(self, split: str) -> Scores:
+        """Return all scores as a line of metrics names them.
+
+        Example:
+            >>> Validation({"stoi": 0.8}, {"stoi": 0.7}, {"stoi": 1.0}, []).named("test")
+            {'test/stoi': 0.8, 'test/unprocessed_stoi': 0.7, 'test/clean_stoi': 1.0}
+        """
+        kinds = {"": self.enhanced, "unprocessed_": self.unprocessed, "clean_": self.clean}
+        return {
+            f"{split}/{kind}{name}": value
+            for kind, scores in kinds.items()
+            for name, value in scores.items()
+        }
 
 
 class Validator:
@@ -48,6 +65,7 @@ class Validator:
         ]
         # These do not change with the enhancer.
         self.unprocessed = mean_scores([_scores(item.bone, item) for item in self.items])
+        self.clean = _ceiling(self.items)
 
     def validate(self, enhancer: Enhancer, device: torch.device) -> Validation:
         """Enhance and score every item; the enhancer is left in evaluation mode."""
@@ -59,7 +77,7 @@ class Validator:
             scores.append(_scores(enhanced, item))
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
-        return Validation(mean_scores(scores), self.unprocessed, samples)
+        return Validation(mean_scores(scores), self.unprocessed, self.clean, samples)
 
 
 def is_better(value: float | None, best: float | None, metric: str) -> bool:
@@ -108,3 +126,13 @@ def _shortened(pair: Pair, max_item_s: float | None) -> Pair:
 
 def _scores(estimate: Tensor, item: Pair) -> dict[str, float]:
     return enhancement_scores(estimate.double(), item.air.double(), item.sample_rate)
+
+
+def _ceiling(items: Sequence[Pair]) -> Scores:
+    # Against itself every signal scores alike: the first that can be scored speaks for all.
+    scores: dict[str, float] = {}
+    for item in items:
+        scores = _scores(item.air, item)
+        if all(math.isfinite(value) for value in scores.values()):
+            break
+    return mean_scores([scores]) | {"si_sdr": None}  # without distortion it is infinite

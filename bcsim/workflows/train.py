@@ -1,5 +1,7 @@
 """`bcsim train`: pairs in, an enhancer out."""
 
+import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,10 @@ from typing import Any
 from bcsim.data.audio import audio_names
 from bcsim.data.clips import hash_sources, plan_clips
 from bcsim.data.manifest import MANIFEST_NAME
-from bcsim.data.pairs import Pairs, RenderedPairs, StoredPairs
-from bcsim.errors import UsageError, did_you_mean
-from bcsim.files import hash_file, write_text
+from bcsim.data.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
+from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
+from bcsim.files import hash_file, hash_text, write_text
+from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.recipe import (
     build_simulator,
     from_mapping,
@@ -18,10 +21,12 @@ from bcsim.recipe import (
     resolve_effect,
     write_yaml,
 )
+from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
 from bcsim.training.config import TrainingConfig
+from bcsim.training.processes import leads
 from bcsim.training.run_folder import CHECKPOINTS, RECIPE_FILE, check_run_folder
-from bcsim.training.trainer import TrainingResult
+from bcsim.training.trainer import TrainingData, TrainingResult
 from bcsim.training.trainer import train as train_model
 from bcsim.workflows.presets import (
     bundled_recipes,
@@ -30,6 +35,7 @@ from bcsim.workflows.presets import (
     sensorless_presets,
 )
 
+REPORT_INTERVAL_S = 60.0
 VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are rendered
 
 
@@ -58,20 +64,28 @@ def train(
     sensor: str | None = None,
     settings: tuple[str, ...] = (),
     resume: bool = False,
+    real_pairs: Path | None = None,
+    validation_pairs: Path | None = None,
+    init_from: Path | None = None,
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
     Args:
         recipe: file or bundled name.
         out: folder of the run.
-        pairs: folder that `synthesize` wrote.
+        pairs: folder that `synthesize` or `import` wrote, or one of recordings, air/ and bone/.
         air: folder of air recordings, in its place.
         sensor: file, bundled sensor or preset that they are rendered through.
         settings: `KEY=VALUE` overrides.
         resume: go on with the run in `out`.
+        real_pairs: recordings, air/ and bone/, that a part of every batch comes from; of a
+            dataset, the training split.
+        validation_pairs: recordings, air/ and bone/, that the weights are judged by.
+        init_from: folder of a model to begin with.
 
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
+        InputError: if pairs or model cannot be read.
     """
     config = load_training_recipe(recipe, settings)
     if (pairs is None) == (air is None):
@@ -79,27 +93,90 @@ def train(
     if pairs is not None:
         if sensor is not None:
             raise UsageError("--sensor goes with --air; the pairs have been rendered already")
-        training: Pairs = StoredPairs(pairs, "train", config.sample_rate, config.seed)
-        validation: Pairs | None = None
-        if (pairs / "validation").is_dir():
-            validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
-        manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
-        facts: dict[str, Any] = {
-            "pairs_sha256": [hash_file(path) for path in manifests if path.is_file()]
-        }
+        data = _stored(pairs, config)
     else:
         assert air is not None
-        training, validation, effects, facts = _rendered(air, sensor, config)
+        data, effects = _rendered(air, sensor, config)
         config = replace(config, effects=effects)
-    check_run_folder(out, resume)
-    if not (out / CHECKPOINTS).is_dir():
-        write_text(out / RECIPE_FILE, resolved_text(config))
-    return train_model(config, training, validation, out, resume, facts)
+    facts = dict(data.facts)
+    if init_from is not None:
+        facts["init_from_sha256"] = hash_file(_weights_of(init_from))
+    real = _open_real(real_pairs, config, "train")
+    judged = _open_real(validation_pairs, config, None)
+    for pairs_read, name in ((real, "real_pairs"), (judged, "validation_pairs")):
+        if pairs_read is not None:
+            facts[f"{name}_sha256"] = _fingerprint(pairs_read)
+    data = replace(data, real=real, real_validation=judged, facts=facts)
+    if leads():
+        check_run_folder(out, resume)
+        if not (out / CHECKPOINTS).is_dir():
+            write_text(out / RECIPE_FILE, resolved_text(config))
+    try:
+        result = train_model(config, data, out, resume, init_from, _Reporter(out))
+    except DivergedError:
+        if leads():
+            write_run_report(out)
+        raise
+    if leads():
+        write_run_report(out)
+    return result
+
+
+class _Reporter:
+    """Writes the report of a run that goes on, but not so often that it holds the run up."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.due_at = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self.due_at:
+            write_run_report(self.out)
+            self.due_at = time.monotonic() + REPORT_INTERVAL_S
+
+
+def _weights_of(folder: Path) -> Path:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a run of bcsim train or import-checkpoint")
+    return path
+
+
+def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
+    if not pairs.is_dir():
+        raise InputError(f"{pairs}: no such folder; give what synthesize or import wrote")
+    if not (pairs / "train").is_dir():  # recordings, which have no splits
+        recorded = open_pairs(pairs, config.sample_rate, config.seed)
+        return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)})
+    validation: Pairs | None = None
+    if (pairs / "validation").is_dir():
+        validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
+    manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
+    return TrainingData(
+        StoredPairs(pairs, "train", config.sample_rate, config.seed),
+        validation,
+        facts={"pairs_sha256": [hash_file(path) for path in manifests if path.is_file()]},
+    )
+
+
+def _fingerprint(recorded: RecordedPairs) -> str:
+    paths = [path for files in recorded.files for path in (files.air, files.bone)]
+    names = "\n".join(recorded.ids)
+    return hash_text("\n".join([names, *(str(path.stat().st_size) for path in paths)]))
+
+
+def _open_real(
+    folder: Path | None, config: TrainingConfig, split: str | None
+) -> RecordedPairs | None:
+    if folder is None:
+        return None
+    is_dataset = split is not None and (folder / split / MANIFEST_NAME).is_file()
+    return open_pairs(folder, config.sample_rate, config.seed, split if is_dataset else None)
 
 
 def _rendered(
     air: Path, sensor: str | None, config: TrainingConfig
-) -> tuple[Pairs, Pairs | None, list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[TrainingData, list[dict[str, Any]]]:
     names = audio_names(air)
     if sensor is None:
         raise UsageError(f"--air {air} needs --sensor: what shall the pairs be rendered through?")
@@ -129,11 +206,10 @@ def _rendered(
     effects = [resolve_effect(effect) for effect in simulator.effects]
     sources = hash_sources(air, [clip.source for clip in clips])
     facts = {"sensor_sha256": digest, "sources_sha256": sources}
-    return training, validation, effects, facts
+    return TrainingData(training, validation, facts=facts), effects
 
 
 def resolved_text(config: TrainingConfig) -> str:
     """Return the checked recipe, every default spelled out, as YAML."""
-    content = asdict(config)
-    content["optimizer"]["betas"] = list(config.optimizer.betas)
+    content = json.loads(json.dumps(asdict(config)))  # tuples become lists
     return write_yaml({"kind": content.pop("kind"), **content})

@@ -113,6 +113,8 @@ def test_columns_of_numbers_show_their_digits_and_gaps_a_dash():
         ["none", "\N{EN DASH}", "3"],
     ]
     assert [table.is_numeric(column) for column in range(3)] == [False, True, True]
+    formatted = Table(["a", "b"], [["\N{MINUS SIGN}1.25", "0.5 dB"], ["\N{EN DASH}", "1"]])
+    assert [formatted.is_numeric(column) for column in range(2)] == [True, False]
     assert Table(["x"], [[0.0]]).text_rows() == [["0.0"]]
     assert Table(["x"], [[float("inf")], [2.0]]).text_rows() == [["inf"], ["2.00"]]
     assert Table(["x"], []).text_rows() == []

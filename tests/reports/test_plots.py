@@ -166,13 +166,46 @@ def test_what_the_sensor_scores_unprocessed_is_a_line_in_the_panel_of_the_metric
     rows = [
         {"step": 10, "train/loss": 1.0},
         {"step": 10, "validation/stoi": 0.7, "validation/unprocessed_stoi": 0.6},
+        {
+            "step": 10,
+            "validation/lsd": 7,
+            "validation/unprocessed_lsd": 9,
+            "validation/clean_lsd": 0,
+        },
     ]
     svg = plots.training_curves(rows).data.decode("utf-8")
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert [text for text in texts if "/" in text] == [
         "train/loss",
         "validation/stoi (dashed: unprocessed)",
+        "validation/lsd (dashed: unprocessed, dotted: clean)",
     ]
+
+
+def test_a_long_curve_is_thinned_to_means_and_how_far_they_range():
+    """One spike among 30,000 values moves no mean much, but is not lost either."""
+    values = np.ones(30_000)
+    values[12_345] = 1000.0
+    rows = [{"step": step, "x": value} for step, value in enumerate(values)]
+    svg = plots.training_curves(rows, ["x"]).data.decode("utf-8")
+    assert len(svg) < 60_000
+    assert "1000" in re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_a_loss_that_falls_by_decades_has_a_logarithmic_scale_in_plain_numbers():
+    rows = [{"step": step, "train/loss": 10.0**-step} for step in range(4)]
+    svg = plots.training_curves(rows, ["train/loss"]).data.decode("utf-8")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"1", "0.1", "0.01", "0.001"} <= set(texts)
+
+
+def test_a_row_of_spectrograms_is_the_same_file_every_time():
+    first, again = (
+        plots.spectrogram_row({"air": TONE, "bone": TONE / 2}, SAMPLE_RATE) for _ in range(2)
+    )
+    assert first.media_type == "image/png"
+    assert first.data == again.data
+    assert first.data.startswith(b"\x89PNG")
 
 
 def test_nothing_of_pyplot_is_used():

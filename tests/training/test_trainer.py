@@ -18,7 +18,12 @@ from bcsim.models.storage import load_enhancer
 from bcsim.training.batches import Batches
 from bcsim.training.checkpoint import load_newest
 from bcsim.training.run_folder import locked
-from bcsim.training.trainer import Trainer, train
+from bcsim.training.trainer import Trainer, TrainingData, TrainingResult
+
+
+def train(config, pairs, validation, out, resume=False, data_facts=None) -> TrainingResult:
+    data = TrainingData(pairs, validation, facts=data_facts or {})
+    return trainer_module.train(config, data, out, resume)
 
 
 class Stopped(Exception):
@@ -48,11 +53,11 @@ def lines(out: Path) -> list[dict]:
 
 
 def state_of(out: Path) -> dict[str, str]:
-    """Return the SHA-256 of all that a run leaves, but for TensorBoard's dated files."""
+    """Return the SHA-256 of all that a run leaves, but for what depends on the hour."""
     return {
         path.relative_to(out).as_posix(): hash_file(path)
         for path in sorted(out.rglob("*"))
-        if path.is_file() and "tensorboard" not in path.parts
+        if path.is_file() and "tensorboard" not in path.parts and path.name != "pace.jsonl"
     }
 
 
@@ -97,9 +102,9 @@ def test_a_network_with_dropout_resumes_as_well(
     config, changed, pairs, tmp_path, monkeypatch, stop_after
 ):
     class Leaky(EBENGenerator):
-        def enhance_valid(self, signal):
+        def forward_with_bands(self, signal):
             dropped = torch.nn.functional.dropout(signal, 0.5, self.training)
-            return super().enhance_valid(dropped)
+            return super().forward_with_bands(dropped)
 
     monkeypatch.setitem(MODELS._entries, "leaky", Leaky)
     config = changed(model={"name": "leaky", "width": 2, "latent": 2}, training={"num_steps": 5})
@@ -156,7 +161,7 @@ def test_the_exported_model_is_the_best_of_the_averages(config, pairs, tmp_path)
         if "validation/stoi" in line
     }
     assert result.best_step == max(by_step, key=lambda step: by_step[step])
-    assert result.validation["stoi"] == by_step[result.best_step]
+    assert result.scores["validation"]["enhanced"]["stoi"] == by_step[result.best_step]
     best = load_newest([tmp_path / "checkpoints/best"])
     assert best is not None
     assert best.step == result.best_step
@@ -211,7 +216,7 @@ def test_audio_of_bone_air_and_every_validation_is_written(config, pairs, tmp_pa
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(changed, tmp_path, pairs):
     """Of the batches of two, the third is the first with the broken item."""
     config = changed(training={"checkpoint_interval_steps": 1})
-    batches = Batches(pairs, config.data, config.seed, num_steps=3)
+    batches = Batches(pairs, config.data, 4000, config.seed, num_steps=3)
     broken_id = next(i for i in batches.at(2).ids if i not in batches.at(0).ids + batches.at(1).ids)
     broken = type(pairs)(5, broken=frozenset({broken_id}))
     with pytest.raises(DivergedError, match=f"step 3: loss is nan on {broken_id}; lower"):
@@ -228,7 +233,7 @@ def test_a_gradient_that_is_not_finite_stops_as_well(config, pairs, tmp_path, mo
     """A finite loss can have an infinite slope; the step would make every weight NaN."""
 
     def steep(self, estimate, target):
-        return (estimate * 0).abs().sum().sqrt() + 1, {}
+        return {"steep": (estimate * 0).abs().sum().sqrt() + 1}, {"steep": 1.0}
 
     monkeypatch.setattr(trainer_module.WeightedObjectives, "forward", steep)
     with pytest.raises(DivergedError, match="step 1: gradient_norm is nan on talker"):
@@ -357,7 +362,8 @@ def test_no_pairs_are_refused(config, pairs, tmp_path):
 def test_silent_pairs_train_and_score_nothing(changed, pairs, tmp_path):
     class Silent(Pairs):
         def crop(self, index, epoch, num_samples):
-            return self.whole(index)
+            nothing = torch.zeros(num_samples)
+            return Pair(self.ids[index], nothing, nothing.clone(), 16_000)
 
         def whole(self, index):
             nothing = torch.zeros(8000)
@@ -365,7 +371,7 @@ def test_silent_pairs_train_and_score_nothing(changed, pairs, tmp_path):
 
     config = changed(training={"num_steps": 2})
     result = train(config, Silent(["a", "b"], 16_000, 0), Silent(["c"], 16_000, 0), tmp_path)
-    assert result.validation["stoi"] is None
+    assert result.scores["validation"]["enhanced"]["stoi"] is None
     assert load_enhancer(tmp_path).num_parameters > 0
 
 
@@ -376,11 +382,12 @@ def test_bfloat16_trains_in_a_process_of_its_own(config, tmp_path):
         "import torch; torch.set_num_threads(1)\n"
         "from conftest import MemoryPairs\n"
         "from bcsim.training.config import *\n"
-        "from bcsim.training.trainer import train\n"
+        "from bcsim.training.trainer import TrainingData, train\n"
         "config = TrainingConfig(model={'name': 'eben', 'width': 2, 'latent': 2},\n"
         "    losses=[{'name': 'l1'}], data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),\n"
         "    training=LoopConfig(num_steps=2, precision='bfloat16', device='cpu'))\n"
-        "print(train(config, MemoryPairs(2), None, pathlib.Path(sys.argv[2])).num_steps)\n"
+        "data = TrainingData(MemoryPairs(2))\n"
+        "print(train(config, data, pathlib.Path(sys.argv[2])).num_steps)\n"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

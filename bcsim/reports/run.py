@@ -1,0 +1,272 @@
+"""The report of a training run: what came out, how it went, and what it sounds like."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bcsim.data.audio import read_audio
+from bcsim.errors import InputError
+from bcsim.files import write_bytes
+from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
+from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
+
+SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
+LABELS = {
+    "si_sdr": "SI-SDR, dB",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "lsd": "LSD, dB",
+    "pesq": "PESQ",
+}
+KINDS = ("unprocessed_", "", "clean_")
+ROLES = ("bone", "enhanced", "air")
+REVERSE = ("air", "simulated bone", "real bone")  # of a run that makes bone from air
+SAMPLE = re.compile(r"((?:([a-z_]+)_)?\d{2,}_.*)\.enhanced\.step_(\d+)\.flac")
+MAX_ITEMS = 4  # of a set of pairs, to listen to in the report
+MAX_PANELS = 5  # of a figure
+RECENT = 20  # lines that say how fast the run goes
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A validation item of which there is audio.
+
+    Args:
+        name: of its files, without role and suffix.
+        split: the set of pairs that it is from.
+        step: that the enhanced audio is from.
+        signals: what it is, to samples (T,): the input, what was made of it, the target.
+        sample_rate: in Hz.
+    """
+
+    name: str
+    split: str
+    step: int
+    signals: Mapping[str, NDArray[np.float64]]
+    sample_rate: int
+
+
+def write_run_report(run: Path) -> Path:
+    """Write `report.html` from what a run has written so far, and pictures of its newest samples.
+
+    The pictures, spectrograms of bone, enhanced and air beside each other, lie next to the audio.
+
+    Args:
+        run: its folder. It need not be finished, nor have begun to write.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: if the folder is missing or one of its files is damaged.
+        UsageError: if matplotlib or jinja2 is not installed.
+    """
+    if not run.is_dir():
+        raise InputError(f"{run}: no such folder of a run")
+    config = _config(run / "config.json")
+    samples = _newest_samples(run / "samples", config.get("direction") == "air-to-bone")
+    for sample in samples:
+        path = run / "samples" / f"{sample.name}.enhanced.step_{sample.step:08d}.png"
+        if not path.exists():
+            write_bytes(path, spectrogram_row(sample.signals, sample.sample_rate).data)
+    rows, pace = (_rows(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
+    path = run / "report.html"
+    write_page(path, run_page(run.resolve().name, config, rows, pace, samples))
+    return path
+
+
+def run_page(
+    name: str,
+    config: Mapping[str, Any],
+    rows: Sequence[Row],
+    pace: Sequence[Row],
+    samples: Sequence[Sample],
+) -> Page:
+    """Return the page.
+
+    Args:
+        name: of the run.
+        config: of the best weights so far (`config.json`); may be empty.
+        rows: of `metrics.jsonl`.
+        pace: of `pace.jsonl`.
+        samples: to listen to.
+    """
+    facts = config.get("facts", {})
+    metric = facts.get("metric", "stoi")
+    best = _best_scores(rows, facts.get("step"))
+    keys = list(dict.fromkeys(key for row in rows for key in row if _is_curve(key)))
+    train = [key for key in keys if key.startswith("train/")]
+    rates = [key for key in train if "learning_rate" in key]
+    gradients = [key for key in train if "gradient_norm" in key or "balanc" in key]
+    losses = [key for key in train if key not in (*rates, *gradients)]
+    validation = [[key for key in keys if key.startswith(f"{split}/")] for split in SPLITS]
+    speed = dict.fromkeys(key for row in pace for key, value in row.items() if value)
+    speed.pop("step", None)
+    sections = [
+        Section("Scores", _judged(facts), tables=list(_tables(best))),
+        _curves("Validation", rows, *validation),
+        *_listening(samples),
+        _curves("Losses", rows, losses),
+        _curves("Gradients and balancing", rows, gradients),
+        _curves("Learning rates", rows, rates),
+        _curves("Speed", pace, list(speed)),
+    ]
+    return Page(
+        title=f"Training run {name}",
+        lead=_lead(config, rows),
+        facts=_headline(facts, metric, best, pace),
+        sections=[part for part in sections if part.figures or part.tables or part.players],
+    )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}  # nothing has been exported yet
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON; resume the run, which writes it again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return sorted(read_metrics(path), key=lambda row: row["step"]) if path.is_file() else []
+
+
+def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
+    """Return the first few items of each set of pairs, at the newest step of that set."""
+    found: dict[str, dict[int, list[str]]] = {}
+    for path in sorted(folder.glob("*.enhanced.step_*.flac")):
+        match = SAMPLE.fullmatch(path.name)
+        if match:
+            steps = found.setdefault(match[2] or "validation", {})
+            steps.setdefault(int(match[3]), []).append(match[1])
+    samples = []
+    for split, steps in found.items():
+        step = max(steps)
+        for name in steps[step][:MAX_ITEMS]:
+            ends = ("bone.flac", f"enhanced.step_{step:08d}.flac", "air.flac")
+            audio = [read_audio(folder / f"{name}.{end}") for end in ends]
+            signals = {
+                label: samples
+                for label, (samples, _) in zip(REVERSE if reverse else ROLES, audio, strict=True)
+            }
+            samples.append(Sample(name, split, step, signals, audio[0][1]))
+    return samples
+
+
+def _is_curve(key: str) -> bool:
+    return "/" in key and not key.partition("/")[2].startswith(("unprocessed_", "clean_"))
+
+
+def _best_scores(rows: Sequence[Row], step: int | None) -> dict[str, Any]:
+    """Return the numbers of the validation at `step`, or of the newest."""
+    validations = [row for row in rows if any(f"{key}/" in "\n".join(row) for key in SPLITS)]
+    at_step = [row for row in validations if row["step"] == step]
+    return dict((at_step or validations or [{}])[-1])
+
+
+def _lead(config: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    facts = config.get("facts", {})
+    if not rows:
+        return "The run has only just begun: nothing has been measured yet."
+    step, total = rows[-1]["step"], facts.get("steps_total")
+    model = config.get("model", {}).get("name", "A network")
+    sentences = [f"{model}, after {step:,} of {total:,} steps." if total else f"{step:,} steps."]
+    if "num_items" in facts:
+        num_pairs = facts["num_items"].get("training")
+        sentences.append(f"Learnt from {num_pairs:,} pairs, {facts['batch_size']} crops a step.")
+    for row in rows:
+        lost = [key for key, value in row.items() if key.startswith("train/") and value is None]
+        if lost:
+            sentences.append(f"It diverged: {lost[0]} is no number at step {row['step']:,}.")
+            break
+    return " ".join(sentences)
+
+
+def _judged(facts: Mapping[str, Any]) -> str:
+    if "step" not in facts or not facts.get("num_scored"):
+        return "Means over the newest validation's items."
+    split = "validation_real" if "validation_real" in facts["num_scored"] else "validation"
+    counts = " and ".join(f"{number} {SPLITS[s]}" for s, number in facts["num_scored"].items())
+    return (
+        f"The best weights so far, which are in model.safetensors, are those of step "
+        f"{facts['step']:,}: the best {_label(facts.get('metric', 'stoi'))} on {SPLITS[split]}. "
+        f"Means over {counts}, the same at every step. Unprocessed is the floor, clean speech the "
+        "ceiling; LSD is a distance, and better where it is lower."
+    )
+
+
+def _tables(best: Mapping[str, Any]) -> Iterable[Table]:
+    for split, title in SPLITS.items():
+        names = [key.partition("/")[2] for key in best if key.startswith(f"{split}/")]
+        rows = [
+            [_label(name), *(_number(best.get(f"{split}/{kind}{name}")) for kind in KINDS)]
+            for name in names
+            if _is_curve(f"{split}/{name}")
+        ]
+        if rows:
+            heading = f"{title.capitalize()}, step {best['step']:,}"
+            yield Table(["metric", "unprocessed", "enhanced", "clean"], rows, heading)
+
+
+def _headline(
+    facts: Mapping[str, Any], metric: str, best: Mapping[str, Any], pace: Sequence[Row]
+) -> dict[str, str]:
+    shown = {}
+    if "step" in facts:
+        shown["best step"] = f"{facts['step']:,} of {facts['steps_total']:,}"
+    for split, title in SPLITS.items():
+        before, after = (best.get(f"{split}/{kind}{metric}") for kind in KINDS[:2])
+        if after is not None:
+            shown[f"{_label(metric)}, {title}"] = f"{_number(before)} to {_number(after)}"
+    for key, label, form in (
+        ("speed/steps_per_s", "speed", "{:.3g} steps/s"),
+        ("speed/waiting_for_data", "waiting for data", "{:.0%} of the time"),
+    ):
+        values = [row[key] for row in pace[-RECENT:] if isinstance(row.get(key), int | float)]
+        if values:
+            shown[label] = form.format(statistics.median(values))
+    return shown
+
+
+def _curves(heading: str, rows: Sequence[Row], *groups: Sequence[str]) -> Section:
+    """Return a section of curves, few in a figure, those of a group together."""
+    figures = []
+    for keys in groups:
+        num_figures = math.ceil(len(keys) / MAX_PANELS)
+        for part in np.array_split(np.asarray(keys, dtype=object), max(1, num_figures)):
+            if len(part):
+                names = ", ".join(key.partition("/")[2] for key in part)
+                split = SPLITS.get(part[0].partition("/")[0], "")
+                caption = f"{names} on {split}." if split else f"{names}."
+                figures.append(Figure(training_curves(rows, list(part)), caption))
+    return Section(heading, figures=figures)
+
+
+def _listening(samples: Sequence[Sample]) -> Iterable[Section]:
+    for sample in samples:
+        title = SPLITS.get(sample.split, sample.split)
+        yield Section(
+            f"Listen: {title}, step {sample.step:,}",
+            sample.name,
+            players=listening(sample.signals, sample.sample_rate),
+        )
+
+
+def _label(metric: str) -> str:
+    return LABELS.get(metric, metric)
+
+
+def _number(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,278 @@
+"""Whole runs against a discriminator."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from bcsim.data.pairs import RenderedPairs
+from bcsim.discriminators.storage import load_discriminator
+from bcsim.effects.gain import Gain
+from bcsim.effects.white_noise import WhiteNoise
+from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
+from bcsim.errors import InputError, UsageError
+from bcsim.files import hash_file
+from bcsim.models.storage import load_enhancer
+from bcsim.rng import stream
+from bcsim.simulator import Simulator
+from bcsim.training.config import (
+    AdversarialConfig,
+    BalancingConfig,
+    DataConfig,
+    LoopConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from bcsim.training.trainer import Trainer, TrainingData, train
+
+DISCRIMINATOR = {"name": "eben", "min_channels": 4, "melgan_width": 4}
+
+
+@pytest.fixture
+def config(config) -> TrainingConfig:
+    """The small run, against a small discriminator, balanced, and in two parts a batch."""
+    return replace(
+        config,
+        adversarial=AdversarialConfig(DISCRIMINATOR, discriminator_start_step=1, start_step=2),
+        balancing=BalancingConfig("gradient_norms"),
+        training=replace(config.training, accumulation=2),
+    )
+
+
+@pytest.fixture
+def rendered(tmp_path) -> TrainingData:
+    """Air speech that is simulated as it is asked for, other each epoch."""
+    folder = tmp_path / "air"
+    folder.mkdir()
+    for number in range(5):
+        samples = 0.1 * stream(1, "air", number).standard_normal(8000)
+        soundfile.write(folder / f"{number}.wav", samples, 16_000)
+    simulator = Simulator((ZeroPhaseLowpass(), Gain(), WhiteNoise()), 16_000)
+    return TrainingData(RenderedPairs(sorted(folder.iterdir()), folder, simulator, seed=2))
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def weights_of(out: Path) -> dict[str, str]:
+    names = ("model.safetensors", "discriminator.safetensors", "metrics.jsonl")
+    return {name: hash_file(out / name) for name in names}
+
+
+@pytest.mark.parametrize("balancing", ["gradient_norms", "output_norms"])
+@pytest.mark.parametrize("stop", [2, 5])
+def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch, stop, balancing):
+    """With the discriminator, its optimizer, averages, balancing, simulation, and mid-epoch."""
+    config = replace(config, balancing=BalancingConfig(balancing))
+    train(config, rendered, tmp_path / "whole")
+    original = Trainer._after_step
+
+    def after_step(self, *arguments):
+        if self.step == stop:
+            raise Stopped
+        original(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_after_step", after_step)
+        with pytest.raises(Stopped):
+            train(config, rendered, tmp_path / "stopped")
+    train(config, rendered, tmp_path / "stopped", resume=True)
+    assert weights_of(tmp_path / "stopped") == weights_of(tmp_path / "whole")
+    last = [
+        load_file(tmp_path / name / "checkpoints/last/step_00000007.safetensors")
+        for name in ("whole", "stopped")
+    ]
+    assert last[0].keys() == last[1].keys()
+    assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
+    for part in ("model.", "average.", "optimizer.", "adversarial.optimizer.", "balancer."):
+        assert any(name.startswith(part) for name in last[0]), part
+
+
+LOSSES = {"l1", "multi_resolution_stft", "adversarial", "feature_matching", "discriminator"}
+RUN_ONE_PROCESS = """
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+import bcsim.training.adversarial as adversarial
+import bcsim.training.trainer as trainer
+from conftest import MemoryPairs
+from bcsim.training.config import *
+out, batch_size, exact = pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exact"
+number = torch.float64 if exact else torch.float32
+torch.set_default_dtype(number)
+build_model, build_discriminator = trainer.build_enhancer, adversarial.build_discriminator
+trainer.build_enhancer = lambda *of: build_model(*of).to(number)
+adversarial.build_discriminator = lambda *of: build_discriminator(*of).to(number)
+config = TrainingConfig(
+    model={"name": "eben", "width": 2, "latent": 2},
+    losses=[{"name": "l1", "weight": 10.0}, {"name": "multi_resolution_stft", "fft_sizes": [256],
+        "hop_sizes": [64], "win_lengths": [256]}],
+    adversarial=AdversarialConfig({"name": "eben", "min_channels": 4, "melgan_width": 4})
+        if exact else None,
+    balancing=BalancingConfig("gradient_norms"),
+    data=DataConfig(crop_s=0.25, batch_size=batch_size, num_workers=0),
+    training=LoopConfig(num_steps=10, ema_decay=0.9, gradient_clip_norm=1.0, device="cpu",
+        log_interval_steps=1),
+    optimizer=OptimizerConfig(learning_rate=1e-3),
+)
+run = trainer.Trainer(config, trainer.TrainingData(MemoryPairs(5)), out)
+items, batch_at = [], run.batches.at
+def seen(step):
+    batch = batch_at(step)
+    items.append([batch.ids, batch.signals.double().sum((1, 2)).tolist()])
+    return batch._replace(signals=batch.signals.to(number), target=batch.target.to(number))
+run.batches.at = seen
+run.run()
+(out / f"items_{run.share.process}.json").write_text(json.dumps(items))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "tolerance", "losses"),
+    [("exact", 1e-6, LOSSES), ("single", 1e-4, {"l1", "multi_resolution_stft"})],
+)
+def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, tolerance, losses):
+    """Over gloo, on the CPU: the same items, and the same losses for ten steps.
+
+    Against a discriminator in float64: what float32 rounds off, such a training makes large
+    whether in one process or in two. (Metrics leave the trainer as float32: hence 1e-6.)
+    """
+
+    def command(name: str, batch_size: int) -> list[str]:
+        arguments = [str(tmp_path / name), str(batch_size), kind]
+        (tmp_path / name).mkdir(exist_ok=True)
+        return [sys.executable, "-c", RUN_ONE_PROCESS, str(Path(__file__).parent), *arguments]
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    fellows = [
+        subprocess.Popen(
+            command("two", 2),
+            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    subprocess.run(command("one", 4), check=True)
+    assert [fellow.wait(timeout=120) for fellow in fellows] == [0, 0]
+    lines = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for alone, together in zip(*lines, strict=True):
+        for name in losses:
+            found = together[f"train/{name}"]
+            assert found == pytest.approx(alone[f"train/{name}"], rel=tolerance), alone["step"]
+    alone = json.loads((tmp_path / "one/items_0.json").read_text())
+    shares = [json.loads((tmp_path / f"two/items_{rank}.json").read_text()) for rank in range(2)]
+    for whole, *halves in zip(alone, *shares, strict=True):
+        assert whole == [halves[0][part] + halves[1][part] for part in range(2)]
+
+
+@pytest.mark.slow
+def test_three_hundred_steps_against_a_discriminator_stay_finite(pairs, tmp_path):
+    config = TrainingConfig(
+        model={"name": "eben", "width": 4, "latent": 4},
+        losses=[{"name": "mel_l1"}],
+        adversarial=AdversarialConfig(
+            DISCRIMINATOR, start_step=20, optimizer=OptimizerConfig(learning_rate=1e-3)
+        ),
+        balancing=BalancingConfig("gradient_norms"),
+        data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),
+        training=LoopConfig(num_steps=300, device="cpu", log_interval_steps=20),
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+    )
+    train(config, TrainingData(pairs), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 15
+    assert all(value is not None for line in lines for value in line.values())  # null: not finite
+    assert lines[-1]["train/mel_l1"] < 0.8 * lines[0]["train/mel_l1"]
+    # the discriminator finds out more than chance, which costs it 2
+    assert min(line["train/discriminator"] for line in lines) < 1.9
+
+
+def test_a_run_can_begin_from_the_weights_of_another_one(config, pairs, tmp_path):
+    """Frozen parts stay what they were; the discriminator comes along."""
+    train(config, TrainingData(pairs), tmp_path / "first")
+    frozen = replace(
+        config,
+        optimizer=OptimizerConfig(layers={"encoder_blocks": 0.0, "decoder_blocks": 0.1}),
+        training=replace(config.training, num_steps=2, ema_decay=None),
+        seed=99,
+    )
+    train(frozen, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
+    before = load_enhancer(tmp_path / "first").state_dict()
+    after = load_enhancer(tmp_path / "second").state_dict()
+    for name, weights in before.items():
+        stays = name.startswith(("encoder_blocks", "pqmf"))
+        assert torch.equal(after[name], weights) == stays, name
+        torch.testing.assert_close(after[name], weights, rtol=0, atol=0.02)
+    torch.testing.assert_close(
+        load_discriminator(tmp_path / "second").state_dict(),
+        load_discriminator(tmp_path / "first").state_dict(),
+        rtol=0,
+        atol=0.02,
+    )
+
+
+def test_the_weights_of_another_network_are_refused(config, pairs, tmp_path):
+    train(replace(config, adversarial=None), TrainingData(pairs), tmp_path / "first")
+    wider = replace(config, model={"name": "eben", "width": 3, "latent": 2})
+    with pytest.raises(InputError, match="other weights than the recipe's network has"):
+        train(wider, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
+
+
+def test_air_to_bone_learns_the_other_direction(config, pairs, tmp_path):
+    reverse = replace(config, direction="air-to-bone", adversarial=None)
+    trainer = Trainer(reverse, TrainingData(pairs), tmp_path)
+    batch = trainer.batches.at(0)
+    plain = Trainer(config, TrainingData(pairs), tmp_path).batches.at(0)
+    assert torch.equal(batch.signals, plain.target)
+    assert torch.equal(batch.target, plain.signals)
+    train(reverse, TrainingData(pairs, pairs), tmp_path / "run")
+    facts = json.loads((tmp_path / "run/config.json").read_text())
+    assert facts["direction"] == "air-to-bone"
+    with pytest.raises(InputError, match="turns air into bone"):
+        load_enhancer(tmp_path / "run", "bone-to-air")
+
+
+def test_real_validation_pairs_decide_which_weights_are_best(config, pairs, tmp_path):
+    real = type(pairs)(3)
+    data = TrainingData(pairs, validation=pairs, real_validation=real)
+    result = train(config, data, tmp_path)
+    assert set(result.scores) == {"validation", "validation_real"}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    scores = {x["step"]: x["validation_real/stoi"] for x in lines if "validation_real/stoi" in x}
+    assert result.best_step == max(scores, key=lambda step: scores[step])
+    assert all("validation/stoi" in x for x in lines if "validation_real/stoi" in x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"discriminator": {"name": "ebne"}}, "unknown discriminator 'ebne'; did you mean 'eben'"),
+        ({"discriminator": {"name": "eben", "q": 9}}, "q is 9"),
+        ({"criterion": {"name": "hinge", "soft": 1}}, "adversarial criterion 'hinge'"),
+    ],
+)
+def test_an_adversarial_part_that_makes_no_sense_is_refused(
+    config, pairs, tmp_path, change, message
+):
+    with pytest.raises(UsageError, match=message):
+        train(
+            replace(config, adversarial=replace(config.adversarial, **change)),
+            TrainingData(pairs),
+            tmp_path,
+        )
