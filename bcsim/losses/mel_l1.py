@@ -65,7 +65,7 @@ class MelL1(Objective):
         self.padding = (fft_size - hop_size) // 2
         # A reflection is shorter than the signal, and one frame has to fit between the two ends.
         self.min_samples = max(self.padding + 1, fft_size - 2 * self.padding)
-        bank = _mel_bank(sample_rate, fft_size, num_mels, f_min_hz, f_max_hz)
+        bank = mel_bank(sample_rate, fft_size, num_mels, f_min_hz, f_max_hz)
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
@@ -97,10 +97,14 @@ class MelL1(Objective):
         return (self.bank @ magnitude).clamp(min=_MEL_FLOOR).log()
 
 
-def _mel_bank(
+def mel_bank(
     sample_rate: int, fft_size: int, num_mels: int, f_min_hz: float, f_max_hz: float
 ) -> Tensor:
-    """Return the filters, (num_mels, fft_size // 2 + 1)."""
+    """Return Slaney's mel filters of equal area, (num_mels, fft_size // 2 + 1).
+
+    Raises:
+        ValueError: if a band is so narrow that no bin of the FFT falls into it.
+    """
     import librosa  # takes a second: only where mel bands are wanted
 
     with warnings.catch_warnings():

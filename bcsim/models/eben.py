@@ -42,6 +42,9 @@ class EBENGenerator(Enhancer):
             bands to all bands, in place of the published identity (0). A sensor that inverts, or
             tilts the spectrum, is undone by it in a few hundred steps; the published network
             first has to learn to cancel its own input.
+        initial_gain: what the first weights are multiplied by, outside the residual units. As
+            torch draws them (1, as published) signals shrink from layer to layer, and the first
+            thousand steps go into making up for it; 2.2 keeps their size.
         sample_rate: in Hz.
 
     Raises:
@@ -63,13 +66,16 @@ class EBENGenerator(Enhancer):
         width: int = 32,
         latent: int = 64,
         equalizer_taps: int = 0,
+        initial_gain: float = 1.0,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
         if not 1 <= p <= m:
             raise ValueError(f"eben: p is {p}; it wants 1 to m = {m} input bands")
-        if min(width, latent, sample_rate) < 1:
-            raise ValueError("eben: width, latent and sample_rate have to be positive")
+        if min(width, latent, sample_rate) < 1 or not initial_gain > 0:
+            raise ValueError(
+                "eben: width, latent, initial_gain and sample_rate have to be positive"
+            )
         if equalizer_taps != 0 and not (equalizer_taps % 2 and 0 < equalizer_taps <= MAX_TAPS):
             raise ValueError(
                 f"eben: equalizer_taps is {equalizer_taps}; it wants 0 or an odd number up to "
@@ -82,6 +88,7 @@ class EBENGenerator(Enhancer):
             "width": width,
             "latent": latent,
             "equalizer_taps": equalizer_taps,
+            "initial_gain": initial_gain,
             "sample_rate": sample_rate,
         }
         self.sample_rate = sample_rate
@@ -107,6 +114,10 @@ class EBENGenerator(Enhancer):
         self.last_conv = _conv(width, m, kernel=3)
         with torch.no_grad():  # begin near the input bands, rather than bury them in noise
             self.last_conv.weight.mul_(0.1)
+            self.first_conv.weight.mul_(initial_gain)
+            for name, weights in self.named_parameters():
+                if name.endswith("original0") and "residuals" not in name:
+                    weights.mul_(initial_gain)
         self.equalizer = _conv(p, m, equalizer_taps) if equalizer_taps else None
         if self.equalizer is not None:
             nn.init.zeros_(self.equalizer.weight)

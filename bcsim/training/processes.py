@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -36,9 +37,12 @@ def make_accelerator(config: LoopConfig) -> Any:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("training.device is cuda, and there is no CUDA device; use auto or cpu")
     mixed_precision = "bf16" if config.precision == "bfloat16" else "no"
+    accelerate = require("accelerate", extra="train")
+    # The others wait for as long as the leading process validates.
+    patience = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
     try:
-        accelerator = require("accelerate", extra="train").Accelerator(
-            mixed_precision=mixed_precision, cpu=wanted == "cpu"
+        accelerator = accelerate.Accelerator(
+            mixed_precision=mixed_precision, cpu=wanted == "cpu", kwargs_handlers=[patience]
         )
     except ValueError:
         accelerator = None

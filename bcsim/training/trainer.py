@@ -10,16 +10,14 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bcsim.data.pairs import Pairs
-from bcsim.data.reversal import ReversedPairs
 from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import DivergedError, InputError, UsageError
@@ -40,6 +38,7 @@ from bcsim.training.checkpoint import (
     without_prefix,
 )
 from bcsim.training.config import TrainingConfig
+from bcsim.training.data import TrainingData
 from bcsim.training.judge import Judge
 from bcsim.training.optimization import (
     WeightedObjectives,
@@ -81,48 +80,6 @@ class TrainingResult:
     num_steps: int
     best_step: int
     scores: Mapping[str, Mapping[str, Scores]]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """All pairs of a run.
-
-    Args:
-        training: to learn from.
-        validation: to judge by, of the same kind; None or empty means that the last weights count
-            as best.
-        real: real pairs that a part of every batch comes from, or None.
-        real_validation: real pairs to judge by, or None; where they are given they say which
-            weights are best.
-        facts: what identifies the pairs (digests of dataset and sensor, say), as JSON holds it. A
-            run is continued with the same facts only.
-    """
-
-    training: Pairs
-    validation: Pairs | None = None
-    real: Pairs | None = None
-    real_validation: Pairs | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def reversed(self) -> "TrainingData":
-        """Return the same for a network that makes bone of air."""
-        sets = {
-            field.name: ReversedPairs(pairs)
-            for field in fields(self)
-            if isinstance(pairs := getattr(self, field.name), Pairs)
-        }
-        return replace(self, **sets)
-
-    @property
-    def sets(self) -> dict[str, Pairs]:
-        """All sets of pairs that there are, by name."""
-        named = {
-            "training": self.training,
-            "validation": self.validation,
-            "real": self.real,
-            "real_validation": self.real_validation,
-        }
-        return {name: pairs for name, pairs in named.items() if pairs is not None and len(pairs)}
 
 
 def train(
@@ -214,11 +171,7 @@ class Trainer:
         self.batches = self._batches()
         self.optimizer = make_optimizer(self.model, config.optimizer)
         self.adversarial = (
-            AdversarialObjective(
-                config.adversarial,
-                config.seed,
-                self.accelerator,
-            )
+            AdversarialObjective(config.adversarial, config.seed, self.accelerator)
             if config.adversarial is not None
             else None
         )

@@ -24,9 +24,10 @@ from bcsim.recipe import (
 from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
 from bcsim.training.config import TrainingConfig
+from bcsim.training.data import TrainingData
 from bcsim.training.processes import leads
 from bcsim.training.run_folder import CHECKPOINTS, RECIPE_FILE, check_run_folder
-from bcsim.training.trainer import TrainingData, TrainingResult
+from bcsim.training.trainer import TrainingResult
 from bcsim.training.trainer import train as train_model
 from bcsim.workflows.presets import (
     bundled_recipes,

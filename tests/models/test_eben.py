@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bcsim.dsp.randomness import torch_stream
 from bcsim.models.eben import EQUALIZER_PACE, EBENGenerator
 
 
@@ -132,3 +133,19 @@ def test_the_equalizer_stands_in_for_the_identity():
 def test_sizes_that_make_no_network_are_refused(sizes):
     with pytest.raises(ValueError, match=r"wants|have to be positive"):
         EBENGenerator(**sizes)
+
+
+def test_the_initial_gain_keeps_the_size_of_what_goes_through():
+    """As torch draws them, the first weights leave a thousandth of the speech at the bottleneck."""
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 15_840)))
+    sizes = {}
+    for gain in (1.0, 2.2):
+        with torch_stream(1, "weights"):
+            model = EBENGenerator(4, 32, 4, width=16, latent=32, initial_gain=gain).double()
+        hidden = []
+        model.latent_conv.register_forward_hook(lambda _, __, out, seen=hidden: seen.append(out))
+        with torch.no_grad():
+            model(noise)
+            sizes[gain] = (hidden[0].std() / model.pqmf.analysis(noise).std()).item()
+    assert sizes[1.0] < 0.05
+    assert 0.3 < sizes[2.2] < 3

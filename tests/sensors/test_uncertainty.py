@@ -134,6 +134,6 @@ def test_bins_that_are_not_heard_take_the_interval_of_their_neighbours():
 def test_it_is_cheap():
     pairs = [pair_of(i, 4.0, talker=str(i % 7)) for i in range(16)]
     [pair.spectra for pair in pairs]
-    started = time.perf_counter()
+    started = time.process_time()  # of this process only: other tests run beside it
     bootstrap_interval_db(pairs, PowerRatio(), HEARD)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0

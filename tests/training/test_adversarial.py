@@ -31,7 +31,8 @@ from bcsim.training.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from bcsim.training.trainer import Trainer, TrainingData, train
+from bcsim.training.data import TrainingData
+from bcsim.training.trainer import Trainer, train
 
 DISCRIMINATOR = {"name": "eben", "min_channels": 4, "melgan_width": 4}
 
@@ -107,6 +108,7 @@ import bcsim.training.adversarial as adversarial
 import bcsim.training.trainer as trainer
 from conftest import MemoryPairs
 from bcsim.training.config import *
+from bcsim.training.data import TrainingData
 out, batch_size, exact = pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exact"
 number = torch.float64 if exact else torch.float32
 torch.set_default_dtype(number)
@@ -125,7 +127,7 @@ config = TrainingConfig(
         log_interval_steps=1),
     optimizer=OptimizerConfig(learning_rate=1e-3),
 )
-run = trainer.Trainer(config, trainer.TrainingData(MemoryPairs(5)), out)
+run = trainer.Trainer(config, TrainingData(MemoryPairs(5)), out)
 items, batch_at = [], run.batches.at
 def seen(step):
     batch = batch_at(step)

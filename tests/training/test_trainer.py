@@ -17,8 +17,9 @@ from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import load_enhancer
 from bcsim.training.batches import Batches
 from bcsim.training.checkpoint import load_newest
+from bcsim.training.data import TrainingData
 from bcsim.training.run_folder import locked
-from bcsim.training.trainer import Trainer, TrainingData, TrainingResult
+from bcsim.training.trainer import Trainer, TrainingResult
 
 
 def train(config, pairs, validation, out, resume=False, data_facts=None) -> TrainingResult:
@@ -382,7 +383,7 @@ def test_bfloat16_trains_in_a_process_of_its_own(config, tmp_path):
         "import torch; torch.set_num_threads(1)\n"
         "from conftest import MemoryPairs\n"
         "from bcsim.training.config import *\n"
-        "from bcsim.training.trainer import TrainingData, train\n"
+        "from bcsim.training.data import TrainingData; from bcsim.training.trainer import train\n"
         "config = TrainingConfig(model={'name': 'eben', 'width': 2, 'latent': 2},\n"
         "    losses=[{'name': 'l1'}], data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),\n"
         "    training=LoopConfig(num_steps=2, precision='bfloat16', device='cpu'))\n"
