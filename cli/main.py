@@ -107,7 +107,8 @@ def run(debug: bool = False) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    click.echo("terminated; the same command again goes on", err=True)
+    if "BCSIM_LAUNCHER" not in os.environ:  # which says it for all that it launched
+        click.echo("terminated; the same command again goes on", err=True)
     sys.exit(TERMINATED)
 
 

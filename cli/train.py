@@ -52,11 +52,12 @@ def command(
     nproc: int,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
-    from bcsim.training.processes import launch, leads
+    from bcsim.training.processes import launch, leads, tie_to_launcher
     from bcsim.workflows.train import train
 
     if nproc > 1 and "RANK" not in os.environ:
         return launch(nproc, sys.argv[1:])
+    tie_to_launcher()
     if direction is not None:
         settings += (f"direction={direction}",)
     result = train(

@@ -6,6 +6,7 @@ and outputs are those of the published checkpoints.
 
 import itertools
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d
 from torch.nn.utils.parametrizations import weight_norm
@@ -70,7 +71,13 @@ class EBENMultiBand(Discriminator):
 
     def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
         if bands is None:
-            bands = conv1d(speech, self.bands_filters, stride=self.m, padding=self.n - 1)
+            with torch.autocast(speech.device.type, enabled=False):
+                bands = conv1d(
+                    speech.to(self.bands_filters),
+                    self.bands_filters,
+                    stride=self.m,
+                    padding=self.n - 1,
+                )
         elif bands.shape[1] != self.m:
             raise ValueError(
                 f"the eben discriminator was given {bands.shape[1]} bands and looks at {self.m}; "

@@ -22,16 +22,25 @@ class SensorLevel(LinearEffect):
     Args:
         sensor: whose spread of levels; given by the simulator.
         deviation: from the mean level, in units of its standard deviation over the recordings.
+        mean_db: the mean level of the sensor's active speech relative to the air microphone's, in
+            dB; null keeps the fitted one. That one depends on two gain knobs, and what an enhancer
+            has learnt of it is wrong by the difference wherever the knobs stand otherwise.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"deviation": (-20.0, 20.0)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "deviation": (-20.0, 20.0),
+        "mean_db": (-60.0, 60.0),
+    }
 
     sensor: SensorProfile
     deviation: Distribution = Normal(0.0, 1.0)
+    mean_db: float | None = None
 
     def reach(self, sample_rate: int) -> int:
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
         gain_db = drawn["deviation"] * self.sensor.level_std_db
+        if self.mean_db is not None:
+            gain_db = gain_db + self.mean_db - self.sensor.level_db
         return db_to_amplitude(gain_db)[:, None].expand(-1, len(frequencies_hz))

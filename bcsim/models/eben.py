@@ -113,7 +113,7 @@ class EBENGenerator(Enhancer):
         )
         self.last_conv = _conv(width, m, kernel=3)
         with torch.no_grad():  # begin near the input bands, rather than bury them in noise
-            self.last_conv.weight.mul_(0.1)
+            self.last_conv.weight.mul_(0.01)
             self.first_conv.weight.mul_(initial_gain)
             for name, weights in self.named_parameters():
                 if name.endswith("original0") and "residuals" not in name:
@@ -157,7 +157,7 @@ class EBENGenerator(Enhancer):
             linear = pad(input_bands, (0, 0, 0, missing_bands))
         else:
             linear = EQUALIZER_PACE * self.equalizer(input_bands)
-        bands = torch.tanh(hidden + linear)
+        bands = torch.tanh(hidden.to(linear) + linear)  # float32, in mixed precision too
         return self.pqmf.synthesis(bands), bands
 
     def enhance_valid(self, signal: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
     for split, steps in found.items():
         step = max(steps)
         for name in steps[step][:MAX_ITEMS]:
-            ends = ("bone.flac", f"enhanced.step_{step:08d}.flac", "air.flac")
+            given, wanted = ("air", "bone") if reverse else ("bone", "air")
+            ends = (f"{given}.flac", f"enhanced.step_{step:08d}.flac", f"{wanted}.flac")
             audio = [read_audio(folder / f"{name}.{end}") for end in ends]
             signals = {
                 label: samples

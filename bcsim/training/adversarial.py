@@ -49,12 +49,12 @@ class AdversarialObjective:
         self.accelerator = accelerator
         discriminator = build_discriminator(config.discriminator, seed)
         self.discriminator = discriminator.to(accelerator.device)
-        self.network: nn.Module = accelerator.prepare_model(_BothSides(self.discriminator))
         self.criterion = build_registered(CRITERIA, config.criterion, "adversarial")
         self.feature_matching = (
             FeatureMatching(config.feature_matching) if config.feature_matching else None
         )
-        self.optimizer = make_optimizer(self.discriminator, config.optimizer)
+        self.optimizer = make_optimizer(self.discriminator, config.optimizer)  # may freeze some
+        self.network: nn.Module = accelerator.prepare_model(_BothSides(self.discriminator))
 
     def learns_at(self, step: int) -> bool:
         """Tell whether the discriminator takes a step, counted from 0."""

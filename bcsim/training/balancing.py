@@ -8,6 +8,7 @@ enhancer's last layer, that layer's gradient follows from the one at the output.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,12 +31,14 @@ class Terms:
         at_last_layer: what a gradient at the outputs makes at the enhancer's last layer, over the
             batches of all processes.
         item_norm: the norm of a gradient at the outputs for one item, averaged over all of them.
+        share: what part of a step's batch this is; averages move by as much of a step.
     """
 
     weights: Mapping[str, float]
     gradients: Mapping[str, Gradient]
     at_last_layer: Callable[[Gradient], Tensor]
     item_norm: Callable[[Gradient], Tensor]
+    share: float = 1.0
 
     def summed(self, names: Sequence[str]) -> Gradient:
         """Return the gradient of the weighted sum of some terms."""
@@ -48,7 +51,10 @@ class Balancer(ABC):
 
     Attributes:
         averages: what is remembered from step to step, by name, as scalars.
+        needs_last_layer: whether the gradients there are looked at.
     """
+
+    needs_last_layer: ClassVar[bool] = True
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
@@ -58,10 +64,11 @@ class Balancer(ABC):
     def factors(self, terms: Terms) -> dict[str, Tensor]:
         """Return what every term's gradient is multiplied by, its weight included; scalars."""
 
-    def remember(self, name: str, value: Tensor) -> Tensor:
+    def remember(self, name: str, value: Tensor, share: float) -> Tensor:
         """Return the moving average of a number, this one included; it begins with the first."""
+        decay = self.decay**share
         before = self.averages.get(name, value)
-        self.averages[name] = self.decay * before + (1 - self.decay) * value
+        self.averages[name] = decay * before + (1 - decay) * value
         return self.averages[name]
 
 
@@ -74,7 +81,7 @@ class GradientNorms(Balancer):
     def factors(self, terms: Terms) -> dict[str, Tensor]:
         factors = {}
         for name, gradient in terms.gradients.items():
-            norm = self.remember(name, terms.at_last_layer(gradient).norm())
+            norm = self.remember(name, terms.at_last_layer(gradient).norm(), terms.share)
             factors[name] = terms.weights[name] * (1 / (norm + EPSILON)).clamp(max=MAX_WEIGHT)
         return factors
 
@@ -84,13 +91,15 @@ class LastLayerRatio(Balancer):
 
     .. math:: \lambda = \min(10^4, \lVert g_{rec} \rVert / (\lVert g_{adv} \rVert + 10^{-4}))
 
-    multiplies the adversarial term. No average is taken.
+    multiplies the adversarial term, and its weight on top; the others, each with its weight, make
+    up :math:`g_{rec}`. No average is taken.
 
     Args:
         decay: of the moving average of the factor.
         inverse: whether, the other way round, the others are brought level with the adversarial
             term: :math:`\lVert g_{adv} \rVert / (\lVert g_{rec} \rVert + 10^{-4})` multiplies
-            them, averaged from step to step. So did EBEN's first version.
+            them, averaged from step to step, and the adversarial one keeps its weight. So did
+            EBEN's first version.
     """
 
     def __init__(self, decay: float, inverse: bool) -> None:
@@ -101,16 +110,17 @@ class LastLayerRatio(Balancer):
         names = list(terms.gradients)
         others = [name for name in names if name != ADVERSARIAL]
         some = terms.gradients[names[0]][0]
-        factors = {name: some.new_tensor(terms.weights[name]) for name in names}
+        factors = {name: some.new_full((), terms.weights[name]) for name in names}
         if ADVERSARIAL not in names or not others:
             return factors  # before the adversarial part begins
         adversarial, rest = (
-            terms.at_last_layer(terms.summed(group)).norm() for group in ([ADVERSARIAL], others)
+            terms.at_last_layer(gradient).norm()
+            for gradient in (terms.gradients[ADVERSARIAL], terms.summed(others))
         )
         above, below = (adversarial, rest) if self.inverse else (rest, adversarial)
         ratio = (above / (below + EPSILON)).clamp(max=MAX_WEIGHT)
         if self.inverse:
-            ratio = self.remember("ratio", ratio).clamp(max=MAX_WEIGHT)
+            ratio = self.remember("ratio", ratio, terms.share).clamp(max=MAX_WEIGHT)
         for name in others if self.inverse else [ADVERSARIAL]:
             factors[name] = factors[name] * ratio
         return factors
@@ -126,18 +136,21 @@ class OutputNorms(Balancer):
     of EnCodec: the mean of all values so far, older ones counting less.
     """
 
+    needs_last_layer: ClassVar[bool] = False
+
     def factors(self, terms: Terms) -> dict[str, Tensor]:
         total = sum(terms.weights[name] for name in terms.gradients)
         factors = {}
         for name, gradient in terms.gradients.items():
-            norm = self.remember(name, terms.item_norm(gradient))
+            norm = self.remember(name, terms.item_norm(gradient), terms.share)
             factors[name] = terms.weights[name] / total / (norm + 1e-12)
         return factors
 
-    def remember(self, name: str, value: Tensor) -> Tensor:
+    def remember(self, name: str, value: Tensor, share: float) -> Tensor:
+        decay = self.decay**share
         zero = torch.zeros_like(value)
         for key, new in ((f"{name}.sum", value), (f"{name}.count", torch.ones_like(value))):
-            self.averages[key] = self.decay * self.averages.get(key, zero) + new
+            self.averages[key] = decay * self.averages.get(key, zero) + new
         return self.averages[f"{name}.sum"] / self.averages[f"{name}.count"]
 
 

@@ -142,6 +142,7 @@ class Loader:
             batch_size=None,
             collate_fn=_as_is,
             num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
             prefetch_factor=4 if num_workers else None,
             generator=torch.Generator(),  # or it would draw from the global one
         )

@@ -156,7 +156,9 @@ class LoopConfig:
         gradient_clip_norm: longest gradient, over all weights; null leaves gradients alone.
         ema_decay: of the moving average of the weights that is validated and exported, for each
             step; null takes the weights as they are.
-        accumulation: parts that a batch is taken in, one after the other, to save memory.
+        accumulation: parts that a batch is taken in, one after the other, to save memory. What is
+            relative to a whole batch (balancing, feature matching, spectral convergence) is then
+            relative to a part.
         precision: of the networks: "float32", or "bfloat16" where that is safe.
         compile: whether the enhancer's blocks are compiled, which needs a C++ compiler.
         device: "auto" takes a GPU where there is one.

@@ -32,6 +32,7 @@ class Judge:
         self.out = out
         self.best: dict[str, Any] | None = None
         self.said = ""
+        self.reverse = config.direction == "air-to-bone"
         self.validators = {
             split: Validator(sets[name], config.validation)
             for split, name in ((SYNTHETIC, "validation"), (REAL, "real_validation"))
@@ -52,7 +53,7 @@ class Judge:
             for number, (item, enhanced) in enumerate(
                 zip(validator.items, found[split].samples, strict=False)
             ):
-                write_samples(self.out, number, item, enhanced, step, split)
+                write_samples(self.out, number, item, enhanced, step, split, self.reverse)
         named = [validation.named(split) for split, validation in found.items()]
         metrics.write(step, {name: value for line in named for name, value in line.items()})
         self.said = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())

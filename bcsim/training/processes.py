@@ -1,6 +1,8 @@
 """The process that trains: its device and precision, and its fellows where there are several."""
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +21,9 @@ from bcsim.extras import require
 from bcsim.models.base import Enhancer
 from bcsim.training.config import LoopConfig
 
-GRACE_S = 5.0  # that processes get to end by themselves once another one has failed
-TERMINATED = 15
+GRACE_S = 5.0  # that processes get to end once another one has failed
+PARENT = "BCSIM_LAUNCHER"  # in the environment: who launched this process
+PR_SET_PDEATHSIG = 1
 
 
 def leads() -> bool:
@@ -70,13 +74,24 @@ def compile_blocks(model: Enhancer) -> None:
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
     """Run the `bcsim` command in several processes of this machine that train together.
 
+    All of them end when one fails, when this process is interrupted or terminated, and with it.
+
     Args:
         num_processes: how many.
         arguments: of the command.
 
     Returns:
-        The first exit code that is not 0, with the leading process's before others'; or 0.
+        The exit code of the first that failed, 128 + n where signal n killed it; or 0. What it
+        said on stderr is passed on; of those that followed it into failure nothing is.
+
+    Raises:
+        UsageError: if there are fewer GPUs than processes, but some.
     """
+    if 0 < torch.cuda.device_count() < num_processes:
+        raise UsageError(
+            f"--nproc {num_processes}: this machine has {torch.cuda.device_count()} GPUs; "
+            "use as many processes at most"
+        )
     shared = {
         **os.environ,
         "WORLD_SIZE": str(num_processes),
@@ -85,45 +100,76 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         "MASTER_PORT": str(_free_port()),
     }
     command = [sys.executable, "-m", "bcsim_cli.main", *arguments]
-    with tempfile.TemporaryFile() as said:  # by the others, who say what the first one says
-        processes = [
-            subprocess.Popen(
-                command,
-                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=None if rank == 0 else said,
-                stderr=None if rank == 0 else said,
-            )
-            for rank in range(num_processes)
-        ]
+    with tempfile.TemporaryDirectory(prefix="bcsim-") as folder:
+        said = [Path(folder) / f"{rank}.log" for rank in range(num_processes)]
+        processes = []
         try:
-            codes = _wait(processes)
-        except KeyboardInterrupt:  # which all of them got as well
-            return _wait(processes)[0]
-        finally:
-            for process in processes:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-        if codes[0] in (0, -TERMINATED) and any(codes[1:]):
-            said.seek(0)
-            sys.stderr.write(said.read().decode("utf-8", errors="replace"))
-        codes = [code for code in codes if code not in (0, -TERMINATED)]
-        return abs(codes[0]) if codes else 0
+            for rank, path in enumerate(said):
+                ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
+                with path.open("wb") as file:
+                    processes.append(
+                        subprocess.Popen(
+                            command,
+                            env={**shared, **ours},
+                            stdout=None if rank == 0 else file,
+                            stderr=None if rank == 0 else file,
+                        )
+                    )
+            failed = _first_failure(processes)
+        finally:  # also where SystemExit comes from a SIGTERM
+            _end(processes)
+        if failed is None:
+            return 0
+        code = processes[failed].returncode
+        if failed > 0:
+            text = said[failed].read_text("utf-8", errors="replace")
+            sys.stderr.write(text[text.find("Error:") :] if "Error:" in text else text)
+        if code < 0:
+            name = signal.Signals(-code).name
+            sys.stderr.write(f"Error: process {failed} was killed by {name}\n")
+            return 128 - code
+        return code
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """Return all exit codes; when one process fails, the others get a while and are ended."""
-    given_up_at: float | None = None
-    while any(process.poll() is None for process in processes):
-        if given_up_at is None and any(process.returncode for process in processes):
-            given_up_at = time.monotonic() + GRACE_S
-        if given_up_at is not None and time.monotonic() > given_up_at:
+def tie_to_launcher() -> None:
+    """Let the kernel end this process with the one that launched it, if one did."""
+    parent = os.environ.get(PARENT)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
+    if parent is None or prctl is None:
+        return
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        os._exit(1)  # it ended before the line above could see to it
+
+
+def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
+    """Wait for all to end or one to fail, and return which; a Ctrl-C is everybody's."""
+    while True:
+        try:
+            for rank, process in enumerate(processes):
+                if process.poll():
+                    return rank
+            if all(process.returncode == 0 for process in processes):
+                return None
+            time.sleep(0.05)
+        except KeyboardInterrupt:
             for process in processes:
                 if process.poll() is None:
-                    process.terminate()
-            given_up_at = None
-        time.sleep(0.05)
-    return [process.returncode for process in processes]
+                    process.send_signal(signal.SIGINT)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Give those that are left a while to end, after a word, and end them."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _free_port() -> int:

@@ -142,16 +142,25 @@ class MetricsLog:
 
 
 def write_samples(
-    out: Path, number: int, pair: Pair, enhanced: Tensor, step: int, split: str = SYNTHETIC
+    out: Path,
+    number: int,
+    pair: Pair,
+    enhanced: Tensor,
+    step: int,
+    split: str = SYNTHETIC,
+    reverse: bool = False,
 ) -> None:
     """Write the audio of one validation item: bone and air once, the enhanced one at every step.
+
+    With `reverse`, what the pair calls air is the sensor's, and the other way round.
 
     Items of another set than the first begin with its name.
     """
     name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9-]+', '_', pair.id)[-60:]}"
     name = name if split == SYNTHETIC else f"{split}_{name}"
     folder = out / SAMPLES
-    for role, signal in (("bone", pair.bone), ("air", pair.air)):
+    bone, air = (pair.air, pair.bone) if reverse else (pair.bone, pair.air)
+    for role, signal in (("bone", bone), ("air", air)):
         path = folder / f"{name}.{role}.flac"
         if not path.exists():
             write_audio(path, signal.numpy(), pair.sample_rate)

@@ -73,7 +73,7 @@ class Gradients:
             if adversarial.is_heard_at(step):
                 terms |= adversarial.enhancer_terms(*sides)
                 weights |= adversarial.weights
-        values, gradient = self._at_output(terms, weights, outputs, cut)
+        values, gradient = self._at_output(terms, weights, outputs, cut, share, keep=learns)
         torch.autograd.backward(outputs, [share * part for part in gradient])
         values |= {name: term.detach() for name, term in terms.items()}
         if learns:
@@ -88,11 +88,16 @@ class Gradients:
         weights: dict[str, float],
         outputs: Sequence[Tensor],
         cut: Sequence[Tensor],
+        share: float,
+        keep: bool,
     ) -> tuple[dict[str, Tensor], Gradient]:
-        """Return the weighted sum of the terms, as `loss`, and its gradient at the cut."""
+        """Return the weighted sum of the terms, as `loss`, and its gradient at the cut.
+
+        What the terms were computed by is freed, unless the discriminator is to keep it.
+        """
         if self.balancer is None:
             total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-            return {"loss": total.detach()}, _gradient(total, cut)
+            return {"loss": total.detach()}, _gradient(total, cut, keep)
 
         def at_last_layer(gradient: Gradient) -> Tensor:
             (found,) = torch.autograd.grad(
@@ -103,12 +108,13 @@ class Gradients:
         def item_norm(gradient: Gradient) -> Tensor:
             squares = torch.stack([part.square().flatten(1).sum(1) for part in gradient])
             norm = self.accelerator.reduce(squares.sum(0).sqrt().mean(), reduction="mean")
-            # An item's part in a mean over all processes' items is that much smaller.
-            return norm / self.accelerator.num_processes
+            # An item's part in a mean over the whole batch's items is that much smaller.
+            return norm * share / self.accelerator.num_processes
 
-        gradients = {name: _gradient(term, cut) for name, term in terms.items()}
+        last = next(reversed(terms))
+        gradients = {n: _gradient(term, cut, keep or n != last) for n, term in terms.items()}
         used = {name: weights[name] for name in terms}
-        factors = self.balancer.factors(Terms(used, gradients, at_last_layer, item_norm))
+        factors = self.balancer.factors(Terms(used, gradients, at_last_layer, item_norm, share))
         total = torch.stack([factors[name] * term.detach() for name, term in terms.items()]).sum()
         summed = [torch.zeros_like(part) for part in cut]
         for name, gradient in gradients.items():
@@ -128,10 +134,10 @@ class _Outputs(nn.Module):
         return self.model.forward_with_bands(signals)
 
 
-def _gradient(value: Tensor, cut: Sequence[Tensor]) -> list[Tensor]:
+def _gradient(value: Tensor, cut: Sequence[Tensor], keep: bool) -> list[Tensor]:
     """Return the gradient of a scalar, zero where it does not depend on a part."""
     return list(
         torch.autograd.grad(
-            value, list(cut), retain_graph=True, allow_unused=True, materialize_grads=True
+            value, list(cut), retain_graph=keep, allow_unused=True, materialize_grads=True
         )
     )

@@ -8,6 +8,7 @@ same CPU, as one that was not.
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ from bcsim.training.settings import comparable_settings, refuse_other_settings
 from bcsim.training.step import Gradients
 from bcsim.training.validation import Scores
 from bcsim.weights import shapes_of, state_differences
+
+FOLLOW_S = 3.0
+HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +186,7 @@ class Trainer:
         )
         if loop.compile:
             compile_blocks(self.model)
+        self._try_out()
         self.judge = Judge(data.sets, config, out)
         self.step = 0
         # Of the values since the last line of metrics: sum and number.
@@ -203,6 +208,28 @@ class Trainer:
         except ValueError as error:
             raise UsageError(str(error)) from error
 
+    @torch.no_grad()
+    def _try_out(self) -> None:
+        """Refuse before the first step what would end it."""
+        looked_at = self.balancer is not None and self.balancer.needs_last_layer
+        if looked_at and not self.model.last_layer.requires_grad:
+            raise UsageError(
+                "optimizer.layers freezes the last layer, at which balancing looks; use "
+                "balancing.name=fixed or output_norms"
+            )
+        silence = torch.zeros(1, 1, self.batches.crop_samples, device=self.device)
+        self.model.eval()
+        try:
+            speech, bands = self.model.forward_with_bands(silence)
+            if self.adversarial is not None:
+                self.adversarial.discriminator.eval()(speech, bands)
+                self.adversarial.discriminator.train()
+        except (ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"crops of {self.config.data.crop_s} s do not go through the networks: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+
     @property
     def enhancer(self) -> Enhancer:
         """The network that is validated and exported."""
@@ -222,6 +249,10 @@ class Trainer:
         except DivergedError:
             if metrics is not None:  # with the numbers that are none as null
                 metrics.write(self.step + 1, self._means())
+            raise
+        except RuntimeError:
+            if self.share.num_processes > 1:
+                time.sleep(FOLLOW_S)  # if it is that another one has gone: that one says why
             raise
         except KeyboardInterrupt:
             log.warning(
@@ -275,12 +306,23 @@ class Trainer:
         Raises:
             InputError: if it cannot be read, or its networks have other weights.
         """
-        _take_weights(self.model, load_enhancer(folder), folder)
+        source = load_enhancer(folder, self.config.direction)
+        for key, value in self.model.config.items():
+            if key not in HARMLESS and source.config.get(key) != value:
+                raise UsageError(
+                    f"{folder}: a network with {key} {source.config.get(key)!r}, the recipe's has "
+                    f"{value!r}; set model.{key}"
+                )
+        _take_weights(self.model, source, folder)
         if self.average is not None:
             _take_weights(cast(Enhancer, self.average.module), self.model, folder)
         if self.adversarial is not None and (folder / discriminators.WEIGHTS_FILE).is_file():
             discriminator = discriminators.load_discriminator(folder)
-            _take_weights(self.adversarial.discriminator, discriminator, folder)
+            ours = shapes_of(self.adversarial.discriminator.state_dict())
+            if shapes_of(discriminator.state_dict()) == ours:
+                _take_weights(self.adversarial.discriminator, discriminator, folder)
+            else:
+                log.warning("%s: its discriminator is another one; ours begins afresh", folder)
         log.info("%s: beginning from the weights of %s", self.out, folder)
 
     def _take_step(self, batch: Batch) -> None:
@@ -415,6 +457,11 @@ class Trainer:
             if not all(signal.isfinite().all() for signal in signals)
         ]
         items = at_fault or batch.ids
+        if self.share.num_processes > 1 and not at_fault:
+            return (
+                f"step {self.step + 1}: a loss or gradient is not finite, here or in another "
+                "process; lower optimizer.learning_rate"
+            )
         told = ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
         name, value = next((n, v) for n, v in values.items() if not math.isfinite(v))
         return (

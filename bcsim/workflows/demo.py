@@ -92,7 +92,7 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
     synthesize(plan_synthesis(air, out / "pairs", str(fitted_path)))
     steps = f"training.num_steps={num_steps}"
     training = train(
-        "eben-small",
+        str(demo / "training.yaml"),
         out / "run",
         pairs=out / "pairs",
         settings=(steps, f"validation.interval_steps={num_steps}"),

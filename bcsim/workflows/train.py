@@ -81,7 +81,8 @@ def train(
         resume: go on with the run in `out`.
         real_pairs: recordings, air/ and bone/, that a part of every batch comes from; of a
             dataset, the training split.
-        validation_pairs: recordings, air/ and bone/, that the weights are judged by.
+        validation_pairs: recordings, air/ and bone/, that the weights are judged by; of a dataset,
+            the validation split.
         init_from: folder of a model to begin with.
 
     Raises:
@@ -101,12 +102,12 @@ def train(
         config = replace(config, effects=effects)
     facts = dict(data.facts)
     if init_from is not None:
-        facts["init_from_sha256"] = hash_file(_weights_of(init_from))
+        facts["--init-from"] = hash_file(_weights_of(init_from))
     real = _open_real(real_pairs, config, "train")
-    judged = _open_real(validation_pairs, config, None)
-    for pairs_read, name in ((real, "real_pairs"), (judged, "validation_pairs")):
+    judged = _open_real(validation_pairs, config, "validation")
+    for pairs_read, name in ((real, "--real-pairs"), (judged, "--validation-pairs")):
         if pairs_read is not None:
-            facts[f"{name}_sha256"] = _fingerprint(pairs_read)
+            facts[name] = _fingerprint(pairs_read)
     data = replace(data, real=real, real_validation=judged, facts=facts)
     if leads():
         check_run_folder(out, resume)
@@ -166,12 +167,10 @@ def _fingerprint(recorded: RecordedPairs) -> str:
     return hash_text("\n".join([names, *(str(path.stat().st_size) for path in paths)]))
 
 
-def _open_real(
-    folder: Path | None, config: TrainingConfig, split: str | None
-) -> RecordedPairs | None:
+def _open_real(folder: Path | None, config: TrainingConfig, split: str) -> RecordedPairs | None:
     if folder is None:
         return None
-    is_dataset = split is not None and (folder / split / MANIFEST_NAME).is_file()
+    is_dataset = (folder / split / MANIFEST_NAME).is_file()
     return open_pairs(folder, config.sample_rate, config.seed, split if is_dataset else None)
 
 
@@ -182,7 +181,7 @@ def _rendered(
     if sensor is None:
         raise UsageError(f"--air {air} needs --sensor: what shall the pairs be rendered through?")
     digest = None
-    if config.effects is None:
+    if config.effects is None or sensor in sensorless_presets():  # which has effects of its own
         simulator = resolve_simulator(
             sensor, settings=(f"sample_rate={config.sample_rate}",)
         ).simulator

@@ -1,5 +1,7 @@
 """The effects of a fitted sensor, against what the profile says in numbers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,11 @@ def test_the_level_spreads_as_between_recordings(sensor):
     level_db = 20 * torch.log10(apply(effect, ones, mean=False)[:, 0])
     assert level_db.std().item() == pytest.approx(sensor.level_std_db, rel=0.1)
     assert abs(level_db.mean().item()) < 0.6
+
+
+def test_the_mean_level_can_be_set_whatever_the_knobs_stood_at(sensor):
+    out = apply(SensorLevel(sensor, Constant(0.0), mean_db=2.0), torch.ones(1, 4).double())
+    assert 20 * math.log10(out[0, 0].item()) == pytest.approx(2.0 - sensor.level_db)
 
 
 def test_the_sensors_own_delay_has_its_size_and_sign(sensor, speech):

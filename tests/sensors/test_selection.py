@@ -16,7 +16,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def of_two_sounds(systems):
-    return fit_sensor(systems.spoken(RATE, count=4, seconds=4, talkers=("ann", "bob")), RATE)
+    return fit_sensor(systems.spoken(RATE, count=4, seconds=2.5, talkers=("ann", "bob")), RATE)
 
 
 def test_a_sensor_that_is_a_filter_stays_one(systems):
@@ -24,7 +24,7 @@ def test_a_sensor_that_is_a_filter_stays_one(systems):
     generator = np.random.default_rng(4)
     pairs = []
     for index in range(4):
-        air = 0.1 * generator.standard_normal(3 * RATE)
+        air = 0.1 * generator.standard_normal(2 * RATE)
         bone = systems.signal.lfilter(*systems.two_mass(RATE), air)
         pairs.append(RecordedPair(f"pair {index}", air, bone + systems.noise_at(bone, 40, index)))
     result = fit_sensor(pairs, RATE)
@@ -57,8 +57,8 @@ def test_what_was_measured_goes_into_the_profile(of_two_sounds, tmp_path):
 
 def test_the_learning_curve_says_what_it_was_fitted_to(of_two_sounds):
     points = {point.label: point for point in of_two_sounds.learning_curve}
-    assert points["all"].seconds == pytest.approx(12, abs=0.2)  # three of four recordings of 4 s
-    assert points["half the seconds"].seconds == pytest.approx(6, abs=0.1)
+    assert points["all"].seconds == pytest.approx(7.5, abs=0.2)  # three of four of 2.5 s
+    assert points["half the seconds"].seconds == pytest.approx(3.75, abs=0.1)
     assert points["all"].talkers == pytest.approx(2, abs=0.5)
 
 
@@ -72,9 +72,9 @@ def test_too_little_to_hold_out_gives_a_filter_and_says_why(systems):
 def test_a_new_talker_is_learnt_faster_from_a_prior(systems, of_two_sounds):
     """A sensor of the kind, 2 dB off for this talker, of whom there are two sentences."""
     gains = {"vowel": 7.0, "fricative": -9.0}
-    few = systems.spoken(RATE, count=2, seconds=3, gains_db=gains)
+    few = systems.spoken(RATE, count=2, seconds=2.5, gains_db=gains)
     prior = fit_sensor(
-        systems.spoken(RATE, count=4, seconds=4), RATE, "band-gain-network", held_out=False
+        systems.spoken(RATE, count=4, seconds=2.5), RATE, "band-gain-network", held_out=False
     ).profile
     alone, helped = (
         fit_sensor(few, RATE, "band-gain-network", prior=start) for start in (None, prior)

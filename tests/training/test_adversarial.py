@@ -232,7 +232,7 @@ def test_a_run_can_begin_from_the_weights_of_another_one(config, pairs, tmp_path
 def test_the_weights_of_another_network_are_refused(config, pairs, tmp_path):
     train(replace(config, adversarial=None), TrainingData(pairs), tmp_path / "first")
     wider = replace(config, model={"name": "eben", "width": 3, "latent": 2})
-    with pytest.raises(InputError, match="other weights than the recipe's network has"):
+    with pytest.raises(UsageError, match="a network with width 2, the recipe's has 3"):
         train(wider, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
 
 
@@ -278,3 +278,83 @@ def test_an_adversarial_part_that_makes_no_sense_is_refused(
             TrainingData(pairs),
             tmp_path,
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": OptimizerConfig(layers={"last_conv": 0})}, "freezes the last layer"),
+        ({"data": DataConfig(crop_s=0.1, batch_size=2, num_workers=0)}, "do not go through"),
+        (
+            {"adversarial": AdversarialConfig({"name": "eben", "m": 8, "n": 64})},
+            "given 4 bands and looks at 8",
+        ),
+    ],
+)
+def test_what_would_end_the_first_step_is_refused_before_it(
+    config, pairs, tmp_path, change, message
+):
+    with pytest.raises(UsageError, match=message):
+        train(replace(config, **change), TrainingData(pairs), tmp_path)
+
+
+def test_another_discriminator_begins_afresh_and_another_model_is_refused(
+    config, pairs, tmp_path, caplog
+):
+    train(config, TrainingData(pairs), tmp_path / "first")
+    other = replace(config, adversarial=AdversarialConfig({**DISCRIMINATOR, "min_channels": 8}))
+    train(other, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
+    assert "its discriminator is another one" in caplog.text
+    reverse = replace(config, direction="air-to-bone")
+    with pytest.raises(InputError, match="turns bone into air"):
+        train(reverse, TrainingData(pairs), tmp_path / "third", init_from=tmp_path / "first")
+    other = replace(config, model={**config.model, "p": 4, "equalizer_taps": 65})
+    with pytest.raises(UsageError, match="a network with p 1, the recipe's has 4"):
+        train(other, TrainingData(pairs), tmp_path / "fourth", init_from=tmp_path / "first")
+
+
+@pytest.fixture
+def small_recipe(tmp_path) -> Path:
+    content = {
+        "kind": "training",
+        "model": {"name": "eben", "width": 2, "latent": 2},
+        "losses": [{"name": "l1"}],
+        "data": {"crop_s": 0.25, "batch_size": 1, "num_workers": 0},
+        "training": {"num_steps": 4, "device": "cpu"},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(json.dumps(content))  # YAML, too
+    return path
+
+
+def bcsim(*arguments: object, **options) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bcsim_cli.main", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.slow
+def test_what_any_of_several_processes_says_of_a_bad_pair_is_said_once(tmp_path, small_recipe):
+    """Each process reads other pairs; whichever meets the bad one says so, and all end."""
+    for role in ("air", "bone"):
+        (tmp_path / "pairs" / role).mkdir(parents=True)
+        for number in range(2):
+            samples = 0.1 * stream(1, role, number).standard_normal(8000)
+            soundfile.write(tmp_path / "pairs" / role / f"{number}.flac", samples, 16_000)
+    options = ["--recipe", small_recipe, "--pairs", tmp_path / "pairs", "--nproc", 2]
+    done = bcsim("train", *options, "--out", tmp_path / "good")
+    out, _ = done.communicate(timeout=120)
+    assert done.returncode == 0
+    assert out.count("4 steps") == 1
+    for number in range(2):
+        bone = tmp_path / "pairs/bone" / f"{number}.flac"
+        whole = bone.read_bytes()
+        bone.write_bytes(whole[:2000] + bytes(len(whole) - 2000))  # the header is whole
+        done = bcsim("train", *options, "--out", tmp_path / f"bad{number}")
+        _, said = done.communicate(timeout=120)
+        assert done.returncode == 2, said
+        assert f"{number}.flac" in said
+        assert said.count("Error:") == 1
+        assert "Traceback" not in said
+        bone.write_bytes(whole)

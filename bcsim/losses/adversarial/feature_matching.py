@@ -52,20 +52,23 @@ class FeatureMatching:
             real: what a discriminator made of air-conducted speech.
             fake: what it made of the enhanced one; the gradient goes there.
         """
-        costs = []
-        for ours, theirs in zip(real, fake, strict=True):
-            last = None if self.convention == "hifi_gan" else -1
-            layers = zip(ours[:last], theirs[:last], strict=True)
-            costs.append(torch.stack([self._distance(r.detach(), f) for r, f in layers]))
-        if self.convention in ("reference", "melgan"):
-            return torch.stack([layers.mean() for layers in costs]).mean()
-        total = torch.cat(costs).sum()
-        return 2 * total if self.convention == "hifi_gan" else total / (len(costs) * len(costs[-1]))
-
-    def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
-        distance = l1_loss(fake, real)
-        if self.convention in ("melgan", "hifi_gan"):
-            return distance
-        size = (real if self.convention == "reference" else fake).abs().mean()
-        # Of the whole batch, which with several processes is in several places.
-        return distance / mean_over_processes(size).clamp_min(1e-8)
+        last = None if self.convention == "hifi_gan" else -1
+        networks = [
+            list(zip(r[:last], f[:last], strict=True)) for r, f in zip(real, fake, strict=True)
+        ]
+        layers = [layer for network in networks for layer in network]
+        distances = torch.stack([l1_loss(theirs, ours.detach()) for ours, theirs in layers])
+        if self.convention in ("reference", "eben"):
+            side = 0 if self.convention == "reference" else 1
+            sizes = [
+                (layer[side].detach() if side == 0 else layer[side]).abs().mean()
+                for layer in layers
+            ]
+            # Of the whole batch, which with several processes is in several places.
+            distances = distances / mean_over_processes(torch.stack(sizes)).clamp_min(1e-8)
+        if self.convention == "hifi_gan":
+            return 2 * distances.sum()
+        if self.convention == "eben":
+            return distances.sum() / (len(networks) * len(networks[-1]))
+        counts = [len(network) for network in networks]
+        return torch.stack([part.mean() for part in distances.split(counts)]).mean()

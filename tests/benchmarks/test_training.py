@@ -1,0 +1,59 @@
+"""The training benchmarks compare what they say they compare."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def eben_step(load_benchmark):
+    return load_benchmark("eben_step")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "together", "tolerance"),
+    [(torch.float64, False, 1e-9), (torch.float32, True, 1e-4)],
+    ids=["exactly, in a row", "in float32, step by step"],
+)
+def test_the_public_step_and_ours_have_the_same_losses_for_ten_steps(
+    eben_step, dtype, together, tolerance
+):
+    size = eben_step.Size(4, 4, 4, 4)
+    like = torch.zeros((), dtype=dtype)
+    batches = [eben_step.batch(number, 2, 8160, like) for number in range(10)]
+    public, ours = eben_step.PublicStep(size, like), eben_step.OurStep(size, like)
+    said = eben_step.largest_difference(public, ours, batches, together)
+    assert float(said.split()[0]) < tolerance, said
+
+
+def test_the_public_form_is_not_ours_under_another_name(eben_step):
+    """It runs the discriminator four times a step; ours twice, once for either side."""
+    size, like = eben_step.Size(4, 4, 4, 4), torch.zeros(())
+    pair = eben_step.batch(0, 2, 8160, like)
+    counts = []
+    for form in (eben_step.PublicStep(size, like), eben_step.OurStep(size, like)):
+        network = getattr(form, "discriminator", None) or form.adversarial.discriminator
+        calls = []
+        network.register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        form(*pair)
+        counts.append(len(calls))
+    assert counts == [4, 2]
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_sim_to_real_runs_at_a_small_size(shared, tmp_path):
+    command = [sys.executable, BENCHMARKS / "sim_to_real.py", "--smoke", "--threads", "1"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "out"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]
+    assert rows[-5:] == [
+        "low-pass", "fixed response", "speech-dependent", "real", "speech-dependent + real"
+    ]  # fmt: skip
