@@ -14,7 +14,7 @@ that alone. It is judged on the second half, real recordings of talkers that not
 Every run takes the same steps on the same model, but for the last, which goes on for a quarter as
 many. The weights are those of the last step: nothing is chosen by the recordings that judge.
 
-    python benchmarks/sim_to_real.py [--steps 3000] [--rows NAME ...] [--swap-halves] [--out DIR]
+    python benchmarks/sim_to_real.py [--steps 1500] [--rows NAME ...] [--swap-halves] [--out DIR]
 """
 
 import argparse
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--air", type=Path, default=SHARED / "librispeech_air")
     parser.add_argument("--recipe", default="eben-small")
     parser.add_argument("--learning-rate", type=float, default=0.003, help="at its peak")
-    parser.add_argument("--steps", type=int, default=3000, help="of each run")
+    parser.add_argument("--steps", type=int, default=1500, help="of each run")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--swap-halves", action="store_true", help="fit to what judges otherwise")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe")

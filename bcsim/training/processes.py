@@ -113,6 +113,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
                             env={**shared, **ours},
                             stdout=None if rank == 0 else file,
                             stderr=None if rank == 0 else file,
+                            process_group=0,  # Ctrl-C is ours to pass on, once
                         )
                     )
             failed = _first_failure(processes)
@@ -143,7 +144,7 @@ def tie_to_launcher() -> None:
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all to end or one to fail, and return which; a Ctrl-C is everybody's."""
+    """Wait for all to end or one to fail, and return which; a Ctrl-C is passed on."""
     while True:
         try:
             for rank, process in enumerate(processes):
