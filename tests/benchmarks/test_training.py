@@ -16,17 +16,22 @@ def eben_step(load_benchmark):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "together", "tolerance"),
-    [(torch.float64, False, 1e-9), (torch.float32, True, 1e-4)],
-    ids=["exactly, in a row", "in float32, step by step"],
+    ("dtype", "together", "rate", "tolerance"),
+    [
+        (torch.float64, False, 3e-4, 1e-9),
+        (torch.float32, True, 3e-4, 1e-4),
+        (torch.float32, False, 1e-6, 1e-4),
+    ],
+    ids=["exactly, in a row", "in float32, step by step", "in float32, in a row, slowly"],
 )
 def test_the_public_step_and_ours_have_the_same_losses_for_ten_steps(
-    eben_step, dtype, together, tolerance
+    eben_step, dtype, together, rate, tolerance
 ):
     size = eben_step.Size(4, 4, 4, 4)
     like = torch.zeros((), dtype=dtype)
     batches = [eben_step.batch(number, 2, 8160, like) for number in range(10)]
-    public, ours = eben_step.PublicStep(size, like), eben_step.OurStep(size, like)
+    public = eben_step.PublicStep(size, like, learning_rate=rate)
+    ours = eben_step.OurStep(size, like, learning_rate=rate)
     said = eben_step.largest_difference(public, ours, batches, together)
     assert float(said.split()[0]) < tolerance, said
 
