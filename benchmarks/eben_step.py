@@ -11,8 +11,8 @@ through everything. Ours is `bcsim.training.step`, as `bcsim train` runs it.
 Parity first: the losses of ten steps, each from the same weights and optimizer states, in float32;
 of ten steps in a row in float64; and of ten in a row in float32, at a learning rate of 1e-6. At the
 published 3e-4 the last says nothing: Adam moves a weight whose gradient is rounding noise as far as
-any other, and the public form is soon as far from itself, begun with weights that differ by one part
-in ten million, as from anything else. Both are printed too.
+any other, and the public form is soon as far from itself, begun with weights that differ by one
+part in ten million, as from anything else. Both are printed too.
 
 Then both are timed, turn by turn, since a machine is not equally fast all the time. What is printed
 is the ratio of medians, and the span of the ratios of single rounds.
