@@ -8,6 +8,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    return " ".join(str(error).split())
+
+
 class BcsimError(ValueError):
     """Something that the caller can mend; the message says what and how."""
 

@@ -348,6 +348,11 @@ def _deaf() -> Iterator[None]:
 def _tie_to(parent: int) -> None:
     """Let the kernel end this process with its parent; loky's workers outlive it otherwise."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent, whose number this is, has ended."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

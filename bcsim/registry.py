@@ -9,9 +9,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from bcsim.errors import UsageError, did_you_mean
+from bcsim.errors import UsageError, did_you_mean, one_line
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -93,3 +93,38 @@ class Registry(Mapping[str, T], Generic[T]):
         for plugin in entry_points(group=self.package):
             if plugin.name not in self._entries:
                 self.register(plugin.name)(plugin.load())
+
+
+def constructor(
+    registry: Registry[type[T]], spec: Mapping[str, Any], where: str = ""
+) -> Callable[[], T]:
+    """Look up the class that `spec` names; what is returned makes one of it.
+
+    Two steps, because looking up may import: what is drawn while a network is made must not depend
+    on whether that has been done.
+
+    Args:
+        registry: where the name is looked up.
+        spec: `{name: ..., parameter: value, ...}`.
+        where: what to call it in messages, if it has a place.
+
+    Raises:
+        UsageError: for an unknown name; when called, for an unknown parameter, or a value that the
+            class refuses.
+    """
+    parameters = dict(spec)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        place = f"{where}: " if where else ""
+        raise UsageError(f"{place}a {registry.kind} is a mapping with a name, not {dict(spec)!r}")
+    registered = registry[name]
+
+    def make() -> T:
+        try:
+            return registered(**parameters)
+        except UsageError:
+            raise
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
+            raise UsageError(f"{registry.kind} {name!r}: {one_line(error)}") from error
+
+    return make

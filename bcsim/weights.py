@@ -5,21 +5,23 @@ that they can be compared with the network's before memory is taken.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError, one_line
 from bcsim.files import hash_file
 
 MAX_CONFIG_BYTES = 2**20
 NUM_DIFFERENCES_TOLD = 5
 
 Shapes = Mapping[str, list[int]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
@@ -76,6 +78,39 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
             raise InputError(f"{path}: {key} holds values that are not finite numbers")
     return weights
+
+
+def load_network(
+    path: Path,
+    build: Callable[[], Network],
+    blamed: Path,
+    sha256: str | None = None,
+    rename: Callable[[str], str] = str,
+) -> Network:
+    """Build a network and give it the weights of a file, if they are its own.
+
+    Args:
+        path: of the file.
+        build: makes the network; called once without memory for its weights, and once with.
+        blamed: the file that is at fault if it cannot be made.
+        sha256: what a config says of the weights, or None where nothing is said.
+        rename: what the network calls a tensor of the file.
+
+    Raises:
+        InputError: if the file is missing, damaged, or holds other weights than the network has;
+            the first differences are listed.
+    """
+    stored = {rename(key): shape for key, shape in read_shapes(path).items()}
+    try:
+        with torch.device("meta"):  # a config may ask for more than the machine has
+            expected = shapes_of(build().state_dict())
+    except UsageError as error:
+        raise InputError(f"{blamed}: {error}") from error
+    refuse_differences(path, expected, stored)
+    weights = {rename(key): tensor for key, tensor in read_weights(path, sha256).items()}
+    network = build()
+    network.load_state_dict(weights)
+    return network
 
 
 def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
@@ -162,8 +197,3 @@ def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
     if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):
         raise InputError(f"{path}: {key!r} or 'weights_sha256' is missing")
     return config
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error says, on one line."""
-    return " ".join(str(error).split())

@@ -6,15 +6,13 @@ and outputs are those of the published checkpoints.
 
 import itertools
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d
 from torch.nn.utils.parametrizations import weight_norm
 
 from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator, Features
 from bcsim.discriminators.melgan import SLOPE, WaveNetwork, run_layers
-from bcsim.dsp.pqmf import PQMF
+from bcsim.dsp.pqmf import PQMF, split_bands
 
 DILATIONS = (1, 2, 3)
 NUM_STRIDED = 5
@@ -60,7 +58,7 @@ class EBENMultiBand(Discriminator):
                 f"{q}, since every band has channels of its own"
             )
         self.q = q
-        self.m, self.n = m, n
+        self.m = m
         # Not in the state dict, where the published checkpoints have none.
         filters = PQMF(m, n).analysis_weights.detach()
         self.register_buffer("bands_filters", filters, persistent=False)
@@ -71,13 +69,7 @@ class EBENMultiBand(Discriminator):
 
     def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
         if bands is None:
-            with torch.autocast(speech.device.type, enabled=False):
-                bands = conv1d(
-                    speech.to(self.bands_filters),
-                    self.bands_filters,
-                    stride=self.m,
-                    padding=self.n - 1,
-                )
+            bands = split_bands(speech, self.bands_filters, self.m)
         elif bands.shape[1] != self.m:
             raise ValueError(
                 f"the eben discriminator was given {bands.shape[1]} bands and looks at {self.m}; "

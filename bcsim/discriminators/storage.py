@@ -8,23 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import bcsim
 from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import InputError, UsageError
 from bcsim.files import write_bytes, write_json
-from bcsim.weights import (
-    one_line,
-    pack_weights,
-    read_config,
-    read_shapes,
-    read_weights,
-    refuse_differences,
-    shapes_of,
-)
+from bcsim.registry import constructor
+from bcsim.weights import load_network, pack_weights, read_config
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
 SCHEMA = 1
@@ -40,16 +30,9 @@ def build_discriminator(spec: Mapping[str, Any], seed: int) -> Discriminator:
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    parameters = dict(spec)
-    name = parameters.pop("name", None)
-    if not isinstance(name, str):
-        raise UsageError("a discriminator is a mapping with a name: {name: eben, ...}")
-    discriminator_class = DISCRIMINATORS[name]
-    try:
-        with torch_stream(seed, "discriminator", "weights"):
-            return discriminator_class(**parameters)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
-        raise UsageError(f"discriminator {name!r}: {one_line(error)}") from error
+    make = constructor(DISCRIMINATORS, spec)
+    with torch_stream(seed, "discriminator", "weights"):
+        return make()
 
 
 def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping[str, Any]) -> None:
@@ -84,16 +67,9 @@ def load_discriminator(folder: Path) -> Discriminator:
             than the network has; the first differences are listed.
     """
     config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
-    spec, path = config["discriminator"], folder / WEIGHTS_FILE
-    stored = read_shapes(path)
-    try:
-        # Without memory for its weights: a config may ask for more than the machine has.
-        with torch.device("meta"):
-            outline = build_discriminator(spec, seed=0)
-    except UsageError as error:
-        raise InputError(f"{folder / CONFIG_FILE}: {error}") from error
-    refuse_differences(path, shapes_of(outline.state_dict()), stored)
-    weights = read_weights(path, config["weights_sha256"])
-    discriminator = build_discriminator(spec, seed=0)
-    discriminator.load_state_dict(weights)
-    return discriminator
+    return load_network(
+        folder / WEIGHTS_FILE,
+        lambda: build_discriminator(config["discriminator"], seed=0),
+        blamed=folder / CONFIG_FILE,
+        sha256=config["weights_sha256"],
+    )

@@ -68,11 +68,7 @@ class PQMF(nn.Module):
         Returns:
             (B, num_bands, (T + N - 2) // M + 1).
         """
-        weights = self.analysis_weights[:num_bands]
-        # In mixed precision bfloat16 would leave 8 of the 49 dB to which the bank reconstructs.
-        with torch.autocast(signal.device.type, enabled=False):
-            signal = signal.to(weights)
-            return conv1d(signal, weights, stride=self.num_bands, padding=self.num_taps - 1)
+        return split_bands(signal, self.analysis_weights[:num_bands], self.num_bands)
 
     def synthesis(self, bands: Tensor) -> Tensor:
         """Put the bands together again, without a delay against the signal analysed.
@@ -91,6 +87,23 @@ class PQMF(nn.Module):
                 padding=self.num_taps - 1,
                 output_padding=self.num_bands - 2,
             )
+
+
+def split_bands(signal: Tensor, filters: Tensor, stride: int) -> Tensor:
+    """Filter a signal into bands, each at a part of its rate.
+
+    Args:
+        signal: (B, 1, T).
+        filters: (K, 1, N), those of a PQMF's analysis or some of them.
+        stride: how many samples of the signal there are to one of a band.
+
+    Returns:
+        (B, K, (T + N - 2) // stride + 1).
+    """
+    # Mixed precision would cost 4 of the 49 dB to which the bank reconstructs.
+    with torch.autocast(signal.device.type, enabled=False):
+        padding = filters.shape[-1] - 1
+        return conv1d(signal.to(filters), filters, stride=stride, padding=padding)
 
 
 def prototype_cutoff(num_bands: int, num_taps: int) -> float:

@@ -6,23 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 import bcsim
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError
 from bcsim.files import hash_text, write_bytes, write_json
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
-from bcsim.weights import (
-    one_line,
-    pack_weights,
-    read_config,
-    read_shapes,
-    read_weights,
-    refuse_differences,
-    shapes_of,
-)
+from bcsim.registry import constructor
+from bcsim.weights import load_network, pack_weights, read_config
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1
@@ -47,16 +38,9 @@ def build_enhancer(spec: Mapping[str, Any], seed: int) -> Enhancer:
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    parameters = dict(spec)
-    name = parameters.pop("name", None)
-    if not isinstance(name, str):
-        raise UsageError("a model is a mapping with a name: {name: eben, ...}")
-    model_class = MODELS[name]
-    try:
-        with torch_stream(seed, "model", "weights"):
-            return model_class(**parameters)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
-        raise UsageError(f"model {name!r}: {one_line(error)}") from error
+    make = constructor(MODELS, spec)
+    with torch_stream(seed, "model", "weights"):
+        return make()
 
 
 def save_enhancer(
@@ -110,19 +94,12 @@ def load_enhancer(folder: Path, direction: Direction | None = None) -> Enhancer:
     config = _read_config(folder)
     if direction not in (None, config["direction"]):
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")
-    path = folder / WEIGHTS_FILE
-    stored = read_shapes(path)
-    try:
-        # Without memory for its weights: a config may ask for more than the machine has.
-        with torch.device("meta"):
-            outline = build_enhancer(config["model"], seed=0)
-    except UsageError as error:
-        raise InputError(f"{folder / CONFIG_FILE}: {error}") from error
-    refuse_differences(path, shapes_of(outline.state_dict()), stored)
-    weights = read_weights(path, config["weights_sha256"])
-    enhancer = build_enhancer(config["model"], seed=0)
-    enhancer.load_state_dict(weights)
-    return enhancer.eval()
+    return load_network(
+        folder / WEIGHTS_FILE,
+        lambda: build_enhancer(config["model"], seed=0),
+        blamed=folder / CONFIG_FILE,
+        sha256=config["weights_sha256"],
+    ).eval()
 
 
 def direction_of(folder: Path) -> Direction:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bcsim.data.audio import read_audio
 from bcsim.errors import InputError
 from bcsim.files import write_bytes
+from bcsim.models.storage import AIR_TO_BONE
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
 from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
 
@@ -74,7 +75,7 @@ def write_run_report(run: Path) -> Path:
     if not run.is_dir():
         raise InputError(f"{run}: no such folder of a run")
     config = _config(run / "config.json")
-    samples = _newest_samples(run / "samples", config.get("direction") == "air-to-bone")
+    samples = _newest_samples(run / "samples", config.get("direction") == AIR_TO_BONE)
     for sample in samples:
         path = run / "samples" / f"{sample.name}.enhanced.step_{sample.step:08d}.png"
         if not path.exists():

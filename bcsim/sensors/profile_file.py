@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bcsim.errors import InputError
+from bcsim.errors import InputError, one_line
 from bcsim.files import write_bytes
 from bcsim.sensors.profile import (
     MAX_BYTES,
@@ -121,7 +121,7 @@ def load(path: Path) -> SensorProfile:
         OverflowError,
         safetensors.SafetensorError,
     ) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(
             f"{path}: not a sensor profile ({reason}); fit it again with bcsim fit-response"
         ) from error

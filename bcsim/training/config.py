@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bcsim.models.storage import BONE_TO_AIR, Direction
+
 
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:
     if not condition:
@@ -244,7 +246,7 @@ class TrainingConfig:
     data: DataConfig = DataConfig()
     validation: ValidationConfig = ValidationConfig()
     effects: list[dict[str, Any]] | None = None
-    direction: Literal["bone-to-air", "air-to-bone"] = "bone-to-air"
+    direction: Direction = BONE_TO_AIR
     kind: Literal["training"] = "training"
     seed: int = 0
     sample_rate: int = 16_000

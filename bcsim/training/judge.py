@@ -8,6 +8,7 @@ import torch
 
 from bcsim.data.pairs import Pairs
 from bcsim.models.base import Enhancer
+from bcsim.models.storage import AIR_TO_BONE
 from bcsim.training.config import TrainingConfig
 from bcsim.training.processes import leads
 from bcsim.training.run_folder import MetricsLog, write_samples
@@ -32,7 +33,7 @@ class Judge:
         self.out = out
         self.best: dict[str, Any] | None = None
         self.said = ""
-        self.reverse = config.direction == "air-to-bone"
+        self.reverse = config.direction == AIR_TO_BONE
         self.validators = {
             split: Validator(sets[name], config.validation)
             for split, name in ((SYNTHETIC, "validation"), (REAL, "real_validation"))

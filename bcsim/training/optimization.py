@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from bcsim.errors import UsageError, did_you_mean
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.registry import Registry
+from bcsim.registry import Registry, constructor
 from bcsim.training.config import OptimizerConfig, ScheduleConfig
 
 T = TypeVar("T")
@@ -80,19 +80,11 @@ def build_registered(
     Raises:
         UsageError: for an unknown name or parameter, or a value that the class refuses.
     """
-    parameters = dict(spec)
-    name = parameters.pop("name", None)
-    if not isinstance(name, str):
-        raise UsageError(f"{where}: a {registry.kind} is a mapping with a name, not {dict(spec)!r}")
-    registered = registry[name]
-    if sample_rate is not None and "sample_rate" in inspect.signature(registered).parameters:
-        parameters.setdefault("sample_rate", sample_rate)
-    try:
-        return registered(**parameters)
-    except UsageError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
-        raise UsageError(f"{registry.kind} {name!r}: {' '.join(str(error).split())}") from error
+    name = spec.get("name")
+    wanted = inspect.signature(registry[name]).parameters if isinstance(name, str) else ()
+    if sample_rate is not None and "sample_rate" in wanted:
+        spec = {"sample_rate": sample_rate, **spec}
+    return constructor(registry, spec, where)()
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

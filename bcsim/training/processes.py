@@ -1,6 +1,5 @@
 """The process that trains: its device and precision, and its fellows where there are several."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -19,11 +18,11 @@ from torch import nn
 from bcsim.errors import UsageError
 from bcsim.extras import require
 from bcsim.models.base import Enhancer
+from bcsim.parallel import end_with
 from bcsim.training.config import LoopConfig
 
 GRACE_S = 5.0  # that processes get to end once another one has failed
 PARENT = "BCSIM_LAUNCHER"  # in the environment: who launched this process
-PR_SET_PDEATHSIG = 1
 
 
 def leads() -> bool:
@@ -135,12 +134,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
 def tie_to_launcher() -> None:
     """Let the kernel end this process with the one that launched it, if one did."""
     parent = os.environ.get(PARENT)
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
-    if parent is None or prctl is None:
-        return
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):
-        os._exit(1)  # it ended before the line above could see to it
+    if parent is not None:
+        end_with(int(parent))
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:

@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import DivergedError, InputError, UsageError
+from bcsim.errors import DivergedError, UsageError, one_line
 from bcsim.files import sweep_temporaries
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import CONFIG_FILE, build_enhancer, load_enhancer, save_enhancer
+from bcsim.models.storage import (
+    AIR_TO_BONE,
+    CONFIG_FILE,
+    build_enhancer,
+    load_enhancer,
+    save_enhancer,
+)
 from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective
 from bcsim.training.balancing import make_balancer
@@ -59,7 +65,7 @@ from bcsim.training.run_folder import (
 from bcsim.training.settings import comparable_settings, refuse_other_settings
 from bcsim.training.step import Gradients
 from bcsim.training.validation import Scores
-from bcsim.weights import shapes_of, state_differences
+from bcsim.weights import refuse_differences, shapes_of
 
 FOLLOW_S = 3.0
 HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
@@ -103,7 +109,7 @@ def train(
         resume: continue the run in `out`; where there is none, begin one.
         init_from: folder of a model that the weights are taken from to begin with, those of a
             discriminator too where it holds one and the recipe wants it.
-        after_validation: called after each validation, by the leading process.
+        after_validation: called after each validation but the last, by the leading process.
 
     Returns:
         Where it ended. `out` then holds `model.safetensors`, `config.json` and a model card of
@@ -135,7 +141,7 @@ class Trainer:
         config: all settings.
         data: all pairs.
         out: folder of the run.
-        after_validation: called after each validation.
+        after_validation: called after each validation but the last.
 
     Raises:
         UsageError: if the settings make no sense for these pairs.
@@ -148,7 +154,7 @@ class Trainer:
         out: Path,
         after_validation: Callable[[], object] = lambda: None,
     ) -> None:
-        data = data.reversed() if config.direction == "air-to-bone" else data
+        data = data.reversed() if config.direction == AIR_TO_BONE else data
         self.config = config
         self.data = data
         self.out = out
@@ -227,7 +233,7 @@ class Trainer:
         except (ValueError, RuntimeError) as error:
             raise UsageError(
                 f"crops of {self.config.data.crop_s} s do not go through the networks: "
-                f"{' '.join(str(error).split())}"
+                f"{one_line(error)}"
             ) from error
 
     @property
@@ -313,14 +319,15 @@ class Trainer:
                     f"{folder}: a network with {key} {source.config.get(key)!r}, the recipe's has "
                     f"{value!r}; set model.{key}"
                 )
-        _take_weights(self.model, source, folder)
-        if self.average is not None:
-            _take_weights(cast(Enhancer, self.average.module), self.model, folder)
+        weights = source.state_dict()
+        refuse_differences(folder, shapes_of(self.model.state_dict()), shapes_of(weights))
+        for network in {self.model, self.enhancer}:
+            network.load_state_dict(weights)
         if self.adversarial is not None and (folder / discriminators.WEIGHTS_FILE).is_file():
-            discriminator = discriminators.load_discriminator(folder)
-            ours = shapes_of(self.adversarial.discriminator.state_dict())
-            if shapes_of(discriminator.state_dict()) == ours:
-                _take_weights(self.adversarial.discriminator, discriminator, folder)
+            ours = self.adversarial.discriminator
+            weights = discriminators.load_discriminator(folder).state_dict()
+            if shapes_of(weights) == shapes_of(ours.state_dict()):
+                ours.load_state_dict(weights)
             else:
                 log.warning("%s: its discriminator is another one; ours begins afresh", folder)
         log.info("%s: beginning from the weights of %s", self.out, folder)
@@ -397,7 +404,8 @@ class Trainer:
                 self._export()
                 save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
             log.info("step %d: %s; %s", self.step, self.judge.said, pace.said)
-            self.after_validation()
+            if not last:  # what follows the end is the caller's
+                self.after_validation()
             pace.restart(self.step)
         if last or self.step % settings.checkpoint_interval_steps == 0:
             metrics.sync()
@@ -483,12 +491,3 @@ def _build_model(config: TrainingConfig) -> Enhancer:
             "enhance: use [bone]"
         )
     return model
-
-
-def _take_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
-    """Copy all weights from one network to another of the same shape."""
-    weights = source.state_dict()
-    differences = state_differences(shapes_of(module.state_dict()), shapes_of(weights))
-    if differences:
-        raise InputError(f"{folder}: other weights than the recipe's network has: {differences}")
-    module.load_state_dict(weights)

@@ -4,15 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 from bcsim.data.staging import is_free, must_not_contain_each_other, staged_folder
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError, UsageError, one_line
 from bcsim.extras import require
 from bcsim.files import hash_file, write_text
 from bcsim.models.base import Enhancer
@@ -25,16 +22,8 @@ from bcsim.models.storage import (
     build_enhancer,
     save_enhancer,
 )
-from bcsim.weights import (
-    one_line,
-    read_json,
-    read_shapes,
-    read_weights,
-    refuse_differences,
-    shapes_of,
-)
+from bcsim.weights import Network, load_network, read_json, read_shapes
 
-Network = TypeVar("Network", bound=nn.Module)
 Sizes = dict[str, int]
 
 CARD_FILE = "README.md"
@@ -219,8 +208,7 @@ def _read(
     """Return the network with the published weights, and its sizes."""
     path, config = published.weights_file, _published_config(published.folder / CONFIG_FILE)
     stored = read_shapes(path)
-    names = {key: _newer_name(key) for key in stored}
-    shapes = {names[key]: shape for key, shape in stored.items()}
+    shapes = {_newer_name(key): shape for key, shape in stored.items()}
     if len(shapes) < len(stored):
         raise InputError(f"{path}: holds weights under their older and their newer name")
     sizes = sizes_of(path, shapes)
@@ -230,15 +218,7 @@ def _read(
                 f"{published.folder / CONFIG_FILE}: {key} is {config[key]!r}, and of the weights "
                 f"beside it {size}; copy both again"
             )
-    try:
-        with torch.device("meta"):  # no memory before it is known to be this network
-            expected = shapes_of(build(sizes).state_dict())
-    except UsageError as error:
-        raise InputError(f"{path}: {error}") from error
-    refuse_differences(path, expected, shapes)
-    weights: dict[str, Tensor] = {names[key]: w for key, w in read_weights(path).items()}
-    network = build(sizes)
-    network.load_state_dict(weights)
+    network = load_network(path, lambda: build(sizes), blamed=path, rename=_newer_name)
     return network, sizes
 
 
