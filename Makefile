@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 
-.PHONY: test lint types check demo clean
+.PHONY: test lint types audit lock demo clean
 
 # One thread a process: tests run processes side by side, and on two cores threads would wait.
 # Tests are dealt out by files, so that the fixtures of a module are made once, and in the order of
@@ -22,10 +22,22 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/basedpyright
 
-# Exactly what is in the lock file, then bcsim itself, editable.
+# Known vulnerabilities in what the lock file names.
+audit: .venv/installed
+	$(BIN)/python .ci/audit.py
+
+# To take newer versions, delete their lines in the lock file first, or all of it. Wants a .venv.
+lock:
+	$(BIN)/python .ci/lock.py
+
+# Exactly the files whose hashes are in the lock file, then bcsim itself, editable. pesq comes as
+# source: it is built by what was installed before it, so that nothing comes in without a hash.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	sed '/^pesq==/,/[^\\]$$/d' requirements.lock | $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes --only-binary :all: -r /dev/stdin
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--no-build-isolation -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

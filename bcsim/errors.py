@@ -5,12 +5,55 @@ is a defect in bcsim.
 """
 
 import difflib
+import urllib.parse
 from collections.abc import Iterable
+
+MAX_LINE = 200  # characters
+LEAST_OF_A_NAME = 32  # or a path: shorter ones, and what only looks like one, are left alone
 
 
 def one_line(error: BaseException) -> str:
     """Return what an error says, on one line."""
     return " ".join(str(error).split())
+
+
+def fit_line(text: str, width: int = MAX_LINE) -> str:
+    r"""Make one line of a text that is safe to show and not too long.
+
+    Control characters are percent-encoded. Of what is too long, the folders of long paths go
+    first, then the middle of long names; the beginning, a file's own name and the end, where the
+    remedy stands, stay.
+
+    Example:
+        >>> fit_line("/home/me/corpora/speech/a\x1b.wav: is empty; delete it", width=40)
+        '/home/me/…/a%1B.wav: is empty; delete it'
+    """
+    text = "".join(c if c.isprintable() else _escaped(c) for c in text.strip())
+    for shorten in (_without_folders, _without_middle):
+        for word in sorted(text.split(), key=len, reverse=True):
+            if len(text) > width:
+                text = text.replace(word, shorten(word, len(word) - (len(text) - width)))
+    return text if len(text) <= width else _without_middle(text, width)
+
+
+def _escaped(character: str) -> str:
+    is_raw_byte = "\udc80" <= character <= "\udcff"  # of a name that is not UTF-8
+    return urllib.parse.quote(
+        character.encode("utf-8", "surrogateescape" if is_raw_byte else "surrogatepass")
+    )
+
+
+def _without_folders(path: str, size: int) -> str:
+    folders, slash, name = path.rpartition("/")
+    kept = max(0, size - len(name) - len("…/"))
+    long = slash and len(path) > LEAST_OF_A_NAME and kept < len(folders) - 1
+    return f"{folders[:kept]}…/{name}" if long else path
+
+
+def _without_middle(word: str, size: int) -> str:
+    size = max(size, LEAST_OF_A_NAME)
+    tail = size // 2
+    return word if len(word) <= size else f"{word[: size - tail - 1]}…{word[-tail:]}"
 
 
 class BcsimError(ValueError):

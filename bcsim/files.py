@@ -1,7 +1,10 @@
 """Files that are whole or absent: the one way in which bcsim writes anything.
 
 Everything goes to a temporary name in the same folder, is flushed to the disk and renamed, so a
-reader never meets half a file and a killed run leaves nothing under a final name.
+reader never meets half a file and a killed run leaves nothing under a final name. Temporary files
+are made new, so that a link which somebody planted under their name is not written through. Whoever
+may write to the folder itself can still swap folders and files while bcsim works; that is not
+guarded against.
 """
 
 import contextlib
@@ -9,67 +12,208 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import unicodedata
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bcsim.errors import EnvironmentFault
+from bcsim.errors import EnvironmentFault, InputError
 
 TEMPORARY_SUFFIX = ".tmp"
 WRITERS = 4  # threads
 MAX_PENDING = 16  # files
+MAX_SHOWN = 80  # characters of a name in a message
+
+_AGAIN = "then run the same command again"
+_REMEDIES = {
+    errno.EACCES: "permission denied; choose a place that you may use, or ask for permission",
+    errno.EPERM: "not permitted; choose a place that you may use, or ask for permission",
+    errno.EROFS: "the file system is read-only; choose another folder, or mount it for writing",
+    errno.EIO: f"the disk reports an error; check it, {_AGAIN}",
+    errno.ESTALE: f"the network drive has lost it; mount it again, {_AGAIN}",
+    errno.ENOENT: f"not there, or not any more; see that nothing else removes it, {_AGAIN}",
+    errno.ENOTDIR: "a file is in the way; move it, or choose another place",
+    errno.EEXIST: "a file is in the way; move it, or choose another place",
+    errno.EISDIR: "a folder is in the way; move it, or choose another name",
+    errno.ELOOP: "a link is in the way, which is not followed here; remove it",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.EMFILE: f"too many open files; raise ulimit -n, {_AGAIN}",
+    errno.ENFILE: f"too many open files on this machine; close other programs, {_AGAIN}",
+    errno.EFBIG: f"larger than files may be here; raise ulimit -f or take another disk, {_AGAIN}",
+}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def beneath(root: Path, name: str) -> Path:
+    """Return the path of `name`, which somebody else wrote down, under `root`.
+
+    Links inside `root` are followed and may not lead out of it. What does so after this look at
+    the disk is not noticed: look shortly before opening.
+
+    Args:
+        root: folder that must not be left; trusted.
+        name: relative, with forward slashes; it need not exist.
+
+    Returns:
+        The path without links below `root`.
+
+    Raises:
+        InputError: if the name is empty, absolute, has a drive, a scheme, `..`, a backslash or
+            control characters, or leads out of `root` through a link.
+
+    Example:
+        >>> beneath(Path("pairs"), "bone/a.flac").as_posix()
+        'pairs/bone/a.flac'
+    """
+    parts = PurePosixPath(name).parts
+    reason = _misfit(name, parts)
+    if reason is not None:
+        raise InputError(
+            f"the path '{shortened(name)}' {reason}; write it relative to {root}, with forward "
+            "slashes"
+        )
+    path = os.fspath(root)
+    for part in parts:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            break
+    else:
+        return Path(path)
+    inside, target = os.path.realpath(root), os.path.realpath(root / name)
+    if os.path.commonpath([inside, target]) != inside:
+        raise InputError(
+            f"the path '{shortened(name)}' leads out of {root} through a link; put the file itself "
+            "there"
+        )
+    return root / os.path.relpath(target, inside)
+
+
+def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
+    """Say what keeps a name from being a relative path that stays in its folder."""
+    if not parts:
+        return "is empty"
+    if parts[0].startswith("/"):
+        return "is absolute"
+    if ".." in parts:
+        return "has '..' in it"
+    if "\\" in name:
+        return "has a backslash in it"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "has control characters in it"
+    if _DRIVE.match(name):
+        return "names a drive"
+    if _SCHEME.match(name):
+        return "is an address, not a file"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return "is no text"
+    return None
 
 
 @contextlib.contextmanager
-def replacing(path: Path, sync_folder: bool = True) -> Iterator[Path]:
-    """Give a temporary path to write to; on leaving, it becomes `path`.
+def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None) -> Iterator[Path]:
+    """Give the path of a new, empty temporary file to write to; on leaving, it becomes `path`.
 
     Args:
         path: of the file.
         sync_folder: flush the folder as well. Whoever writes many files may leave it to
             `sync_folders`, before saying that they are there.
+        num_bytes: that will be written, if known; for the message when the disk is full.
 
     Raises:
-        EnvironmentFault: if the folder cannot be written to or the disk is full.
+        EnvironmentFault: if the folder cannot be written to or the disk is full. Nothing is left
+            under the temporary name, and what was under the final name stays.
     """
     # A token, not the process id: workers on two machines may have the same one. Stale names of
     # killed runs are swept by their owner.
     token = os.urandom(6).hex()
     temporary = path.with_name(f".{hash_text(path.name)[:16]}.{token}{TEMPORARY_SUFFIX}")
-    with environment_faults(path):
+    with environment_faults(path, num_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(temporary, flags, 0o666))
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, path)
             if sync_folder:
-                _sync(path.parent)
+                sync(path.parent)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
             raise
 
 
 @contextlib.contextmanager
-def environment_faults(path: Path) -> Iterator[None]:
-    """Turn the errors of a full, forbidden or impossible place into one line that names `path`."""
+def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Turn the errors of a full, forbidden or impossible place into one line.
+
+    Args:
+        path: to name, if the error does not name one that people know.
+        num_bytes: that are to be written there, if known.
+
+    Raises:
+        EnvironmentFault: in place of an `OSError`.
+    """
     try:
         yield
     except OSError as error:
-        remedies = {
-            errno.ENOSPC: "the disk is full; free some space and run the same command again",
-            errno.EDQUOT: "the quota is used up; free some space and run the same command again",
-            errno.EACCES: "permission denied; choose a folder that you may write to",
-            errno.EPERM: "not permitted; choose a folder that you may write to",
-            errno.EROFS: "the file system is read-only; choose another folder",
-            errno.EIO: "the disk reports an error; check it, then run the same command again",
-        }
-        reason = f"{(error.strerror or str(error)).lower()}; choose another place"
-        remedy = remedies.get(error.errno or 0, reason)
-        raise EnvironmentFault(f"{path}: {remedy}") from error
+        place = path
+        if isinstance(error.filename, str) and not error.filename.endswith(TEMPORARY_SUFFIX):
+            place = Path(error.filename)
+        raise EnvironmentFault(f"{place}: {_remedy(error, place, num_bytes)}") from error
+
+
+def _remedy(error: OSError, path: Path, num_bytes: int | None) -> str:
+    """Say what is the matter, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
+        return f"{full}{_room(path, num_bytes)}; free some space and run the same command again"
+    reason = (error.strerror or str(error)).lower()
+    return _REMEDIES.get(error.errno or 0, f"{reason}; choose another place")
+
+
+def _room(path: Path, num_bytes: int | None) -> str:
+    """Return how much room is needed at a path, and how much there is, in brackets."""
+    folder = path.absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return ""
+    if disk.f_files and not disk.f_favail:
+        return f" (room for 0 more files, of {disk.f_files})"
+    free = _size(disk.f_bavail * disk.f_frsize)
+    if num_bytes is None:
+        return f" (needs more than the {free} that are free)"
+    return f" (needs {_size(num_bytes)}, {free} free)"
+
+
+def _size(num_bytes: int) -> str:
+    """Return a number of bytes for people."""
+    if num_bytes < 1000:
+        return f"{num_bytes} B"
+    size, units = num_bytes / 1000, iter("kMGTPE")
+    while size >= 999.95:
+        size /= 1000
+        next(units)
+    return f"{size:.1f} {next(units)}B"
+
+
+def not_a_link(path: str, flags: int) -> int:
+    """Open a file for `open(..., opener=not_a_link)`, which must not lead elsewhere.
+
+    For files that grow, such as journals and locks; all others are replaced.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 class Writer:
@@ -118,12 +262,12 @@ def sync_folders(folder: Path) -> None:
     """Flush `folder` and all folders below it to the disk."""
     with environment_faults(folder):
         for parent, _, _ in os.walk(folder):
-            _sync(Path(parent))
+            sync(Path(parent))
 
 
 def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with replacing(path, sync_folder) as temporary:
+    with replacing(path, sync_folder, len(content)) as temporary:
         temporary.write_bytes(content)
 
 
@@ -134,12 +278,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, to_json(content))
+
+
+def to_json(content: Any) -> str:
+    """Return `content` as `write_json` writes it."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def copy_file(source: Path, path: Path, sync_folder: bool = True) -> None:
     """Copy a file's content, whole or not at all; permissions and times are not copied."""
-    with replacing(path, sync_folder) as temporary:
+    with environment_faults(source):
+        num_bytes = source.stat().st_size
+    with replacing(path, sync_folder, num_bytes) as temporary:
         shutil.copyfile(source, temporary)
 
 
@@ -153,6 +304,7 @@ def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
             return  # renaming one name of a file to another does nothing, and leaves both
     try:
         with replacing(path, sync_folder) as temporary:
+            temporary.unlink()  # a link is made new, and through no other
             os.link(source.resolve(), temporary)
     except EnvironmentFault:
         # Another device, a file system without links, somebody else's file: copying tells.
@@ -162,7 +314,8 @@ def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed run left under temporary names below `folder`."""
     for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def printable(name: str) -> str:
@@ -173,9 +326,22 @@ def printable(name: str) -> str:
         'a%0Ab/é'
     """
     return "".join(
-        c if c.isprintable() and c != "\\" else urllib.parse.quote(c, errors="surrogateescape")
-        for c in name
+        c if c.isprintable() and c != "\\" else urllib.parse.quote(_raw(c)) for c in name
     )
+
+
+def _raw(character: str) -> bytes:
+    try:
+        return character.encode("utf-8", "surrogateescape")  # what a name on the disk held
+    except UnicodeEncodeError:
+        return character.encode("utf-8", "surrogatepass")
+
+
+def shortened(name: str) -> str:
+    """Return `printable(name)` with the middle of a long one left out."""
+    text = printable(name)
+    half = MAX_SHOWN // 2
+    return text if len(text) <= MAX_SHOWN else f"{text[:half]}...{text[-half:]}"
 
 
 def hash_text(text: str) -> str:
@@ -189,8 +355,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -1,15 +1,15 @@
-"""Many workers, and every item done once, or again if its worker dies.
+"""Many workers, and every item done once, or again if its worker is lost.
 
 Nothing here knows what is being done. What an item gives must not depend on which worker does it,
 beside what, or how often: then it does not matter that a worker is lost on the way.
 """
 
 import contextlib
-import ctypes
 import itertools
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -24,20 +24,27 @@ from concurrent.futures import (
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from bcsim.containment import Limits, OutOfMemoryError, contain, end_with, sweep_semaphores
 from bcsim.errors import EnvironmentFault
 from bcsim.extras import require
+
+__all__ = ["Workers", "end_with", "num_cores", "run_parallel", "sweep_semaphores"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_DEATHS = 2  # of workers that had nothing but one item, until that item is given up
+MAX_SECONDS = 1e8  # three years
 MAX_DEATHS_IN_A_ROW = 20  # without a finished item: then it is the machine, not the items
 BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and little is lost in it
 MAX_BATCH = 256
 NO_WORKERS_S = 60.0
 IDLE_S = 300
-_NUM_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_PR_SET_PDEATHSIG = 1
+# One thread a process; and a crash in C is told in one line by us, not in thirty by faulthandler.
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "PYTHONFAULTHANDLER": "",
+}
 # Ctrl-C reaches every process at the terminal; the parent ends the others.
 _IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
@@ -49,16 +56,24 @@ class Workers:
     """Who does the work.
 
     Args:
-        jobs: processes or threads; a scheduler has workers of its own.
+        jobs: processes or threads; a scheduler has workers of its own. None means this process,
+            which dies of what an item does to it.
         engine: "loky" (processes), "threading", or "dask".
         scheduler: address of a running Dask scheduler; None makes a cluster on this machine.
         batch: items that are handed over at once; None takes as many as last about half a second.
+        item_timeout_s: that one item may take; None leaves it to the caller of `run_parallel`.
+        item_memory_gib: that a worker may take beside what it starts with.
+
+    The limits hold in processes of "loky"; threads share this process, and the peers of a cluster
+    have limits of their own.
     """
 
-    jobs: int = 1
+    jobs: int | None = None
     engine: Literal["loky", "threading", "dask"] = "loky"
     scheduler: str | None = None
     batch: int | None = None
+    item_timeout_s: float | None = None
+    item_memory_gib: float = 4.0
 
 
 def num_cores() -> int:
@@ -70,20 +85,25 @@ Batch = Callable[[Sequence[T]], Sequence[R]]
 
 
 def run_parallel(
-    function: Batch[T, R], items: Sequence[T], workers: Workers, give_up: Callable[[T], R]
+    function: Batch[T, R],
+    items: Sequence[T],
+    workers: Workers,
+    give_up: Callable[[T, str], R],
+    limit_s: Callable[[T], float] | None = None,
 ) -> Iterator[tuple[T, R]]:
     """Yield every item with its result, in the order in which they come.
 
     One thread a process: results must not depend on how many there are. Only few items are under
-    way at a time, so memory does not grow with their number. One job means this process, and it
-    dies with what kills it.
+    way at a time, so memory does not grow with their number.
 
     Args:
         function: what to do to a batch of items; it and they have to be picklable.
         items: to do it to.
         workers: who does it.
-        give_up: makes the result of an item that took its worker down twice, with nothing else
-            under way.
+        give_up: makes the result of an item that cost its worker twice, with nothing else under
+            way; it is told how, such as "took longer than 60 s twice".
+        limit_s: the time that an item may take, unless the workers say otherwise. A batch that
+            lasts half a second has the time of the item that may take longest.
 
     Raises:
         EnvironmentFault: if workers die and nothing gets done, or a scheduler or its workers
@@ -93,14 +113,34 @@ def run_parallel(
         return
     sizes = _Sizes(workers)
     with _one_thread():
-        if workers.engine != "dask" and workers.jobs == 1:
+        if workers.engine != "dask" and workers.jobs is None:
             for batch in sizes.cut(iter(items)):
                 seconds, results = _timed(function, batch)
                 sizes.learn(len(batch), seconds)
                 yield from zip(batch, results, strict=True)
             return
         with CREWS[workers.engine](workers) as crew:
-            yield from _share_out(function, items, crew, sizes, give_up)
+            limits = _limits(workers, limit_s)
+            yield from _share_out(function, items, crew, sizes, give_up, limits)
+
+
+def _limits(
+    workers: Workers, limit_s: Callable[[T], float] | None
+) -> Callable[[Sequence[T]], Limits | None]:
+    """Return the limits of a batch as a function of it."""
+    together = max if workers.batch is None else sum
+
+    def limits(batch: Sequence[T]) -> Limits | None:
+        if workers.engine != "loky":
+            return None
+        seconds = MAX_SECONDS
+        if workers.item_timeout_s is not None:
+            seconds = together(workers.item_timeout_s for _ in batch)
+        elif limit_s is not None:
+            seconds = together(map(limit_s, batch))
+        return Limits(seconds, workers.item_memory_gib)
+
+    return limits
 
 
 class _Sizes:
@@ -128,7 +168,7 @@ class _Crew:
     Args:
         submit: hands one of them a function and its arguments.
         count: how many they are now; on a cluster they come and go.
-        losses: what a future raises whose worker died.
+        losses: what a future raises whose worker died, or would not do it.
     """
 
     submit: Callable[..., Future[Any]]
@@ -141,24 +181,26 @@ def _share_out(
     items: Sequence[T],
     crew: _Crew,
     sizes: _Sizes,
-    give_up: Callable[[T], R],
+    give_up: Callable[[T, str], R],
+    limits: Callable[[Sequence[T]], Limits | None],
 ) -> Iterator[tuple[T, R]]:
     """Keep every worker busy; what was under way when one died is done again, one by one.
 
-    Whatever else was under way then may be innocent. So suspects run with nothing beside them: a
-    batch first, its items when it dies again, and an item is given up when that happens to it.
+    Whatever else was under way then may be innocent. So suspects run one by one, with nothing
+    beside them, and one is given up when its worker dies again and again.
     """
     waiting = sizes.cut(iter(items))
-    suspects: deque[tuple[list[T], int]] = deque()
+    suspects: deque[tuple[T, int]] = deque()
     under_way: dict[Future[Any], tuple[list[T], int | None]] = {}
     deaths_in_a_row = 0
 
     def submit(batch: list[T], deaths: int | None) -> None:
-        under_way[crew.submit(_in_worker, function, batch)] = batch, deaths
+        under_way[crew.submit(_in_worker, function, batch, limits(batch))] = batch, deaths
 
     while True:
         if suspects and not under_way:
-            submit(*suspects.popleft())
+            item, deaths = suspects.popleft()
+            submit([item], deaths)
         elif not suspects and all(deaths is None for _, deaths in under_way.values()):
             for batch in itertools.islice(waiting, max(0, 2 * crew.count() - len(under_way))):
                 submit(batch, None)
@@ -170,8 +212,8 @@ def _share_out(
                 seconds, results = future.result()
             except crew.losses as error:
                 if deaths is None:
-                    log.warning("a worker died; %d items are done again", len(batch))
-                    suspects.append((batch, 0))
+                    log.warning("a worker was lost; %d items are done again", len(batch))
+                    suspects.extend((item, 0) for item in batch)
                     continue
                 deaths_in_a_row += 1
                 if deaths_in_a_row == MAX_DEATHS_IN_A_ROW:
@@ -180,23 +222,26 @@ def _share_out(
                         "enough? The same command again goes on"
                     ) from None
                 deaths += 1 + getattr(error, "allowed_failures", 0)  # Dask tried so often already
-                if len(batch) > 1:
-                    suspects.extendleft(([item], 0) for item in batch)
-                elif deaths < MAX_DEATHS:
-                    suspects.appendleft((batch, deaths))
+                if deaths < MAX_DEATHS:
+                    suspects.appendleft((batch[0], deaths))
                 else:
-                    yield batch[0], give_up(batch[0])
+                    kept = limits(batch)
+                    reason = kept.broken_by(error) if kept else "took its worker down twice"
+                    yield batch[0], give_up(batch[0], reason)
             else:
                 deaths_in_a_row = 0
                 sizes.learn(len(batch), seconds)
                 yield from zip(batch, results, strict=True)
 
 
-def _in_worker(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
-    import torch
-
-    torch.set_num_threads(1)  # for good: another thread of this worker may be at work as well
-    return _timed(function, batch)
+def _in_worker(
+    function: Batch[T, R], batch: list[T], limits: Limits | None
+) -> tuple[float, Sequence[R]]:
+    torch = sys.modules.get("torch")  # whoever brought the function here imported what it needs
+    if torch is not None:
+        torch.set_num_threads(1)  # for good: another thread may be at work as well
+    with limits.kept() if limits else contextlib.nullcontext():
+        return _timed(function, batch)
 
 
 def _timed(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
@@ -207,9 +252,10 @@ def _timed(function: Batch[T, R], batch: list[T]) -> tuple[float, Sequence[R]]:
 
 @contextlib.contextmanager
 def _threads(workers: Workers) -> Iterator[_Crew]:
-    pool = ThreadPoolExecutor(workers.jobs)
+    jobs = workers.jobs or num_cores()
+    pool = ThreadPoolExecutor(jobs)
     try:
-        yield _Crew(pool.submit, lambda: workers.jobs)
+        yield _Crew(pool.submit, lambda: jobs)
     finally:
         # Waits for the batches that are being done: a process that ends beneath them aborts.
         pool.shutdown(cancel_futures=True)
@@ -220,24 +266,26 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    jobs = workers.jobs or num_cores()
+
     def pool() -> Any:  # a new one, if a worker of the last one died
         return get_reusable_executor(
-            workers.jobs,
+            jobs,
             timeout=IDLE_S,
-            initializer=_tie_to,
+            initializer=contain,
             initargs=(os.getpid(),),
-            env=dict.fromkeys(_NUM_THREADS, "1"),
+            env=_ENVIRONMENT,
         )
 
     def submit(*task: Any) -> Future[Any]:
         while True:
             # Suppressed: a worker may have died just now. Deaf: this may start processes, which
-            # would answer Ctrl-C with a traceback each before `_tie_to` is reached.
+            # would answer Ctrl-C with a traceback each before `contain` is reached.
             with contextlib.suppress(TerminatedWorkerError), _deaf():
                 return pool().submit(*task)
 
     try:
-        yield _Crew(submit, lambda: workers.jobs, (TerminatedWorkerError,))
+        yield _Crew(submit, lambda: jobs, (TerminatedWorkerError, OutOfMemoryError))
     except BaseException:
         # loky's own thread may stumble over the work that is taken from it, and would say so.
         hook, threading.excepthook = threading.excepthook, lambda _: None
@@ -343,18 +391,3 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _tie_to(parent: int) -> None:
-    """Let the kernel end this process with its parent; loky's workers outlive it otherwise."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
-    end_with(parent)
-
-
-def end_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent, whose number this is, has ended."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
-    if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the line above could see to it

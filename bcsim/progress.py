@@ -1,4 +1,4 @@
-"""Progress: a bar with rate and remaining time on a terminal, a log line every 30 s elsewhere."""
+"""What is told on stderr: safe lines; progress, as a bar on a terminal, every 30 s elsewhere."""
 
 import logging
 import sys
@@ -6,11 +6,33 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from bcsim.errors import MAX_LINE, fit_line
+
 T = TypeVar("T")
 
 LOG_EVERY_S = 30.0
+MAX_TOLD = 2000  # characters of a line that is no warning
 
 log = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """Shows what is logged as one line that is safe to show; see `fit_line`.
+
+    Only warnings and errors are made short: the rest is ours, and has no names of strangers in it.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        width = MAX_LINE if record.levelno >= logging.WARNING else MAX_TOLD
+        return fit_line(record.getMessage(), width)
+
+
+def log_to_stderr() -> None:
+    """Show what bcsim logs, from INFO on, and the warnings of others."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("bcsim").setLevel(logging.INFO)
 
 
 def track(items: Iterable[T], total: int, description: str, done: int = 0) -> Iterator[T]:

@@ -4,7 +4,7 @@ Both may come from strangers. Nothing in them is run; a header tells the shapes 
 that they can be compared with the network's before memory is taken.
 """
 
-import json
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from bcsim.errors import InputError, UsageError, one_line
+from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files import hash_file
+from bcsim.foreign import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
 MAX_CONFIG_BYTES = 2**20
-NUM_DIFFERENCES_TOLD = 5
+MAX_TOLD = 160  # characters of what a network says
+MAX_NUMBER = 1e9  # in a config
+NUM_DIFFERENCES_TOLD = 3
 
 Shapes = Mapping[str, list[int]]
 Network = TypeVar("Network", bound=nn.Module)
@@ -44,14 +47,13 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         InputError: if it is missing or no whole safetensors file.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give the folder that holds it")
+        what = "not a regular file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; give the folder that holds it")
     try:
         with safe_open(path, framework="pt") as file:
             return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {_what_instead(path, error)}") from error
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -64,20 +66,30 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     Raises:
         InputError: if it is another file than that, damaged, or holds other than finite numbers.
     """
-    if sha256 is not None and hash_file(path) != sha256:
-        raise InputError(
-            f"{path}: not the weights that the config beside it belongs to, or damaged; "
-            "copy both again, or finish the run with --resume"
-        )
     try:
+        if sha256 is not None and hash_file(path) != sha256:
+            raise InputError(
+                f"{path}: not the weights that the config beside it belongs to, or damaged; "
+                "copy both again, or finish the run with --resume"
+            )
         with safe_open(path, framework="pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a whole safetensors file ({one_line(error)})") from error
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {_what_instead(path, error)}") from error
     for key, tensor in weights.items():
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise InputError(f"{path}: {key} holds values that are not finite numbers")
+            raise InputError(f"{path}: {shown(key)} holds values that are not finite numbers")
     return weights
+
+
+def _what_instead(path: Path, error: Exception) -> str:
+    """Say what is there in place of safetensors."""
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(512))
+    except OSError:
+        kind = None
+    return f"{kind or f'not a whole safetensors file ({reason_of(error)})'}; {SAFETENSORS_ONLY}"
 
 
 def load_network(
@@ -105,10 +117,11 @@ def load_network(
         with torch.device("meta"):  # a config may ask for more than the machine has
             expected = shapes_of(build().state_dict())
     except UsageError as error:
-        raise InputError(f"{blamed}: {error}") from error
+        raise InputError(f"{blamed}: {fit_line(str(error), MAX_TOLD)}") from error
     refuse_differences(path, expected, stored)
     weights = {rename(key): tensor for key, tensor in read_weights(path, sha256).items()}
     network = build()
+    refuse_other_numbers(path, network.state_dict(), weights)
     network.load_state_dict(weights)
     return network
 
@@ -124,6 +137,27 @@ def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
         raise InputError(f"{path}: other weights than the model has: {differences}")
 
 
+def refuse_other_numbers(
+    path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]
+) -> None:
+    """Refuse tensors of another type than the network's, which would be rounded in silence.
+
+    Args:
+        path: that the tensors are from.
+        expected: the network's, by name.
+        stored: of the same names.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name, tensor in expected.items():
+        if stored[name].dtype != tensor.dtype:
+            raise InputError(
+                f"{path}: other weights than the model has: {name} is {stored[name].dtype}, not "
+                f"{tensor.dtype}"
+            )
+
+
 def state_differences(expected: Shapes, stored: Shapes) -> str:
     """Say in one line how tensors differ by name and shape, or nothing if they do not.
 
@@ -136,9 +170,9 @@ def state_differences(expected: Shapes, stored: Shapes) -> str:
         if key not in stored:
             said.append(f"{key} is missing")
         elif key not in expected:
-            said.append(f"{key} is unknown")
+            said.append(f"{shown(key)} is unknown")
         elif list(expected[key]) != list(stored[key]):
-            said.append(f"{key} is {list(stored[key])}, not {list(expected[key])}")
+            said.append(f"{key} is {shown(list(stored[key]))}, not {list(expected[key])}")
     told = said[:NUM_DIFFERENCES_TOLD]
     if len(said) > len(told):
         told.append(f"and {len(said) - len(told)} more")
@@ -156,19 +190,36 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it is missing, too large or none.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a model is a folder that `bcsim train` wrote")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise InputError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is no model config")
+    content = read_bytes(path, MAX_CONFIG_BYTES, "a model, a folder that `bcsim train` wrote")
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({one_line(error)})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
-    if not isinstance(content, dict):
+        config = parse_json(content)
+    except ValueError as error:
+        what = kind_of(content) or f"not JSON ({reason_of(error)})"
+        raise InputError(f"{path}: {what}; this is no model config") from error
+    if not isinstance(config, dict):
         raise InputError(f"{path}: not a JSON object; this is no model config")
-    return content
+    return config
+
+
+def refuse_other_types(path: Path, kind: type, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a config says of a network, if it is of another type than the default.
+
+    Names that the network does not know are left to its constructor.
+
+    Raises:
+        InputError: naming the first such parameter.
+    """
+    known = inspect.signature(kind).parameters
+    for name, value in parameters.items():
+        default = known[name].default if name in known else None
+        if default is None or default is inspect.Parameter.empty:
+            continue
+        wanted = {tuple: (list,), float: (float, int)}.get(type(default), (type(default),))
+        too_large = isinstance(value, float | int) and abs(value) > MAX_NUMBER
+        if type(value) not in wanted or too_large:
+            raise InputError(
+                f"{path}: {name} is {shown(value)}; it wants something like {default!r}"
+            )
 
 
 def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
@@ -191,7 +242,7 @@ def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
         raise InputError(f"{path}: not the config of a bcsim {kind}")
     if config.get("schema") != schema:
         raise InputError(
-            f"{path}: schema {config.get('schema')!r}, this version of bcsim reads {schema}; "
+            f"{path}: schema {shown(config.get('schema'))}, this version of bcsim reads {schema}; "
             "use the version that wrote it"
         )
     if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):

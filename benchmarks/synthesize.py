@@ -54,14 +54,14 @@ def read_and_write(paths: Sequence[Path], source: Path, out: Path) -> list[None]
 def floor(source: Path, out: Path, jobs: int) -> None:
     """Decode and write the whole corpus with so many processes."""
     function = partial(read_and_write, source=source, out=out)
-    for _ in run_parallel(function, audio_files(source), Workers(jobs), lambda path: None):
+    for _ in run_parallel(function, audio_files(source), Workers(jobs), lambda path, reason: None):
         pass
 
 
 def start(out: Path, jobs: int) -> None:
     """Start so many processes and end them."""
     out.mkdir()
-    for _ in run_parallel(list, range(4 * jobs), Workers(jobs, batch=1), abs):
+    for _ in run_parallel(list, range(4 * jobs), Workers(jobs, batch=1), lambda *_: None):
         pass
 
 

@@ -27,7 +27,7 @@ def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> in
     Exit code 0 if every pair can be used, with or without warnings; 4 if one cannot.
     """
     from bcsim.files import printable
-    from bcsim.workflows.doctor import ALL_SWAPPED, doctor
+    from bcsim.workflows.doctor import ALL_SWAPPED, doctor, versions
 
     result = doctor(air, bone, sample_rate)
     if as_json:
@@ -49,4 +49,5 @@ def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> in
         if sentence == ALL_SWAPPED:
             continue  # said at the top
         click.echo(sentence)
+    click.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
     return 4 if result.verdict == "unusable" else 0

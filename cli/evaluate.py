@@ -29,7 +29,7 @@ import click
 def command(
     sensors: tuple[str, ...], air: Path, bone: Path, talkers: Path | None, as_json: bool
 ) -> int:
-    r"""Measure how close simulated sensors come to real pairs.
+    """Measure how close simulated sensors come to real pairs.
 
     Distances are those of the mean sensor; the dynamics ratio and the C2ST are of a rendering
     with the residual of the speech-dependent part drawn. Intervals are a bootstrap over talkers
@@ -38,7 +38,7 @@ def command(
     \b
     --json, one sensor:     {sensor, num_pairs, scores, intervals, talkers, bands, pairs, failures}
     --json, several of them: {"sensors": [one such object each]}
-    """
+    """  # noqa: D301  (click wants the character)
     from bcsim.reports.evaluation import comparison_lines, evaluation_lines
     from bcsim.workflows.evaluate import evaluate
 

@@ -1,14 +1,15 @@
 """The `bcsim` command: finds its subcommands, shows their errors, knows the exit codes."""
 
+import contextlib
 import importlib
-import logging
 import os
-import signal
 import sys
+import threading
 import warnings
-from types import FrameType
 
 import click
+
+from .ending import INTERRUPTED, Ending
 
 COMMANDS = {
     "doctor": "doctor",
@@ -18,6 +19,7 @@ COMMANDS = {
     "preview": "preview",
     "synthesize": "synthesize",
     "merge": "merge",
+    "verify": "verify",
     "convert": "convert",
     "import": "import_pairs",
     "import-checkpoint": "import_checkpoint",
@@ -26,8 +28,6 @@ COMMANDS = {
     "evaluate": "evaluate",
     "demo": "demo",
 }
-INTERRUPTED, TERMINATED = 130, 143
-MAX_MESSAGE = 400
 
 
 class LazyGroup(click.Group):
@@ -53,42 +53,51 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="bcsim")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    r"""Learn a bone-conduction sensor from pairs, simulate it, and train enhancers on the result.
+    """Learn a bone-conduction sensor from pairs, simulate it, and train enhancers on the result.
 
     \b
     paired recordings --fit-response--> sensor --synthesize--> pairs --train--> enhancer --enhance
 
     \b
     Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done but for items named in
-    failures.jsonl, 4 a quality gate failed, 5 environment (disk, permission, lock),
-    6 training diverged, 130/143 interrupted (the same command again goes on).
-    """
+    failures.jsonl, 4 a quality gate failed, 5 environment (disk, permission, lock, memory,
+    cluster), 6 training diverged, 130/143 interrupted (the same command again goes on).
+    """  # noqa: D301  (click wants the character, not how it is written)
 
 
 def main() -> None:
     """Run the command line and exit."""
+    from bcsim.progress import log_to_stderr
+
+    from .faults import tell_of_thread
+
+    ending = Ending()
     debug = "--debug" in sys.argv
     # Before torch is there: on a busy machine, threads that spin while they wait make training
     # six times slower than threads that sleep (measured: 2 threads beside 2 busy processes).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("bcsim").setLevel(logging.INFO)
-    if not debug:
-        warnings.simplefilter("ignore")  # of libraries; ours go through logging
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(debug))
+    log_to_stderr()
+    if not debug:  # those of libraries; ours go through logging
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in the processes that we start
+        threading.excepthook = tell_of_thread
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):  # while the last words were said
+        ending.code = run(debug)
+    ending.leaving = True
 
 
 def run(debug: bool = False) -> int:
     """Run the command line and return the exit code; errors become one line on stderr."""
-    from bcsim.errors import BcsimError
+    from bcsim.errors import BcsimError, fit_line
 
     try:
-        return cli.main(standalone_mode=False) or 0
+        code = cli.main(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
-        message, code = error.format_message(), error.exit_code
+        message, code = error.format_message().replace("\n\t", " "), error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        message, code = "interrupted; the same command again goes on", INTERRUPTED
+        return INTERRUPTED
     except BcsimError as error:
         message, code = str(error), error.exit_code
         if debug:
@@ -98,18 +107,11 @@ def run(debug: bool = False) -> int:
     except Exception as error:
         if debug:
             raise
-        message = f"internal error: {type(error).__name__}: {error}; --debug shows where"
-        code = 1
-    from bcsim.files import printable
+        from .faults import told
 
-    click.echo(f"Error: {printable(message)[:MAX_MESSAGE]}", err=True)
+        message, code = told(error)
+    click.echo(fit_line(f"Error: {message}"), err=True)
     return code
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    if "BCSIM_LAUNCHER" not in os.environ:  # which says it for all that it launched
-        click.echo("terminated; the same command again goes on", err=True)
-    sys.exit(TERMINATED)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ MAX_WIDTH = 100
 @click.argument("name", metavar="[EFFECT|RECIPE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(what: str, name: str | None, as_json: bool) -> None:
-    r"""Print what a sensor profile holds, or what recipes may.
+    """Print what a sensor profile holds, or what recipes may.
 
     \b
     bcsim show SENSOR           a sensor: its file, or the name of a bundled one
@@ -22,7 +22,7 @@ def command(what: str, name: str | None, as_json: bool) -> None:
     bcsim show recipe RECIPE    the effects of a synthesis recipe: a file, or a bundled one's name
 
     A sensor in a file that is called "recipe" is ./recipe.
-    """
+    """  # noqa: D301  (click wants the character)
     from bcsim.errors import UsageError
 
     if what == "recipe":

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Then write it in this format as well, beside it as OUT.FORMAT.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 2, not 3, if any file cannot be used.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Throw what an earlier run wrote away.")
 def command(
@@ -73,6 +74,7 @@ def command(
     mean: bool,
     limit: int | None,
     format_: str,
+    strict: bool,
     dry_run: bool,
     overwrite: bool,
 ) -> int:
@@ -88,7 +90,6 @@ def command(
         )
     from bcsim.data.clips import Shard
     from bcsim.data.exporters import export, plan_export_beside
-    from bcsim.errors import UsageError
     from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
     part = Shard.parse(shard) if shard else None
@@ -105,8 +106,7 @@ def command(
         return 0
     result = synthesize(plan, workers, overwrite)
     if not result.num_pairs and result.failures and part is None:
-        first = next(iter(result.failures.values()))
-        raise UsageError(f"{air}: none of {len(result.failures)} files can be used; first: {first}")
+        raise click.UsageError(f"{air}: none of its files can be used; see {out}/failures.jsonl")
     splits = ", ".join(f"{count} {split}" for split, count in result.splits.items() if count)
     click.echo(f"{result.num_pairs} pairs ({splits}), {result.seconds / 60:.1f} min, in {out}")
     if beside is not None:
@@ -116,5 +116,5 @@ def command(
         click.echo(f"{result.num_reused} of them were there already", err=True)
     if result.failures:
         click.echo(f"{len(result.failures)} files skipped; see {out}/failures.jsonl", err=True)
-        return 3
+        return 2 if strict else 3
     return 0

@@ -17,6 +17,20 @@ OPTIONS = (
     ),
     click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster [default: a new one]."),
     click.option("--batch", type=click.IntRange(min=1), help="Clips handed to a worker at once."),
+    click.option(
+        "--item-timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Longest time for one file [default: 60 s, and more for large files].",
+    ),
+    click.option(
+        "--item-memory",
+        metavar="GIB",
+        type=click.FloatRange(min=0, min_open=True),
+        default=4.0,
+        show_default=True,
+        help="Most memory for one file.",
+    ),
 )
 
 
@@ -29,6 +43,8 @@ def worker_options(command: Callable[..., int]) -> Callable[..., int]:
         engine: Literal["joblib", "loky", "threading", "dask"],
         scheduler: str | None,
         batch: int | None,
+        item_timeout: float | None,
+        item_memory: float,
         **options: Any,
     ) -> int:
         if scheduler is not None and engine != "dask":
@@ -36,7 +52,9 @@ def worker_options(command: Callable[..., int]) -> Callable[..., int]:
         from bcsim.parallel import Workers, num_cores
 
         chosen = "loky" if engine == "joblib" else engine
-        return command(workers=Workers(jobs or num_cores(), chosen, scheduler, batch), **options)
+        jobs = jobs or num_cores()
+        workers = Workers(jobs, chosen, scheduler, batch, item_timeout, item_memory)
+        return command(workers=workers, **options)
 
     return functools.reduce(
         lambda decorated, option: option(decorated), OPTIONS[::-1], with_workers

@@ -100,7 +100,7 @@ def test_help_and_usage_errors_come_at_once_and_without_torch(arguments, code):
     "command",
     [
         "doctor", "fit-response", "show", "export-response", "preview", "synthesize", "merge",
-        "convert", "import", "import-checkpoint", "train", "enhance", "evaluate", "demo",
+        "verify", "convert", "import", "import-checkpoint", "train", "enhance", "evaluate", "demo",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(command):

@@ -7,7 +7,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LEAVES = {"errors", "files", "registry", "rng", "extras", "progress", "parallel", "weights"}
+LEAVES = {
+    *("containment", "errors", "extras", "files", "foreign"),
+    *("parallel", "progress", "registry", "rng", "weights"),
+}
 LEARNING = {"models", "discriminators", "losses", "metrics"}
 FLOORS = [
     LEAVES,
@@ -79,23 +82,6 @@ def test_the_rule_itself_can_say_no():
 def test_commands_are_thin():
     for path in (ROOT / "cli").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 120, f"{path.name} does work of its own"
-
-
-def test_nothing_is_read_by_pickle_or_evaluated():
-    forbidden = {"pickle", "dill", "shelve", "marshal"}
-    for path in [*modules(), *(ROOT / "cli").glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                assert not names & forbidden, path
-            if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                assert called not in ("eval", "exec", "yaml.load", "joblib.load"), path
-                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
-                assert keywords.get("allow_pickle", "False") == "False", path
-                assert keywords.get("shell", "False") == "False", path
-                if called == "torch.load":
-                    assert keywords.get("weights_only") == "True", path
 
 
 def test_global_generators_are_never_touched():

@@ -36,7 +36,7 @@ class Dies:
         return square(numbers)
 
 
-def minus(number: int) -> int:
+def minus(number: int, reason: str) -> int:
     return -number
 
 
@@ -146,7 +146,7 @@ def work(naps):
     return [os.getpid() for _ in naps]
 
 pids = set()
-for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2, batch=1), abs):
+for _, pid in run_parallel(work, [0.1, 0.2, 0.3, 0.4, 60.0, 61.0], Workers(2, batch=1), print):
     pids.add(pid)
     Path(sys.argv[1]).write_text(" ".join(map(str, pids)))
     if len(pids) == 2:
@@ -175,7 +175,7 @@ def work(numbers):
     return numbers
 
 try:
-    for number, _ in run_parallel(work, range(1000), Workers(2, sys.argv[1], batch=1), abs):
+    for number, _ in run_parallel(work, range(1000), Workers(2, sys.argv[1], batch=1), print):
         print(number, flush=True)
 except KeyboardInterrupt:
     sys.exit(130)

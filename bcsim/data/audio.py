@@ -1,7 +1,6 @@
 """The only reader and writer of audio in bcsim."""
 
 import contextlib
-import errno
 import io
 import logging
 import os
@@ -17,12 +16,12 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from bcsim.errors import BcsimError, EnvironmentFault, InputError
+from bcsim.data.containers import check_count, loudest, oddities, open_file, preflight, unreadable
+from bcsim.data.headers import Container, ContainerError
+from bcsim.errors import BcsimError, InputError
 from bcsim.files import printable, replacing, write_bytes
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".mp3"})
-MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
-_PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 _SUFFIXES = {
     "OGG": ".ogg",
@@ -54,7 +53,7 @@ def audio_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     found = []
-    for parent, folders, names in os.walk(folder, onerror=_warn):
+    for parent, folders, names in os.walk(folder, onerror=_leave_out):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = Path(parent).relative_to(folder).as_posix()
         found += [
@@ -68,45 +67,117 @@ def audio_names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _warn(error: OSError) -> None:
-    log.warning("%s: left out (%s)", printable(str(error.filename)), error.strerror)
+def _leave_out(error: OSError) -> None:
+    _warn(error.filename, f"left out ({error.strerror})")
+
+
+def _warn(name: object, *oddities: str) -> None:
+    for oddity in oddities:
+        log.warning("%s: %s", printable(str(name)), oddity)
 
 
 def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float64], int]:
     """Read a file as one channel; several channels are averaged, with a warning.
 
     Args:
-        path: anything that libsndfile reads.
+        path: WAV, FLAC, Ogg, AIFF or MP3; its content decides, not its name.
         sample_rate: rate in Hz to resample to (soxr, very high quality), or None to keep the own.
 
     Returns:
         samples (T,) with full scale at 1, and their rate in Hz.
 
     Raises:
-        InputError: if the file is missing, empty, cannot be decoded or holds values that are
-            not finite.
+        InputError: if the file is missing, none of these, cut short, cannot be decoded, or holds
+            no samples, or some that are not finite or far above full scale.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        # An open file, not its name: names need not be UTF-8.
-        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
-            samples, rate = _samples(file), file.samplerate
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise InputError(f"{path}: cannot be read as audio ({reason})") from error
-    if len(samples) == 0:
-        raise InputError(f"{path}: holds no samples")
-    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-        raise InputError(f"{path}: a sample rate of {rate} Hz is not audio")
-    if samples.shape[1] > 1:
-        log.warning("%s: %d channels averaged to one", path, samples.shape[1])
-    mono = _mono(path, samples)
+    with _opened(path) as (file, found):
+        samples, rate = _samples(file), file.samplerate
+        missing = check_count(found, len(samples), file.frames)
+        _warn(path, *missing, *oddities(found, loudest(samples)))
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if sample_rate is not None and rate != sample_rate:
         return resample(mono, rate, sample_rate), sample_rate
     return mono, rate
+
+
+def read_blocks(
+    path: Path, sample_rate: int, num_samples: int = 1 << 16
+) -> Iterator[NDArray[np.float64]]:
+    """Yield a file from beginning to end as one channel, for files that do not fit into memory.
+
+    Args:
+        path: as for `read_audio`.
+        sample_rate: rate in Hz to resample to.
+        num_samples: of the file that are read at a time.
+
+    Raises:
+        InputError: as `read_audio`, as soon as it is found.
+    """
+    count, largest = 0, 0.0
+    with _opened(path) as (file, found):
+        resampler = None
+        if file.samplerate != sample_rate:
+            resampler = soxr.ResampleStream(
+                file.samplerate, sample_rate, 1, dtype="float64", quality="VHQ"
+            )
+        while len(block := file.read(num_samples, dtype="float64", always_2d=True)):
+            count, largest = count + len(block), max(largest, loudest(block))
+            mono = block.mean(axis=1)
+            yield mono if resampler is None else resampler.resample_chunk(mono)
+        _warn(path, *check_count(found, count, file.frames), *oddities(found, largest))
+        if resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0), last=True)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, whole: bool = True) -> Iterator[tuple[soundfile.SoundFile, Container]]:
+    """Open a file, once its header has been found to be sound; errors within become one line."""
+    try:
+        with open_file(path) as file, _decoded(file, path, whole) as decoded:
+            yield decoded
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def _decoded(
+    file: BinaryIO, name: object, whole: bool = True
+) -> Iterator[tuple[soundfile.SoundFile, Container]]:
+    try:
+        found = preflight(file, whole)
+        file.seek(0)
+        # An open file, not its name: names need not be UTF-8.
+        with soundfile.SoundFile(cast(BinaryIO, _Patient(file))) as sound:
+            facts = (sound.subtype, sound.channels, sound.samplerate, sound.frames)
+            frames = found.frames or sound.frames
+            if facts != (found.codec, found.channels, found.sample_rate, frames):
+                raise ContainerError("its header can be read in two ways; convert it to FLAC")
+            yield sound, found
+    except ContainerError as error:
+        raise InputError(f"{name}: cannot be read as audio: {error}") from error
+    except RuntimeError as error:  # libsndfile's
+        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+        raise InputError(
+            f"{name}: cannot be read as audio ({reason}); copy the file again, or convert it"
+        ) from error
+
+
+class _Patient:
+    """An open file that stays where it is when libsndfile wants to go before its beginning.
+
+    What is raised out of libsndfile would be printed, and lost.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+        self.readinto = getattr(file, "readinto", None)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()
 
 
 def _samples(file: soundfile.SoundFile) -> NDArray[Any]:
@@ -118,65 +189,11 @@ def _samples(file: soundfile.SoundFile) -> NDArray[Any]:
     return whole.double().mul_(1 / 32768).numpy()
 
 
-def _mono(path: Path, samples: NDArray[Any]) -> NDArray[np.float64]:
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    # A sum is as finite as all of its terms, and quicker to look at.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite(mono.sum()):
-            raise InputError(f"{path}: holds samples that are not finite numbers")
-    return mono
-
-
-def read_blocks(
-    path: Path, sample_rate: int, num_samples: int = 1 << 16
-) -> Iterator[NDArray[np.float64]]:
-    """Yield a file from beginning to end as one channel, for files that do not fit into memory.
-
-    Args:
-        path: anything that libsndfile reads.
-        sample_rate: rate in Hz to resample to.
-        num_samples: of the file that are read at a time.
-
-    Raises:
-        InputError: as `read_audio`.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
-            if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
-                raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is not audio")
-            if file.channels > 1:
-                log.warning("%s: %d channels averaged to one", path, file.channels)
-            resampler = None
-            if file.samplerate != sample_rate:
-                resampler = soxr.ResampleStream(
-                    file.samplerate, sample_rate, 1, dtype="float64", quality="VHQ"
-                )
-            for block in file.blocks(num_samples, dtype="float64", always_2d=True):
-                mono = _mono(path, block)
-                yield mono if resampler is None else resampler.resample_chunk(mono)
-            if resampler is not None:
-                yield resampler.resample_chunk(np.zeros(0), last=True)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise InputError(f"{path}: cannot be read as audio ({reason})") from error
-
-
-def unreadable(path: Path, error: OSError) -> BcsimError:
-    """Return what to raise for a file that cannot be read: the file's fault, or the machine's."""
-    if error.errno in _PASSING:
-        return EnvironmentFault(
-            f"{path}: {(error.strerror or str(error)).lower()}; see to it, then run the same "
-            "command again"
-        )
-    return InputError(f"{path}: cannot be read ({error.strerror})")
-
-
 def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64]:
-    """Read part of a one-channel file that bcsim wrote.
+    """Read part of a one-channel file, thousands of times a second.
+
+    Hence the pages of Ogg files are not walked and no warnings are given: both happen when the
+    file is read as a whole or asked for its `audio_info`.
 
     Args:
         path: of the file.
@@ -184,15 +201,16 @@ def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64
         num_samples: how many; fewer come back where the file ends before.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it cannot be read, or fewer come back although it does not end there.
     """
-    try:
-        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
-            file.seek(min(start, file.frames))
-            samples = file.read(num_samples, dtype="float64", always_2d=True)
-            return np.asarray(samples[:, 0], dtype=np.float64)
-    except (OSError, soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read; run synthesize again") from error
+    with _opened(path, whole=False) as (file, found):
+        start = min(start, file.frames)
+        file.seek(start)
+        samples = file.read(num_samples, dtype="float64", always_2d=True)[:, 0]
+        if found.name != "MP3" and len(samples) < min(num_samples, file.frames - start):
+            check_count(found, start + len(samples), file.frames)
+        loudest(samples)
+    return np.asarray(samples, dtype=np.float64)
 
 
 def num_frames(path: Path) -> int | None:
@@ -203,12 +221,12 @@ def num_frames(path: Path) -> int | None:
 
 def audio_info(path: Path) -> Any:
     """Return what a file says about itself (soundfile's `info`), or None if it is no audio."""
-    if not path.is_file():
-        return None  # and a pipe is not waited for
     try:
-        with path.open("rb") as file:
-            return soundfile.info(file)
-    except (OSError, soundfile.LibsndfileError, RuntimeError):
+        with open_file(path) as file:
+            preflight(file)
+            file.seek(0)
+            return soundfile.info(cast(BinaryIO, _Patient(file)))
+    except (OSError, RuntimeError, ContainerError, BcsimError):
         return None
 
 
@@ -375,40 +393,38 @@ def copy_audio(
         InputError: if it is no audio, has other channels, or is shorter.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    try:
-        with soundfile.SoundFile(file) as opened:
-            rate, channels, total = opened.samplerate, opened.channels, opened.frames
-            if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-                raise InputError(f"{name}: a sample rate of {rate} Hz is not audio")
-            if channels > 1 and channel is None:
-                raise InputError(f"{name}: has {channels} channels; say which is which")
-            if channel is not None and not 0 <= channel < channels:
-                raise InputError(f"{name}: has {channels} channels, and no channel {channel}")
-            start = round(start_s * rate)
-            stop = total if duration_s is None else start + round(duration_s * rate)
-            if total < stop <= total + _ROUNDING_S * rate:
-                stop = total
-            if not 0 <= start < stop <= total:
-                raise InputError(f"{name}: holds {total} samples, not those from {start} to {stop}")
-            opened.seek(stop - 1)
-            if len(opened.read(1)) == 0:
-                raise InputError(f"{name}: ends before the {stop} samples that its header claims")
-            suffix = _SUFFIXES.get(opened.format)
-            if suffix is not None and channels == 1 and (start, stop) == (0, total):
-                file.seek(0)
-                path = stem.with_name(stem.name + suffix)
-                with replacing(path) as temporary, temporary.open("wb") as copy:
-                    shutil.copyfileobj(file, copy)
-                return CopiedAudio(path, rate, total)
-            opened.seek(start)
-            fixed_point = opened.subtype.startswith("PCM")
-            read = opened.read(
-                stop - start, dtype="int32" if fixed_point else "float64", always_2d=True
-            )
-            bits = _BITS.get(opened.subtype, 32)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        raise InputError(f"{name}: cannot be read as audio ({reason})") from error
+    with _decoded(file, name) as (opened, found):
+        rate, channels, total = opened.samplerate, opened.channels, opened.frames
+        if channels > 1 and channel is None:
+            raise InputError(f"{name}: has {channels} channels; say which is which")
+        if channel is not None and not 0 <= channel < channels:
+            raise InputError(f"{name}: has {channels} channels, and no channel {channel}")
+        start = round(start_s * rate)
+        stop = total if duration_s is None else start + round(duration_s * rate)
+        if total < stop <= total + _ROUNDING_S * rate:
+            stop = total
+        if not 0 <= start < stop <= total:
+            raise InputError(f"{name}: holds {total} samples, not those from {start} to {stop}")
+        _warn(name, *found.warnings)
+        suffix = _SUFFIXES.get(opened.format)
+        if suffix is not None and channels == 1 and (start, stop) == (0, total):
+            count = 0
+            for block in opened.blocks(1 << 16, always_2d=True):
+                loudest(block)
+                count += len(block)
+            _warn(name, *check_count(found, count, total))
+            file.seek(0)
+            path = stem.with_name(stem.name + suffix)
+            with replacing(path) as temporary, temporary.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+            return CopiedAudio(path, rate, total)
+        opened.seek(start)
+        fixed_point = opened.subtype.startswith("PCM")
+        read = opened.read(
+            stop - start, dtype="int32" if fixed_point else "float64", always_2d=True
+        )
+        check_count(found, start + len(read), stop)
+        bits = _BITS.get(opened.subtype, 32)
     samples = read[:, channel or 0]
     if not fixed_point:
         if not np.abs(samples).max() <= 1:  # not a number is not <= 1 either

@@ -45,5 +45,7 @@ Splits go by speaker. Each line of `metadata.jsonl` names the files, the source 
 its SHA-256, and every drawn parameter; `recipe.resolved.yaml` says what was done. Read it with
 `datasets.load_dataset("audiofolder", data_dir=...)`, which gives the audio columns `bone` and
 `air`; where the recipe has noise or a room, also `noisy_air`, which is what the air microphone
-picks up while `air` is the talker alone. The licence of the source recordings holds for all alike.
+picks up while `air` is the talker alone. `bcsim verify` tells whether all files are as they were
+written, and so does `sha256sum -c SHA256SUMS`. The licence of the source recordings holds for all
+alike.
 """

@@ -2,8 +2,9 @@
 
 import json
 import math
+import unicodedata
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -11,11 +12,16 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.errors import InputError
-from bcsim.files import replacing
+from bcsim.files import beneath, replacing
+from bcsim.foreign import parse_json, reason_of, shown
 
 MANIFEST_NAME = "metadata.jsonl"
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
+DATASET_FILE = "dataset.json"
+MAX_LINE_BYTES = 2**20
+MAX_SAMPLE_RATE = 384_000
+MAX_DURATION_S = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +78,31 @@ class PairRow:
             where: file and line, for the message.
 
         Raises:
-            InputError: if it is not a row: no JSON, other keys, wrong types, or a path that
-                leaves the dataset.
+            InputError: if it is not a row: no JSON, other keys, wrong types, a key twice, values
+                that no recording has, or a path that leaves the dataset.
         """
         try:
+            parse_json(line)  # which refuses what pydantic lets through
             row = _ROW.validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize".lstrip()) from error
+            first = error.errors(include_url=False)[0]
+            key = shown(".".join(str(part) for part in first["loc"]))
+            raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize") from error
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
+        for name, value, most in (
+            ("duration_s", row.duration_s, MAX_DURATION_S),
+            ("sample_rate", row.sample_rate, MAX_SAMPLE_RATE),
+        ):
+            if not 0 < value <= most:
+                raise InputError(
+                    f"{where}: {name} is {value}, which no recording has; rerun synthesize"
+                )
         for name in (row.id, *row.file_names.values()):
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-                raise InputError(f"{where}: the path {name!r} leaves the dataset; rerun synthesize")
+            if _leaves(name):
+                raise InputError(
+                    f"{where}: the path '{shown(name)}' leaves the dataset; rerun synthesize"
+                )
         return row
 
 
@@ -141,22 +159,85 @@ def read_manifest(path: Path) -> list[PairRow]:
     """Read a manifest.
 
     Raises:
-        InputError: naming file and line, if it is missing, malformed or holds an id twice.
+        InputError: naming file and line, if it is missing, malformed, holds an id or a file twice,
+            or names a file outside the dataset.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such manifest; give the folder that synthesize wrote")
-    rows = []
-    seen = set()
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; rerun synthesize") from error
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        row = PairRow.from_json(line, f"{path} line {number}")
-        if row.id in seen:
-            raise InputError(f"{path} line {number}: id {row.id!r} stands there twice")
-        seen.add(row.id)
+    rows, ids, names = [], set(), set()
+    for where, line in manifest_lines(path):
+        row = PairRow.from_json(line, where)
+        if row.id in ids:
+            raise InputError(f"{where}: id '{shown(row.id)}' stands there twice; rerun synthesize")
+        ids.add(row.id)
+        for name in row.file_names.values():
+            file_beneath(path.parent, name, where)
+            if name in names:
+                raise InputError(f"{where}: '{shown(name)}' is listed twice; rerun synthesize")
+            names.add(name)
         rows.append(row)
     return rows
+
+
+def manifest_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a manifest that hold something, each after what to call it in messages.
+
+    Raises:
+        InputError: if there is no such file, or a line is too long or not UTF-8.
+    """
+    if not path.is_file():
+        what = "not a file" if path.exists() else "no such manifest"
+        raise InputError(f"{path}: {what}; give the folder that synthesize wrote")
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                where = f"{path} line {number}"
+                if len(line) > MAX_LINE_BYTES:
+                    raise InputError(
+                        f"{where}: longer than {MAX_LINE_BYTES} bytes; this is no manifest"
+                    )
+                if line := line.rstrip(b"\r\n"):
+                    yield where, line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; rerun synthesize") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
+    """Return the path of a file that a manifest names, if it is within the dataset.
+
+    Links may lead to another split of the same dataset, and nowhere else.
+
+    Args:
+        folder: of the manifest: a split of a dataset, or a dataset of its own.
+        name: relative to it.
+        where: file and line, for the message; the manifest where None.
+
+    Returns:
+        The path without links below the border.
+
+    Raises:
+        InputError: if it is not.
+    """
+    try:
+        try:
+            return beneath(folder, name)
+        except InputError:
+            if _leaves(name) or not (folder.parent / DATASET_FILE).is_file():
+                raise
+            return beneath(folder.parent, f"{folder.name}/{name}")
+    except InputError as error:
+        raise InputError(f"{where or folder / MANIFEST_NAME}: {error}") from error
+
+
+def _leaves(name: str) -> bool:
+    """Tell whether a name is none of a path below a folder."""
+    path = PurePosixPath(name)
+    return (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or any(unicodedata.category(character) == "Cc" for character in name)
+    )

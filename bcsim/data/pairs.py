@@ -5,6 +5,7 @@ order, with other workers or after a restart gives the same numbers.
 """
 
 import logging
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.data.audio import audio_info, read_audio, read_segment
-from bcsim.data.manifest import MANIFEST_NAME, SPLITS, read_manifest
+from bcsim.data.manifest import MANIFEST_NAME, SPLITS, file_beneath, read_manifest
 from bcsim.data.recordings import PairFiles, find_pairs
 from bcsim.data.stretches import speech_level
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
 from bcsim.files import printable
+from bcsim.foreign import shown
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
 
@@ -116,9 +118,9 @@ class StoredPairs(Pairs):
                     f"{sample_rate}; rerun synthesize, or set sample_rate"
                 )
             for name in (row.air_file_name, row.bone_file_name):
-                if not (self.folder / name).is_file():
+                if not os.path.isfile(self.folder / name):  # which a name too long is not either
                     raise InputError(
-                        f"{path} line {number}: {name} is missing; run synthesize again"
+                        f"{path} line {number}: {shown(name)} is missing; run synthesize again"
                     )
         super().__init__([row.id for row in self.rows], sample_rate, seed)
 
@@ -135,8 +137,9 @@ class StoredPairs(Pairs):
 
     def _read(self, index: int, start: int, num_samples: int, padded: int) -> Pair:
         row = self.rows[index]
+        # Looked for again: a link may have come to lead elsewhere since the manifest was read.
         air, bone = (
-            _as_float32(read_segment(self.folder / name, start, num_samples), padded)
+            _as_float32(read_segment(file_beneath(self.folder, name), start, num_samples), padded)
             for name in (row.air_file_name, row.bone_file_name)
         )
         return Pair(row.id, air, bone, self.sample_rate)
@@ -163,7 +166,7 @@ class RecordedPairs(Pairs):
         names = [pair.name for pair in files]
         twice = next((name for name, after in pairwise(sorted(names)) if name == after), None)
         if twice is not None:
-            raise InputError(f"two pairs are called {twice!r}; rename one")
+            raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
         super().__init__(names, sample_rate, seed)
         self.files = list(files)
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.

@@ -5,16 +5,16 @@ below the two folders. A role word (`air`, `bone`, ...) may stand in for a folde
 """
 
 import csv
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from bcsim.data.audio import audio_files, read_audio, resample
-from bcsim.data.manifest import MANIFEST_NAME
+from bcsim.data.manifest import MANIFEST_NAME, file_beneath, manifest_lines
 from bcsim.errors import InputError
 from bcsim.files import printable
+from bcsim.foreign import parse_json, read_bytes, reason_of, shown
 from bcsim.sensors.pairs import RecordedPair
 
 AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
@@ -22,6 +22,7 @@ BONE_WORDS = frozenset(
     {"bone", "bc", "body", "sensor", "throat", "in-ear", "inear", "accelerometer", "vibration"}
 )
 LENGTH_TOLERANCE_S = 0.01
+MAX_TABLE_BYTES = 2**24
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +126,11 @@ def read_talkers(path: Path) -> dict[str, str]:
     Raises:
         InputError: if the file is missing or has no such columns.
     """
+    content = read_bytes(path, MAX_TABLE_BYTES, "a table of talkers")
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a table of talkers ({error})") from error
-    rows = list(csv.DictReader(lines))
+        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of talkers ({reason_of(error)})") from error
     columns = list(rows[0]) if rows else []
     file_column = next((c for c in columns if str(c).lower() in ("file", "name", "id")), None)
     who_column = next(
@@ -137,11 +138,12 @@ def read_talkers(path: Path) -> dict[str, str]:
     )
     if file_column is None or who_column is None:
         raise InputError(f"{path}: wants a heading with the columns file and talker")
-    return {
-        PurePosixPath(row[file_column]).with_suffix("").as_posix(): row[who_column]
-        for row in rows
-        if row[file_column] and row[who_column]
-    }
+    talkers = {}
+    for row in rows:
+        name = PurePosixPath(row[file_column] or "")
+        if name.name and row[who_column]:
+            talkers[name.with_suffix("").as_posix()] = row[who_column]
+    return talkers
 
 
 def read_recordings(
@@ -203,22 +205,26 @@ def read_recordings(
 
 
 def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
-    path = folder / MANIFEST_NAME
-    pairs = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    pairs, names = [], set()
+    for where, line in manifest_lines(folder / MANIFEST_NAME):
         try:
-            row = json.loads(line)
-            name = str(row.get("id", row["bone_file_name"]))
-            air, bone = (folder / str(row[f"{role}_file_name"]) for role in ("air", "bone"))
+            row = parse_json(line)
+            files = [row[f"{role}_file_name"] for role in ("air", "bone")]
+            name, talker = row.get("id", files[1]), row.get("speaker", "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} line {number}: wants JSON with air_file_name and bone_file_name"
+                f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
             ) from error
-        if not all(file.resolve().is_relative_to(folder.resolve()) for file in (air, bone)):
-            raise InputError(f"{path} line {number}: a path leaves the folder")
-        pairs.append(PairFiles(name, air, bone, row.get("speaker")))
+        for value in (*files, name, "" if talker is None else talker):
+            if not isinstance(value, str | int):
+                raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
+        if name in names:
+            raise InputError(f"{where}: id '{shown(name)}' stands there twice; rename one")
+        names.add(name)
+        air, bone = (file_beneath(folder, str(file), where) for file in files)
+        pairs.append(PairFiles(str(name), air, bone, str(talker) if talker else None))
     if not pairs:
-        raise InputError(f"{path}: lists no pairs")
+        raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
     return pairs
 
 

@@ -1,6 +1,7 @@
 """From one clip to the files of its pair."""
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bcsim.data.audio import (
     writing_audio,
 )
 from bcsim.data.clips import Clip
+from bcsim.data.journal import Entry
 from bcsim.data.manifest import PairRow
 from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
 from bcsim.effects.base import Draw, Scene
@@ -30,6 +32,8 @@ from bcsim.files import Writer, hash_file, printable
 from bcsim.simulator import Simulator
 
 AirFiles = Literal["copy", "link", "encode"]
+LEAST_TIME_S = 60.0  # that a clip may take, however short
+LEAST_BYTES_PER_S = 20_000  # of its file: four times slower than rooms on a busy core
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,11 @@ class Renderer:
     device: str = "cpu"
     air: AirFiles = "copy"
 
-    def render(self, clips: Sequence[Clip]) -> list[str | Skipped]:
+    def render(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
         """Render clips one by one and write their files.
 
         Returns:
-            For each the manifest's line, or why the source cannot be used.
+            For each what goes into the journal, or why the source cannot be used.
 
         Raises:
             EnvironmentFault: if the disk is full or forbidden.
@@ -91,15 +95,23 @@ class Renderer:
         with Writer() as writer:
             return [self._render([clip], writer)[0] for clip in clips]
 
-    def render_together(self, clips: Sequence[Clip]) -> list[str | Skipped]:
+    def render_together(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
         """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
         with Writer() as writer:
             return self._render(clips, writer)
 
-    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[str | Skipped]:
+    def limit_s(self, clip: Clip) -> float:
+        """Return how long a clip may take, in seconds: more than any sound file of its size."""
+        try:
+            size = (self.source_folder / clip.source).stat().st_size
+        except OSError:
+            size = 0  # reading it will tell what is wrong
+        return LEAST_TIME_S + size / LEAST_BYTES_PER_S
+
+    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[Entry | Skipped]:
         read = [self._read(clip) for clip in clips]
         sources = [s for s in read if isinstance(s, _Source) and len(s.samples)]
-        lines: dict[str, str | Skipped] = {}
+        lines: dict[str, Entry | Skipped] = {}
         if sources:
             try:
                 lines = self._render_whole(sources, writer)
@@ -138,8 +150,10 @@ class Renderer:
             draws = row.drawn
         return _Source(clip, path, info, samples, digest, draws)
 
-    def _render_whole(self, sources: Sequence[_Source], writer: Writer) -> dict[str, str | Skipped]:
-        """Render clips that were read as one batch; return the manifest's lines by id."""
+    def _render_whole(
+        self, sources: Sequence[_Source], writer: Writer
+    ) -> dict[str, Entry | Skipped]:
+        """Render clips that were read as one batch; return the entries by id."""
         # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
         clips = [torch.from_numpy(source.samples) for source in sources]
         lengths = torch.tensor([len(clip) for clip in clips]).to(self.device)
@@ -156,7 +170,7 @@ class Renderer:
 
     def _write(
         self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
-    ) -> str | Skipped:
+    ) -> Entry | Skipped:
         """Write the files of a pair.
 
         Args:
@@ -168,18 +182,21 @@ class Renderer:
         if not all(map(_is_finite, signals.values())):
             return _not_finite(source)
         row = self._row(source, signals, len(signals["air"]))
-        folder = self.out / source.clip.split
-        if isinstance(row, PairRow):
-            for name, file_name in row.file_names.items():
-                as_read = name == "air" and untouched
-                samples = source.samples if as_read else signals[name].cpu().numpy()
-                if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
-                    take = writer.link if self.air == "link" else writer.copy
-                    take(source.path, folder / file_name)
-                else:
-                    content = encode_audio(folder / file_name, samples, row.sample_rate)
-                    writer.write(folder / file_name, content)
-        return row if isinstance(row, Skipped) else row.to_json()
+        if isinstance(row, Skipped):
+            return row
+        folder, sha256 = self.out / source.clip.split, []
+        for name, file_name in row.file_names.items():
+            as_read = name == "air" and untouched
+            samples = source.samples if as_read else signals[name].cpu().numpy()
+            if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
+                take = writer.link if self.air == "link" else writer.copy
+                take(source.path, folder / file_name)
+                sha256.append(source.sha256)
+            else:
+                content = encode_audio(folder / file_name, samples, row.sample_rate)
+                writer.write(folder / file_name, content)
+                sha256.append(hashlib.sha256(content).hexdigest())
+        return Entry(row.to_json(), tuple(sha256))
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
@@ -187,19 +204,19 @@ class Renderer:
         same = air is source.samples or np.array_equal(air, source.samples)
         return same and is_ours(source.path, source.info, suffix, rate, len(air))
 
-    def _render_stretches(self, source: _Source) -> str | Skipped:
+    def _render_stretches(self, source: _Source) -> Entry | Skipped:
         """Render and write a long clip piece by piece."""
         try:
-            line, loudest = self._write_stretches(source, 1.0)
+            entry, loudest = self._write_stretches(source, 1.0)
             factor = needed_factor(self.simulator, loudest)
             if factor < 1:
-                line, _ = self._write_stretches(source, factor)
-            return line
+                entry, _ = self._write_stretches(source, factor)
+            return entry
         except (_UnusableError, InputError) as error:  # and nothing is left of the files
             return Skipped(str(error))
 
-    def _write_stretches(self, source: _Source, factor: float) -> tuple[str, float]:
-        """Write a long clip, multiplied by a factor; return its line and its largest magnitude."""
+    def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, float]:
+        """Write a long clip, multiplied by a factor; return its entry and largest magnitude."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         num_samples, loudest = 0, 0.0
         with torch.inference_mode(), contextlib.ExitStack() as files:
@@ -217,7 +234,8 @@ class Renderer:
             row = self._row(source, append, num_samples)
             if isinstance(row, Skipped):
                 raise _UnusableError(row.reason)
-        return row.to_json(), loudest
+        paths = [self.out / source.clip.split / name for name in row.file_names.values()]
+        return Entry(row.to_json(), tuple(map(hash_file, paths))), loudest
 
     def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
         """Return the manifest's row, or why that is not the pair which is to be replayed."""

@@ -3,48 +3,104 @@
 import contextlib
 import fcntl
 import json
+import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from bcsim.containment import sweep_semaphores
+from bcsim.data.checksums import SUMS_NAME, stored_entries
+from bcsim.data.journal import JOURNAL_NAME, Journal
 from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, SPLITS
-from bcsim.errors import EnvironmentFault, InputError, UsageError
-from bcsim.files import TEMPORARY_SUFFIX, replacing, write_json
+from bcsim.errors import EnvironmentFault, InputError, UsageError, one_line
+from bcsim.files import TEMPORARY_SUFFIX, not_a_link, replacing, sync, write_json
 
 DATASET_NAME, RECIPE_NAME, PROFILE_NAME = "dataset.json", "recipe.resolved.yaml", "profile.sensor"
-STATE_FOLDER, RUN_NAME, JOURNAL_NAME = ".bcsim", "run.json", "journal.jsonl"
+CARD_NAME = "README.md"
+STATE_FOLDER, RUN_NAME, LOCK_NAME = ".bcsim.tmp", "run.json", "lock"
+MAX_ACCOUNT_BYTES = 1 << 24  # a recipe may name thousands of things; more is none of ours
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def claimed(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Claim the output folder; the kernel lets go of the lock when the process ends."""
+    """Claim the output folder; the kernel lets go of the lock when the process ends.
+
+    Raises:
+        UsageError: if it is a file, a link, holds one, or is the folder of something else.
+        EnvironmentFault: if another run is at work there.
+    """
     state = out / STATE_FOLDER
+    if out.is_symlink():
+        raise UsageError(f"{out}: is a link; give the folder that it leads to as --out")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; choose a folder for --out")
     ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
     if out.is_dir() and not ours and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another --out")
+    _refuse_links(out)
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("w") as lock:
+    for folder in (out, out.parent):
+        sync(folder)
+    with open(state / LOCK_NAME, "a+", errors="replace", opener=not_a_link) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise EnvironmentFault(
                 f"{out}: another run is writing there; wait for it, or choose another --out"
             ) from None
+        _clean_up_after(lock)
         if overwrite:
             _clear(out)
         yield state
 
 
+def _clean_up_after(lock: TextIO) -> None:
+    """Remove what a killed run left to the system, and note down whose run this is."""
+    lock.seek(0)
+    earlier = lock.read(32)
+    if earlier.isdecimal() and len(earlier) < 10:
+        sweep_semaphores(int(earlier))
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _refuse_links(out: Path) -> None:
+    """Refuse a folder in which a link leads elsewhere: what is written there would go there."""
+    for parent, folders, _ in os.walk(out):
+        for name in folders:
+            if (path := Path(parent, name)).is_symlink():
+                raise UsageError(f"{path}: is a link; remove it, or choose another --out")
+
+
+def read_account(path: Path) -> dict[str, Any]:
+    """Return what a dataset, or a run that makes one, says of itself.
+
+    Raises:
+        InputError: if that cannot be read, or is no account of bcsim.
+    """
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(MAX_ACCOUNT_BYTES))
+        if {"schema", "bcsim", "recipe", "seed"} <= content.keys():
+            return content
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged ({one_line(error)}); begin anew in another place"
+        ) from error
+    raise InputError(f"{path}: is no account of a dataset of bcsim")
+
+
 def _is_ours(path: Path) -> bool:
     """Tell whether a JSON file is the account of a dataset that bcsim wrote."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return bool(read_account(path))
+    except InputError:
         return False
-    return isinstance(content, dict) and {"schema", "bcsim", "recipe", "seed"} <= content.keys()
 
 
 def _is_fresh(state: Path) -> bool:
@@ -52,18 +108,18 @@ def _is_fresh(state: Path) -> bool:
     if not state.is_dir():
         return False
     names = {path.name for path in state.iterdir() if path.suffix != TEMPORARY_SUFFIX}
-    return names <= {"lock"}
+    return names <= {LOCK_NAME}
 
 
 def _clear(out: Path) -> None:
-    """Remove what bcsim wrote, and nothing else."""
+    """Remove what bcsim wrote, and nothing else; last of all what says that it is bcsim's."""
     for split in SPLITS:
         for name in SIGNALS:
             shutil.rmtree(out / split / name, ignore_errors=True)
         (out / split / MANIFEST_NAME).unlink(missing_ok=True)
-    for name in (DATASET_NAME, RECIPE_NAME, PROFILE_NAME, "README.md"):
+    for name in (RECIPE_NAME, PROFILE_NAME, CARD_NAME, SUMS_NAME, DATASET_NAME):
         (out / name).unlink(missing_ok=True)
-    for name in (RUN_NAME, JOURNAL_NAME):
+    for name in (JOURNAL_NAME, RUN_NAME):
         (out / STATE_FOLDER / name).unlink(missing_ok=True)
 
 
@@ -74,13 +130,8 @@ def check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
     if not earlier_path.is_file():
         write_json(begun, dict(settings))
         return
-    try:
-        earlier = json.loads(earlier_path.read_text("utf-8"))
-        earlier = {key: earlier.get(key) for key in settings}
-    except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"{earlier_path}: damaged ({error}); use --overwrite to begin anew"
-        ) from None
+    account = read_account(earlier_path)
+    earlier = {key: account.get(key) for key in settings}
     difference = find_difference(earlier, settings)
     if difference is not None:
         if not begun.is_file():
@@ -107,9 +158,12 @@ def find_difference(earlier: Any, now: Any, name: str = "") -> str | None:
 
 
 def _reopen(out: Path, state: Path) -> None:
-    """Make a journal of a finished dataset's manifests, so that missing files are rendered."""
-    with replacing(state / JOURNAL_NAME) as temporary, temporary.open("wb") as journal:
+    """Make a journal of a finished dataset, so that what is missing there is rendered."""
+    with replacing(state / JOURNAL_NAME) as temporary, temporary.open("w+b") as file:
+        journal = Journal(file)
         for split in SPLITS:
-            if (out / split / MANIFEST_NAME).is_file():
-                with (out / split / MANIFEST_NAME).open("rb") as manifest:
-                    shutil.copyfileobj(manifest, journal)
+            try:
+                for _, entry in stored_entries(out, split):
+                    journal.add(entry)
+            except InputError as error:
+                log.warning("%s; what it does not vouch for is rendered again", error)

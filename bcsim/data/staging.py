@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bcsim.errors import EnvironmentFault, UsageError
-from bcsim.files import environment_faults, hash_text
+from bcsim.files import environment_faults, hash_text, not_a_link, sync, sync_folders
 
 _LOCK_NAME = ".lock"
 
@@ -24,16 +24,20 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
         replace: `out` may hold something, which goes when the new one is whole.
 
     Raises:
-        UsageError: if `out` is there and not an empty folder.
+        UsageError: if `out` is a link, or there and not an empty folder.
         EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
     """
+    if out.is_symlink():
+        raise UsageError(f"{out}: is a link; give the folder that it leads to as --out")
     out = out.resolve()
     if not replace and not is_free(out):
         raise UsageError(f"{out}: is there already, and not empty; choose another --out")
     staging = out.with_name(f".{hash_text(out.name)[:16]}.part")
     with environment_faults(out):
+        if staging.is_symlink():  # none of ours; what it leads to is left alone
+            staging.unlink()
         staging.mkdir(parents=True, exist_ok=True)
-        with (staging / _LOCK_NAME).open("w") as lock:
+        with open(staging / _LOCK_NAME, "w", opener=not_a_link) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -43,10 +47,12 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
             try:
                 _empty(staging)
                 yield staging
+                sync_folders(staging)
                 (staging / _LOCK_NAME).unlink()
                 if replace and out.is_dir():
                     shutil.rmtree(out)
                 os.replace(staging, out)
+                sync(out.parent)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -58,14 +64,14 @@ def is_free(out: Path) -> bool:
 
 
 def must_not_contain_each_other(source: Path, out: Path) -> None:
-    """Refuse an output inside its input, or around it.
+    """Refuse an output inside its input, or around it; links are followed, also endless ones.
 
     Raises:
-        UsageError: naming both.
+        UsageError: if they do.
     """
-    inside, outside = source.resolve(), out.resolve()
+    inside, outside = (Path(os.path.realpath(path)) for path in (source, out))
     if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(f"{out}: --out and the input ({source}) must not contain each other")
+        raise UsageError(f"{out}: --out and the input must not contain each other; choose another")
 
 
 def _empty(folder: Path) -> None:

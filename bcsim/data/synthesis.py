@@ -2,53 +2,61 @@
 
 A run can be killed at any moment; the same command again finishes it and gives the same bytes.
 Every output is written under a temporary name and renamed. While a run is under way its folder
-holds `.bcsim/`: what the run is (`run.json`), a lock, and a journal with the manifest line of every
-finished pair. `dataset.json` is written last, then `.bcsim/` goes.
+holds `.bcsim.tmp/`: what the run is (`run.json`), a lock, and a journal with the manifest line of
+every finished pair and the SHA-256 of its files. `SHA256SUMS` and `dataset.json` are written last,
+then `.bcsim.tmp/` goes. What an earlier run finished is kept if its files are still those, and if
+its source is still what it was rendered from.
 
 A corpus may be large: of a finished pair, only the place of its line in the journal is remembered.
 """
 
 import contextlib
+import itertools
 import logging
-import os
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 import yaml
 
 import bcsim
-from bcsim.data.audio import num_frames
 from bcsim.data.card import dataset_card
+from bcsim.data.checksums import SUMS_NAME, hash_files, sum_line
 from bcsim.data.clips import Clip, Shard, hash_sources
 from bcsim.data.failures import FAILURES_NAME, write_failures
+from bcsim.data.journal import JOURNAL_NAME, Entry, Journal
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
 from bcsim.data.rendering import Renderer, Skipped
 from bcsim.data.run_state import (
+    CARD_NAME,
     DATASET_NAME,
-    JOURNAL_NAME,
     PROFILE_NAME,
     RECIPE_NAME,
     check_settings,
     claimed,
 )
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.files import (
     copy_file,
     environment_faults,
+    hash_file,
+    hash_text,
+    not_a_link,
     printable,
+    replacing,
     sweep_temporaries,
     sync_folders,
-    write_json,
+    to_json,
     write_text,
 )
 from bcsim.parallel import Workers, run_parallel
 from bcsim.progress import track
 
-SCHEMA = 1
+SCHEMA = 2
 GPU_BATCH = 16
+CHECKED_AT_ONCE = 256  # pairs of an earlier run
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +153,14 @@ def synthesize_corpus(
         check_settings(out, state, settings)
         sweep_temporaries(out)
         failures: dict[str, str] = {}
-        with (state / JOURNAL_NAME).open("a+b") as journal:
-            places = _finished(journal, out, clips)
+        with open(state / JOURNAL_NAME, "a+b", opener=not_a_link) as file:
+            journal = Journal(file)
+            try:
+                places = _finished(journal, plan)
+            except UsageError:
+                if (out / DATASET_NAME).is_file():  # as it was, then
+                    shutil.rmtree(state)
+                raise
             num_reused = len(places)
             todo = [clip for clip in clips if clip.id not in places]
             with contextlib.closing(_render(plan.renderer, todo, workers)) as results:
@@ -155,16 +169,14 @@ def synthesize_corpus(
                         failures[clip.source] = result.reason
                         log.warning("skipped: %s", printable(result.reason))
                     else:
-                        places[clip.id] = journal.tell()
-                        journal.write(f"{result}\n".encode())
-                        journal.flush()
-            manifests = {
-                split: _lines(journal, places, members)
+                        places[clip.id] = journal.add(result)
+            pairs = {
+                split: _entries(journal, places, members)
                 for split in SPLITS
                 if (members := [c.id for c in clips if c.split == split and c.id in places])
             }
             tallies = finish_dataset(
-                out, manifests, failures, plan.recipe_text, plan.sensor_file, settings
+                out, pairs, failures, plan.recipe_text, plan.sensor_file, settings
             )
         shutil.rmtree(state)
     return SynthesisResult(
@@ -179,7 +191,7 @@ def synthesize_corpus(
 
 def finish_dataset(
     out: Path,
-    manifests: Mapping[str, Iterable[str]],
+    pairs: Mapping[str, Iterable[Entry]],
     failures: dict[str, str],
     recipe_text: str,
     sensor_file: Path | None,
@@ -188,8 +200,8 @@ def finish_dataset(
     """Write the manifests and what stands beside them; the dataset's own file comes last.
 
     Args:
-        out: folder of the dataset; the pairs are there.
-        manifests: for every split that has pairs, its lines sorted by id.
+        out: folder of the dataset; the files of the pairs are there.
+        pairs: of every split that has some, sorted by id; taken one by one.
         failures: sources that could not be used, and why.
         recipe_text: the resolved recipe.
         sensor_file: the sensor, if there is one.
@@ -198,31 +210,47 @@ def finish_dataset(
     Returns:
         What is in each split.
     """
-    for split in manifests:
+    for split in pairs:
         sync_folders(out / split)
     tallies = {split: Tally() for split in SPLITS}
-    for split, lines in manifests.items():
-        tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
-    write_text(out / RECIPE_NAME, recipe_text)
-    if sensor_file is not None:
-        copy_file(sensor_file, out / PROFILE_NAME)
+    with replacing(out / SUMS_NAME) as temporary, temporary.open("w", encoding="utf-8") as sums:
+        for split, entries in pairs.items():
+            lines = _summed(entries, split, sums)
+            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
+        totals = {
+            "num_pairs": {split: tally.num_pairs for split, tally in tallies.items()},
+            "num_speakers": len(set().union(*(tally.speakers for tally in tallies.values()))),
+            "num_failures": len(failures),
+            "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
+        }
+        account = to_json({**settings, **totals})
+        write_text(out / RECIPE_NAME, recipe_text)
+        write_text(out / CARD_NAME, dataset_card(settings, tallies))
+        names = [CARD_NAME, RECIPE_NAME, *(f"{split}/{MANIFEST_NAME}" for split in pairs)]
+        if sensor_file is not None:
+            copy_file(sensor_file, out / PROFILE_NAME)
+            names.append(PROFILE_NAME)
+        sums.writelines(sum_line(hash_file(out / name), name) for name in names)
+        sums.write(sum_line(hash_text(account), DATASET_NAME))
     write_failures(out / FAILURES_NAME, "synthesize", failures)
-    write_text(out / "README.md", dataset_card(settings, tallies))
-    totals = {
-        "num_pairs": {split: tally.num_pairs for split, tally in tallies.items()},
-        "num_speakers": len(set().union(*(tally.speakers for tally in tallies.values()))),
-        "num_failures": len(failures),
-        "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
-    }
-    write_json(out / DATASET_NAME, {**settings, **totals})
+    write_text(out / DATASET_NAME, account)
     return tallies
+
+
+def _summed(entries: Iterable[Entry], split: str, sums: TextIO) -> Iterator[str]:
+    """Yield the manifest's lines of a split, and write the sums of the files that they name."""
+    for entry in entries:
+        names = PairRow.from_json(entry.line, "journal").file_names.values()
+        for digest, name in zip(entry.sha256, names, strict=True):
+            sums.write(sum_line(digest, f"{split}/{name}"))
+        yield f"{entry.line}\n"
 
 
 def _render(
     renderer: Renderer, clips: Sequence[Clip], workers: Workers
-) -> Generator[tuple[Clip, str | Skipped]]:
+) -> Generator[tuple[Clip, Entry | Skipped]]:
     if renderer.device == "cpu":
-        yield from run_parallel(renderer.render, clips, workers, _give_up)
+        yield from run_parallel(renderer.render, clips, workers, _give_up, renderer.limit_s)
         return
     size = workers.batch or GPU_BATCH
     for start in range(0, len(clips), size):
@@ -230,47 +258,57 @@ def _render(
         yield from zip(batch, renderer.render_together(batch), strict=True)
 
 
-def _give_up(clip: Clip) -> Skipped:
-    return Skipped(f"{clip.source}: took its worker down twice; look at the file, or at the memory")
+def _give_up(clip: Clip, reason: str) -> Skipped:
+    return Skipped(f"{clip.source}: {reason}; look at the file, or raise the limits of an item")
 
 
-def _finished(journal: BinaryIO, out: Path, clips: Iterable[Clip]) -> dict[str, int]:
-    """Return where the journal has the lines of pairs whose files are there, and whole.
+def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
+    """Return the places of pairs whose files are still those that the journal speaks of.
 
-    Args:
-        journal: open for reading and appending; ends with a whole line afterwards.
-        out: folder of the dataset.
-        clips: of this run.
-
-    Returns:
-        Id to offset in bytes.
+    Raises:
+        UsageError: if the source of such a pair is not what it was rendered from any more.
     """
+    out, sources = plan.renderer.out, plan.renderer.source_folder
+    clips = {clip.id: clip for clip in plan.todo}
+    entries = (
+        (place, entry, row)
+        for place, entry in journal.entries()
+        if (row := _row_of(entry)) is not None and row.id in clips
+    )
     places: dict[str, int] = {}
-    if not journal.seek(0, os.SEEK_END):
-        return places
-    splits = {clip.id: clip.split for clip in clips}
-    end, line = 0, b"\n"
-    journal.seek(0)
-    for line in journal:
-        place, end = end, end + len(line)
-        try:
-            row = PairRow.from_json(line.decode("utf-8", "replace"), "journal")
-        except InputError:
-            continue  # the run was killed while it wrote this line; the pair is rendered again
-        if not line.endswith(b"\n") or row.id not in splits:
-            continue
-        folder = out / splits[row.id]
-        wanted = round(row.duration_s * row.sample_rate)
-        if all(num_frames(folder / name) == wanted for name in row.file_names.values()):
-            places[row.id] = place
-    journal.seek(0, os.SEEK_END)
-    if not line.endswith(b"\n"):
-        journal.write(b"\n")
+    begun = track(entries, len(clips), "looking at what is there already")
+    while block := [*itertools.islice(begun, CHECKED_AT_ONCE)]:
+        paths: list[Path] = []
+        wanted: list[str] = []
+        for _, entry, row in block:
+            folder = out / clips[row.id].split
+            paths += [folder / name for name in row.file_names.values()]
+            paths.append(sources / clips[row.id].source)
+            wanted += [*entry.sha256, row.source_sha256]
+        found = iter(zip(hash_files(paths), wanted, strict=True))
+        for place, entry, row in block:
+            kept = [now == then for now, then in itertools.islice(found, len(entry.sha256))]
+            now, then = next(found)
+            if now != then:
+                raise UsageError(
+                    f"{out}: its pair {row.id} was rendered from another {clips[row.id].source} "
+                    f"(SHA-256 {then[:12]}, now {now and now[:12]}); nothing was changed: put it "
+                    "back, choose another --out, or --overwrite"
+                )
+            if all(kept):
+                places[row.id] = place
     return places
 
 
-def _lines(journal: BinaryIO, places: Mapping[str, int], ids: Iterable[str]) -> Iterator[str]:
-    """Yield the journal's lines of pairs, sorted by id."""
+def _row_of(entry: Entry) -> PairRow | None:
+    try:
+        row = PairRow.from_json(entry.line, "journal")
+    except InputError:
+        return None  # the run was killed while it wrote this line; the pair is rendered again
+    return row if len(row.file_names) == len(entry.sha256) else None
+
+
+def _entries(journal: Journal, places: Mapping[str, int], ids: Iterable[str]) -> Iterator[Entry]:
+    """Yield the entries of pairs, sorted by id."""
     for name in sorted(ids):
-        journal.seek(places[name])
-        yield journal.readline().decode("utf-8")
+        yield journal.read(places[name])

@@ -14,7 +14,7 @@ from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
 from bcsim.files import write_bytes, write_json
 from bcsim.registry import constructor
-from bcsim.weights import load_network, pack_weights, read_config
+from bcsim.weights import load_network, pack_weights, read_config, refuse_other_types
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
 SCHEMA = 1
@@ -67,6 +67,9 @@ def load_discriminator(folder: Path) -> Discriminator:
             than the network has; the first differences are listed.
     """
     config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
+    name = config["discriminator"].get("name")
+    if isinstance(name, str) and name in DISCRIMINATORS:
+        refuse_other_types(folder / CONFIG_FILE, DISCRIMINATORS[name], config["discriminator"])
     return load_network(
         folder / WEIGHTS_FILE,
         lambda: build_discriminator(config["discriminator"], seed=0),

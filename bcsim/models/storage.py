@@ -10,13 +10,15 @@ import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import InputError
 from bcsim.files import hash_text, write_bytes, write_json
+from bcsim.foreign import shown
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.registry import constructor
-from bcsim.weights import load_network, pack_weights, read_config
+from bcsim.weights import load_network, pack_weights, read_config, refuse_other_types
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1
+MIN_RATE, MAX_RATE = 1000, 384_000
 
 Direction = Literal["bone-to-air", "air-to-bone"]
 BONE_TO_AIR: Direction = "bone-to-air"
@@ -127,6 +129,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
     direction = config.setdefault("direction", BONE_TO_AIR)
     if direction not in (BONE_TO_AIR, AIR_TO_BONE):
         raise InputError(
-            f"{path}: direction is {direction!r}; it wants {BONE_TO_AIR} or {AIR_TO_BONE}"
+            f"{path}: direction is '{shown(direction)}'; it wants {BONE_TO_AIR} or {AIR_TO_BONE}"
+        )
+    name, sample_rate = config["model"].get("name"), config["model"].get("sample_rate", MIN_RATE)
+    if isinstance(name, str) and name in MODELS:
+        refuse_other_types(path, MODELS[name], config["model"])
+    if type(sample_rate) is not int or not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise InputError(
+            f"{path}: sample_rate is {shown(sample_rate)}; it wants {MIN_RATE} to {MAX_RATE} Hz"
         )
     return config

@@ -60,7 +60,8 @@ class Sample:
 def write_run_report(run: Path) -> Path:
     """Write `report.html` from what a run has written so far, and pictures of its newest samples.
 
-    The pictures, spectrograms of bone, enhanced and air beside each other, lie next to the audio.
+    The pictures, spectrograms of bone, enhanced and air beside each other, lie next to the audio;
+    those of older samples go.
 
     Args:
         run: its folder. It need not be finished, nor have begun to write.
@@ -76,10 +77,15 @@ def write_run_report(run: Path) -> Path:
         raise InputError(f"{run}: no such folder of a run")
     config = _config(run / "config.json")
     samples = _newest_samples(run / "samples", config.get("direction") == AIR_TO_BONE)
+    pictures = set()
     for sample in samples:
         path = run / "samples" / f"{sample.name}.enhanced.step_{sample.step:08d}.png"
+        pictures.add(path)
         if not path.exists():
             write_bytes(path, spectrogram_row(sample.signals, sample.sample_rate).data)
+    for path in (run / "samples").glob("*.enhanced.step_*.png"):
+        if path not in pictures:
+            path.unlink()
     rows, pace = (_rows(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
     path = run / "report.html"
     write_page(path, run_page(run.resolve().name, config, rows, pace, samples))

@@ -17,8 +17,9 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bcsim.errors import InputError, one_line
+from bcsim.errors import InputError, fit_line, one_line
 from bcsim.files import write_bytes
+from bcsim.foreign import kind_of, parse_json, read_bytes, shown
 from bcsim.sensors.profile import (
     MAX_BYTES,
     NUMBERS,
@@ -31,6 +32,7 @@ from bcsim.sensors.profile import (
 from bcsim.sensors.speech import SPEECH_RESPONSES, Residual, SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
+MAX_REASON = 100  # characters
 _METADATA_KEY = "bcsim_sensor"
 _TENSORS = (
     "coherence", "coherence_ceiling", "magnitude_interval_db", "noise_psd", "response",
@@ -59,6 +61,7 @@ def to_bytes(profile: SensorProfile) -> bytes:
     }
     if profile.leakage_db is not None:
         tensors["leakage_db"] = profile.leakage_db
+    _require_text("name", profile.name)
     facts = {
         "schema": SCHEMA,
         "speech": None if profile.speech is None else _speech_facts(profile.speech),
@@ -102,12 +105,7 @@ def load(path: Path) -> SensorProfile:
             what no sensor can be; the message names the file and the remedy.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such sensor file")
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes; this is no sensor profile")
+    content = read_bytes(path, MAX_BYTES, "a sensor profile")
     try:
         return from_bytes(content)
     except InputError as error:
@@ -117,11 +115,10 @@ def load(path: Path) -> SensorProfile:
         TypeError,
         KeyError,
         IndexError,
-        RecursionError,
         OverflowError,
         safetensors.SafetensorError,
     ) as error:
-        reason = one_line(error)
+        reason = kind_of(content) or fit_line(one_line(error), MAX_REASON)
         raise InputError(
             f"{path}: not a sensor profile ({reason}); fit it again with bcsim fit-response"
         ) from error
@@ -138,7 +135,7 @@ def from_bytes(content: bytes) -> SensorProfile:
     tensors = safetensors.numpy.load(content)
     if facts.get("schema") != SCHEMA:
         raise InputError(
-            f"schema {facts.get('schema')!r}, this bcsim reads {SCHEMA}; "
+            f"schema {shown(facts.get('schema'))}, this bcsim reads {SCHEMA}; "
             "fit the sensor again, or install the bcsim that wrote it"
         )
     _require_keys(
@@ -158,7 +155,8 @@ def from_bytes(content: bytes) -> SensorProfile:
         response.ndim == 2 and len(response) == 2, "shape of response", response.shape, "(2, F)"
     )
     for name in _TEXTS:
-        require(isinstance(facts[name], str), name, facts[name], "text")
+        _require_text(name, facts[name])
+        require("\n" not in facts[name], name, facts[name], "one line")
     for name in _INTEGERS:
         require(type(facts[name]) is int, name, facts[name], "an integer")
     for name in NUMBERS:
@@ -238,28 +236,12 @@ def _read_facts(content: bytes) -> dict[str, Any]:
     """Return the facts from a safetensors header, whose JSON is read strictly."""
     length = int.from_bytes(content[:8], "little")
     require(len(content) >= 8 and length <= len(content) - 8, "header", "cut short", "whole")
-    header = _strict_json(content[8 : 8 + length].decode("utf-8"))
+    header = parse_json(content[8 : 8 + length])
     metadata = header["__metadata__"]
     _require_keys("metadata", metadata, {_METADATA_KEY})
-    facts = _strict_json(metadata[_METADATA_KEY])
+    facts = parse_json(metadata[_METADATA_KEY])
     require(isinstance(facts, dict), "facts", type(facts).__name__, "a mapping")
     return facts
-
-
-def _strict_json(text: str) -> Any:
-    """Parse JSON, refusing repeated keys and NaN, which `json.loads` lets through."""
-
-    def unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in items]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"key {key!r} is there twice")
-        return dict(items)
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a finite number")
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
 
 
 def _facts_of(kind: type, facts: Any) -> Any:
@@ -271,12 +253,23 @@ def _facts_of(kind: type, facts: Any) -> Any:
     for key, value in facts.items():
         if kinds[key] is float:
             facts[key] = _number(f"{name}.{key}", value)
-        elif kinds[key] in (str, int):
-            require(type(value) is kinds[key], f"{name}.{key}", value, "text or an integer")
+        elif kinds[key] is int:
+            require(type(value) is int, f"{name}.{key}", value, "an integer")
+        elif kinds[key] is str:
+            _require_text(f"{name}.{key}", value)
         else:
             require(isinstance(value, dict), f"{name}.{key}", value, "a mapping")
+            for label in value:
+                _require_text(f"{name}.{key}", label)
             facts[key] = {label: _number(label, number) for label, number in value.items()}
     return kind(**facts)
+
+
+def _require_text(name: str, value: Any) -> None:
+    """Refuse what a terminal might take for a command."""
+    require(isinstance(value, str), name, value, "text")
+    is_plain = all(c.isprintable() or c in "\n\t" for c in value)
+    require(is_plain, name, value, "text without control characters")
 
 
 def _number(name: str, value: Any) -> float:
@@ -289,5 +282,5 @@ def _require_keys(what: str, mapping: Mapping[str, Any], expected: set[str]) -> 
     missing, unknown = expected - set(mapping), set(mapping) - expected
     if missing or unknown:
         found = [f"lacks {name!r}" for name in sorted(missing)]
-        found += [f"has unknown {name!r}" for name in sorted(unknown)]
+        found += [f"has unknown '{shown(name)}'" for name in sorted(unknown)]
         raise ValueError(f"{what} {', '.join(found[:3])}")

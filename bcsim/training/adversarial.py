@@ -1,6 +1,5 @@
 """The other player: a discriminator, what it wants, and how it learns."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +10,6 @@ from bcsim.discriminators.storage import build_discriminator
 from bcsim.losses.adversarial import CRITERIA
 from bcsim.losses.adversarial.feature_matching import FeatureMatching
 from bcsim.training.balancing import ADVERSARIAL
-from bcsim.training.checkpoint import (
-    flatten_optimizer,
-    restore_optimizer,
-    with_prefix,
-    without_prefix,
-)
 from bcsim.training.config import AdversarialConfig
 from bcsim.training.optimization import (
     build_registered,
@@ -114,18 +107,6 @@ class AdversarialObjective:
         """Change the weights by their gradient, at the optimizer's learning rate."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that a checkpoint holds of it: tensors, and facts as JSON holds them."""
-        tensors, groups = flatten_optimizer(self.optimizer)
-        named = with_prefix("weights", self.discriminator.state_dict())
-        named |= with_prefix("optimizer", tensors)
-        return named, {"optimizer": groups}
-
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
-        self.discriminator.load_state_dict(without_prefix("weights", tensors))
-        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors), facts["optimizer"])
 
 
 class _BothSides(nn.Module):

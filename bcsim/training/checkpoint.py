@@ -5,10 +5,12 @@ SHA-256 of both. The second is written last, so a checkpoint is whole or does no
 is pickled.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from bcsim.errors import InputError
-from bcsim.files import hash_text, sweep_temporaries, write_bytes, write_json
+from bcsim.errors import DivergedError, InputError
+from bcsim.files import (
+    environment_faults,
+    hash_text,
+    sweep_temporaries,
+    write_bytes,
+    write_text,
+)
+from bcsim.foreign import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
+from bcsim.weights import shapes_of, state_differences
 
+FORMAT = "bcsim-checkpoint"
 SCHEMA = 1
+MAX_FACTS_BYTES = 2**24
 NUM_KEPT = 2  # the newest, and the one before it should the newest turn out damaged
 
 log = logging.getLogger(__name__)
@@ -42,36 +54,52 @@ class Checkpoint:
     facts: Mapping[str, Any]
 
 
+class NewerCheckpointError(InputError):
+    """A checkpoint of a later version of bcsim: whole, to be kept, and not to be read."""
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KEPT) -> None:
     """Write a checkpoint, then remove all others but the `num_kept - 1` next before it.
 
     Raises:
-        ValueError: if a tensor holds a value that is not finite.
+        DivergedError: if a tensor holds a value that is not finite.
         EnvironmentFault: if the disk is full or forbidden; earlier checkpoints stay.
     """
-    for name, tensor in checkpoint.tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"step {checkpoint.step}: {name} is not finite and is not saved")
+    not_finite = _not_finite(checkpoint.tensors)
+    if not_finite is not None:
+        raise DivergedError(
+            f"step {checkpoint.step}: {not_finite} is not finite and is not saved; lower "
+            "optimizer.learning_rate"
+        )
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
     }
     content = save(tensors)
     facts = {
-        "format": "bcsim-checkpoint",
+        "format": FORMAT,
         "schema": SCHEMA,
         "step": checkpoint.step,
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
         "facts": dict(checkpoint.facts),
     }
     written = folder / f"step_{checkpoint.step:08d}.json"
-    write_bytes(written.with_suffix(".safetensors"), content)
-    write_json(written, {**facts, "sha256": _digest(facts)})
+    tensors_path = written.with_suffix(".safetensors")
+    try:
+        write_bytes(tensors_path, content)
+        write_text(written, _text(facts))
+    except BaseException:
+        if not written.exists():  # then these tensors belong to nothing, and take up room
+            with contextlib.suppress(OSError):
+                tensors_path.unlink(missing_ok=True)
+        raise
     # What claims to come after this step is damaged or left by a run that was taken up earlier.
-    earlier = sorted(path for path in folder.glob("step_*.json") if path.name < written.name)
-    kept = {written.stem, *(path.stem for path in earlier[len(earlier) - num_kept + 1 :])}
-    for path in folder.glob("step_*"):
-        if path.stem not in kept:
-            path.unlink()
+    earlier = sorted(stem for stem in _stems(folder, ".json") if stem < written.stem)
+    kept = {written.stem, *earlier[len(earlier) - num_kept + 1 :]}
+    with environment_faults(folder):
+        for suffix in (".json", ".safetensors"):  # in this order a kill leaves no half of one
+            for stem in _stems(folder, suffix):
+                if stem not in kept:
+                    (folder / f"{stem}{suffix}").unlink()
     sweep_temporaries(folder)
 
 
@@ -85,19 +113,22 @@ def load_newest(folders: Sequence[Path]) -> Checkpoint | None:
         The checkpoint, or None where there never was one.
 
     Raises:
-        InputError: if there are checkpoints and none of them is whole.
+        InputError: if there are checkpoints and none of them is whole, or one is of a later
+            version of bcsim, which would be lost if an earlier one were gone on with.
     """
-    damaged = []
+    damaged: list[InputError] = []
     for folder in folders:
-        for path in sorted(folder.glob("step_*.json"), reverse=True):
+        for stem in sorted(_stems(folder, ".json"), reverse=True):
             try:
-                return load_checkpoint(path)
+                return load_checkpoint(folder / f"{stem}.json")
+            except NewerCheckpointError:
+                raise
             except InputError as error:
                 log.warning("%s; trying an earlier checkpoint", error)
-                damaged.append(path)
+                damaged.append(error)
     if damaged:
         raise InputError(
-            f"{damaged[0].parent}: no checkpoint is whole; begin anew in another folder"
+            f"no checkpoint is whole; begin anew in another folder (the newest: {damaged[0]})"
         )
     return None
 
@@ -109,51 +140,121 @@ def load_checkpoint(path: Path) -> Checkpoint:
         path: of the JSON file.
 
     Raises:
-        InputError: if it is damaged in any way, or of another schema.
+        InputError: if it is damaged in any way, something else, or of another step than its name
+            says.
+        NewerCheckpointError: if it is of a later schema.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        facts = {key: value for key, value in content.items() if key != "sha256"}
-        whole = content["sha256"] == _digest(facts) and facts["format"] == "bcsim-checkpoint"
-    except (OSError, ValueError, AttributeError, KeyError, RecursionError):
-        whole, facts = False, {}
-    if not whole:
-        raise InputError(f"{path}: damaged, or not a checkpoint")
-    if facts["schema"] != SCHEMA:
-        raise InputError(
-            f"{path}: schema {facts['schema']!r}, this version of bcsim reads {SCHEMA}"
-        )
     tensors_path = path.with_suffix(".safetensors")
+    facts = _read_facts(path)
+    content = _read_tensors(tensors_path)
+    if hashlib.sha256(content).hexdigest() != facts["tensors_sha256"]:
+        raise InputError(
+            f"{tensors_path}: {_what_else(content) or 'damaged'}; its SHA-256 is not that of "
+            f"{path.name}"
+        )
     try:
-        content = tensors_path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != facts["tensors_sha256"]:
-            raise InputError(f"{tensors_path}: damaged; its SHA-256 is not that of {path.name}")
         tensors = load(content)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{tensors_path}: missing or damaged") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        what = _what_else(content) or f"not a whole safetensors file ({reason_of(error)})"
+        raise InputError(f"{tensors_path}: {what}") from error
+    not_finite = _not_finite(tensors)
+    if not_finite is not None:
+        raise InputError(
+            f"{tensors_path}: {shown(not_finite)} holds values that are not finite numbers"
+        )
     return Checkpoint(facts["step"], tensors, facts["facts"])
 
 
-def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the state of an optimizer as named tensors and JSON facts."""
-    state = optimizer.state_dict()
-    tensors = {
+def _read_facts(path: Path) -> dict[str, Any]:
+    content = read_bytes(path, MAX_FACTS_BYTES, "a checkpoint")
+    try:
+        facts = parse_json(content)
+    except ValueError as error:
+        what = _what_else(content) or f"damaged ({reason_of(error)})"
+        raise InputError(f"{path}: {what}") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT or "sha256" not in facts:
+        raise InputError(f"{path}: damaged, or not a checkpoint of bcsim")
+    schema = facts.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise NewerCheckpointError(
+            f"{path}: schema {shown(schema)}, this version of bcsim reads {SCHEMA}; use the one "
+            "that wrote it, or remove the file if it is damaged"
+        )
+    del facts["sha256"]
+    if content != _text(facts).encode("utf-8"):
+        raise InputError(f"{path}: damaged: its content is not what its SHA-256 says")
+    step = facts.get("step")
+    if type(step) is not int or path.stem != f"step_{step:08d}":
+        raise InputError(f"{path}: damaged: it is of step {shown(step)}, as it says itself")
+    if type(schema) is not int or schema != SCHEMA:
+        raise InputError(f"{path}: schema {shown(schema)}, this version of bcsim reads {SCHEMA}")
+    for key, kind in (("tensors_sha256", str), ("facts", dict)):
+        if type(facts.get(key)) is not kind:
+            raise InputError(f"{path}: damaged: {key} is {shown(facts.get(key))}")
+    return facts
+
+
+def _read_tensors(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(f"{path}: missing or damaged: not a regular file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: missing or damaged ({reason_of(error)})") from error
+
+
+def _what_else(content: bytes) -> str | None:
+    """Say what stands in the place of a checkpoint, and what to do, if it can be told."""
+    kind = kind_of(content)
+    return None if kind is None else f"{kind}; {SAFETENSORS_ONLY}"
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds a value that is no finite number."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return name
+    return None
+
+
+def _stems(folder: Path, suffix: str) -> Iterator[str]:
+    """Yield the names of checkpoints' files without their suffix."""
+    for path in folder.glob(f"step_*{suffix}"):
+        if re.fullmatch(r"step_[0-9]{8}", path.stem) and not path.is_dir():
+            yield path.stem
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimizer remembers; its settings are those of the recipe."""
+    return {
         f"{index}.{name}": value
-        for index, values in state["state"].items()
+        for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
     }
-    return tensors, {"param_groups": state["param_groups"]}
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-) -> None:
-    """Give an optimizer the state that `flatten_optimizer` returned."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": list(facts["param_groups"])})
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an Adam or AdamW what `optimizer_tensors` returned.
+
+    Raises:
+        ValueError: if it is another optimizer's; the first differences are listed.
+    """
+    state = optimizer.state_dict()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    expected: dict[str, list[int]] = {}
+    found: dict[int, dict[str, Tensor]] = {}
+    for index, weight in enumerate(weights):
+        of_weight = {"step": [], "exp_avg": list(weight.shape), "exp_avg_sq": list(weight.shape)}
+        # Nothing is remembered of a weight that has not learnt yet.
+        if any(f"{index}.{name}" in tensors for name in of_weight):
+            expected |= {f"{index}.{name}": shape for name, shape in of_weight.items()}
+            found[index] = {
+                n: t for n in of_weight if (t := tensors.get(f"{index}.{n}")) is not None
+            }
+    differences = state_differences(expected, shapes_of(tensors))
+    if differences:
+        raise ValueError(f"of another optimizer: {differences}")
+    optimizer.load_state_dict({"state": found, "param_groups": state["param_groups"]})
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -171,5 +272,7 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
     }
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hash_text(json.dumps(facts, sort_keys=True, ensure_ascii=True, allow_nan=False))
+def _text(facts: Mapping[str, Any]) -> str:
+    """Return the facts as they stand in the file, with their hash; each byte of it counts."""
+    digest = hash_text(json.dumps(facts, sort_keys=True, ensure_ascii=True, allow_nan=False))
+    return json.dumps({**facts, "sha256": digest}, indent=2, allow_nan=False) + "\n"

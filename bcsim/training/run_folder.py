@@ -102,11 +102,14 @@ class MetricsLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = out / METRICS_FILE
-        self._board = SummaryWriter(out / TENSORBOARD, purge_step=last_step + 1)
+        self.board_path = out / TENSORBOARD
+        with environment_faults(self.board_path):
+            self._board = SummaryWriter(self.board_path, purge_step=last_step + 1)
         self._files = {}
         for path in (self.path, out / PACE_FILE):
             write_text(path, "".join(_lines_up_to(path, last_step)))
-            self._files[path.name] = path.open("a", encoding="utf-8")
+            with environment_faults(path):
+                self._files[path.name] = path.open("a", encoding="utf-8")
 
     def write(self, step: int, values: Mapping[str, float | None]) -> None:
         """Add a line; a value that is not finite becomes null."""
@@ -124,9 +127,11 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close all three."""
-        for file in self._files.values():
-            file.close()
-        self._board.close()
+        with environment_faults(self.path):
+            for file in self._files.values():
+                file.close()
+        with environment_faults(self.board_path):
+            self._board.close()
 
     def _add(self, name: str, step: int, values: Mapping[str, float | None]) -> None:
         finite = {
@@ -136,9 +141,10 @@ class MetricsLog:
         with environment_faults(self.path.with_name(name)):
             self._files[name].write(json.dumps({"step": step, **finite}) + "\n")
             self._files[name].flush()
-        for key, value in finite.items():
-            if value is not None:
-                self._board.add_scalar(key, value, step)
+        with environment_faults(self.board_path):
+            for key, value in finite.items():
+                if value is not None:
+                    self._board.add_scalar(key, value, step)
 
 
 def write_samples(

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import bcsim
 from bcsim.data.pairs import Pairs
 from bcsim.errors import UsageError
 from bcsim.files import hash_text
+from bcsim.foreign import shown
 from bcsim.training.config import TrainingConfig
 
 # These may change: they change how a run goes, not what comes out.
@@ -30,6 +32,7 @@ def comparable_settings(
         num_processes: that take part; a step's batch is as large as all of theirs.
     """
     settings = {
+        "bcsim_version": bcsim.__version__,
         **dataclasses.asdict(config),
         "pairs": {name: hash_text("\n".join(pairs.ids)) for name, pairs in sets.items()},
         "data_facts": dict(data_facts),
@@ -54,8 +57,8 @@ def refuse_other_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str,
         name = different[0]
         more = f" (and {len(different) - 1} more differences)" if len(different) > 1 else ""
         raise UsageError(
-            f"{out}: the run was begun with {name} {before.get(name)!r}, now it is "
-            f"{after.get(name)!r}{more}; use the same, or another --out"
+            f"{out}: the run was begun with {shown(name)} {shown(repr(before.get(name)))}, now it "
+            f"is {shown(repr(after.get(name)))}{more}; use the same, or another --out"
         )
 
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import DivergedError, UsageError, one_line
 from bcsim.files import sweep_temporaries
+from bcsim.foreign import shown
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     AIR_TO_BONE,
@@ -35,15 +36,7 @@ from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective
 from bcsim.training.balancing import make_balancer
 from bcsim.training.batches import Batch, Batches, Loader, Share
-from bcsim.training.checkpoint import (
-    Checkpoint,
-    flatten_optimizer,
-    load_newest,
-    restore_optimizer,
-    save_checkpoint,
-    with_prefix,
-    without_prefix,
-)
+from bcsim.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.judge import Judge
@@ -63,11 +56,13 @@ from bcsim.training.run_folder import (
     write_card,
 )
 from bcsim.training.settings import comparable_settings, refuse_other_settings
+from bcsim.training.state import RunFacts, RunState
 from bcsim.training.step import Gradients
 from bcsim.training.validation import Scores
 from bcsim.weights import refuse_differences, shapes_of
 
 FOLLOW_S = 3.0
+NUM_TOLD = 3  # items of a batch that a message names
 HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
 
 log = logging.getLogger(__name__)
@@ -186,6 +181,14 @@ class Trainer:
             else None
         )
         self.balancer = make_balancer(config.balancing)
+        networks: dict[str, nn.Module] = {"model": self.model}
+        optimizers = {"optimizer": self.optimizer}
+        if self.average is not None:
+            networks["average"] = self.average
+        if self.adversarial is not None:
+            networks["adversarial.weights"] = self.adversarial.discriminator
+            optimizers["adversarial.optimizer"] = self.adversarial.optimizer
+        self.state = RunState(networks, optimizers, self.balancer)
         objectives = WeightedObjectives(config.losses, config.sample_rate).to(self.device)
         self.gradients = Gradients(
             self.model, objectives, self.adversarial, self.balancer, self.accelerator
@@ -253,7 +256,7 @@ class Trainer:
                 self._take_step(batch)
                 self._after_step(metrics, pace)
         except DivergedError:
-            if metrics is not None:  # with the numbers that are none as null
+            if metrics is not None and self.sums:  # with the numbers that are none as null
                 metrics.write(self.step + 1, self._means())
             raise
         except RuntimeError:
@@ -280,26 +283,26 @@ class Trainer:
 
         Raises:
             UsageError: if the run was begun with other settings.
-            InputError: if there are checkpoints and none is whole.
+            InputError: if there are checkpoints and none is whole, or it is no state of this run.
         """
         folder = self.out / CHECKPOINTS
         checkpoint = load_newest([folder / "last", folder / "best"])
         if checkpoint is None:
             return False
-        facts, tensors = checkpoint.facts, checkpoint.tensors
-        refuse_other_settings(self.out, facts["settings"], self.settings)
-        self.model.load_state_dict(without_prefix("model", tensors))
-        if self.average is not None:
-            self.average.load_state_dict(without_prefix("average", tensors))
-        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors), facts["optimizer"])
-        if self.adversarial is not None:
-            self.adversarial.restore(without_prefix("adversarial", tensors), facts["adversarial"])
-        if self.balancer is not None:
-            averages = without_prefix("balancer", tensors)
-            self.balancer.averages = {n: v.to(self.device) for n, v in averages.items()}
+        where = folder / f"step {checkpoint.step}"
+        facts = RunFacts.from_json(checkpoint.facts, where)
+        refuse_other_settings(self.out, facts.settings, self.settings)
+        if facts.torch_version != torch.__version__:
+            log.warning(
+                "%s: begun with torch %s, this is %s; what follows may differ in the last bits",
+                self.out,
+                shown(facts.torch_version),
+                torch.__version__,
+            )
+        self.state.restore(checkpoint.tensors, where)
         self.step = checkpoint.step
-        self.sums = {name: (total, count) for name, (total, count) in facts["sums"].items()}
-        self.judge.best = facts["best"]
+        self.sums = dict(facts.sums)
+        self.judge.best = checkpoint.facts["best"]
         log.info("%s: continuing after step %d", self.out, self.step)
         return True
 
@@ -314,10 +317,11 @@ class Trainer:
         """
         source = load_enhancer(folder, self.config.direction)
         for key, value in self.model.config.items():
-            if key not in HARMLESS and source.config.get(key) != value:
+            theirs = source.config.get(key)
+            if key not in HARMLESS and theirs != value:
                 raise UsageError(
-                    f"{folder}: a network with {key} {source.config.get(key)!r}, the recipe's has "
-                    f"{value!r}; set model.{key}"
+                    f"{folder}: a network with {key} {theirs!r}, the recipe's has {value!r}; set "
+                    f"model.{key}"
                 )
         weights = source.state_dict()
         refuse_differences(folder, shapes_of(self.model.state_dict()), shapes_of(weights))
@@ -400,6 +404,7 @@ class Trainer:
             metrics.show(self.step, pace.measure(self.step))
             self.sums = {}
         if self.judge.is_due(self.step, last):
+            self._refuse_divergence()
             if self.judge.validate(self.enhancer, self.device, self.step, metrics):
                 self._export()
                 save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
@@ -411,28 +416,27 @@ class Trainer:
             metrics.sync()
             save_checkpoint(self.out / CHECKPOINTS / "last", self._checkpoint())
 
+    def _refuse_divergence(self) -> None:
+        """Stop before weights that a finite gradient made other than finite reach a file."""
+        for name, value in self.state.weights().items():
+            if not value.isfinite().all():
+                raise DivergedError(
+                    f"step {self.step}: {name} is not finite any more; lower "
+                    "optimizer.learning_rate"
+                )
+
     def _means(self) -> dict[str, float]:
         """Return the means of the values since the last line of metrics, as it names them."""
         return {f"train/{name}": total / count for name, (total, count) in self.sums.items()}
 
     def _checkpoint(self) -> Checkpoint:
-        tensors, groups = flatten_optimizer(self.optimizer)
-        named = with_prefix("model", self.model.state_dict()) | with_prefix("optimizer", tensors)
         facts = {
             "settings": self.settings,
-            "optimizer": groups,
             "sums": self.sums,
             "best": self.judge.best,
             "torch_version": torch.__version__,
         }
-        if self.average is not None:
-            named |= with_prefix("average", self.average.state_dict())
-        if self.adversarial is not None:
-            tensors, facts["adversarial"] = self.adversarial.state()
-            named |= with_prefix("adversarial", tensors)
-        if self.balancer is not None:
-            named |= with_prefix("balancer", self.balancer.averages)
-        return Checkpoint(self.step, named, facts)
+        return Checkpoint(self.step, self.state.tensors(), facts)
 
     def _export(self) -> None:
         """Write the networks as users load them, with a card."""
@@ -470,12 +474,19 @@ class Trainer:
                 f"step {self.step + 1}: a loss or gradient is not finite, here or in another "
                 "process; lower optimizer.learning_rate"
             )
-        told = ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
+        told = ", ".join(_brief(item) for item in items[:NUM_TOLD])
+        told += f" and {len(items) - NUM_TOLD} more" if len(items) > NUM_TOLD else ""
         name, value = next((n, v) for n, v in values.items() if not math.isfinite(v))
         return (
             f"step {self.step + 1}: {name} is {value} on {told}; lower optimizer.learning_rate, "
             "or look at these items"
         )
+
+
+def _brief(name: str) -> str:
+    """Return the end of a name, which tells it from others, for a line with several."""
+    name = shown(name)
+    return name if len(name) <= 30 else f"...{name[-27:]}"
 
 
 def _build_model(config: TrainingConfig) -> Enhancer:

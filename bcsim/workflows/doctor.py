@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+import torch
 
+import bcsim
 from bcsim.data.audio import read_audio
 from bcsim.data.recordings import find_pairs, read_recordings
 from bcsim.errors import InputError
@@ -64,6 +67,7 @@ class Checkup:
                 for pair in self.pairs
             ],
             "failures": self.failures,
+            "versions": versions(),
         }
 
 
@@ -83,6 +87,19 @@ def doctor(air: Path, bone: Path, sample_rate: int | None = None) -> Checkup:
     recordings = read_recordings(air, bone, rate)
     diagnoses = diagnose(recordings.pairs, rate)
     return Checkup(rate, diagnoses, recordings.failures, summary(diagnoses, recordings.failures))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what reads audio and computes, as they are in this process.
+
+    libsndfile, which decodes files that strangers may have written, is bundled with soundfile.
+    """
+    return {
+        "bcsim": bcsim.__version__,
+        "torch": torch.__version__,
+        "soundfile": soundfile.__version__,
+        "libsndfile": soundfile.__libsndfile_version__,
+    }
 
 
 def summary(diagnoses: Sequence[PairDiagnosis], failures: dict[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bcsim.data.audio import audio_files, read_audio, write_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
+from bcsim.data.staging import must_not_contain_each_other
 from bcsim.errors import InputError, UsageError
 from bcsim.files import printable
 from bcsim.inference.enhancer import enhance as enhance_samples
@@ -63,9 +64,7 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
             raise UsageError(f"{out}: --out is --in; recordings are never overwritten")
         _enhance_file(enhancer, source, out)
         return EnhanceResult([out])
-    inside, outside = source.resolve(), out.resolve()
-    if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(f"{out}: --out and --in ({source}) must not contain each other")
+    must_not_contain_each_other(source, out)
     files = audio_files(source)
     result = EnhanceResult()
     for path in track(files, len(files), "enhancing"):

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcsim.data.checksums import stored_entries
 from bcsim.data.clips import Shard
 from bcsim.data.failures import FAILURES_NAME
+from bcsim.data.journal import Entry
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow
 from bcsim.data.run_state import (
     DATASET_NAME,
@@ -20,12 +22,13 @@ from bcsim.data.run_state import (
     check_settings,
     claimed,
     find_difference,
+    read_account,
 )
+from bcsim.data.staging import must_not_contain_each_other
 from bcsim.data.synthesis import finish_dataset
 from bcsim.errors import InputError, UsageError
-from bcsim.files import Writer, environment_faults, sweep_temporaries, sync_folders
+from bcsim.files import Writer, beneath, environment_faults, sweep_temporaries, sync_folders
 
-BLOCK_BYTES = 1 << 16  # of each shard's manifest that is in memory
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 
 
@@ -68,13 +71,11 @@ def merge(
         EnvironmentFault: if the disk is full or forbidden.
     """
     for folder in folders:
-        inside, outside = folder.resolve(), out.resolve()
-        if inside == outside or inside in outside.parents or outside in inside.parents:
-            raise UsageError(f"{out}: OUT and the shard {folder} must not contain each other")
+        must_not_contain_each_other(folder, out)
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.shard.number)
     _check_complete(parts)
     for split in SPLITS:
-        for _ in _rows(parts, split):
+        for _ in _pairs(parts, split):
             pass  # an id that stands there twice is refused before anything is written
     settings = {**parts[0].settings, "shard": None}
     failures = dict(itertools.chain.from_iterable(_failures(part.folder) for part in parts))
@@ -109,9 +110,9 @@ def _read(folder: Path) -> _Part:
     if (folder / STATE_FOLDER).is_dir():
         raise UsageError(f"{folder}: this shard is not finished; run its command again")
     try:
-        settings = json.loads(path.read_text("utf-8"))
+        settings = read_account(path)
         shard = Shard.parse(settings["shard"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (UsageError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there") from error
     for name in TOTALS:
         settings.pop(name, None)
@@ -139,49 +140,33 @@ def _check_complete(parts: Sequence[_Part]) -> None:
         raise UsageError(f"shards are missing: {', '.join(missing)}; give all of them")
 
 
-def _rows(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, str, _Part]]:
-    """Yield the rows of all shards sorted by id, with their lines; few of them in memory."""
-    streams = [_rows_of(part, split) for part in parts]
+def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Entry, _Part]]:
+    """Yield the pairs of all shards sorted by id; few of them in memory."""
+    streams = [_pairs_of(part, split) for part in parts]
     before: tuple[str, _Part] | None = None
-    for row, line, part in heapq.merge(*streams, key=lambda entry: entry[0].id):
+    for row, entry, part in heapq.merge(*streams, key=lambda pair: pair[0].id):
         if before is not None and before[0] == row.id:
             raise UsageError(f"{row.id}: is in {before[1].folder} and in {part.folder}")
         before = row.id, part
-        yield row, line, part
+        yield row, entry, part
 
 
-def _rows_of(part: _Part, split: str) -> Iterator[tuple[PairRow, str, _Part]]:
-    path = part.folder / split / MANIFEST_NAME
-    if not path.is_file():
-        return
-    number = offset = 0
-    while True:
-        with path.open("rb") as file:  # and closed again: there may be thousands of shards
-            file.seek(offset)
-            lines = file.readlines(BLOCK_BYTES)
-            offset = file.tell()
-        if not lines:
-            return
-        for content in lines:
-            number += 1
-            try:
-                line = content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path} line {number}: not UTF-8; rerun synthesize") from error
-            yield PairRow.from_json(line, f"{path} line {number}"), line, part
+def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, Entry, _Part]]:
+    for row, entry in stored_entries(part.folder, split):
+        yield row, entry, part
 
 
-def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[str]:
-    """Bring the files of every pair to `out`, and then yield its line."""
+def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[Entry]:
+    """Bring the files of every pair to `out`, and then yield it."""
     with Writer() as writer:
         bring = writer.copy if copy else writer.link
-        for row, line, part in _rows(parts, split):
+        for row, entry, part in _pairs(parts, split):
             for name in row.file_names.values():
-                source = part.folder / split / name
+                source = beneath(part.folder, f"{split}/{name}")
                 if not source.is_file():
                     raise InputError(f"{source}: is missing; run that shard's command again")
                 bring(source, out / split / name)
-            yield line
+            yield entry
     sync_folders(out / split)  # the manifest takes its name after this
 
 

@@ -1,6 +1,5 @@
 """`bcsim synthesize`: air-conducted speech in, pairs out."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from bcsim.data.clips import Shard, plan_clips, replay_clips, split_of
 from bcsim.data.manifest import SPLITS, read_manifest
 from bcsim.data.noise import fingerprint
 from bcsim.data.rendering import AirFiles, Renderer
-from bcsim.data.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME
+from bcsim.data.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_account
+from bcsim.data.staging import must_not_contain_each_other
 from bcsim.data.synthesis import SynthesisPlan, SynthesisResult, synthesize_corpus
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import require
@@ -55,7 +55,7 @@ def plan_synthesis(
         UsageError: if the request cannot be met; nothing has been written.
     """
     names = audio_names(air)
-    _check_apart(air, out)
+    must_not_contain_each_other(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     splits = resolved.recipe.splits
     return SynthesisPlan(
@@ -111,11 +111,11 @@ def plan_replay(
     rows = read_manifest(manifest)
     if not rows:
         raise InputError(f"{manifest}: lists no pairs")
-    _check_apart(air, out)
+    must_not_contain_each_other(air, out)
     dataset = _dataset_of(manifest)
     made = _account(dataset)
     if made:
-        _check_apart(dataset, out)
+        must_not_contain_each_other(dataset, out)
     recipe = recipe or dataset / RECIPE_NAME
     if not recipe.is_file():
         raise UsageError(f"{recipe}: no such file; give --recipe, the one that {manifest} came of")
@@ -183,12 +183,6 @@ def synthesize(
     return synthesize_corpus(plan, workers, overwrite)
 
 
-def _check_apart(folder: Path, out: Path) -> None:
-    inside, outside = folder.resolve(), out.resolve()
-    if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(f"{out}: --out and {folder} must not contain each other")
-
-
 def _dataset_of(manifest: Path) -> Path:
     """Return the folder of the dataset that a manifest belongs to."""
     folder = manifest.resolve().parent
@@ -198,13 +192,7 @@ def _dataset_of(manifest: Path) -> Path:
 def _account(dataset: Path) -> dict[str, Any]:
     """Return what a dataset says of itself; nothing, where only its manifest is left."""
     path = dataset / DATASET_NAME
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        return {"bcsim": content["bcsim"], **content}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: damaged ({error}); give a dataset of bcsim") from error
+    return read_account(path) if path.is_file() else {}
 
 
 def _check_same(

@@ -1,18 +1,24 @@
 """`bcsim train`: pairs in, an enhancer out."""
 
 import json
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bcsim.data.audio import audio_names
+from bcsim.data.checksums import SUMS_NAME, hash_files, short_files, verify_files
 from bcsim.data.clips import hash_sources, plan_clips
-from bcsim.data.manifest import MANIFEST_NAME
+from bcsim.data.manifest import MANIFEST_NAME, read_manifest
 from bcsim.data.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
+from bcsim.data.run_state import STATE_FOLDER
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files import hash_file, hash_text, write_text
+from bcsim.foreign import shown
 from bcsim.models.storage import WEIGHTS_FILE
+from bcsim.progress import track
 from bcsim.recipe import (
     build_simulator,
     from_mapping,
@@ -37,7 +43,11 @@ from bcsim.workflows.presets import (
 )
 
 REPORT_INTERVAL_S = 60.0
+MAX_HASHED_BYTES = 2**31  # of an air corpus, before each run and each resume
+NUM_TOLD = 5  # problems of a dataset that are named
 VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are rendered
+
+log = logging.getLogger(__name__)
 
 
 def load_training_recipe(recipe: str, settings: tuple[str, ...] = ()) -> TrainingConfig:
@@ -111,7 +121,11 @@ def train(
     data = replace(data, real=real, real_validation=judged, facts=facts)
     if leads():
         check_run_folder(out, resume)
-        if not (out / CHECKPOINTS).is_dir():
+        begins = not (out / CHECKPOINTS).is_dir()
+        if isinstance(data.training, StoredPairs):
+            assert pairs is not None
+            refuse_damage(pairs, hashes=begins)
+        if begins:
             write_text(out / RECIPE_FILE, resolved_text(config))
     try:
         result = train_model(config, data, out, resume, init_from, _Reporter(out))
@@ -122,6 +136,39 @@ def train(
     if leads():
         write_run_report(out)
     return result
+
+
+def refuse_damage(dataset: Path, hashes: bool) -> None:
+    """Refuse a dataset in which anything is missing, changed, torn or listed twice.
+
+    Of one without `SHA256SUMS` (of an earlier bcsim, or a foreign one), nothing but the lengths of
+    the files can be looked at; that costs a warning.
+
+    Args:
+        dataset: its folder.
+        hashes: read every file; without, what was changed and kept its length is not noticed.
+
+    Raises:
+        InputError: naming the first thing that is amiss, and how many there are; the first few are
+            logged.
+    """
+    if (dataset / STATE_FOLDER).is_dir():
+        raise InputError(f"{dataset}: is not finished; run the command that makes it again")
+    splits = [split for split in ("train", "validation") if (dataset / split).is_dir()]
+    if (dataset / SUMS_NAME).is_file():
+        problems = [*verify_files(dataset, splits, hashes)]
+    else:
+        log.warning("%s: has no %s; its files are looked at by length alone", dataset, SUMS_NAME)
+        folders = [dataset / split for split in splits]
+        rows = (
+            (folder, row) for folder in folders for row in read_manifest(folder / MANIFEST_NAME)
+        )
+        problems = [line for folder, row in rows for line in short_files(folder, row)]
+    for line in problems[1:NUM_TOLD]:
+        log.error("%s", line)
+    if problems:
+        more = f" (the first of {len(problems)} problems)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{more}; make the dataset again: see bcsim verify")
 
 
 class _Reporter:
@@ -153,18 +200,41 @@ def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
     validation: Pairs | None = None
     if (pairs / "validation").is_dir():
         validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
+    training = StoredPairs(pairs, "train", config.sample_rate, config.seed)
+    twice = set(training.ids).intersection([] if validation is None else validation.ids)
+    if twice:
+        raise InputError(
+            f"{pairs}: '{shown(min(twice))}' is in train and in validation; remove one"
+        )
     manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
     return TrainingData(
-        StoredPairs(pairs, "train", config.sample_rate, config.seed),
+        training,
         validation,
         facts={"pairs_sha256": [hash_file(path) for path in manifests if path.is_file()]},
     )
 
 
 def _fingerprint(recorded: RecordedPairs) -> str:
+    """Return a hash of names and contents: recordings are few, and any change is noticed."""
     paths = [path for files in recorded.files for path in (files.air, files.bone)]
-    names = "\n".join(recorded.ids)
-    return hash_text("\n".join([names, *(str(path.stat().st_size) for path in paths)]))
+    return hash_text("\n".join([*recorded.ids, *_contents(paths)]))
+
+
+def _contents(paths: Sequence[Path]) -> list[str]:
+    return [digest or "-" for digest in track(hash_files(paths), len(paths), "hashing")]
+
+
+def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
+    """Return a hash of the names and sizes of air recordings, and of the contents of few.
+
+    Up to 2 GiB everything is read, and any change is noticed. Of larger corpora, which would take
+    minutes before each resume, a file that changed and kept its size is not.
+    """
+    paths = [air / source for source in sources]
+    by_size = hash_sources(air, sources)
+    if sum(path.stat().st_size for path in paths if path.is_file()) > MAX_HASHED_BYTES:
+        return by_size
+    return hash_text("\n".join([by_size, *_contents(paths)]))
 
 
 def _open_real(folder: Path | None, config: TrainingConfig, split: str) -> RecordedPairs | None:
@@ -204,7 +274,7 @@ def _rendered(
     )
     assert training is not None
     effects = [resolve_effect(effect) for effect in simulator.effects]
-    sources = hash_sources(air, [clip.source for clip in clips])
+    sources = _fingerprint_corpus(air, [clip.source for clip in clips])
     facts = {"sensor_sha256": digest, "sources_sha256": sources}
     return TrainingData(training, validation, facts=facts), effects
 

@@ -1,14 +1,31 @@
 """Audio files: what goes in comes out, and what is no audio is named."""
 
+import contextlib
 import errno
 import os
+import socket
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from bcsim.data.audio import audio_files, read_audio, resample, to_pcm16, write_audio
+from bcsim.data.audio import (
+    audio_files,
+    audio_info,
+    copy_audio,
+    read_audio,
+    read_blocks,
+    read_segment,
+    resample,
+    to_pcm16,
+    write_audio,
+)
 from bcsim.errors import EnvironmentFault, InputError
+
+TONE = 0.3 * np.sin(np.arange(3001) / 7)
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
@@ -97,3 +114,79 @@ def test_a_write_that_fails_names_file_and_remedy_and_leaves_nothing(
     with pytest.raises(EnvironmentFault, match=rf"x\.wav: .*{remedy}"):
         write_audio(tmp_path / "x.wav", np.zeros(10), 8000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_that_cannot_be_played_are_refused_and_odd_ones_named(tmp_path, caplog):
+    path = tmp_path / "x.wav"
+    for value, reason in ((np.nan, "finite"), (-np.inf, "finite"), (20_000.0, "stored as floats")):
+        samples = TONE.copy()
+        samples[2000] = value
+        soundfile.write(path, samples, 16_000, subtype="FLOAT")
+        with path.open("rb") as file, pytest.raises(InputError, match=reason):
+            copy_audio(file, "x.wav", tmp_path / "copy")
+        for read in (
+            read_audio,
+            lambda path: list(read_blocks(path, 16_000, 100)),
+            lambda path: read_segment(path, 1990, 20),
+        ):
+            with pytest.raises(InputError, match=reason):
+                read(path)
+    for samples, warning in ((5 * TONE, "peaks at 1.5 of full scale"), (0 * TONE, "silence")):
+        caplog.clear()
+        soundfile.write(path, samples, 16_000, subtype="FLOAT")
+        read_audio(path)
+        assert caplog.messages == [m for m in caplog.messages if warning in m and "x.wav: " in m]
+        assert caplog.messages
+
+
+def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "up").symlink_to(tmp_path)
+    started = time.monotonic()
+    with contextlib.chdir(tmp_path), socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.wav")
+        found = {path.name: path for path in audio_files(tmp_path)}
+        assert sorted(found) == ["loop.wav", "pipe.wav", "socket.wav", "zero.wav"]
+        found["folder.wav"] = tmp_path / "folder.wav"
+        found["a\0b.wav"] = tmp_path / "a\0b.wav"
+        for path in found.values():
+            assert audio_info(path) is None
+            for read in (read_audio, lambda path: read_segment(path, 0, 1)):
+                with pytest.raises(InputError, match=f"{path.name}: (cannot be read|no such file)"):
+                    read(path)
+    assert time.monotonic() - started < 1
+
+
+def test_a_pipe_put_in_a_files_place_does_not_block(tmp_path, monkeypatch):
+    """The check looks at what was opened, not only at what was there before."""
+    path = tmp_path / "x.wav"
+    write_audio(path, TONE, 16_000)
+    before = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+    real = os.stat
+    monkeypatch.setattr("os.stat", lambda p, **more: before if p == path else real(p, **more))
+    refused: list[BaseException] = []
+
+    def attempt():
+        try:
+            read_audio(path)
+        except InputError as error:
+            refused.append(error)
+
+    reader = threading.Thread(target=attempt, daemon=True)
+    reader.start()
+    reader.join(5)
+    assert "a pipe, not a regular file" in str(refused[0])
+
+
+def test_names_that_are_not_utf8_are_read_and_written_down_safely(tmp_path, caplog):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b[31m.wav"))
+    with path.open("wb") as file:
+        soundfile.write(file, np.stack([TONE, TONE], 1), 16_000, format="WAV")
+    assert audio_files(tmp_path) == [path]
+    assert len(read_audio(path)[0]) == len(TONE)
+    assert caplog.messages == [f"{tmp_path}/%FF%1B[31m.wav: 2 channels averaged to one"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -19,7 +20,9 @@ def row():
 
 
 def test_rows_come_back_as_they_were_sorted_by_id(tmp_path, row):
-    other = dataclasses.replace(row, id="é/ü", source="é/ü.wav")
+    other = dataclasses.replace(
+        row, id="é/ü", bone_file_name="bone/é/ü.flac", air_file_name="air/é/ü.flac"
+    )
     write_manifest(tmp_path / "m.jsonl", [other, row])
     assert read_manifest(tmp_path / "m.jsonl") == [row, other]
 
@@ -43,17 +46,44 @@ def test_keys_stand_in_the_documented_order(row):
         ({"drawn": []}, "drawn"),
         ({"extra": 1}, "extra"),
         ({"seed": None}, "seed"),
+        ({"air_file_name": ""}, "leaves the dataset"),
+        ({"air_file_name": "."}, "leaves the dataset"),
+        ({"air_file_name": "a\x1b[2J.wav"}, "leaves the dataset"),
+        ({"air_file_name": "http://example.org/a.wav"}, "is an address"),
+        ({"air_file_name": "C:a.wav"}, "names a drive"),
+        ({"air_file_name": "air/s/a.flac"}, "is listed twice"),
+        ({"air_file_name": "b.flac"}, "is listed twice"),
+        ({"duration_s": 0.0}, "duration_s is 0.0, which no recording has"),
+        ({"duration_s": -1.0}, "duration_s is -1.0, which no recording has"),
+        ({"duration_s": 1e300}, "duration_s is 1e[+]300, which no recording has"),
+        ({"duration_s": float("nan")}, "NaN is not a finite number"),
+        ({"duration_s": float("inf")}, "Infinity is not a finite number"),
+        ({"sample_rate": 0}, "sample_rate is 0, which no recording has"),
+        ({"sample_rate": -16_000}, "sample_rate is -16000"),
+        ({"sample_rate": 10**9}, "sample_rate is 1000000000"),
+        ({"drawn": {"x": "y" * 2**20}}, "longer than 1048576 bytes"),
+        ({"k" * 10**5: 1}, "k[.][.][.]k+ "),
+        ({"id": "\ud800"}, "surrogates not allowed"),
     ],
 )
 def test_a_wrong_row_is_refused_with_file_and_line(tmp_path, row, change, message):
     good = row.to_json()
-    bad = json.dumps({**json.loads(good), "id": "x", **change})
+    other = {"id": "x", "bone_file_name": "b.flac", "air_file_name": "a.flac"}
+    bad = json.dumps({**json.loads(good), **other, **change})
     (tmp_path / "m.jsonl").write_text(f"{good}\n{bad}\n")
-    with pytest.raises(InputError, match=rf"m\.jsonl line 2: .*{message}"):
+    with pytest.raises(InputError, match=rf"m\.jsonl line 2: .*{message}") as caught:
         read_manifest(tmp_path / "m.jsonl")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200 + 2 * len(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["not json\n", "[1]\n", "{}\n", '{"id": NaN}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("not json\n", "[1]\n", "{}\n", '{"id": NaN}\n', '{"id": "a", "id": "b"}\n', "\0\n"),
+        *("[" * 100_000, '{"drawn": ' * 1000),
+    ],
+)
 def test_what_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "m.jsonl").write_text(text)
     with pytest.raises(InputError, match="line 1"):
@@ -70,3 +100,36 @@ def test_an_id_cannot_leave_the_dataset(row):
     line = json.dumps({**json.loads(row.to_json()), "id": "../../x"})
     with pytest.raises(InputError, match="leaves the dataset"):
         PairRow.from_json(line, "here")
+
+
+def test_a_value_twice_is_refused_even_where_the_last_one_would_do(tmp_path, row):
+    line = row.to_json().replace('"id": "s/a"', '"id": "../../x", "id": "s/a"')
+    with pytest.raises(InputError, match="key 'id' is there twice"):
+        PairRow.from_json(line, "here")
+
+
+def test_files_may_be_links_within_the_dataset_and_nowhere_else(tmp_path, row):
+    outside, dataset = tmp_path / "outside", tmp_path / "dataset"
+    for folder in (outside, dataset / "train/bone/s", dataset / "train/air/s", dataset / "test"):
+        folder.mkdir(parents=True)
+    for path in (outside / "secret.flac", dataset / "test/a.flac", dataset / "train/air/s/a.flac"):
+        path.touch()
+    manifest = dataset / "train/metadata.jsonl"
+    write_manifest(manifest, [row])
+    bone = dataset / "train/bone/s/a.flac"
+    bone.symlink_to("../../../test/a.flac")
+    with pytest.raises(InputError, match=r"metadata\.jsonl line 1: .*leads out of .* a link"):
+        read_manifest(manifest)  # nothing says that the folder above is a dataset
+    (dataset / "dataset.json").write_text("{}")
+    assert read_manifest(manifest) == [row]
+    for target in ("../../../../outside/secret.flac", str(outside / "secret.flac")):
+        bone.unlink()
+        bone.symlink_to(target)
+        with pytest.raises(InputError, match=r"metadata\.jsonl line 1: .*leads out of .* a link"):
+            read_manifest(manifest)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metadata.jsonl")
+    with pytest.raises(InputError, match=r"metadata\.jsonl: not a file; give the folder"):
+        read_manifest(tmp_path / "metadata.jsonl")

@@ -33,7 +33,7 @@ def stored(air, tmp_path, sensor):
     sensor.save(tmp_path / "known.sensor")
     settings = ("splits.validation=0", "splits.test=0")
     plan = plan_synthesis(air, tmp_path / "pairs", str(tmp_path / "known.sensor"), None, settings)
-    synthesize(plan, Workers(1))
+    synthesize(plan, Workers())
     return StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
 
 
@@ -106,6 +106,15 @@ def test_a_missing_file_is_refused_before_work_starts(stored, tmp_path):
     next((tmp_path / "pairs").glob("train/bone/s1/*")).unlink()
     with pytest.raises(InputError, match=r"line 2: bone/s1/clip\.flac is missing"):
         StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
+
+
+def test_a_link_that_comes_to_lead_elsewhere_is_not_followed(stored, tmp_path):
+    """Between reading the manifest and the file, which may be hours."""
+    path = stored.folder / stored.rows[0].bone_file_name
+    path.rename(tmp_path / "decoy.flac")
+    path.symlink_to(tmp_path / "decoy.flac")
+    with pytest.raises(InputError, match=r"metadata\.jsonl: .*leads out of .* through a link"):
+        stored.crop(0, 0, 1000)
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -36,7 +36,7 @@ def dataset(tmp_path, speech):
     settings = ("splits.validation=0.4", "splits.test=0.3")
     preset = "temporal-transforms"
     synthesize(
-        plan_synthesis(tmp_path / "speech", tmp_path / "set", preset, None, settings), Workers(1)
+        plan_synthesis(tmp_path / "speech", tmp_path / "set", preset, None, settings), Workers()
     )
     return tmp_path / "set"
 

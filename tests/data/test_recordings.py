@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.data.recordings import find_pairs, read_recordings
+from bcsim.data.recordings import find_pairs, read_recordings, read_talkers
 from bcsim.errors import InputError
 
 
@@ -92,3 +92,57 @@ def test_an_unreadable_file_costs_its_pair_alone(tmp_path):
     (tmp_path / "bone/a.wav").write_bytes(b"")
     with pytest.raises(InputError, match="none of 2 pairs can be used"):
         read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "p", "air_file_name": "../a.wav", "bone_file_name": "b.wav"}', "has '..' in it"),
+        ('{"air_file_name": "/etc/a.wav", "bone_file_name": "b.wav"}', "is absolute"),
+        ('{"air_file_name": "out/a.wav", "bone_file_name": "b.wav"}', "leads out of .* a link"),
+        ('{"air_file_name": ["a.wav"], "bone_file_name": "b.wav"}', "is no name"),
+        ('{"air_file_name": null, "bone_file_name": "b.wav"}', "is no name"),
+        ('{"id": {}, "air_file_name": "a.wav", "bone_file_name": "b.wav"}', "is no name"),
+        ('{"air_file_name": "a.wav", "air_file_name": "b", "bone_file_name": "b"}', "there twice"),
+        ('{"air_file_name": "a.wav"}', "wants JSON with air_file_name and bone_file_name"),
+        ("[1]", "wants JSON"),
+        ("[" * 10**5, "nested deeper than 64 levels"),
+        ("x" * (2**20 + 1), "longer than 1048576 bytes"),
+    ],
+)
+def test_a_foreign_manifest_is_read_as_strictly(tmp_path, line, message):
+    (tmp_path / "outside").mkdir()
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    (folder / "out").symlink_to(tmp_path / "outside")
+    good = {"air_file_name": "a.wav", "bone_file_name": "c.wav"}
+    (folder / "metadata.jsonl").write_text(f"{json.dumps(good)}\n{line}\n")
+    with pytest.raises(InputError, match=rf"metadata\.jsonl line 2: .*{message}"):
+        find_pairs(folder, folder)
+
+
+def test_two_pairs_of_one_name_in_a_manifest_are_refused(tmp_path):
+    row = {"id": 7, "air_file_name": "a.wav", "bone_file_name": "b.wav"}
+    (tmp_path / "metadata.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
+    with pytest.raises(InputError, match="line 2: id '7' stands there twice; rename one"):
+        find_pairs(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "not a table of talkers"),
+        (b"file,talker\n" + b"a" * 200_000 + b",b\n", "not a table of talkers"),
+        (b"name\na\n", "wants a heading"),
+        (bytes(2**24 + 1), "larger than"),
+    ],
+)
+def test_what_is_no_table_of_talkers_is_refused(tmp_path, content, message):
+    (tmp_path / "talkers.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"talkers\.csv: {message}"):
+        read_talkers(tmp_path / "talkers.csv")
+
+
+def test_names_in_a_table_of_talkers_may_be_odd(tmp_path):
+    (tmp_path / "talkers.csv").write_text("file,talker\na/b.wav,anna\n.,ben\n/,cara\n,dora\n")
+    assert read_talkers(tmp_path / "talkers.csv") == {"a/b": "anna"}

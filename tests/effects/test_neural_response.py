@@ -144,9 +144,9 @@ def test_a_corpus_is_not_continued_with_another_network(run, speech, tmp_path):
     def plan():
         return plan_synthesis(tmp_path / "air", tmp_path / "pairs", None, recipe, device="cpu")
 
-    assert synthesize(plan(), Workers(1)).num_pairs == 1
+    assert synthesize(plan(), Workers()).num_pairs == 1
     made = json.loads((tmp_path / "pairs" / "dataset.json").read_text())
     assert made["recipe"]["effects"][0]["fingerprint"] == NeuralResponse(str(run)).fingerprint
     replace_network(run)
     with pytest.raises(UsageError, match=r"made with recipe.effects.0.fingerprint '.*', now"):
-        synthesize(plan(), Workers(1))
+        synthesize(plan(), Workers())

@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import pytest
 import torch
@@ -137,10 +138,69 @@ def test_a_pickle_in_place_of_weights_is_not_run(folder, tmp_path):
         def __reduce__(self):
             return (canary.touch, ())
 
-    torch.save({"first_conv.weight": Payload()}, folder / "model.safetensors")
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    path = folder / "model.safetensors"
+    torch.save({"first_conv.weight": Payload()}, path)
+    with pytest.raises(InputError, match=r"a zip, as torch\.save .*reads safetensors only"):
+        load_enhancer(folder)
+    path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(InputError, match=r"a pickle; bcsim reads safetensors only"):
         load_enhancer(folder)
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x93NUMPY\x01\x00" + bytes(100), "a numpy array"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+        (b"\x1f\x8b\x08" + bytes(100), "gzip"),
+        ((2**30).to_bytes(8, "little") + b"{}" + bytes(100), "not a whole safetensors file"),
+        ((2**62).to_bytes(8, "little") + b"{}", "not a whole safetensors file"),
+    ],
+)
+def test_other_files_in_place_of_weights_are_called_what_they_are(folder, content, kind):
+    (folder / "model.safetensors").write_bytes(content)
+    rewrite(folder, lambda config: None)
+    with pytest.raises(InputError, match=rf"model\.safetensors: {kind}.*; bcsim reads safetensors"):
+        load_enhancer(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": True}, "width is True; it wants something like 32"),
+        ({"width": 2.5}, "width is 2.5"),
+        ({"width": "2" * 10**5}, "width is 2222"),
+        ({"width": [[2]] * 10**4}, "width is "),
+        ({"initial_gain": 10**400}, "initial_gain is 1000"),
+        ({"sample_rate": 10}, "sample_rate is 10; it wants 1000 to 384000 Hz"),
+        ({"sample_rate": 10**8}, "sample_rate is 100000000; it wants"),
+        ({"name": ["eben"] * 10**4}, "a model is a mapping with a name"),
+        ({"name": "e" * 10**5}, "unknown model 'ee"),
+    ],
+)
+def test_a_config_of_other_types_is_refused_in_a_short_line(folder, change, message):
+    rewrite(folder, lambda config: config["model"].update(change))
+    with pytest.raises(InputError, match=message) as caught:
+        load_enhancer(folder)
+    assert len(str(caught.value)) < 200 + len(str(folder))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": "bcsim-enhancer", "format": "bcsim-enhancer"}', "key 'format' is there twice"),
+        ('{"format": ' * 100, "not JSON"),
+        (" " * (2**20 + 1), "larger than 1048576 bytes"),
+        ('{"format": "bcsim-enhancer", "schema": 1, "model": {}}', "'weights_sha256' is missing"),
+        ('{"schema": NaN}', "NaN is not a finite number"),
+    ],
+)
+def test_a_config_that_bcsim_did_not_write_is_refused(folder, content, message):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_enhancer(folder)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,11 @@ def test_every_folder_with_modules_is_a_package():
 
 
 def test_every_requirement_is_locked_to_one_version():
-    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
-    locked = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;]+", line) for line in locked)
-    versions = dict(line.lower().replace("_", "-").split("==") for line in locked)
+    text = (ROOT / "requirements.lock").read_text("utf-8").replace(" \\\n    ", " ")
+    locked = [line for line in text.splitlines() if line and not line.startswith("#")]
+    pinned = r"[A-Za-z0-9._-]+==[^\s;]+( --hash=sha256:[0-9a-f]{64})+"
+    assert all(re.fullmatch(pinned, line) for line in locked)
+    versions = dict(line.split()[0].lower().replace("_", "-").split("==") for line in locked)
     assert versions["torch"] == versions["torchaudio"] == "2.11.0"
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"]]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pickle
 import struct
 
 import numpy as np
@@ -102,6 +104,29 @@ HOSTILE = {
     "a fact that is NaN": lambda content: with_facts(
         content, lambda f: f | {"level_db": float("nan")}
     ),
+    "facts nested deeply": lambda content: with_facts(
+        content, lambda f: f | {"lowpass": json.loads("[" * 90 + "]" * 90)}
+    ),
+    "an escape sequence for a name": lambda content: with_facts(
+        content, lambda f: f | {"name": "\x1b[2Jthroat"}
+    ),
+    "a name of two lines": lambda content: with_facts(content, lambda f: f | {"name": "a\nb"}),
+    "a megabyte for a name": lambda content: with_facts(
+        content, lambda f: f | {"name": "n" * 2**20}
+    ),
+    "a megabyte for a key": lambda content: with_facts(content, lambda f: f | {"k" * 2**20: 1}),
+    "an escape sequence in the provenance": lambda content: with_facts(
+        content, lambda f: f | {"provenance": f["provenance"] | {"source": "\x1b]0;x\x07"}}
+    ),
+    "an escape sequence for a score": lambda content: with_facts(
+        content, lambda f: f | {"provenance": f["provenance"] | {"scores": {"\x1b[31m": 1.0}}}
+    ),
+    "half a character": lambda content: with_facts(content, lambda f: f | {"name": "\ud800"}),
+    "arrays that overlap": lambda content: content.replace(
+        b'"data_offsets":[2', b'"data_offsets":[0', 1
+    ),
+    "a pickle": lambda content: pickle.dumps({"response": 1}),
+    "a zip": lambda content: b"PK\x03\x04" + bytes(100),
     "another type of array": lambda content: content.replace(b'"F64"', b'"I64"', 1),
 }
 
@@ -119,7 +144,22 @@ def test_a_hostile_file_is_refused_in_one_line_that_names_it(case, sensor, tmp_p
     path.write_bytes(HOSTILE[case](sensor.to_bytes()))
     with pytest.raises(InputError, match=r"hostile\.sensor") as caught:
         SensorProfile.load(path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250 + len(str(tmp_path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.sensor")
+    with pytest.raises(InputError, match=r"pipe\.sensor: not a regular file"):
+        SensorProfile.load(tmp_path / "pipe.sensor")
+
+
+def test_a_foreign_file_is_called_what_it_is(tmp_path):
+    path = tmp_path / "throat.sensor"
+    for content, kind in ((pickle.dumps({"a": 1}), "a pickle"), (b"\x89HDF\r\n\x1a\n", "HDF5")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"not a sensor profile .{kind}.; fit it again"):
+            SensorProfile.load(path)
 
 
 def test_a_file_over_a_mebibyte_is_refused_before_it_is_parsed(sensor, tmp_path):

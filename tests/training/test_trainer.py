@@ -1,12 +1,15 @@
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save
 
 import bcsim.training.trainer as trainer_module
 from bcsim.data.pairs import Pair, Pairs
@@ -16,7 +19,7 @@ from bcsim.models import MODELS
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import load_enhancer
 from bcsim.training.batches import Batches
-from bcsim.training.checkpoint import load_newest
+from bcsim.training.checkpoint import _text, load_newest, save_checkpoint
 from bcsim.training.data import TrainingData
 from bcsim.training.run_folder import locked
 from bcsim.training.trainer import Trainer, TrainingResult
@@ -230,6 +233,45 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(changed, tmp_
     assert DivergedError.exit_code == 6
 
 
+def test_a_message_on_divergence_stays_short_whatever_the_items_are_called(
+    changed, tmp_path, pairs, monkeypatch
+):
+    names = [f"talker/{n}/{'x' * 300}\x1b[31m" for n in range(5)]
+    pairs.ids = names
+    monkeypatch.setattr(type(pairs), "whole", lambda self, index: self.crop(index, 0, 4000))
+
+    def crop(self, index, epoch, num_samples):
+        nothing = torch.full((num_samples,), float("nan"))
+        return Pair(names[index], nothing, nothing, 16_000)
+
+    monkeypatch.setattr(type(pairs), "crop", crop)
+    config = changed(data={"batch_size": 5})
+    with pytest.raises(DivergedError, match=r"step 1: loss is nan on .* and 2 more; ") as caught:
+        train(config, pairs, None, tmp_path)
+    assert len(str(caught.value)) <= 200
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_weights_that_a_finite_gradient_made_infinite_reach_no_file(
+    config, changed, pairs, tmp_path, monkeypatch, validation
+):
+    """The step before a validation or a checkpoint overflows; the losses were all finite."""
+    config = changed(validation={"interval_steps": 3})
+    original = Trainer._take_step
+
+    def overflowing(self, batch):
+        original(self, batch)
+        if self.step == 3:
+            next(self.model.parameters()).data.fill_(float("inf"))
+            next(self.enhancer.parameters()).data.fill_(float("inf"))
+
+    monkeypatch.setattr(Trainer, "_take_step", overflowing)
+    with pytest.raises(DivergedError, match=r"step 3: .* is not finite .*learning_rate"):
+        train(config, pairs, pairs if validation else None, tmp_path)
+    assert not list(tmp_path.glob("**/*.safetensors"))
+
+
 def test_a_gradient_that_is_not_finite_stops_as_well(config, pairs, tmp_path, monkeypatch):
     """A finite loss can have an infinite slope; the step would make every weight NaN."""
 
@@ -296,6 +338,92 @@ def test_resuming_with_other_pairs_is_refused(config, pairs, tmp_path):
         train(config, type(pairs)(6), None, tmp_path, resume=True, data_facts={"sensor": "abc"})
     with pytest.raises(UsageError, match=r"data_facts\.sensor 'abc', now it is 'abd'"):
         train(config, pairs, None, tmp_path, resume=True, data_facts={"sensor": "abd"})
+
+
+def test_resuming_with_another_version_is_refused(config, pairs, tmp_path, monkeypatch):
+    train(config, pairs, None, tmp_path)
+    before = state_of(tmp_path)
+    monkeypatch.setattr("bcsim.__version__", "9.0")
+    with pytest.raises(UsageError, match=r"bcsim_version '.*', now it is '9\.0'; use the same"):
+        train(config, pairs, None, tmp_path, resume=True)
+    assert state_of(tmp_path) == before
+
+
+def tampered(path: Path, change: Callable[[dict, dict], object]) -> None:
+    """Change a checkpoint as somebody would who knows how it is hashed."""
+    tensors = load_file(path.with_suffix(".safetensors"))
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    change(content["facts"], tensors)
+    packed = save(tensors)
+    content["tensors_sha256"] = hashlib.sha256(packed).hexdigest()
+    path.with_suffix(".safetensors").write_bytes(packed)
+    path.write_text(_text(content))
+
+
+HOSTILE = {
+    "no facts": (lambda facts, _: facts.clear(), "not the state of a run"),
+    "an unknown fact": (lambda facts, _: facts.update(x=1), "x: .*not the state of a run"),
+    "settings that are a list": (lambda facts, _: facts.update(settings=[]), "settings: "),
+    "sums of one number": (lambda facts, _: facts.update(sums={"loss": [1.0]}), r"sums\.loss"),
+    "sums of text": (lambda facts, _: facts.update(sums={"loss": ["1", 2]}), r"sums\.loss"),
+    "best as text": (lambda facts, _: facts.update(best="7"), "best: "),
+    "best without scores": (lambda facts, _: facts.update(best={"step": 1, "value": None}), "best"),
+    "other weights": (
+        lambda _, tensors: tensors.update({"model.first_conv.weight": torch.zeros(3)}),
+        r"other weights than the model has: model\.first_conv\.weight is \[3\], not \[",
+    ),
+    "missing weights": (
+        lambda _, tensors: tensors.pop("average.n_averaged"),
+        r"average\.n_averaged is missing",
+    ),
+    "weights in double precision": (
+        lambda _, tensors: tensors.update(
+            {n: t.double() for n, t in tensors.items() if n.startswith("model.first_conv")}
+        ),
+        r"is torch\.float64, not torch\.float32",
+    ),
+    "a stranger": (lambda _, tensors: tensors.update(x=torch.zeros(1)), "x is unknown"),
+    "moments of another weight": (
+        lambda _, tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(7)}),
+        r"of another optimizer: 0\.exp_avg is \[7\], not \[",
+    ),
+    "moments of no weight": (
+        lambda _, tensors: tensors.update({"optimizer.x": torch.zeros(7)}),
+        "of another optimizer: x is unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(HOSTILE))
+def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(config, pairs, tmp_path, case):
+    change, message = HOSTILE[case]
+    trainer = Trainer(config, TrainingData(pairs), tmp_path)
+    save_checkpoint(tmp_path / "checkpoints/last", trainer._checkpoint())
+    assert trainer.restore()
+    tampered(tmp_path / "checkpoints/last/step_00000000.json", change)
+    before = state_of(tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        trainer.restore()
+    assert str(caught.value).isprintable()
+    assert state_of(tmp_path) == before
+
+
+def test_a_checkpoint_of_a_later_bcsim_is_left_alone(config, pairs, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("bcsim.training.checkpoint.SCHEMA", 2)
+        train(config, pairs, None, tmp_path)
+    before = state_of(tmp_path)
+    with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1"):
+        train(config, pairs, None, tmp_path, resume=True)
+    assert state_of(tmp_path) == before
+
+
+def test_another_torch_costs_a_warning(config, pairs, tmp_path, monkeypatch, caplog):
+    train(config, pairs, None, tmp_path)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    train(config, pairs, None, tmp_path, resume=True)
+    assert "this is 9.9; what follows may differ in the last bits" in caplog.text
 
 
 def test_loading_processes_may_change_between_two_halves(

@@ -22,7 +22,7 @@ def bcsim(air, sensor_file, tmp_path, monkeypatch):
     return run
 
 
-SYNTHESIZE = "synthesize --in air --sensor known.sensor --jobs 1"
+SYNTHESIZE = "synthesize --in air --sensor known.sensor --engine threading"
 
 
 def test_shards_are_made_and_merged(bcsim, tmp_path, tree):
@@ -50,7 +50,9 @@ def test_files_that_a_shard_skipped_are_told_by_the_merge(bcsim, tmp_path):
 
 def test_a_replay_takes_sensor_and_recipe_from_the_dataset(bcsim, tmp_path, tree):
     assert bcsim(f"{SYNTHESIZE} --out pairs --set splits.validation=0 --set splits.test=0")[0] == 0
-    code, out = bcsim("synthesize --replay pairs/train/metadata.jsonl --in air --out new --jobs 1")
+    code, out = bcsim(
+        "synthesize --replay pairs/train/metadata.jsonl --in air --out new --engine threading"
+    )
     assert (code, out.split(" (")[0]) == (0, "6 pairs")
     assert tree(tmp_path / "new/train") == tree(tmp_path / "pairs/train")
 
@@ -107,7 +109,7 @@ def test_an_export_of_other_pairs_is_replaced_when_asked(bcsim, tmp_path, tree):
 def test_the_export_of_the_folder_that_one_stands_in_goes_beside_it(bcsim, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    line = "synthesize --in ../air --sensor ../known.sensor --jobs 1 --limit 1 --out ."
+    line = "synthesize --in ../air --sensor ../known.sensor --engine threading --limit 1 --out ."
     assert bcsim(f"{line} --format kaldi")[0] == 0
     assert list((tmp_path / "here.kaldi").glob("*_bone/wav.scp"))
     monkeypatch.chdir("/")

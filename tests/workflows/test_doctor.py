@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
@@ -40,11 +42,24 @@ def run(folder, *options, air="air", bone="bone"):
     return done.returncode, done.stdout, done.stderr
 
 
+def loaded_versions():
+    """Of libsndfile, what the library itself says, which is bundled with soundfile."""
+    library = soundfile._ffi.string(soundfile._snd.sf_version_string()).decode()
+    return {
+        "bcsim": version("bcsim"),
+        "torch": torch.__version__,
+        "soundfile": version("soundfile"),
+        "libsndfile": library.removeprefix("libsndfile-"),
+    }
+
+
 def test_good_recordings_are_called_good(recordings):
     code, out, err = run(recordings)
     assert code == 0, err
     assert [line.split() for line in out.splitlines()[:3]] == [[f"p{n}", "ok"] for n in range(3)]
     assert "3 pairs: 3 fine" in out
+    last = ", ".join(f"{name} {number}" for name, number in loaded_versions().items())
+    assert out.splitlines()[-1] == last
 
 
 def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
@@ -58,6 +73,7 @@ def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
     code, out, err = run(recordings, "--json")
     assert code == 4, err
     facts = json.loads(out)
+    assert facts["versions"] == loaded_versions()
     assert facts["verdict"] == "unusable"
     assert [pair["verdict"] for pair in facts["pairs"]] == ["ok", "warning", "unusable"]
     assert [finding["kind"] for finding in facts["pairs"][2]["findings"]] == ["silent"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import bcsim.workflows.merge as merge_module
 from bcsim import files
+from bcsim.data import checksums
 from bcsim.data.clips import Shard
 from bcsim.data.manifest import PairRow
 from bcsim.errors import InputError, UsageError
@@ -47,8 +47,8 @@ def test_a_merge_that_was_killed_is_finished_by_the_same_command(tmp_path, shard
     merge(tmp_path / "whole", shards)
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     next((tmp_path / "killed").glob("*/air/s2/*.flac")).unlink()
-    (tmp_path / "killed/.bcsim").mkdir()
-    shutil.move(tmp_path / "killed/dataset.json", tmp_path / "killed/.bcsim/run.json")
+    (tmp_path / "killed/.bcsim.tmp").mkdir()
+    shutil.move(tmp_path / "killed/dataset.json", tmp_path / "killed/.bcsim.tmp/run.json")
     merge(tmp_path / "killed", shards)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
@@ -95,7 +95,7 @@ def test_shards_of_other_settings_are_refused(air, tmp_path, sensor_file, shards
 
 
 def test_a_shard_that_is_not_finished_is_refused(air, tmp_path, sensor_file, shards):
-    (shards[1] / ".bcsim").mkdir()
+    (shards[1] / ".bcsim.tmp").mkdir()
     with pytest.raises(UsageError, match="is not finished"):
         merge(tmp_path / "merged", shards)
     make(air, tmp_path / "whole", sensor_file)
@@ -109,6 +109,14 @@ def test_an_id_in_two_shards_is_refused(tmp_path, shards):
     line = first.read_text().splitlines()[0]
     rows = sorted([*second.read_text().splitlines(), line], key=lambda row: json.loads(row)["id"])
     second.write_text("".join(f"{row}\n" for row in rows))
+    sums = [(shard / "SHA256SUMS").read_text().splitlines() for shard in shards[:2]]
+    split, row_id = second.parent.name, json.loads(line)["id"]
+    both = sums[1] + [sum_ for sum_ in sums[0] if f"/{row_id}." in sum_]
+    names = [
+        f"{split}/{json.loads(row)[f'{s}_file_name']}" for row in rows for s in ("bone", "air")
+    ]
+    both.sort(key=lambda sum_: [*names, sum_[66:]].index(sum_[66:]))
+    (shards[1] / "SHA256SUMS").write_text("".join(f"{sum_}\n" for sum_ in both))
     with pytest.raises(UsageError, match=r"is in .*shard1 and in .*shard2"):
         merge(tmp_path / "merged", shards)
     assert not (tmp_path / "merged").exists()
@@ -141,9 +149,9 @@ def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
 
 
 def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards, monkeypatch):
-    monkeypatch.setattr(merge_module, "BLOCK_BYTES", 1)  # a block a line
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 1)  # a block a line
     opened, flushed = [], []
-    read_row, sync = PairRow.from_json, files._sync
+    read_row, sync = PairRow.from_json, files.sync
 
     def watched_row(line, where):
         links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists())
@@ -155,7 +163,7 @@ def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards
         sync(path)
 
     monkeypatch.setattr(PairRow, "from_json", watched_row)
-    monkeypatch.setattr(files, "_sync", watched_sync)
+    monkeypatch.setattr(files, "sync", watched_sync)
     assert merge(tmp_path / "merged", shards).num_pairs == 6
     assert opened == []
     for manifest in (tmp_path / "merged").glob("*/metadata.jsonl"):

@@ -26,8 +26,8 @@ from bcsim.workflows.presets import resolve_simulator
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 
-def run(air, out, sensor, jobs=1, overwrite=False, **options):
-    return synthesize(plan_synthesis(air, out, sensor, **options), Workers(jobs), overwrite)
+def run(air, out, sensor, overwrite=False, **options):
+    return synthesize(plan_synthesis(air, out, sensor, **options), Workers(), overwrite)
 
 
 def test_every_clip_becomes_a_pair_of_one_length_at_one_rate(air, tmp_path, sensor_file):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcsim.data.audio import copy_audio
+from bcsim.data.checksums import write_sums
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.importers.base import FoundPair, Importer
 from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, PairRow, write_manifest
@@ -97,6 +98,7 @@ def import_pairs(
             raise InputError(f"{source}: none of {len(found)} pairs can be used; first: {first}")
         for split in num_pairs:
             write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
+        write_sums(staging)
         write_failures(staging / FAILURES_NAME, "import", failures)
     return ImportResult(out, name, num_pairs, failures)
 

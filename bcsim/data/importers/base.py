@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+from bcsim.data.containers import open_file
 from bcsim.errors import InputError
 
 _MAX_STRETCH_S = 1e9  # thirty years
@@ -48,7 +49,7 @@ class Recording:
     @classmethod
     def of_file(cls, path: Path, **stretch: Any) -> "Recording":
         """Return the recording in a file."""
-        return cls(str(path), partial(_open, path), **stretch)
+        return cls(str(path), partial(open_file, path), **stretch)
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,3 @@ def split_of_name(name: str) -> str | None:
     """
     words = re.split(r"[^a-z]+", name.lower())
     return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-            raise InputError(f"{path}: cannot be read (it is no regular file)")
-        return path.open("rb")
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be read ({reason})") from error

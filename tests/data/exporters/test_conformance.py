@@ -137,7 +137,7 @@ def test_a_row_that_is_malformed_or_hostile_is_refused(dataset, tmp_path, old, n
 
 
 def test_a_dataset_in_the_making_is_refused(format, dataset, tmp_path):
-    (dataset / ".bcsim").mkdir()
+    (dataset / ".bcsim.tmp").mkdir()
     with pytest.raises(InputError, match="is not finished"):
         export(dataset, format, tmp_path / "out")
 

@@ -303,7 +303,8 @@ def test_a_tar_never_decides_where_files_go(tmp_path, key):
         assert len(result.failures) == 1
         assert "this id cannot be the path of a file" in next(iter(result.failures.values()))
     files = {p.name for p in tmp_path.rglob("*") if p.is_file()}
-    assert files == {"train-000000.tar", "metadata.jsonl", "failures.jsonl", "good.flac"}
+    ours = {"metadata.jsonl", "failures.jsonl", "SHA256SUMS"}
+    assert files == {"train-000000.tar", "good.flac"} | ours
 
 
 def test_links_in_a_tar_are_not_followed(tmp_path):
@@ -325,7 +326,7 @@ def test_replacements_of_speechbrain_are_names_and_nothing_more(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps({"a": entry, "b": hostile}))
     result = import_pairs(tmp_path / "train.json", tmp_path / "out")
     assert read(tmp_path / "out").keys() == {"a"}
-    assert "{data_root.__class__}: cannot be read" in result.failures["b"]
+    assert "{data_root.__class__}: no such file" in result.failures["b"]
 
 
 def test_a_speechbrain_table_is_read_as_well(tmp_path):
@@ -429,7 +430,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     for role, name in (("air", "pipe.wav"), ("bone", "/dev/zero")):
         kaldi_folder(tmp_path / "in", role, f"u {(tmp_path / name).absolute()}\n")
-    with pytest.raises(InputError, match="it is no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         import_pairs(tmp_path / "in", tmp_path / "out")
     for name in ("train.json", "cuts.jsonl", "train-000000.tar", "train.parquet"):
         os.mkfifo(tmp_path / name)

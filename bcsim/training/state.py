@@ -1,0 +1,146 @@
+"""What a run is made of, in and out of a checkpoint; read from one, nothing of it is believed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from bcsim.errors import InputError
+from bcsim.foreign import shown
+from bcsim.training.balancing import Balancer
+from bcsim.training.checkpoint import (
+    optimizer_tensors,
+    restore_optimizer,
+    with_prefix,
+    without_prefix,
+)
+from bcsim.weights import refuse_differences, refuse_other_numbers, shapes_of
+
+BALANCER = "balancer"
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best weights so far.
+
+    Args:
+        step: that they are from.
+        value: of the metric that decides.
+        scores: mean scores, `scores[split][what][metric]`.
+    """
+
+    step: int
+    value: float | None
+    scores: dict[str, dict[str, dict[str, float | None]]]
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a checkpoint says of a run beside its tensors.
+
+    Args:
+        settings: that it was begun with.
+        sums: of the values since the last line of metrics: sum and number, by name.
+        best: the best weights so far, or None.
+        torch_version: that the steps were taken with.
+    """
+
+    settings: dict[str, Any]
+    sums: dict[str, tuple[float, int]]
+    best: Best | None
+    torch_version: str
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any], where: Path) -> "RunFacts":
+        """Check what was read.
+
+        Raises:
+            InputError: naming the first thing that is missing, unknown or of another type.
+        """
+        try:
+            return _FACTS.validate_json(json.dumps(facts))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = shown(".".join(str(part) for part in first["loc"]))
+            raise InputError(f"{where}: {key}: {first['msg']}; not the state of a run") from error
+
+
+_FACTS = TypeAdapter(RunFacts)
+
+
+class RunState:
+    """All tensors that change from step to step.
+
+    Args:
+        networks: by the name that their weights have in a checkpoint.
+        optimizers: by the name that their moments have there, all of them Adam's.
+        balancer: of the losses, or None.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        balancer: Balancer | None,
+    ) -> None:
+        self.networks = networks
+        self.optimizers = optimizers
+        self.balancer = balancer
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of all networks, which share memory with them."""
+        return {
+            key: value
+            for name, network in self.networks.items()
+            for key, value in with_prefix(name, network.state_dict()).items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint holds."""
+        named = self.weights()
+        for name, optimizer in self.optimizers.items():
+            named |= with_prefix(name, optimizer_tensors(optimizer))
+        if self.balancer is not None:
+            named |= with_prefix(BALANCER, self.balancer.averages)
+        return named
+
+    def restore(self, tensors: Mapping[str, Tensor], where: Path) -> None:
+        """Take up what `tensors` returned; before anything changes, all of it is looked at.
+
+        Args:
+            tensors: from a checkpoint, finite.
+            where: that is, for the message.
+
+        Raises:
+            InputError: if they are those of other networks or optimizers; the first differences are
+                listed.
+        """
+        weights = self.weights()
+        averages = {} if self.balancer is None else without_prefix(BALANCER, tensors)
+        # What optimizers remember grows as they go: they look at it themselves.
+        growing = tuple(f"{name}." for name in self.optimizers)
+        stored = {name: value for name, value in tensors.items() if not name.startswith(growing)}
+        scalars = {f"{BALANCER}.{name}": [] for name in averages}
+        refuse_differences(where, shapes_of(weights) | scalars, shapes_of(stored))
+        refuse_other_numbers(where, weights, tensors)
+        try:
+            for name, optimizer in self.optimizers.items():
+                restore_optimizer(optimizer, without_prefix(name, tensors))
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
+        for name, value in weights.items():
+            value.copy_(tensors[name])
+        if self.balancer is not None:
+            device = next(iter(weights.values())).device
+            self.balancer.averages = {n: v.float().to(device) for n, v in averages.items()}

@@ -1,0 +1,69 @@
+"""`bcsim verify`: whether a dataset is still what was written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcsim.data.checksums import SUMS_NAME, read_sums, verify_files
+from bcsim.data.manifest import MANIFEST_NAME, SPLITS
+from bcsim.data.run_state import DATASET_NAME, STATE_FOLDER, read_account
+from bcsim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Args:
+        dataset: its folder.
+        num_files: that `SHA256SUMS` lists.
+        problems: a line each; empty for a dataset that is whole.
+    """
+
+    dataset: Path
+    num_files: int
+    problems: list[str]
+
+
+def verify(dataset: Path) -> Verification:
+    """Read every file of a dataset and compare it with what was written.
+
+    Args:
+        dataset: folder that `synthesize`, `merge` or `import` wrote.
+
+    Raises:
+        InputError: if it is no such folder.
+    """
+    if not dataset.is_dir():
+        raise InputError(f"{dataset}: no such folder; give the one that synthesize wrote")
+    if not any((dataset / name).exists() for name in (SUMS_NAME, DATASET_NAME, STATE_FOLDER)):
+        raise InputError(f"{dataset}: is no dataset of bcsim; give the folder that it wrote")
+    problems = [*_unfinished(dataset), *verify_files(dataset), *_miscounted(dataset)]
+    try:
+        num_files = len(read_sums(dataset))
+    except InputError:
+        num_files = 0  # which is among the problems
+    return Verification(dataset, num_files, problems)
+
+
+def _unfinished(dataset: Path) -> Iterator[str]:
+    if (dataset / STATE_FOLDER).exists():
+        yield f"{dataset}: is not finished; run the command that makes it again"
+
+
+def _miscounted(dataset: Path) -> Iterator[str]:
+    """Compare what `dataset.json` says with the manifests; imported pairs have none."""
+    path = dataset / DATASET_NAME
+    if not path.exists():
+        return
+    try:
+        counts = read_account(path)["num_pairs"]
+        claimed = {split: counts[split] for split in SPLITS}
+    except (InputError, KeyError, TypeError):
+        yield f"{path}: damaged"
+        return
+    for split, wanted in claimed.items():
+        manifest = dataset / split / MANIFEST_NAME
+        found = manifest.read_bytes().count(b"\n") if manifest.is_file() else 0
+        if found != wanted:
+            yield f"{manifest}: lists {found} pairs, {path.name} says {wanted}"

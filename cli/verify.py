@@ -1,0 +1,36 @@
+"""`bcsim verify`."""
+
+import json
+from pathlib import Path
+
+import click
+
+NUM_SHOWN = 20
+
+
+@click.command("verify")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON.")
+def command(dataset: Path, as_json: bool) -> int:
+    """Check a DATASET: every file, its SHA-256, its length and its row of the manifest.
+
+    Exit code 4 if anything is missing, changed, torn or not listed. `sha256sum -c SHA256SUMS` in
+    its folder compares the files without bcsim.
+    """
+    from bcsim.workflows.verify import verify
+
+    result = verify(dataset)
+    if as_json:
+        facts = {"num_files": result.num_files, "problems": result.problems}
+        click.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        for problem in result.problems[:NUM_SHOWN]:
+            click.echo(problem, err=True)
+        if (hidden := len(result.problems) - NUM_SHOWN) > 0:
+            click.echo(f"and {hidden} more; --json shows all", err=True)
+    if result.problems:
+        click.echo(f"{dataset}: {len(result.problems)} problems", err=True)
+        return 4
+    if not as_json:
+        click.echo(f"{dataset}: {result.num_files} files, all as they were written")
+    return 0

@@ -1,0 +1,22 @@
+"""Makes a corpus and runs commands on it in this process, for those who watch or hinder it.
+
+python tests/faults/one.py FOLDER NUM_FILES OUT...   # a dataset into each OUT, one line a run
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import harness
+
+
+def main(folder: str, num_files: str, *outs: str) -> None:
+    """Print exit code, what was on stderr, and what was wrong with that if it is a fault."""
+    air = harness.make_corpus(Path(folder) / "air", int(num_files), 0.1)
+    for out in outs:
+        outcome = harness.in_process(harness.synthesize(air, Path(out)))
+        sys.stdout.write(json.dumps([*outcome, harness.complaints(outcome, Path(out))]) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,164 @@
+"""However a command ends, its exit code and one line say how."""
+
+import errno
+import importlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+
+main = importlib.import_module("bcsim_cli.main")
+
+PROGRAM = """
+import atexit, os, signal, sys, time
+from bcsim_cli import ending, main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are started without
+{}
+ending.PATIENCE_S = 0.5
+main.cli.main = command
+print("ready")
+main.main()
+"""
+
+
+def run_command(command, number=signal.SIGINT):
+    """Run Python with a command of our own; give exit code, stderr and seconds."""
+    program = PROGRAM.format(textwrap.dedent(command).replace("SIGNAL", str(int(number))))
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "ready\n"  # what waits in a buffer is not lost
+    return done.returncode, done.stderr, time.monotonic() - started
+
+
+SIGNALS = [
+    (signal.SIGINT, 130, "interrupted; the same command again goes on\n"),
+    (signal.SIGTERM, 143, "terminated; the same command again goes on\n"),
+]
+
+
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+def test_a_signal_while_the_interpreter_shuts_down_is_not_lost(number, code, line):
+    command = """
+        def command(**options):
+            atexit.register(os.kill, os.getpid(), SIGNAL)
+    """
+    assert run_command(command, number)[:2] == (code, line)
+
+
+SWALLOWED = """
+    class Deaf:
+        def __del__(self):
+            os.kill(os.getpid(), SIGNAL)
+            time.sleep(0.01)
+
+    def command(**options):
+        sys.unraisablehook = lambda _: None
+        deaf = Deaf()
+        del deaf
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+@pytest.mark.parametrize("goes_on", ["return 0", "time.sleep(30)"])
+def test_a_signal_that_python_drops_is_not_lost(number, code, line, goes_on):
+    """One Ctrl-C of 25 used to end in exit code 0."""
+    got, said, seconds = run_command(f"{textwrap.dedent(SWALLOWED)}    {goes_on}", number)
+    assert (got, said) == (code, line)
+    assert seconds < 15
+
+
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+def test_the_second_signal_is_immediate(number, code, line):
+    command = """
+        def command(**options):
+            ending.PATIENCE_S = 30
+            try:
+                os.kill(os.getpid(), SIGNAL)
+                time.sleep(30)
+            finally:  # somebody cleans up, and takes their time
+                os.kill(os.getpid(), SIGNAL)
+                time.sleep(30)
+    """
+    got, said, seconds = run_command(command, number)
+    assert (got, said) == (code, line)
+    assert seconds < 15
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_without_a_signal_the_exit_code_is_that_of_the_command(code):
+    assert run_command(f"def command(**options): return {code}")[:2] == (code, "")
+
+
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+def test_a_signal_at_the_last_moment_is_not_lost(number, code, line):
+    """The kernel clears the process away, which takes a while; nothing of Python is left."""
+    command = """
+        execve = os.execve
+
+        def late(*arguments):
+            os.kill(os.getpid(), SIGNAL)
+            execve(*arguments)
+
+        def command(**options):
+            os.execve = late
+    """
+    assert run_command(command, number)[0] in (-number, code)
+
+
+def test_ctrl_c_stays_ignored_in_the_background():
+    command = """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        def command(**options):
+            os.kill(os.getpid(), signal.SIGINT)
+            return 3
+    """
+    assert run_command(command)[:2] == (3, "")
+
+
+OF_THE_MACHINE = [
+    (MemoryError(), "there is not memory enough"),
+    (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+    (OSError(errno.ENOSPC, "No space left on device", "/data/x.wav"), "/data/x.wav: no space left"),
+    (PermissionError(errno.EACCES, "Permission denied", b"/data/\xff"), "/data/%FF: permission"),
+    (OSError(errno.EMFILE, "Too many open files"), "standard output: too many open files"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), OF_THE_MACHINE)
+def test_what_the_machine_is_to_blame_for_is_5(error, message, monkeypatch, capsys):
+    def fail(**options):
+        raise error
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    assert main.run() == 5
+    said = capsys.readouterr().err
+    assert said.startswith("Error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_tensor_that_is_too_large_is_5(monkeypatch, capsys):
+    monkeypatch.setattr(main.cli, "main", lambda **_: torch.empty(2**50))
+    assert main.run() == 5
+    assert "there is not memory enough" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_5():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bcsim_cli.main", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith("Error: standard output: no space left on device; ")

@@ -1,0 +1,174 @@
+"""What training wants to be true before its first step, and whenever it is taken up again."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from bcsim.data.audio import write_audio
+from bcsim.data.checksums import SUMS_NAME, write_sums
+from bcsim.data.manifest import PairRow, write_manifest
+from bcsim.errors import InputError, UsageError
+from bcsim.rng import stream
+from bcsim.workflows import train as workflow
+from bcsim.workflows.train import refuse_damage, train
+
+RATE = 16_000
+RECIPE = """
+kind: training
+sample_rate: 16000
+model: {name: eben, width: 2, latent: 2}
+losses: [{name: l1}]
+training: {num_steps: 1, device: cpu}
+data: {crop_s: 0.1, batch_size: 1, num_workers: 0}
+"""
+
+
+def row(split: str, number: int) -> PairRow:
+    name = f"s{number}/a"
+    return PairRow(
+        id=f"{split}/{name}", bone_file_name=f"bone/{name}.flac", air_file_name=f"air/{name}.flac",
+        speaker=f"s{number}", duration_s=0.25, sample_rate=RATE, sensor="known",
+        source=f"{name}.wav", source_sha256="0", seed=0, drawn={},
+    )  # fmt: skip
+
+
+def noise(*names: object) -> np.ndarray:
+    return 0.1 * stream(0, *map(str, names)).standard_normal(RATE // 4)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    folder = tmp_path / "pairs"
+    for split in ("train", "validation"):
+        rows = [row(split, number) for number in range(2)]
+        write_manifest(folder / split / "metadata.jsonl", rows)
+        for name in (name for row in rows for name in row.file_names.values()):
+            write_audio(folder / split / name, noise(split, name), RATE)
+    write_sums(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    return str(tmp_path / "tiny.yaml")
+
+
+def rewrite(dataset, rows) -> None:
+    """Change a manifest as somebody would who brings the sums up to date."""
+    write_manifest(dataset / "train/metadata.jsonl", rows)
+    (dataset / SUMS_NAME).unlink()
+    write_sums(dataset)
+
+
+BONE = "train/bone/s1/a.flac"
+DAMAGE = {
+    "missing": (lambda d: (d / BONE).unlink(), r"a\.flac: is missing"),
+    "torn": (lambda d: os.truncate(d / BONE, 100), r"a\.flac: "),
+    "empty": (lambda d: os.truncate(d / BONE, 0), r"a\.flac: is missing, or no audio"),
+    "cut short": (
+        lambda d: write_audio(d / BONE, noise(1)[:2000], RATE),
+        r"a\.flac: holds 2000 samples, its row says 4000",
+    ),
+    "changed": (lambda d: write_audio(d / BONE, noise(1), RATE), r"a\.flac: is not what was"),
+    "another file listed twice": (
+        lambda d: rewrite(d, [row("train", 0), dataclasses.replace(row("train", 0), id="x")]),
+        "is listed twice",
+    ),
+    "an unknown manifest": (
+        lambda d: write_manifest(d / "train/metadata.jsonl", [row("train", 0)]),
+        r"a\.flac: is in no manifest",
+    ),
+    "not finished": (lambda d: (d / ".bcsim.tmp").mkdir(), "is not finished"),
+}
+
+
+def test_a_whole_dataset_is_accepted(dataset, caplog):
+    refuse_damage(dataset, hashes=True)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("case", list(DAMAGE))
+def test_a_damaged_dataset_is_refused_before_the_first_step(dataset, tmp_path, recipe, case):
+    damage, message = DAMAGE[case]
+    damage(dataset)
+    with pytest.raises(InputError, match=message):
+        refuse_damage(dataset, hashes=True)
+    with pytest.raises(InputError):
+        train(recipe, tmp_path / "run", pairs=dataset)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "cut short"])
+def test_without_sums_lengths_are_looked_at_and_a_line_says_so(dataset, caplog, case):
+    (dataset / SUMS_NAME).unlink()
+    refuse_damage(dataset, hashes=True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"has no {SUMS_NAME}; its files are looked at by length alone" in caplog.text
+    damage, _ = DAMAGE[case]
+    damage(dataset)
+    with pytest.raises(InputError, match=r"a\.flac: holds (2000 samples|no audio)"):
+        refuse_damage(dataset, hashes=True)
+
+
+def test_the_first_problems_are_named_and_all_are_counted(dataset, caplog):
+    for path in dataset.glob("*/*/*/a.flac"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"a\.flac: .*the first of \d+ problems.*bcsim verify"):
+        refuse_damage(dataset, hashes=False)
+    assert 1 <= len(caplog.records) < workflow.NUM_TOLD
+
+
+def test_a_pair_in_both_splits_is_refused(dataset, recipe, tmp_path):
+    rewrite(dataset, [dataclasses.replace(row("train", 0), id="validation/s0/a")])
+    with pytest.raises(InputError, match="is in train and in validation"):
+        train(recipe, tmp_path / "run", pairs=dataset)
+
+
+def keeping_size_and_time(path, change) -> None:
+    """Change a file so that neither its size nor its time tells."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize("given", ["recordings", "corpus"])
+def test_an_input_that_changed_is_noticed_on_resume(
+    given, tmp_path, recipe, sensor_file, tree, monkeypatch
+):
+    """Another take of the same length: names, sizes and times are what they were."""
+    for role in ("air", "bone"):
+        for number in range(3 if role == "air" else 1):
+            path = tmp_path / f"recorded/{role}/s{number}/a.wav"
+            path.parent.mkdir(parents=True)
+            soundfile.write(path, noise(role, number), RATE, subtype="PCM_16")
+    if given == "recordings":
+        inputs = {"pairs": tmp_path / "recorded"}
+        changed, name = tmp_path / "recorded/bone/s0/a.wav", "pairs_sha256"
+    else:
+        inputs = {"air": tmp_path / "recorded/air", "sensor": sensor_file}
+        changed, name = tmp_path / "recorded/air/s0/a.wav", "sources_sha256"
+    out = tmp_path / "run"
+    train(recipe, out, **inputs)
+    before = tree(out)
+    assert train(recipe, out, **inputs, resume=True).num_steps == 1
+    keeping_size_and_time(
+        changed, lambda path: soundfile.write(path, noise("other"), RATE, subtype="PCM_16")
+    )
+    with pytest.raises(UsageError, match=rf"data_facts\.{name} '.*', now it is '.*'; use the same"):
+        train(recipe, out, **inputs, resume=True)
+    unchanging = {name for name in before if "tensorboard" not in name and name != "report.html"}
+    assert {name: tree(out)[name] for name in unchanging} == {n: before[n] for n in unchanging}
+    if given == "corpus":  # of one that is too large to be read before each resume, size tells
+        monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
+        by_size = workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"])
+        keeping_size_and_time(
+            changed, lambda path: soundfile.write(path, noise(3), RATE, subtype="PCM_16")
+        )
+        assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
+        soundfile.write(changed, noise(3)[1:], RATE, subtype="PCM_16")
+        assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size

@@ -1,0 +1,196 @@
+"""`bcsim verify` finds whatever is not as it was written."""
+
+import importlib
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from bcsim.data.checksums import verify_files
+from bcsim.data.clips import Shard
+from bcsim.data.importers import import_pairs
+from bcsim.errors import InputError, UsageError
+from bcsim.parallel import Workers
+from bcsim.workflows.merge import merge
+from bcsim.workflows.synthesize import plan_synthesis, synthesize
+from bcsim.workflows.verify import verify
+
+COMMAND_LINE = importlib.import_module("bcsim_cli.main").cli
+
+
+@pytest.fixture
+def pairs(air, tmp_path, sensor_file) -> Path:
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    synthesize(plan_synthesis(air, tmp_path / "pairs", sensor_file, settings=settings), Workers())
+    return tmp_path / "pairs"
+
+
+def first(folder: Path, pattern: str) -> Path:
+    return sorted(folder.glob(pattern))[0]
+
+
+def test_a_dataset_as_it_was_written_is_whole(pairs):
+    result = verify(pairs)
+    assert not result.problems
+    manifests = len(list(pairs.glob("*/metadata.jsonl")))
+    assert result.num_files == 2 * 6 + manifests + 4  # profile, recipe, card and account
+    told = CliRunner().invoke(COMMAND_LINE, ["verify", str(pairs)], standalone_mode=False)
+    assert told.return_value == 0
+    assert "all as they were written" in told.output
+
+
+def test_sha256sum_reads_the_list(pairs):
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=pairs, check=False)
+    assert done.returncode == 0
+
+
+def test_shards_that_were_merged_and_pairs_that_were_imported_are_whole(
+    air, tmp_path, sensor_file, pairs
+):
+    shards = [tmp_path / f"shard{n}" for n in (1, 2)]
+    for n, shard in enumerate(shards, start=1):
+        synthesize(plan_synthesis(air, shard, sensor_file, shard=Shard(n, 2)), Workers())
+    merge(tmp_path / "merged", shards)
+    import_pairs(pairs, tmp_path / "imported")
+    for dataset in (*shards, tmp_path / "merged", tmp_path / "imported"):
+        assert not verify(dataset).problems
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def lengthen(path: Path) -> None:
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, np.tile(samples, 2), rate)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        *itertools.product(("*/air/**/*.flac", "*/bone/**/*.flac"), (flip, cut, lengthen)),
+        *itertools.product(("recipe.resolved.yaml", "profile.sensor", "README.md"), (flip, cut)),
+        ("*/bone/**/*.flac", Path.unlink),
+        ("profile.sensor", Path.unlink),
+    ],
+)
+def test_whatever_happens_to_a_file_it_is_named(pairs, pattern, damage):
+    path = first(pairs, pattern)
+    damage(path)
+    problems = verify(pairs).problems
+    assert problems
+    assert all(problem.startswith(f"{path}: ") for problem in problems)
+    told = CliRunner().invoke(COMMAND_LINE, ["verify", str(pairs), "--json"], standalone_mode=False)
+    assert told.return_value == 4
+    assert json.loads(told.stdout)["problems"] == problems
+
+
+def test_a_manifest_that_lost_a_row_or_lists_one_twice_is_named(pairs):
+    manifest = first(pairs, "train/metadata.jsonl")
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[1:]))
+    found = "\n".join(verify(pairs).problems)
+    lost = json.loads(lines[0])
+    assert f"{manifest}: is not what was written there" in found
+    assert f"{lost['bone_file_name']}: is in no manifest" in found
+    assert f"lists {len(lines) - 1} pairs, dataset.json says {len(lines)}" in found
+    manifest.write_text("".join([lines[0], *lines]))
+    assert any(problem.startswith(f"{manifest} line 2: ") for problem in verify(pairs).problems)
+    manifest.unlink()
+    assert f"{manifest}: is missing" in verify(pairs).problems
+
+
+def test_an_audio_file_that_nobody_listed_is_named(pairs):
+    shutil.copy(first(pairs, "train/air/**/*.flac"), pairs / "train/air/stranger.flac")
+    assert verify(pairs).problems == [f"{pairs / 'train/air/stranger.flac'}: is in no manifest"]
+
+
+def test_a_list_that_leads_out_of_the_dataset_is_not_followed(pairs, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    for name in ("../secret", str(tmp_path / "secret")):
+        with (pairs / "SHA256SUMS").open("a") as file:
+            file.write(f"{'0' * 64}  {name}\n")
+        assert any("SHA256SUMS" in problem for problem in verify(pairs).problems)
+
+
+@pytest.mark.parametrize("text", ["", "gibberish\n", "\xff\n", f"{'0' * 63}g  a\n"])
+def test_a_list_that_is_none_is_a_problem_and_no_traceback(pairs, text):
+    (pairs / "SHA256SUMS").write_bytes(text.encode("latin-1"))
+    assert verify(pairs).problems
+
+
+def test_an_unfinished_dataset_is_no_whole_one_and_anything_else_is_none(
+    pairs, tmp_path, monkeypatch
+):
+    (pairs / ".bcsim.tmp").mkdir()
+    assert any("is not finished" in problem for problem in verify(pairs).problems)
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=r"no such folder|is no dataset"):
+            verify(folder)
+
+
+def test_without_hashes_what_is_missing_or_torn_is_found_and_what_is_flipped_is_not(pairs):
+    flip(first(pairs, "train/air/**/*.flac"))
+    assert not list(verify_files(pairs, hashes=False))
+    cut(first(pairs, "train/bone/**/*.flac"))
+    first(pairs, "train/bone/**/*.flac").write_bytes(b"")
+    assert list(verify_files(pairs, hashes=False))
+
+
+def test_what_was_flipped_is_rendered_again_by_the_same_command(
+    air, tmp_path, sensor_file, pairs, tree
+):
+    before = tree(pairs)
+    flip(first(pairs, "*/bone/**/*.flac"))
+    cut(pairs / "README.md")
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    plan = plan_synthesis(air, pairs, sensor_file, settings=settings)
+    assert synthesize(plan, Workers()).num_reused == 5
+    assert tree(pairs) == before
+
+
+def test_without_its_list_a_dataset_is_rendered_again(air, sensor_file, pairs, tree):
+    before = tree(pairs)
+    (pairs / "SHA256SUMS").unlink()
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    plan = plan_synthesis(air, pairs, sensor_file, settings=settings)
+    assert synthesize(plan, Workers()).num_reused == 0
+    assert tree(pairs) == before
+
+
+def test_a_source_that_changed_and_kept_its_size_is_refused(air, sensor_file, pairs, tree):
+    before = tree(pairs)
+    samples, rate = soundfile.read(air / "s1/a.wav", dtype="int16")
+    soundfile.write(air / "s1/a.wav", -samples, rate)
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    plan = plan_synthesis(air, pairs, sensor_file, settings=settings)
+    with pytest.raises(UsageError, match=r"s1/a was rendered from another s1/a\.wav"):
+        synthesize(plan, Workers())
+    assert tree(pairs).items() >= before.items()
+    assert not verify(pairs).problems
+
+
+def test_links_out_of_the_output_are_refused(air, tmp_path, sensor_file, pairs, tree):
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away/decoy").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "away")
+    shutil.rmtree(pairs / "train/air")
+    (pairs / "train/air").symlink_to(tmp_path / "away")
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    for out in (tmp_path / "link", pairs):
+        with pytest.raises(UsageError, match="is a link"):
+            synthesize(plan_synthesis(air, out, sensor_file, settings=settings), Workers())
+    assert tree(tmp_path / "away").keys() == {"decoy"}
