@@ -23,7 +23,8 @@ from bcsim.progress import LineFormatter
 GIB = 2**30
 _PR_SET_PDEATHSIG = 1
 _SEMAPHORES = Path("/dev/shm")
-_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc")  # torch's, C++'s
+# In the words of torch, C++ and libsndfile.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 
 _mapped_at_first: list[int] = []  # bytes: torch alone maps gigabytes, long before the first item
 
@@ -70,19 +71,32 @@ class Limits:
         raise OutOfMemoryError(f"needs more than {self.memory_gib:.1f} GiB of memory")
 
     def broken_by(self, error: BaseException) -> str:
-        """Say what an item did whose worker was lost twice.
+        """Say what an item did whose worker was lost, and nothing else was under way.
 
         Args:
-            error: the second time. loky's lists how its workers ended: "{SIGSEGV(-11)}".
+            error: that told of it.
         """
         if isinstance(error, OutOfMemoryError):
             return str(error)
-        ends = re.findall(r"\b(SIG[A-Z0-9]+|EXIT)\((-?\d+)\)", str(error))
-        names = [name if name != "EXIT" else f"exit code {code}" for name, code in ends]
-        if "SIGALRM" in names:  # of the workers, only one had anything to do
-            return f"took longer than {round(self.seconds, 1):g} s twice"
-        how = f" ({', '.join(names)})" if names else ""
-        return f"took its worker down twice{how}"
+        ends = _ends(error)
+        if "SIGALRM" in ends:  # of the workers, only one had anything to do
+            return f"took longer than {round(self.seconds, 1):g} s"
+        how = f" ({', '.join(ends)})" if ends else ""
+        return f"took its worker down{how}"
+
+    @staticmethod
+    def surely_broken(error: BaseException) -> bool:
+        """Tell whether the one item under way cost its worker, by the error that told of the loss.
+
+        One that was killed may have been killed by anybody, such as a kernel short of memory.
+        """
+        return isinstance(error, OutOfMemoryError) or bool({*_ends(error)} - {"SIGKILL"})
+
+
+def _ends(error: BaseException) -> list[str]:
+    """Return how workers ended, of which loky's errors say: "{SIGSEGV(-11)}"."""
+    ends = re.findall(r"\b(SIG[A-Z0-9]+|EXIT)\((-?\d+)\)", str(error))
+    return [name if name != "EXIT" else f"exit code {code}" for name, code in ends]
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -14,17 +14,17 @@ import json
 import os
 import re
 import shutil
+import stat
 import unicodedata
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bcsim.errors import EnvironmentFault, InputError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 
-TEMPORARY_SUFFIX = ".tmp"
 WRITERS = 4  # threads
 MAX_PENDING = 16  # files
 MAX_SHOWN = 80  # characters of a name in a message
@@ -46,6 +46,7 @@ _REMEDIES = {
     errno.ENFILE: f"too many open files on this machine; close other programs, {_AGAIN}",
     errno.EFBIG: f"larger than files may be here; raise ulimit -f or take another disk, {_AGAIN}",
 }
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{12}\.tmp")  # see _temporary
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -117,6 +118,24 @@ def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
     return None
 
 
+def must_not_replace(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse an output that is one of the inputs, under this or another name.
+
+    Args:
+        out: need not exist.
+        inputs: files and folders; what is None or not there is none of them.
+
+    Raises:
+        UsageError: if it is.
+    """
+    for path in inputs:
+        same = False
+        with contextlib.suppress(OSError):
+            same = path is not None and path.samefile(out)
+        if same:
+            raise UsageError(f"{out}: --out is an input ({path}); choose another --out")
+
+
 @contextlib.contextmanager
 def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None) -> Iterator[Path]:
     """Give the path of a new, empty temporary file to write to; on leaving, it becomes `path`.
@@ -131,10 +150,7 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
         EnvironmentFault: if the folder cannot be written to or the disk is full. Nothing is left
             under the temporary name, and what was under the final name stays.
     """
-    # A token, not the process id: workers on two machines may have the same one. Stale names of
-    # killed runs are swept by their owner.
-    token = os.urandom(6).hex()
-    temporary = path.with_name(f".{hash_text(path.name)[:16]}.{token}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(_temporary(path.name))
     with environment_faults(path, num_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -149,6 +165,22 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _temporary(name: str) -> str:
+    """Return a new temporary name for what is to be called `name`."""
+    # A token, not the process id: workers on two machines may have the same one. Stale names of
+    # killed runs are swept by their owner.
+    return f"{_stem(name)}.{os.urandom(6).hex()}.tmp"
+
+
+def _stem(name: str) -> str:
+    return f".{hash_text(name)[:16]}"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that `replacing` makes."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
@@ -166,7 +198,7 @@ def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[Non
         yield
     except OSError as error:
         place = path
-        if isinstance(error.filename, str) and not error.filename.endswith(TEMPORARY_SUFFIX):
+        if isinstance(error.filename, str) and not is_temporary(os.path.basename(error.filename)):
             place = Path(error.filename)
         raise EnvironmentFault(f"{place}: {_remedy(error, place, num_bytes)}") from error
 
@@ -228,21 +260,20 @@ class Writer:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(WRITERS)
-        self._pending: deque[Future[None]] = deque()
+        self._pending: deque[Future[None] | Callable[[], object]] = deque()
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *raised: object) -> None:
-        try:
-            while self._pending and raised[0] is None:
-                self._pending.popleft().result()
-        finally:
-            self._threads.shutdown()
+        self._threads.shutdown()  # waits for all of them
+        while self._pending:
+            self._settle_first()
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write `content` to `path`."""
-        self._submit(write_bytes, path, content)
+        """Write `content` to `path`; a file that holds it already stays as it is."""
+        if not _holds(path, content):
+            self._submit(write_bytes, path, content)
 
     def copy(self, source: Path, path: Path) -> None:
         """See `copy_file`."""
@@ -252,10 +283,34 @@ class Writer:
         """See `link_file`."""
         self._submit(link_file, source, path)
 
+    def after(self, function: Callable[[], object]) -> None:
+        """Call a function, here, some time after all that was asked for before is written."""
+        self._pending.append(function)
+        while self._pending and (callable(self._pending[0]) or self._pending[0].done()):
+            self._settle_first()
+
     def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
         while len(self._pending) >= MAX_PENDING:  # contents wait in memory
-            self._pending.popleft().result()
+            self._settle_first()
         self._pending.append(self._threads.submit(function, *arguments, sync_folder=False))
+
+    def _settle_first(self) -> None:
+        first = self._pending.popleft()
+        try:
+            first() if callable(first) else first.result()
+        except BaseException:
+            self._pending.clear()  # nothing comes after what was not written
+            raise
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Tell whether a file, and no link, holds these bytes."""
+    try:
+        status = path.lstat()
+        same_size = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
+        return same_size and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def sync_folders(folder: Path) -> None:
@@ -311,11 +366,23 @@ def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
         copy_file(source, path, sync_folder)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed run left under temporary names below `folder`."""
-    for path in folder.rglob(f".*{TEMPORARY_SUFFIX}"):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink(missing_ok=True)
+def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Remove what a killed run left under temporary names below `folder`.
+
+    Args:
+        folder: that no other run writes to at the same time, or only to other names.
+        names: of the files whose temporaries go; of all by default.
+
+    Raises:
+        EnvironmentFault: if one cannot be removed.
+    """
+    stems = None if names is None else {_stem(name) for name in names}
+    with environment_faults(folder):
+        for path in folder.rglob(".*.tmp"):
+            if not is_temporary(path.name) or path.is_symlink() or not path.is_file():
+                continue
+            if stems is None or path.name.rsplit(".", 2)[0] in stems:
+                path.unlink(missing_ok=True)
 
 
 def printable(name: str) -> str:

@@ -1,17 +1,20 @@
 """Reading files that strangers may have written: bounded, strict, and never run."""
 
+import itertools
 import json
 import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bcsim.errors import InputError, one_line
 from bcsim.files import shortened
 
 MAX_DEPTH = 64  # of JSON
+MAX_LINE_BYTES = 1 << 20
 SAFETENSORS_ONLY = "bcsim reads safetensors only; where you trust it, save its weights as such"
 
 # What a file begins with, and what it is then. A pickle of protocol 0 begins with what it imports.
@@ -39,20 +42,63 @@ def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
         InputError: if it is missing, too large, not a regular file, or cannot be read.
     """
     try:
-        if not path.is_file():
-            what_is = "not a regular file" if path.exists() else "no such file"
-            raise InputError(f"{path}: {what_is}; give {what}")
-        # Not blocking, and looked at again: it may have become a FIFO just now.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise InputError(f"{path}: not a regular file; give {what}")
+        with open_regular(path, what) as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
     if len(content) > max_bytes:
         raise InputError(f"{path}: larger than {max_bytes} bytes; this is not {what}")
     return content
+
+
+def open_regular(path: Path, what: str) -> BinaryIO:
+    """Open a file for reading, if it is a regular one; nothing that blocks is waited for.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if it is missing, not a regular file, or cannot be opened.
+    """
+    try:
+        if not path.is_file():
+            what_is = "not a regular file" if path.exists() else "no such file"
+            raise InputError(f"{path}: {what_is}; give {what}")
+        # Not blocking, and looked at again: it may have become a FIFO just now.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path}: not a regular file; give {what}")
+    return file
+
+
+def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text in UTF-8 with their ends, counted from 1.
+
+    Args:
+        file: that is read.
+        path: of it, for the message.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if a line is longer than 1 MiB, or not UTF-8.
+    """
+    for number in itertools.count(1):
+        content = file.readline(MAX_LINE_BYTES + 1)
+        if not content:
+            return
+        if len(content) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{path} line {number}: longer than {MAX_LINE_BYTES} bytes; this is not {what}"
+            )
+        try:
+            line = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} line {number}: not UTF-8 text; this is not {what}") from error
+        yield number, line
 
 
 def parse_json(text: str | bytes) -> Any:

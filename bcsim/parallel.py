@@ -14,13 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -33,9 +27,9 @@ __all__ = ["Workers", "end_with", "num_cores", "run_parallel", "sweep_semaphores
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_DEATHS = 2  # of workers that had nothing but one item, until that item is given up
+MAX_KILLS = 2  # of workers that had nothing but one item, until that item is given up
 MAX_SECONDS = 1e8  # three years
-MAX_DEATHS_IN_A_ROW = 20  # without a finished item: then it is the machine, not the items
+MAX_DEATHS_IN_A_ROW = 20  # without a finished item: then the machine is asked, by a trivial task
 BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and little is lost in it
 MAX_BATCH = 256
 NO_WORKERS_S = 60.0
@@ -100,14 +94,14 @@ def run_parallel(
         function: what to do to a batch of items; it and they have to be picklable.
         items: to do it to.
         workers: who does it.
-        give_up: makes the result of an item that cost its worker twice, with nothing else under
-            way; it is told how, such as "took longer than 60 s twice".
+        give_up: makes the result of an item that was lost with a worker, and then cost one with
+            nothing else under way; it is told how, such as "took longer than 60 s".
         limit_s: the time that an item may take, unless the workers say otherwise. A batch that
             lasts half a second has the time of the item that may take longest.
 
     Raises:
-        EnvironmentFault: if workers die and nothing gets done, or a scheduler or its workers
-            cannot be reached.
+        EnvironmentFault: if workers die whatever they do, or a scheduler or its workers cannot be
+            reached.
     """
     if not items:
         return
@@ -138,7 +132,7 @@ def _limits(
             seconds = together(workers.item_timeout_s for _ in batch)
         elif limit_s is not None:
             seconds = together(map(limit_s, batch))
-        return Limits(seconds, workers.item_memory_gib)
+        return Limits(min(seconds, MAX_SECONDS), workers.item_memory_gib)
 
     return limits
 
@@ -187,7 +181,8 @@ def _share_out(
     """Keep every worker busy; what was under way when one died is done again, one by one.
 
     Whatever else was under way then may be innocent. So suspects run one by one, with nothing
-    beside them, and one is given up when its worker dies again and again.
+    beside them, and one whose worker is lost again is given up; unless the worker was killed, which
+    somebody else may have done: that has to happen twice.
     """
     waiting = sizes.cut(iter(items))
     suspects: deque[tuple[T, int]] = deque()
@@ -217,12 +212,10 @@ def _share_out(
                     continue
                 deaths_in_a_row += 1
                 if deaths_in_a_row == MAX_DEATHS_IN_A_ROW:
-                    raise EnvironmentFault(
-                        f"workers were lost {deaths_in_a_row} times in a row; is there memory "
-                        "enough? The same command again goes on"
-                    ) from None
+                    _suspect_the_machine(crew, deaths_in_a_row)
+                    deaths_in_a_row = 0
                 deaths += 1 + getattr(error, "allowed_failures", 0)  # Dask tried so often already
-                if deaths < MAX_DEATHS:
+                if deaths < MAX_KILLS and not Limits.surely_broken(error):
                     suspects.appendleft((batch[0], deaths))
                 else:
                     kept = limits(batch)
@@ -232,6 +225,17 @@ def _share_out(
                 deaths_in_a_row = 0
                 sizes.learn(len(batch), seconds)
                 yield from zip(batch, results, strict=True)
+
+
+def _suspect_the_machine(crew: _Crew, deaths: int) -> None:
+    """Blame the machine for lost workers if one is lost over nothing at all, else the items."""
+    try:
+        crew.submit(os.getpid).result()
+    except crew.losses:
+        raise EnvironmentFault(
+            f"workers were lost {deaths} times in a row, and once more over nothing at all; is "
+            "there memory enough? The same command again goes on"
+        ) from None
 
 
 def _in_worker(

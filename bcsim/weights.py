@@ -240,7 +240,7 @@ def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
     config = read_json(path)
     if config.get("format") != f"bcsim-{kind}":
         raise InputError(f"{path}: not the config of a bcsim {kind}")
-    if config.get("schema") != schema:
+    if type(config.get("schema")) is not int or config["schema"] != schema:
         raise InputError(
             f"{path}: schema {shown(config.get('schema'))}, this version of bcsim reads {schema}; "
             "use the version that wrote it"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .numbers import COUNT
+
 
 @click.command("convert")
 @click.argument("dataset", type=click.Path(path_type=Path))
@@ -14,7 +16,7 @@ import click
     help="webdataset, lhotse, speechbrain, kaldi or audiofolder.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
-@click.option("--shard-size", type=click.IntRange(min=1), help="Pairs a shard [default: 1000].")
+@click.option("--shard-size", type=COUNT, help="Pairs a shard [default: 1000].")
 def command(dataset: Path, format: str, out: Path, shard_size: int | None) -> None:
     """Write a DATASET of pairs in the terms of another library.
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from .numbers import COUNT
+
 
 @click.command("demo")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo_out"), show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps.")
+@click.option("--steps", type=COUNT, help="Training steps.")
 def command(out: Path, steps: int | None) -> None:
     """Fit, synthesize, train and enhance on bundled data whose truth is known."""
     from bcsim.workflows.demo import NUM_STEPS, run_demo

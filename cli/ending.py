@@ -36,6 +36,7 @@ class Ending:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGALRM, self._leave)
         atexit.register(self._leave)  # first in, last out
+        os.register_at_fork(after_in_child=self._forget)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.stopped is not None:  # once more: somebody is in a hurry
@@ -45,9 +46,16 @@ class Ending:
         if "BCSIM_LAUNCHER" not in os.environ:  # which says it for all that it launched
             word = "interrupted" if self.stopped == INTERRUPTED else "terminated"
             with contextlib.suppress(OSError):
-                os.write(2, f"{word}; the same command again goes on\n".encode())
+                os.write(2, f"{word}; the same command {_how()} goes on\n".encode())
         if not self.leaving:
             raise KeyboardInterrupt if self.stopped == INTERRUPTED else SystemExit(TERMINATED)
+
+    def _forget(self) -> None:
+        """Leave it to the parent to say how things end, and to end this process (torch's)."""
+        if signal.getsignal(signal.SIGINT) == self._stop:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
 
     def _leave(self, *signalled: object) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -62,3 +70,9 @@ class Ending:
             with contextlib.suppress(OSError):
                 os.execve("/bin/sh", ["sh", "-c", f"exit {self.code}"], {})
         os._exit(self.code if self.stopped is None else self.stopped)
+
+
+def _how() -> str:
+    """Return how the command has to be given again: training goes on only if asked to."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    return "with --resume" if command == "train" and "--resume" not in sys.argv else "again"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .streams import say
+
 
 @click.command("enhance")
 @click.option(
@@ -23,6 +25,6 @@ def command(model: Path, source: Path, out: Path, device: str) -> int:
     result = enhance(model, source, out, device)
     click.echo(f"{len(result.written)} enhanced, in {out}")
     if result.failures:
-        click.echo(f"{len(result.failures)} skipped; see {out}/failures.jsonl", err=True)
+        say(f"{len(result.failures)} skipped; see {out}/failures.jsonl")
         return 3
     return 0

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from .streams import say
+
 
 @click.command("evaluate")
 @click.option(
@@ -45,7 +47,7 @@ def command(
     results = evaluate(sensors, air, bone, talkers)
     failures = {reason: None for result in results for reason in result.failures.values()}
     for reason in failures:
-        click.echo(f"skipped: {reason}", err=True)
+        say(f"skipped: {reason}")
     facts = [result.facts() for result in results]
     if as_json:
         found = facts[0] if len(facts) == 1 else {"sensors": facts}

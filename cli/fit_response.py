@@ -5,6 +5,9 @@ from pathlib import Path
 
 import click
 
+from .numbers import Real
+from .streams import say
+
 ESTIMATORS = (
     "auto", "band-gain-network", "speech-classes", "power-ratio", "frequency-response-curve",
     "h1", "h2", "h3", "hv", "cross-correlation",
@@ -30,7 +33,7 @@ ESTIMATORS = (
 )
 @click.option(
     "--smoothing",
-    type=click.FloatRange(1, 96),
+    type=Real(1, 96),
     default=12,
     show_default=True,
     help="Of the magnitude, over 1/N octave.",
@@ -95,5 +98,5 @@ def command(
         if fitted.report is not None:
             click.echo(f"{'look at':<14}{fitted.report}")
     for reason in fitted.failures.values():
-        click.echo(f"skipped: {reason}", err=True)
+        say(f"skipped: {reason}")
     return 3 if fitted.failures else 0

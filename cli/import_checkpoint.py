@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from .streams import say
+
 if TYPE_CHECKING:
     from bcsim.models.storage import Direction
 
@@ -34,4 +36,4 @@ def command(source: str, out: Path, discriminator: str | None, direction: str | 
         f"EBEN generator ({sizes}; {result.enhancer.num_parameters:,} parameters), "
         f"{result.direction}{extra}: {out}"
     )
-    click.echo("what its licence allows has to be looked up at the source", err=True)
+    say("what its licence allows has to be looked up at the source")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .streams import say
+
 
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -47,6 +49,6 @@ def command(
     total = f"{sum(result.num_pairs.values())} pairs" + (f" ({splits})" if splits else "")
     click.echo(f"{total} from {result.format}, in {out}")
     if result.failures:
-        click.echo(f"{len(result.failures)} pairs skipped; see {out}/failures.jsonl", err=True)
+        say(f"{len(result.failures)} pairs skipped; see {out}/failures.jsonl")
         return 3
     return 0

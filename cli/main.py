@@ -10,6 +10,7 @@ import warnings
 import click
 
 from .ending import INTERRUPTED, Ending
+from .streams import open_closed_streams, say
 
 COMMANDS = {
     "doctor": "doctor",
@@ -67,6 +68,7 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    open_closed_streams()
     from bcsim.progress import log_to_stderr
 
     from .faults import tell_of_thread
@@ -88,7 +90,7 @@ def main() -> None:
 
 def run(debug: bool = False) -> int:
     """Run the command line and return the exit code; errors become one line on stderr."""
-    from bcsim.errors import BcsimError, fit_line
+    from bcsim.errors import BcsimError
 
     try:
         code = cli.main(standalone_mode=False) or 0
@@ -110,7 +112,7 @@ def run(debug: bool = False) -> int:
         from .faults import told
 
         message, code = told(error)
-    click.echo(fit_line(f"Error: {message}"), err=True)
+    say(f"Error: {message}")
     return code
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .streams import say
+
 
 @click.command("merge")
 @click.argument("out", type=click.Path(path_type=Path))
@@ -13,13 +15,14 @@ import click
 def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) -> int:
     """Join the shards of a dataset, each from `synthesize --shard`, into OUT.
 
-    The result is what one run without shards would have written, byte for byte.
+    The result is what one run without shards would have written, byte for byte. Before OUT is
+    touched, every file is read and compared with the SHA256SUMS of its shard.
     """
     from bcsim.workflows.merge import merge
 
     result = merge(out, shards, copy, overwrite)
     click.echo(f"{result.num_pairs} pairs, {result.seconds / 60:.1f} min, in {out}")
     if result.num_failures:
-        click.echo(f"{result.num_failures} files were skipped; see {out}/failures.jsonl", err=True)
+        say(f"{result.num_failures} files were skipped; see {out}/failures.jsonl")
         return 3
     return 0

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import click
 
+from .numbers import SEED, Real
+from .streams import say
+
 
 @click.command("preview")
 @click.option(
@@ -27,7 +30,11 @@ import click
     help="Override a key of the recipe, such as effects.sensor_noise.level=2.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, help="Of the first draw; the next has one more."
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Of the first draw; the next has one more.",
 )
 @click.option(
     "--draws",
@@ -39,7 +46,7 @@ import click
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 600),
+    type=Real(0.1, 600),
     default=10.0,
     show_default=True,
     help="Kept of a longer recording.",
@@ -66,11 +73,10 @@ def command(
 
     Draw 1 is what `bcsim synthesize` draws with the same --seed.
     """
-    from bcsim.files import printable
     from bcsim.workflows.preview import preview
 
     found = preview(inputs, out, sensor, recipe, settings, seed, num_draws, seconds, limit)
     for reason in found.failures.values():
-        click.echo(f"skipped: {printable(reason)}", err=True)
+        say(f"skipped: {reason}")
     click.echo(f"{len(found.clips)} recordings, {num_draws} draws each, in {out}")
     return 3 if found.failures else 0

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from .numbers import SEED
+from .streams import say
 from .workers import worker_options
 
 if TYPE_CHECKING:
@@ -23,13 +25,9 @@ if TYPE_CHECKING:
 @click.option("--sensor", help="NAME.sensor, a bundled sensor, or temporal-transforms.")
 @click.option("--recipe", type=click.Path(path_type=Path), help="YAML file [default: sensor.yaml].")
 @click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the recipe, such as splits.test=0.1.",
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
 )
-@click.option("--seed", type=int, help="Root of everything random [default: 0].")
+@click.option("--seed", type=SEED, help="Root of everything random [default: 0].")
 @click.option(
     "--replay",
     type=click.Path(path_type=Path),
@@ -39,7 +37,8 @@ if TYPE_CHECKING:
     "--air",
     "air_files",
     type=click.Choice(["copy", "link", "encode"]),
-    help="What becomes of recordings that no effect changed [default: copy].",
+    help="How recordings that no effect changed get there [default: copy]. A link is a hard one: "
+    "writing into either file writes into both.",
 )
 @click.option("--shard", metavar="I/N", help="Only part I of N, 1/N to N/N; join with bcsim merge.")
 @worker_options
@@ -102,7 +101,7 @@ def command(
     if dry_run:
         for clip in plan.todo:
             click.echo(f"{clip.split}\t{clip.id}")
-        click.echo(f"would render {len(plan.todo)} files into {out}", err=True)
+        say(f"would render {len(plan.todo)} files into {out}")
         return 0
     result = synthesize(plan, workers, overwrite)
     if not result.num_pairs and result.failures and part is None:
@@ -113,8 +112,8 @@ def command(
         export(out, format_, beside, overwrite=overwrite)
         click.echo(f"as {format_} in {beside}")
     if result.num_reused:
-        click.echo(f"{result.num_reused} of them were there already", err=True)
+        say(f"{result.num_reused} of them were there already")
     if result.failures:
-        click.echo(f"{len(result.failures)} files skipped; see {out}/failures.jsonl", err=True)
+        say(f"{len(result.failures)} files skipped; see {out}/failures.jsonl")
         return 2 if strict else 3
     return 0

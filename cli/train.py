@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .numbers import PROCESSES
+
 FOLDER = click.Path(path_type=Path)
 
 
@@ -33,7 +35,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it.")
 @click.option(
     "--nproc",
-    type=click.IntRange(min=1),
+    type=PROCESSES,
     default=1,
     help="Processes on this machine, each with a batch of its own; torchrun does as well.",
 )

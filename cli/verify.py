@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from .streams import say
+
 NUM_SHOWN = 20
 
 
@@ -25,11 +27,11 @@ def command(dataset: Path, as_json: bool) -> int:
         click.echo(json.dumps(facts, ensure_ascii=False))
     else:
         for problem in result.problems[:NUM_SHOWN]:
-            click.echo(problem, err=True)
+            say(problem)
         if (hidden := len(result.problems) - NUM_SHOWN) > 0:
-            click.echo(f"and {hidden} more; --json shows all", err=True)
+            say(f"and {hidden} more; --json shows all")
     if result.problems:
-        click.echo(f"{dataset}: {len(result.problems)} problems", err=True)
+        say(f"{dataset}: {len(result.problems)} problems")
         return 4
     if not as_json:
         click.echo(f"{dataset}: {result.num_files} files, all as they were written")

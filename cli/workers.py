@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import click
 
+from .numbers import COUNT, PROCESSES, Real
+
 OPTIONS = (
-    click.option("--jobs", type=click.IntRange(min=1), help="Processes [default: one a core]."),
+    click.option("--jobs", type=PROCESSES, help="Processes [default: one a core]."),
     click.option(
         "--engine",
         type=click.Choice(["joblib", "loky", "threading", "dask"]),
@@ -16,17 +18,17 @@ OPTIONS = (
         help="Who does the work: processes of joblib (loky), threads, or Dask.",
     ),
     click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster [default: a new one]."),
-    click.option("--batch", type=click.IntRange(min=1), help="Clips handed to a worker at once."),
+    click.option("--batch", type=COUNT, help="Clips handed to a worker at once."),
     click.option(
         "--item-timeout",
         metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Real(0, 1e8, min_open=True),
         help="Longest time for one file [default: 60 s, and more for large files].",
     ),
     click.option(
         "--item-memory",
         metavar="GIB",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Real(0, 1e6, min_open=True),
         default=4.0,
         show_default=True,
         help="Most memory for one file.",

@@ -250,6 +250,11 @@ def test_only_silence_is_refused(copy):
         (["--recipe", "missing.yaml"], 2, "cannot be read as a recipe"),
         (["--device", "cuda"], 2, "no CUDA device"),
         (["--jobs", "0"], 2, "--jobs"),
+        (["--item-timeout", "nan"], 2, "'nan' is not a number"),
+        (["--item-timeout", "1e300"], 2, "--item-timeout"),
+        (["--item-memory", "inf"], 2, "--item-memory"),
+        (["--batch", "9" * 20], 2, "--batch"),
+        (["--seed", "9" * 20], 2, "--seed"),
     ],
 )
 def test_synthesize_refuses_in_one_line(copy, sensor_file, tmp_path, options, code, message):

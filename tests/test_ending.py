@@ -5,6 +5,7 @@ import importlib
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -89,6 +90,63 @@ def test_the_second_signal_is_immediate(number, code, line):
     got, said, seconds = run_command(command, number)
     assert (got, said) == (code, line)
     assert seconds < 15
+
+
+@pytest.mark.parametrize(("number", "code", "line"), SIGNALS)
+def test_what_was_forked_says_nothing(number, code, line):
+    """The processes of torch that load data used to say it as well."""
+    command = """
+        def command(**options):
+            child = os.fork()
+            if not child:
+                os.kill(os.getpid(), SIGNAL)
+                os._exit(0)
+            os.waitpid(child, 0)
+            os.kill(os.getpid(), SIGNAL)
+            time.sleep(30)
+    """
+    assert run_command(command, number)[:2] == (code, line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (["train", "--out", "x"], "with --resume"),
+        (["--debug", "train"], "with --resume"),
+        (["train", "--resume"], "again"),
+        (["merge", "train"], "again"),
+    ],
+)
+def test_training_goes_on_only_where_it_is_asked_to(arguments, how):
+    command = f"""
+        def command(**options):
+            sys.argv[1:] = {arguments}
+            os.kill(os.getpid(), SIGNAL)
+    """
+    assert run_command(command)[:2] == (130, f"interrupted; the same command {how} goes on\n")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_as_good_as_dev_null(closed):
+    """What is said must not get into a file that took the number of a stream."""
+    program = """
+import sys
+from bcsim_cli.streams import open_closed_streams, say
+open_closed_streams()
+with open(sys.argv[1], "w") as file:
+    assert file.fileno() > 2
+    say("not into the file")
+    print("nor this", flush=True)
+    sys.stdin.read()
+    file.write("done")
+import subprocess
+subprocess.run(["sh", "-c", "echo that >&2; echo this; cat; echo >>" + sys.argv[1]], check=True)
+"""
+    with tempfile.NamedTemporaryFile("r") as file:
+        command = [sys.executable, "-c", program, file.name]
+        shell = ["sh", "-c", f'"$@" {closed}', "sh", *command]
+        subprocess.run(shell, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert file.read() == "done\n"
 
 
 @pytest.mark.parametrize("code", [0, 3])

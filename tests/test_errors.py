@@ -1,5 +1,6 @@
 """Lines on stderr: safe to show, never too long, and the file and the remedy are still in them."""
 
+import importlib
 import logging
 
 import pytest
@@ -32,6 +33,20 @@ def test_name_and_remedy_stay(folders, name):
     assert line.startswith("skipped: ")
     assert line.endswith((shown if len(name) < 99 else "nnnn.wav") + REMEDY)
     assert len(line) <= 200
+
+
+def test_a_name_cannot_turn_the_direction_of_the_line():
+    assert fit_line("a\u202egnp.wav: \u2066is\u2028empty") == (
+        "a%E2%80%AEgnp.wav: %E2%81%A6is%E2%80%A8empty"
+    )
+
+
+def test_what_a_command_says_is_safe_and_short(capsys):
+    say = importlib.import_module("bcsim_cli.streams").say
+    say(f"skipped: \x1b[2J\u202e{'x' * 500}.wav: is empty")
+    said = capsys.readouterr().err
+    assert said[:-1].isprintable()
+    assert len(said) == 201
 
 
 def test_several_long_paths_are_all_told():

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from joblib import Parallel, delayed
 
-from bcsim.errors import EnvironmentFault, InputError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files import (
     Writer,
     beneath,
     copy_file,
     environment_faults,
+    is_temporary,
     link_file,
+    must_not_replace,
     not_a_link,
     replacing,
     sweep_temporaries,
@@ -250,9 +252,63 @@ def test_writers_of_one_name_do_not_meet(tmp_path):
 
 
 def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
-    with replacing(tmp_path / "a/x") as temporary:
-        leftover = temporary.name
-    (tmp_path / "a" / leftover).write_bytes(b"half")
-    (tmp_path / "a/mine.tmp").write_bytes(b"whole")
+    """A user's own .notes.tmp once went as well."""
+    left = []
+    for name in ("x", "y"):
+        with replacing(tmp_path / f"a/{name}") as temporary:
+            left.append(temporary)
+        temporary.write_bytes(b"half")
+    assert all(is_temporary(path.name) for path in left)
+    (tmp_path / "a/.notes.tmp").write_bytes(b"mine")
+    (tmp_path / "a" / f".{'0' * 16}.{'0' * 12}.tmp").mkdir()
+    (tmp_path / "a" / f".{'1' * 16}.{'0' * 12}.tmp").symlink_to(tmp_path / "a/x")
+    sweep_temporaries(tmp_path, ["x"])
+    assert [path.exists() for path in left] == [False, True]
     sweep_temporaries(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["mine.tmp", "x"]
+    assert not left[1].exists()
+    assert len(list((tmp_path / "a").iterdir())) == 5
+
+
+def test_a_folder_of_the_users_is_named_whatever_it_is_called(tmp_path):
+    (tmp_path / ".d.tmp").mkdir()
+    with (
+        pytest.raises(EnvironmentFault, match=r"/\.d\.tmp: a folder is in the way"),
+        environment_faults(tmp_path),
+    ):
+        (tmp_path / ".d.tmp").write_bytes(b"")
+
+
+def test_an_output_is_no_input_by_any_name(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "b").write_bytes(b"")
+    (tmp_path / "soft").symlink_to(tmp_path / "a")
+    os.link(tmp_path / "a", tmp_path / "hard")
+    for name in ("a", "soft", "hard"):
+        with pytest.raises(UsageError, match=f"/{name}: --out is an input"):
+            must_not_replace(tmp_path / name, [None, tmp_path / "gone", tmp_path / "a"])
+        must_not_replace(tmp_path / name, [None, tmp_path / "b", tmp_path / "gone"])
+    must_not_replace(tmp_path / "gone", [tmp_path / "gone", tmp_path / "a"])
+
+
+def test_what_comes_after_a_file_comes_after_it_and_never_without_it(tmp_path):
+    seen = []
+    with Writer() as writer:
+        for number in range(40):
+            path = tmp_path / f"{number}"
+            writer.write(path, b"content")
+            writer.after(lambda path=path: seen.append(path.read_bytes()))
+    assert seen == [b"content"] * 40
+    inode = (tmp_path / "7").stat().st_ino
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault):
+        write_and_fail(tmp_path, seen)
+    assert b"never" not in seen
+    assert (tmp_path / "7").stat().st_ino == inode
+
+
+def write_and_fail(folder, seen):
+    with Writer() as writer:
+        writer.write(folder / "7", b"content")
+        writer.write(folder / "file/impossible", b"content")
+        writer.after(lambda: seen.append(b"never"))
+        writer.after(lambda: seen.append(b"never"))

@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from bcsim.errors import InputError
-from bcsim.foreign import MAX_DEPTH, kind_of, parse_json, read_bytes, shown
+from bcsim.foreign import (
+    MAX_DEPTH,
+    kind_of,
+    numbered_lines,
+    open_regular,
+    parse_json,
+    read_bytes,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +77,21 @@ def test_only_regular_files_of_moderate_size_are_read(tmp_path):
         read_bytes(tmp_path / "pipe", 4, "facts")
     with pytest.raises(InputError, match="cannot be read"):
         read_bytes(tmp_path / ("x" * 300), 4, "facts")
+
+
+def test_lines_are_counted_and_none_is_longer_than_a_mebibyte(tmp_path):
+    path = tmp_path / "list"
+    path.write_bytes(b"a\n\nb\rc\n" + b"x" * (1 << 20))
+    with open_regular(path, "a list") as file:
+        lines = dict(numbered_lines(file, path, "a list"))
+    assert lines == {1: "a\n", 2: "\n", 3: "b\rc\n", 4: "x" * (1 << 20)}
+    for content, reason in ((b"x" * (1 << 20) + b"x", "longer than"), (b"\xff", "not UTF-8")):
+        path.write_bytes(b"a\n" + content)
+        with (
+            open_regular(path, "a list") as file,
+            pytest.raises(InputError, match=f"list line 2: {reason}"),
+        ):
+            list(numbered_lines(file, path, "a list"))
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -1,11 +1,13 @@
 """The pool: every item once, whatever happens to its workers."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import dask.config
@@ -96,13 +98,27 @@ def test_the_last_item_of_a_run_may_kill_its_worker(tmp_path):
     assert list(run_parallel(Dies(tmp_path, [3], 99), [3], workers, minus)) == [(3, -3)]
 
 
-def test_where_every_item_kills_its_worker_the_run_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "MAX_DEATHS_IN_A_ROW", 3)
-    results = run_parallel(Dies(tmp_path, range(8), 99), range(8), Workers(2), minus)
-    number, result = next(results)
-    assert result == -number
-    with pytest.raises(EnvironmentFault, match="workers were lost 3 times in a row"):
-        next(results)
+def test_items_that_kill_their_workers_in_a_row_do_not_stop_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "MAX_DEATHS_IN_A_ROW", 2)
+    results = list(run_parallel(Dies(tmp_path, [3], 99), [3, 4], Workers(1), minus))
+    assert sorted(results) == [(3, -3), (4, 16)]
+
+
+class Lost(Exception):
+    """A worker was."""
+
+
+def test_where_workers_are_lost_over_nothing_it_is_the_machine(monkeypatch):
+    def submit(*task):
+        future = Future()
+        future.set_exception(Lost())
+        return future
+
+    crew = parallel._Crew(submit, lambda: 2, (Lost,))
+    monkeypatch.setitem(parallel.CREWS, "loky", lambda _: contextlib.nullcontext(crew))
+    results = run_parallel(square, range(50), Workers(2), minus)
+    with pytest.raises(EnvironmentFault, match="workers were lost 20 times in a row"):
+        list(results)
 
 
 class Counted(Sequence[int]):

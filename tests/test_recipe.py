@@ -152,6 +152,59 @@ def test_a_noisy_room_takes_its_noise_by_a_setting(sensor, tmp_path):
     assert scene.ambient.norm() > 0
 
 
+BOMB = "\n".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]" for n in range(1, 9))
+CHAIN = "\n".join(f"k{n}: &k{n} [*k{n - 1}]" for n in range(1, 200))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 2020-13-45", "line 1: a timestamp; write it in quotes"),
+        ("seed: !!binary aaaa", "line 1: a binary"),
+        ("seed: !!int x", "invalid literal"),
+        ("seed: !!bool x", "a value is not what its tag says"),
+        (f"seed: {'1' * 5000}", "digits"),
+        (f"seed: {'[' * 3000}{']' * 3000}", "too deep"),
+        (f"seed: {'[' * 100}{']' * 100}", "deeper than 64 levels"),
+        ("&a\nlosses: [*a]\nmodel: *a", "line 1: an alias stands within"),
+        (f"k0: &k0 x\n{BOMB}", "too large"),
+        (f"k0: &k0 x\n{CHAIN}", "deeper than 64 levels"),
+        ("a: 1\nb: {c: 1, c: 2}", "line 2: the key 'c' is there twice"),
+    ],
+)
+def test_yaml_that_cannot_be_meant_is_refused_with_its_place(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"r\.yaml: not YAML \(.*{message}"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "1" * 5000, "{a: 1, a: 2}", "[" * 3000, "&a [*a]"])
+def test_a_setting_that_cannot_be_meant_is_refused_with_its_key(value):
+    with pytest.raises(UsageError, match=r"--set 'seed=.*the value is not YAML \("):
+        override({}, [f"seed={value}"])
+
+
+def test_aliases_that_stand_for_something_are_fine(tmp_path):
+    (tmp_path / "r.yaml").write_text("a: &a {x: 1, y: 2}\nb: [*a, *a]\nc: {<<: *a, y: 3}\n")
+    same = {"x": 1, "y": 2}
+    assert read_yaml(tmp_path / "r.yaml") == {"a": same, "b": [same, same], "c": {"x": 1, "y": 3}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"splits": {"test": float("inf")}}, r"splits\.test is inf; it wants a finite number"),
+        ({"effects": [{"name": "gain", "gain_db": {"uniform": [0, float("nan")]}}]},
+         r"effects\[0\]\.gain_db\.uniform\[1\] is nan"),
+        ({"effects": [], "splits": {"test": "inf"}}, "splits: test: input should be a finite num"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_not_finite_are_refused(content, message):
+    with pytest.raises(UsageError, match=message):
+        from_mapping(SynthesisRecipe, content, "recipe")
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1", "a: !!python/object:os.system {}"])
 def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)

@@ -56,10 +56,12 @@ MAY_CALL = {
 
 # Final names come from bcsim.files: what is written goes to a `temporary` of `with replacing(...)`.
 MAY_WRITE = {
+    "cli/streams.py": "/dev/null, where a standard stream is closed",
     "bcsim/containment.py": "a worker's stderr",
     "bcsim/data/run_state.py": "the lock, which holds nothing but a process id",
     "bcsim/data/staging.py": "its lock; and a folder that is whole gets its final name",
-    "bcsim/data/synthesis.py": "the journal, whose torn last line is cut off",
+    "bcsim/data/journal.py": "notes of a process, whose torn last line is cut off",
+    "bcsim/data/synthesis.py": "the journal, likewise",
     "bcsim/training/run_folder.py": "the lock, and logs that are cut to the last checkpoint",
     "bcsim/training/processes.py": "what processes say, in a folder that is thrown away",
 }

@@ -16,6 +16,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from bcsim.containment import is_out_of_memory
 from bcsim.data.containers import check_count, loudest, oddities, open_file, preflight, unreadable
 from bcsim.data.headers import Container, ContainerError
 from bcsim.errors import BcsimError, InputError
@@ -156,6 +157,8 @@ def _decoded(
     except ContainerError as error:
         raise InputError(f"{name}: cannot be read as audio: {error}") from error
     except RuntimeError as error:  # libsndfile's
+        if is_out_of_memory(error):  # torch's: the file is not to blame
+            raise
         reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
         raise InputError(
             f"{name}: cannot be read as audio ({reason}); copy the file again, or convert it"

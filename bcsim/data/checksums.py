@@ -9,22 +9,32 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bcsim.data.audio import num_frames
 from bcsim.data.journal import Entry
-from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, SPLITS, PairRow, file_beneath, read_manifest
+from bcsim.data.manifest import (
+    DATASET_FILE,
+    MANIFEST_NAME,
+    SIGNALS,
+    SPLITS,
+    PairRow,
+    file_beneath,
+    read_manifest,
+)
 from bcsim.errors import InputError
-from bcsim.files import beneath, printable, write_text
+from bcsim.files import beneath, is_temporary, printable, write_text
+from bcsim.foreign import MAX_LINE_BYTES, numbered_lines, open_regular, shown
 from bcsim.parallel import num_cores
 from bcsim.progress import track
 
-SUMS_NAME = "SHA256SUMS"
+SUMS_NAME, RECIPE_NAME, CARD_NAME = "SHA256SUMS", "recipe.resolved.yaml", "README.md"
 HASHED_AT_ONCE = 64  # files a thread
 BLOCK_BYTES = 1 << 16  # of a text that are in memory
 _DIGITS = frozenset("0123456789abcdef")
+_PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
 
 
 def sum_line(digest: str, name: str) -> str:
@@ -57,19 +67,16 @@ def read_sums(dataset: Path) -> dict[str, str]:
     Raises:
         InputError: if it is missing, or damaged.
     """
-    path = dataset / SUMS_NAME
+    path, what = dataset / SUMS_NAME, "a list of sha256sum"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the command that made the dataset again")
     sums: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                digest, name = parse_sum(line.removesuffix("\n"), f"{path} line {number}")
-                if name in sums:
-                    raise InputError(f"{path} line {number}: {name!r} stands there twice")
-                sums[name] = digest
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; make the dataset again") from error
+    with open_regular(path, what) as file:
+        for number, line in numbered_lines(file, path, what):
+            digest, name = parse_sum(line.removesuffix("\n"), f"{path} line {number}")
+            if name in sums:
+                raise InputError(f"{path} line {number}: '{shown(name)}' stands there twice")
+            sums[name] = digest
     return sums
 
 
@@ -81,7 +88,9 @@ def stored_entries(dataset: Path, split: str) -> Iterator[tuple[PairRow, Entry]]
         split: train, validation or test; nothing is yielded where it is not there.
 
     Raises:
-        InputError: naming file and line, if either list is damaged, or they do not go together.
+        InputError: naming file and line, if either list is damaged, or they do not go together;
+            after the last row, if the manifest is not the one that was written. Until then no row
+            is to be believed.
     """
     manifest, sums_path = dataset / split / MANIFEST_NAME, dataset / SUMS_NAME
     sums = (
@@ -89,7 +98,9 @@ def stored_entries(dataset: Path, split: str) -> Iterator[tuple[PairRow, Entry]]
         for number, line in _lines_of(sums_path)
         if line[66:].startswith(f"{split}/")
     )
+    digest, written = hashlib.sha256(), []
     for number, line in _lines_of(manifest):
+        digest.update(f"{line}\n".encode())
         row = PairRow.from_json(line, f"{manifest} line {number}")
         found = [*itertools.islice(sums, len(row.file_names))]
         if [name for _, name in found] != [f"{split}/{name}" for name in row.file_names.values()]:
@@ -97,7 +108,13 @@ def stored_entries(dataset: Path, split: str) -> Iterator[tuple[PairRow, Entry]]
                 f"{sums_path}: does not go with {manifest} line {number}; run the command that "
                 "made the dataset again"
             )
-        yield row, Entry(line, tuple(digest for digest, _ in found))
+        yield row, Entry(line, tuple(sha256 for sha256, _ in found))
+        written = [(digest.hexdigest(), f"{split}/{MANIFEST_NAME}")]
+    if [*sums] != written:
+        raise InputError(
+            f"{manifest}: is not what was written there; run the command that made the dataset "
+            "again"
+        )
 
 
 def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -106,14 +123,21 @@ def _lines_of(path: Path) -> Iterator[tuple[int, str]]:
     while path.is_file():
         with path.open("rb") as file:
             file.seek(offset)
-            lines = file.readlines(BLOCK_BYTES)
+            block = file.read(BLOCK_BYTES)
+            rest = file.readline(MAX_LINE_BYTES + 1)
             offset = file.tell()
-        if not lines:
+        if not block:
             return
+        lines = (block + rest).removesuffix(b"\n").split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{path} line {number + len(lines)}: longer than {MAX_LINE_BYTES} bytes; run the "
+                "command that made it again"
+            )
         for content in lines:
             number += 1
             try:
-                yield number, content.decode("utf-8").removesuffix("\n")
+                yield number, content.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{path} line {number}: not UTF-8; run the command that made it again"
@@ -184,13 +208,13 @@ def verify_files(
     seen: dict[str, str] = {}
     for folder in ("", *(f"{split}/" for split in splits)):
         manifest = folder + MANIFEST_NAME
-        if not (dataset / manifest).is_file():
-            if any(name.startswith(folder) for name in sums) and folder:
-                yield f"{dataset / manifest}: is missing"
+        there = (dataset / manifest).is_file()
+        if folder and not there and any(name.startswith(folder) for name in sums):
+            yield f"{dataset / manifest}: is missing"
             continue
-        listed.add(manifest)
+        listed.update([manifest] if there else [])
         try:
-            rows = read_manifest(dataset / manifest)
+            rows = read_manifest(dataset / manifest) if there else []
         except InputError as error:
             yield str(error)
             continue
@@ -201,7 +225,9 @@ def verify_files(
             yield from (f"{dataset / name}: is listed twice" for name in names if name in listed)
             listed.update(names)
             yield from short_files(dataset / folder, row)
-        yield from _strays(dataset, folder, listed)
+        yield from _strays(dataset, folder, listed, sums)
+    if (dataset / DATASET_FILE).is_file():
+        listed.update((RECIPE_NAME, CARD_NAME, DATASET_FILE))
     yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sorted(listed - sums.keys()))
     if hashes:
         left_out = {split for split in SPLITS if split not in splits}
@@ -246,10 +272,34 @@ def short_files(folder: Path, row: PairRow) -> Iterator[str]:
             yield f"{folder / name}: holds {found} samples, its row says {wanted}"
 
 
-def _strays(dataset: Path, folder: str, listed: set[str]) -> Iterator[str]:
-    for signal in SIGNALS:
-        for parent, _, names in os.walk(dataset / folder / signal):
-            for name in sorted(name for name in names if not name.startswith(".")):
-                path = Path(parent) / name
-                if path.relative_to(dataset).as_posix() not in listed:
-                    yield f"{printable(str(path))}: is in no manifest"
+def _strays(
+    dataset: Path, folder: str, listed: Container[str], sums: Container[str]
+) -> Iterator[str]:
+    """Yield a line for every file that nobody listed; beside the manifests, people may keep notes.
+
+    Args:
+        dataset: its folder.
+        folder: of a split, which holds nothing else; or "", where only the pairs' folders count,
+            if there are pairs.
+        listed: by manifests.
+        sums: that there are.
+    """
+    for parent, folders, names in os.walk(dataset / folder):
+        place = Path(parent).relative_to(dataset).as_posix().removeprefix(".")
+        at_top = not place
+        if at_top:
+            folders[:] = [name for name in SIGNALS if MANIFEST_NAME in listed]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = f"{place}/" if place else ""
+        of_pairs = prefix.removeprefix(folder).startswith(_PAIR_FOLDERS)
+        for name in sorted(names):
+            path = printable(os.path.join(parent, name))
+            if is_temporary(name):
+                yield f"{path}: was left by a run that was killed; remove it"
+            elif not (
+                at_top
+                or name.startswith(".")
+                or f"{prefix}{name}" in listed
+                or (not of_pairs and f"{prefix}{name}" in sums)
+            ):
+                yield f"{path}: is in no manifest"

@@ -1,6 +1,7 @@
 """What a run renders: one clip for every recording, or for every row of a manifest."""
 
 import hashlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files import hash_text, printable
 
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
+_FILE_LIKE = re.compile(r"\.(?:flac|wav)/")  # a folder that is called like a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,15 @@ def plan_clips(
     # a.wav and a.flac may stand side by side, and must not become one
     ids = [_id(s.rpartition(".")[0] if stems[s.rpartition(".")[0]] == 1 else s) for s in sources]
     taken = Counter(ids)  # a.wav.flac beside them, or names that are alike once they are printable
+    # x.wav beside a folder x.flac, where the pair's file would be
+    folders = {name[: found.start()] for name in ids for found in _FILE_LIKE.finditer(name)}
     clips = []
     for source, name in zip(sources, ids, strict=True):
+        free = taken[name] == 1 and name not in folders
         speaker = source.split("/")[0] if "/" in source else source.rpartition(".")[0]
         clips.append(
             Clip(
-                id=name if taken[name] == 1 else f"{name}~{hash_text(source)[:12]}",
+                id=name if free else f"{name}~{hash_text(source)[:12]}",
                 source=source,
                 speaker=sys.intern(printable(speaker)),
                 split=split_of(speaker, validation, test),
@@ -135,7 +140,8 @@ class Shard:
             Shard(number=3, count=16)
         """
         number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        numbers = number.isdecimal() and count.isdecimal() and len(text) < 20
+        if not (numbers and 1 <= int(number) <= int(count)):
             raise UsageError(f"{text!r} is no shard; write 1/16, 2/16 and so on to 16/16")
         return cls(int(number), int(count))
 
@@ -153,6 +159,14 @@ def hash_sources(folder: Path, sources: Iterable[str]) -> str:
         except OSError:
             size = -1  # a link to nowhere; rendering says so
         digest.update(f"{printable(source)}\t{size}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_names(sources: Iterable[str]) -> str:
+    """Return a hash over the names of source files, in their order."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(f"{printable(source)}\n".encode())
     return digest.hexdigest()
 
 

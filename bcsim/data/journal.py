@@ -1,11 +1,20 @@
-"""The journal of a run: of every finished pair the manifest's line and what its files are."""
+"""The journal of a run: of every finished pair the manifest's line and what its files are.
 
+The run itself writes it. The processes that render note down what they have finished as well, each
+in a file of its own, pair by pair: what they hand over in batches would be lost with them.
+"""
+
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
+from bcsim.files import not_a_link
+
 JOURNAL_NAME = "journal.jsonl"
+_NOTES_NAME = f"{JOURNAL_NAME}.{os.urandom(6).hex()}"  # of this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +76,18 @@ class Journal:
         if not line.endswith(b"\n"):
             self._file.seek(0, os.SEEK_END)
             self._file.write(b"\n")
+
+    def adopt(self, folder: Path) -> None:
+        """Take over what processes of an earlier run noted down in a folder."""
+        for path in sorted(folder.glob(f"{JOURNAL_NAME}.*")):
+            with open(path, "r+b", opener=not_a_link) as file:
+                for _, entry in Journal(file).entries():
+                    self.add(entry)
+            path.unlink()
+
+
+@contextlib.contextmanager
+def own_notes(folder: Path) -> Iterator[Journal]:
+    """Open what this process notes down in a folder."""
+    with open(folder / _NOTES_NAME, "ab", opener=not_a_link) as file:
+        yield Journal(file)

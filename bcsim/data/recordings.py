@@ -216,13 +216,14 @@ def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
                 f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
             ) from error
         for value in (*files, name, "" if talker is None else talker):
-            if not isinstance(value, str | int):
+            if not isinstance(value, str | int) or isinstance(value, bool):
                 raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
+        name = str(name)
         if name in names:
             raise InputError(f"{where}: id '{shown(name)}' stands there twice; rename one")
         names.add(name)
         air, bone = (file_beneath(folder, str(file), where) for file in files)
-        pairs.append(PairFiles(str(name), air, bone, str(talker) if talker else None))
+        pairs.append(PairFiles(name, air, bone, str(talker) if talker else None))
     if not pairs:
         raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
     return pairs

@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +25,9 @@ from bcsim.data.audio import (
     writing_audio,
 )
 from bcsim.data.clips import Clip
-from bcsim.data.journal import Entry
+from bcsim.data.journal import Entry, own_notes
 from bcsim.data.manifest import PairRow
-from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
+from bcsim.data.stretches import is_long, needed_factor, render_stretches
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files import Writer, hash_file, printable
@@ -34,6 +36,9 @@ from bcsim.simulator import Simulator
 AirFiles = Literal["copy", "link", "encode"]
 LEAST_TIME_S = 60.0  # that a clip may take, however short
 LEAST_BYTES_PER_S = 20_000  # of its file: four times slower than rooms on a busy core
+HEARD_OVER = 1.01  # of full scale, 0.1 dB: less may be clipped without a word
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Renderer:
         air: what becomes of a recording that no effect has changed, and that is stored as the
             dataset wants it: its file is copied, linked, or encoded again. The samples are the
             same.
+        notes: folder in which every process notes down what it has finished, if it shall.
     """
 
     simulator: Simulator
@@ -82,6 +88,7 @@ class Renderer:
     audio_format: str = "flac"
     device: str = "cpu"
     air: AirFiles = "copy"
+    notes: Path | None = None
 
     def render(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
         """Render clips one by one and write their files.
@@ -92,8 +99,16 @@ class Renderer:
         Raises:
             EnvironmentFault: if the disk is full or forbidden.
         """
-        with Writer() as writer:
-            return [self._render([clip], writer)[0] for clip in clips]
+        results = []
+        with contextlib.ExitStack() as stack:
+            notes = None if self.notes is None else stack.enter_context(own_notes(self.notes))
+            writer = stack.enter_context(Writer())
+            for clip in clips:
+                (result,) = self._render([clip], writer)
+                results.append(result)
+                if notes is not None and isinstance(result, Entry):
+                    writer.after(partial(notes.add, result))
+        return results
 
     def render_together(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
         """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
@@ -185,6 +200,7 @@ class Renderer:
         if isinstance(row, Skipped):
             return row
         folder, sha256 = self.out / source.clip.split, []
+        peaks: dict[str, float] = {}
         for name, file_name in row.file_names.items():
             as_read = name == "air" and untouched
             samples = source.samples if as_read else signals[name].cpu().numpy()
@@ -193,9 +209,11 @@ class Renderer:
                 take(source.path, folder / file_name)
                 sha256.append(source.sha256)
             else:
+                peaks[name] = float(max(samples.max(), -samples.min()))
                 content = encode_audio(folder / file_name, samples, row.sample_rate)
                 writer.write(folder / file_name, content)
                 sha256.append(hashlib.sha256(content).hexdigest())
+        _tell_of_clipping(source, peaks)
         return Entry(row.to_json(), tuple(sha256))
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
@@ -207,18 +225,20 @@ class Renderer:
     def _render_stretches(self, source: _Source) -> Entry | Skipped:
         """Render and write a long clip piece by piece."""
         try:
-            entry, loudest = self._write_stretches(source, 1.0)
-            factor = needed_factor(self.simulator, loudest)
+            entry, peaks = self._write_stretches(source, 1.0)
+            factor = needed_factor(self.simulator, max(peaks.values()))
             if factor < 1:
-                entry, _ = self._write_stretches(source, factor)
+                entry, peaks = self._write_stretches(source, factor)
+            _tell_of_clipping(source, peaks)
             return entry
         except (_UnusableError, InputError) as error:  # and nothing is left of the files
             return Skipped(str(error))
 
-    def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, float]:
-        """Write a long clip, multiplied by a factor; return its entry and largest magnitude."""
+    def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, dict[str, float]]:
+        """Write a long clip times a factor; return its entry and the signals' magnitudes."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
-        num_samples, loudest = 0, 0.0
+        peaks: dict[str, float] = {}
+        num_samples = 0
         with torch.inference_mode(), contextlib.ExitStack() as files:
             for scene in render_stretches(self.simulator, source.draws, source.path, factor):
                 for name, signal in _signals(scene, 0).items():
@@ -229,13 +249,13 @@ class Renderer:
                         file = writing_audio(path, self.simulator.sample_rate)
                         append[name] = files.enter_context(file)
                     append[name](signal.cpu().numpy())
+                    peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
-                loudest = max(loudest, peak_of(scene))
             row = self._row(source, append, num_samples)
             if isinstance(row, Skipped):
                 raise _UnusableError(row.reason)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
-        return Entry(row.to_json(), tuple(map(hash_file, paths))), loudest
+        return Entry(row.to_json(), tuple(map(hash_file, paths))), peaks
 
     def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
         """Return the manifest's row, or why that is not the pair which is to be replayed."""
@@ -270,6 +290,18 @@ def _not_finite(source: _Source) -> Skipped:
     return Skipped(
         f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
     )
+
+
+def _tell_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
+    name = max(peaks, key=peaks.__getitem__)
+    if peaks[name] > HEARD_OVER:
+        log.warning(
+            "%s: %s exceeds full scale (peaks at %.3g) and is clipped; end the recipe with "
+            "peak_limit",
+            printable(str(source.path)),
+            name,
+            peaks[name],
+        )
 
 
 def _is_finite(signal: Tensor) -> bool:

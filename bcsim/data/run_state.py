@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -11,15 +10,23 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bcsim.containment import sweep_semaphores
-from bcsim.data.checksums import SUMS_NAME, stored_entries
+from bcsim.data.checksums import CARD_NAME, RECIPE_NAME, SUMS_NAME, stored_entries
 from bcsim.data.journal import JOURNAL_NAME, Journal
-from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, SPLITS
-from bcsim.errors import EnvironmentFault, InputError, UsageError, one_line
-from bcsim.files import TEMPORARY_SUFFIX, not_a_link, replacing, sync, write_json
+from bcsim.data.manifest import DATASET_FILE, MANIFEST_NAME, SIGNALS, SPLITS
+from bcsim.errors import EnvironmentFault, InputError, UsageError
+from bcsim.files import (
+    is_temporary,
+    not_a_link,
+    replacing,
+    sweep_temporaries,
+    sync,
+    write_json,
+)
+from bcsim.foreign import parse_json, read_bytes, reason_of
 
-DATASET_NAME, RECIPE_NAME, PROFILE_NAME = "dataset.json", "recipe.resolved.yaml", "profile.sensor"
-CARD_NAME = "README.md"
+DATASET_NAME, PROFILE_NAME = DATASET_FILE, "profile.sensor"
 STATE_FOLDER, RUN_NAME, LOCK_NAME = ".bcsim.tmp", "run.json", "lock"
+WRITTEN_SUFFIXES = (".flac", ".wav")
 MAX_ACCOUNT_BYTES = 1 << 24  # a recipe may name thousands of things; more is none of ours
 
 log = logging.getLogger(__name__)
@@ -83,16 +90,17 @@ def read_account(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if that cannot be read, or is no account of bcsim.
     """
+    text = read_bytes(path, MAX_ACCOUNT_BYTES, "the account of a dataset of bcsim")
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(MAX_ACCOUNT_BYTES))
-        if {"schema", "bcsim", "recipe", "seed"} <= content.keys():
-            return content
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise InputError(
-            f"{path}: damaged ({one_line(error)}); begin anew in another place"
+            f"{path}: damaged ({reason_of(error)}); begin anew in another place"
         ) from error
-    raise InputError(f"{path}: is no account of a dataset of bcsim")
+    wanted = {"schema": int, "bcsim": str, "recipe": dict, "seed": int}
+    if isinstance(content, dict) and wanted == {key: type(content.get(key)) for key in wanted}:
+        return content
+    raise InputError(f"{path}: is no account of a dataset of bcsim; begin anew in another place")
 
 
 def _is_ours(path: Path) -> bool:
@@ -107,20 +115,33 @@ def _is_fresh(state: Path) -> bool:
     """Tell whether a run was killed before it had written anything but its lock."""
     if not state.is_dir():
         return False
-    names = {path.name for path in state.iterdir() if path.suffix != TEMPORARY_SUFFIX}
+    names = {path.name for path in state.iterdir() if not is_temporary(path.name)}
     return names <= {LOCK_NAME}
 
 
 def _clear(out: Path) -> None:
     """Remove what bcsim wrote, and nothing else; last of all what says that it is bcsim's."""
+    sweep_temporaries(out)
     for split in SPLITS:
         for name in SIGNALS:
-            shutil.rmtree(out / split / name, ignore_errors=True)
+            _clear_audio(out / split / name)
         (out / split / MANIFEST_NAME).unlink(missing_ok=True)
     for name in (RECIPE_NAME, PROFILE_NAME, CARD_NAME, SUMS_NAME, DATASET_NAME):
         (out / name).unlink(missing_ok=True)
-    for name in (JOURNAL_NAME, RUN_NAME):
-        (out / STATE_FOLDER / name).unlink(missing_ok=True)
+    for path in (out / STATE_FOLDER).glob(f"{JOURNAL_NAME}*"):
+        path.unlink()
+    (out / STATE_FOLDER / RUN_NAME).unlink(missing_ok=True)
+
+
+def _clear_audio(folder: Path) -> None:
+    """Remove audio files such as bcsim writes, and the folders that are empty then."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix in WRITTEN_SUFFIXES and path.is_file() and not path.is_symlink():
+                path.unlink()
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)
 
 
 def check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
@@ -162,8 +183,10 @@ def _reopen(out: Path, state: Path) -> None:
     with replacing(state / JOURNAL_NAME) as temporary, temporary.open("w+b") as file:
         journal = Journal(file)
         for split in SPLITS:
+            begin = file.seek(0, os.SEEK_END)
             try:
                 for _, entry in stored_entries(out, split):
                     journal.add(entry)
             except InputError as error:
-                log.warning("%s; what it does not vouch for is rendered again", error)
+                file.truncate(begin)
+                log.warning("%s; %s is rendered again", error, split)

@@ -7,7 +7,7 @@ of noise go on from one stretch into the next: no seam is left.
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,6 @@ def needed_factor(simulator: Simulator, loudest: float) -> float:
     """Return what a file that reaches `loudest` has to be multiplied by, for a last `PeakLimit`."""
     _, limit = _split(simulator)
     return 1.0 if limit is None else limit.peak / max(limit.peak, loudest)
-
-
-def peak_of(scene: Scene) -> float:
-    """Return the largest magnitude of all that a scene holds of a pair."""
-    signals: Sequence[Tensor] = [scene.air, scene.bone, scene.microphone]
-    return max(float(signal.abs().max()) for signal in signals)
 
 
 def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:

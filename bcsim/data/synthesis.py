@@ -11,11 +11,12 @@ A corpus may be large: of a finished pair, only the place of its line in the jou
 """
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +25,7 @@ import yaml
 import bcsim
 from bcsim.data.card import dataset_card
 from bcsim.data.checksums import SUMS_NAME, hash_files, sum_line
-from bcsim.data.clips import Clip, Shard, hash_sources
+from bcsim.data.clips import Clip, Shard, hash_names
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.journal import JOURNAL_NAME, Entry, Journal
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
@@ -39,7 +40,6 @@ from bcsim.data.run_state import (
 )
 from bcsim.errors import InputError, UsageError
 from bcsim.files import (
-    copy_file,
     environment_faults,
     hash_file,
     hash_text,
@@ -49,6 +49,7 @@ from bcsim.files import (
     sweep_temporaries,
     sync_folders,
     to_json,
+    write_bytes,
     write_text,
 )
 from bcsim.parallel import Workers, run_parallel
@@ -74,6 +75,7 @@ class SynthesisPlan:
         noise_sha256: of the noise recordings that the recipe names, if any.
         shard: the part of the clips that this run renders; None for all.
         replayed_sha256: of the manifest that is rendered again, if it is one.
+        inputs: files besides the recordings that it was made of.
     """
 
     clips: list[Clip]
@@ -84,6 +86,7 @@ class SynthesisPlan:
     noise_sha256: str | None = None
     shard: Shard | None = None
     replayed_sha256: str | None = None
+    inputs: tuple[Path, ...] = ()
 
     @property
     def todo(self) -> list[Clip]:
@@ -91,7 +94,11 @@ class SynthesisPlan:
         return self.clips if self.shard is None else self.shard.of(self.clips)
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that decides what the pairs are."""
+        """Return everything that decides what the pairs are.
+
+        Of the sources only the names: one may be put right as long as there is no pair of it, and
+        each pair's row holds the SHA-256 of its own.
+        """
         renderer = self.renderer
         return {
             "schema": SCHEMA,
@@ -105,9 +112,7 @@ class SynthesisPlan:
             "device": renderer.device,
             "recipe": yaml.safe_load(self.recipe_text),
             "num_sources": len(self.clips),
-            "sources_sha256": hash_sources(
-                renderer.source_folder, (clip.source for clip in self.clips)
-            ),
+            "sources_sha256": hash_names(clip.source for clip in self.clips),
             "replayed_sha256": self.replayed_sha256,
             "shard": self.shard and str(self.shard),
         }
@@ -146,15 +151,20 @@ def synthesize_corpus(
 
     Raises:
         UsageError: if the folder holds something else, or a dataset of other settings.
+        InputError: if the sensor is not what it was when this was planned.
         EnvironmentFault: if the disk is full or forbidden, or another run is at work there.
     """
     out, clips, settings = plan.renderer.out, plan.todo, plan.settings()
+    sensor = _read_sensor(plan.sensor_file, settings)
     with environment_faults(out), claimed(out, overwrite) as state:
         check_settings(out, state, settings)
         sweep_temporaries(out)
+        if sensor is not None:  # at once: whoever gave it may replace it while this works
+            write_bytes(out / PROFILE_NAME, sensor)
         failures: dict[str, str] = {}
         with open(state / JOURNAL_NAME, "a+b", opener=not_a_link) as file:
             journal = Journal(file)
+            journal.adopt(state)
             try:
                 places = _finished(journal, plan)
             except UsageError:
@@ -163,7 +173,8 @@ def synthesize_corpus(
                 raise
             num_reused = len(places)
             todo = [clip for clip in clips if clip.id not in places]
-            with contextlib.closing(_render(plan.renderer, todo, workers)) as results:
+            renderer = replace(plan.renderer, notes=state)
+            with contextlib.closing(_render(renderer, todo, workers)) as results:
                 for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
                     if isinstance(result, Skipped):
                         failures[clip.source] = result.reason
@@ -175,9 +186,9 @@ def synthesize_corpus(
                 for split in SPLITS
                 if (members := [c.id for c in clips if c.split == split and c.id in places])
             }
-            tallies = finish_dataset(
-                out, pairs, failures, plan.recipe_text, plan.sensor_file, settings
-            )
+            sweep_temporaries(out)  # of workers that were killed at their limits
+            kept = None if sensor is None else out / PROFILE_NAME
+            tallies = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
         shutil.rmtree(state)
     return SynthesisResult(
         out=out,
@@ -209,7 +220,11 @@ def finish_dataset(
 
     Returns:
         What is in each split.
+
+    Raises:
+        InputError: if the sensor is not that of the settings.
     """
+    sensor = _read_sensor(sensor_file, settings)
     for split in pairs:
         sync_folders(out / split)
     tallies = {split: Tally() for split in SPLITS}
@@ -227,14 +242,28 @@ def finish_dataset(
         write_text(out / RECIPE_NAME, recipe_text)
         write_text(out / CARD_NAME, dataset_card(settings, tallies))
         names = [CARD_NAME, RECIPE_NAME, *(f"{split}/{MANIFEST_NAME}" for split in pairs)]
-        if sensor_file is not None:
-            copy_file(sensor_file, out / PROFILE_NAME)
+        if sensor is not None:
+            write_bytes(out / PROFILE_NAME, sensor)
             names.append(PROFILE_NAME)
         sums.writelines(sum_line(hash_file(out / name), name) for name in names)
         sums.write(sum_line(hash_text(account), DATASET_NAME))
     write_failures(out / FAILURES_NAME, "synthesize", failures)
     write_text(out / DATASET_NAME, account)
     return tallies
+
+
+def _read_sensor(path: Path | None, settings: Mapping[str, Any]) -> bytes | None:
+    if path is None:
+        return None
+    with environment_faults(path):
+        content = path.read_bytes()
+    digest, wanted = hashlib.sha256(content).hexdigest(), settings.get("sensor_sha256")
+    if digest != wanted:
+        raise InputError(
+            f"{path}: is not the sensor that the pairs are rendered with (SHA-256 "
+            f"{str(wanted)[:12]}, now {digest[:12]}); put it back, or run the command again"
+        )
+    return content
 
 
 def _summed(entries: Iterable[Entry], split: str, sums: TextIO) -> Iterator[str]:

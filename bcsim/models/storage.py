@@ -69,11 +69,7 @@ def save_enhancer(
         "schema": SCHEMA,
         "model": {"name": MODELS.name_of(type(enhancer)), **enhancer.config},
         "direction": direction,
-        "sample_rate": enhancer.sample_rate,
-        "channels": ["air"] if direction == AIR_TO_BONE else list(enhancer.channels),
-        "causal": enhancer.causal,
-        "latency_samples": enhancer.latency_samples,
-        "num_parameters": enhancer.num_parameters,
+        **_facts_of(enhancer, direction),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "bcsim_version": bcsim.__version__,
         "facts": dict(facts),
@@ -91,17 +87,25 @@ def load_enhancer(folder: Path, direction: Direction | None = None) -> Enhancer:
 
     Raises:
         InputError: if a file is missing, damaged, newer than this version, or holds other weights
-            than the network has; the first differences are listed. If it is of another direction.
+            than the network has; the first differences are listed. If it is of another direction,
+            or what the config says of the network is not so.
     """
     config = _read_config(folder)
     if direction not in (None, config["direction"]):
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")
-    return load_network(
+    enhancer = load_network(
         folder / WEIGHTS_FILE,
         lambda: build_enhancer(config["model"], seed=0),
         blamed=folder / CONFIG_FILE,
         sha256=config["weights_sha256"],
-    ).eval()
+    )
+    for name, value in _facts_of(enhancer, config["direction"]).items():
+        if name in config and config[name] != value:
+            raise InputError(
+                f"{folder / CONFIG_FILE}: {name} is {shown(config[name])}, that of the network is "
+                f"{value}; copy the file again"
+            )
+    return enhancer.eval()
 
 
 def direction_of(folder: Path) -> Direction:
@@ -121,6 +125,17 @@ def fingerprint_of(folder: Path) -> str:
     """
     config = _read_config(folder)
     return hash_text(json.dumps([config["model"], config["weights_sha256"]], sort_keys=True))
+
+
+def _facts_of(enhancer: Enhancer, direction: Direction) -> dict[str, Any]:
+    """Return what a config says of a network beside how to build it."""
+    return {
+        "sample_rate": enhancer.sample_rate,
+        "channels": ["air"] if direction == AIR_TO_BONE else list(enhancer.channels),
+        "causal": enhancer.causal,
+        "latency_samples": enhancer.latency_samples,
+        "num_parameters": enhancer.num_parameters,
+    }
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Checkpoints: the whole state of a run at one step, in two files.
 
 `step_00001000.safetensors` holds the tensors, `step_00001000.json` everything else, with the
-SHA-256 of both. The second is written last, so a checkpoint is whole or does not count. Nothing
-is pickled.
+SHA-256 of both and the size of the first. The second is written last, so a checkpoint is whole or
+does not count. Nothing is pickled.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from bcsim.foreign import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, rea
 from bcsim.weights import shapes_of, state_differences
 
 FORMAT = "bcsim-checkpoint"
-SCHEMA = 1
+SCHEMA = 2
 MAX_FACTS_BYTES = 2**24
 NUM_KEPT = 2  # the newest, and the one before it should the newest turn out damaged
 
@@ -80,6 +80,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
         "schema": SCHEMA,
         "step": checkpoint.step,
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
+        "tensors_bytes": len(content),
         "facts": dict(checkpoint.facts),
     }
     written = folder / f"step_{checkpoint.step:08d}.json"
@@ -101,6 +102,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
                 if stem not in kept:
                     (folder / f"{stem}{suffix}").unlink()
     sweep_temporaries(folder)
+
+
+def holds_checkpoints(folders: Sequence[Path]) -> bool:
+    """Tell whether there ever was a whole one: tensors alone are what a kill left of the first."""
+    return any(True for folder in folders for _ in _stems(folder, ".json"))
 
 
 def load_newest(folders: Sequence[Path]) -> Checkpoint | None:
@@ -146,7 +152,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     tensors_path = path.with_suffix(".safetensors")
     facts = _read_facts(path)
-    content = _read_tensors(tensors_path)
+    content = _read_tensors(tensors_path, facts["tensors_bytes"])
     if hashlib.sha256(content).hexdigest() != facts["tensors_sha256"]:
         raise InputError(
             f"{tensors_path}: {_what_else(content) or 'damaged'}; its SHA-256 is not that of "
@@ -188,18 +194,23 @@ def _read_facts(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged: it is of step {shown(step)}, as it says itself")
     if type(schema) is not int or schema != SCHEMA:
         raise InputError(f"{path}: schema {shown(schema)}, this version of bcsim reads {SCHEMA}")
-    for key, kind in (("tensors_sha256", str), ("facts", dict)):
+    for key, kind in (("tensors_sha256", str), ("tensors_bytes", int), ("facts", dict)):
         if type(facts.get(key)) is not kind:
             raise InputError(f"{path}: damaged: {key} is {shown(facts.get(key))}")
     return facts
 
 
-def _read_tensors(path: Path) -> bytes:
+def _read_tensors(path: Path, num_bytes: int) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: missing or damaged: not a regular file")
     try:
-        return path.read_bytes()
-    except OSError as error:
+        found = path.stat().st_size
+        if found == num_bytes:
+            return path.read_bytes()
+        with path.open("rb") as file:  # which may be larger than memory
+            what = _what_else(file.read(512)) or f"damaged: {found} bytes long, not {num_bytes}"
+        raise InputError(f"{path}: {what}")
+    except (OSError, MemoryError) as error:
         raise InputError(f"{path}: missing or damaged ({reason_of(error)})") from error
 
 
@@ -237,7 +248,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     """Give an Adam or AdamW what `optimizer_tensors` returned.
 
     Raises:
-        ValueError: if it is another optimizer's; the first differences are listed.
+        ValueError: if it is another optimizer's, the first differences are listed; or if it holds
+            what no optimizer makes.
     """
     state = optimizer.state_dict()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -254,6 +266,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     differences = state_differences(expected, shapes_of(tensors))
     if differences:
         raise ValueError(f"of another optimizer: {differences}")
+    for index, values in found.items():
+        for name, value in values.items():
+            dtype = torch.float32 if name == "step" else weights[index].dtype
+            if value.dtype != dtype:
+                raise ValueError(
+                    f"of another optimizer: {index}.{name} is {value.dtype}, not {dtype}"
+                )
+            # Both are sums of what is never negative.
+            if (name == "step" or name.endswith("_sq")) and not (value >= 0).all():
+                raise ValueError(f"of no optimizer: {index}.{name} is negative")
     optimizer.load_state_dict({"state": found, "param_groups": state["param_groups"]})
 
 

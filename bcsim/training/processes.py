@@ -121,7 +121,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         if failed is None:
             return 0
         code = processes[failed].returncode
-        if failed > 0:
+        if failed > 0 and code not in (130, 143):  # of which the first has spoken
             text = said[failed].read_text("utf-8", errors="replace")
             sys.stderr.write(text[text.find("Error:") :] if "Error:" in text else text)
         if code < 0:

@@ -4,6 +4,7 @@
 """
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -21,7 +22,8 @@ from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FIL
 from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
 from bcsim.errors import EnvironmentFault, UsageError
 from bcsim.extras import require
-from bcsim.files import environment_faults, write_text
+from bcsim.files import environment_faults, is_temporary, write_text
+from bcsim.foreign import parse_json
 from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE, WEIGHTS_FILE
 from bcsim.training.validation import REAL, SYNTHETIC
 
@@ -55,7 +57,7 @@ def check_run_folder(out: Path, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file, where the run's folder should be; choose another --out")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    names = {name for name in names if not name.endswith(".tmp")}
+    names = {name for name in names if not is_temporary(name)}
     foreign = sorted(names - _OURS)
     if foreign:
         raise UsageError(f"{out}: holds {foreign[0]!r}, which is of no run; choose another --out")
@@ -106,10 +108,19 @@ class MetricsLog:
         with environment_faults(self.board_path):
             self._board = SummaryWriter(self.board_path, purge_step=last_step + 1)
         self._files = {}
+        self._hash = hashlib.sha256()
         for path in (self.path, out / PACE_FILE):
-            write_text(path, "".join(_lines_up_to(path, last_step)))
+            text = "".join(_lines_up_to(path, last_step))
+            if path == self.path:
+                self._hash.update(text.encode("utf-8"))
+            write_text(path, text)
             with environment_faults(path):
                 self._files[path.name] = path.open("a", encoding="utf-8")
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of `metrics.jsonl` as it is now."""
+        return self._hash.hexdigest()
 
     def write(self, step: int, values: Mapping[str, float | None]) -> None:
         """Add a line; a value that is not finite becomes null."""
@@ -138,8 +149,11 @@ class MetricsLog:
             key: value if value is not None and math.isfinite(value) else None
             for key, value in values.items()
         }
+        line = json.dumps({"step": step, **finite}) + "\n"
+        if name == METRICS_FILE:
+            self._hash.update(line.encode("utf-8"))
         with environment_faults(self.path.with_name(name)):
-            self._files[name].write(json.dumps({"step": step, **finite}) + "\n")
+            self._files[name].write(line)
             self._files[name].flush()
         with environment_faults(self.board_path):
             for key, value in finite.items():
@@ -226,12 +240,13 @@ def _number(value: float | None) -> str:
 
 
 def _lines_up_to(path: Path, last_step: int) -> Iterator[str]:
-    if not path.exists():
+    if not path.is_file():
         return
     for line in path.read_text("utf-8", errors="replace").splitlines(keepends=True):
         try:
-            content = json.loads(line)
+            content = parse_json(line)
         except ValueError:  # torn by a kill; whatever it was is written again
             continue
-        if line.endswith("\n") and content["step"] <= last_step:
+        step = content.get("step") if isinstance(content, dict) else None
+        if line.endswith("\n") and type(step) is int and step <= last_step:
             yield line

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from bcsim.errors import InputError
@@ -23,6 +23,7 @@ from bcsim.weights import refuse_differences, refuse_other_numbers, shapes_of
 
 BALANCER = "balancer"
 
+AtLeastOne = Annotated[int, Field(ge=1)]
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -36,7 +37,7 @@ class Best:
         scores: mean scores, `scores[split][what][metric]`.
     """
 
-    step: int
+    step: AtLeastOne
     value: float | None
     scores: dict[str, dict[str, dict[str, float | None]]]
 
@@ -51,12 +52,14 @@ class RunFacts:
         settings: that it was begun with.
         sums: of the values since the last line of metrics: sum and number, by name.
         best: the best weights so far, or None.
+        metrics_sha256: of `metrics.jsonl` up to here.
         torch_version: that the steps were taken with.
     """
 
     settings: dict[str, Any]
-    sums: dict[str, tuple[float, int]]
+    sums: dict[str, tuple[float, AtLeastOne]]
     best: Best | None
+    metrics_sha256: str
     torch_version: str
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT

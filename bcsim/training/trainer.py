@@ -21,8 +21,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import DivergedError, UsageError, one_line
-from bcsim.files import sweep_temporaries
+from bcsim.errors import DivergedError, InputError, UsageError, one_line
+from bcsim.files import hash_text, sweep_temporaries
 from bcsim.foreign import shown
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
@@ -36,7 +36,12 @@ from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective
 from bcsim.training.balancing import make_balancer
 from bcsim.training.batches import Batch, Batches, Loader, Share
-from bcsim.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from bcsim.training.checkpoint import (
+    Checkpoint,
+    holds_checkpoints,
+    load_newest,
+    save_checkpoint,
+)
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.judge import Judge
@@ -50,6 +55,7 @@ from bcsim.training.pace import Pace
 from bcsim.training.processes import compile_blocks, leads, make_accelerator
 from bcsim.training.run_folder import (
     CHECKPOINTS,
+    METRICS_FILE,
     MetricsLog,
     check_run_folder,
     locked,
@@ -94,6 +100,7 @@ def train(
     resume: bool = False,
     init_from: Path | None = None,
     after_validation: Callable[[], object] = lambda: None,
+    prepare: Callable[[bool], object] = lambda begins: None,
 ) -> TrainingResult:
     """Train a network, or continue to.
 
@@ -105,6 +112,8 @@ def train(
         init_from: folder of a model that the weights are taken from to begin with, those of a
             discriminator too where it holds one and the recipe wants it.
         after_validation: called after each validation but the last, by the leading process.
+        prepare: called by the leading process as soon as no other one can use `out`, with whether
+            a run begins there, or goes on.
 
     Returns:
         Where it ended. `out` then holds `model.safetensors`, `config.json` and a model card of
@@ -122,7 +131,9 @@ def train(
         if leads():
             check_run_folder(out, resume)
             stack.enter_context(locked(out))
+            check_run_folder(out, resume)  # again: another process may have filled it just now
             sweep_temporaries(out)
+            prepare(not holds_checkpoints(_folders(out)))
         trainer = Trainer(config, data, out, after_validation)
         if not trainer.restore() and init_from is not None:
             trainer.begin_from(init_from)
@@ -200,6 +211,7 @@ class Trainer:
         self.step = 0
         # Of the values since the last line of metrics: sum and number.
         self.sums: dict[str, tuple[float, int]] = {}
+        self.metrics_sha256 = hash_text("")  # of what was logged up to the last checkpoint
 
     def _batches(self) -> Batches:
         config = self.config
@@ -247,6 +259,10 @@ class Trainer:
     def run(self) -> TrainingResult:
         """Take all steps that are left."""
         metrics = MetricsLog(self.out, self.step) if leads() else None
+        if metrics is not None and metrics.sha256 != self.metrics_sha256:
+            log.warning(
+                "%s: was changed; it is no longer the log of the whole run", self.out / METRICS_FILE
+            )
         loader = Loader(self.batches, self.config.data.num_workers, self.step)
         pace = Pace(loader, self.config, self.step, self.share.num_processes)
         total = self.config.training.num_steps
@@ -275,8 +291,26 @@ class Trainer:
             self.judge.best = {"step": self.step, "value": None, "scores": {}}
             if leads():
                 self._export()
+        elif leads():
+            self._mend_export()
         best = self.judge.best
         return TrainingResult(self.out, self.step, best["step"], best["scores"])
+
+    def _mend_export(self) -> None:
+        """Export the best weights again where what was exported is missing or damaged."""
+        try:
+            load_enhancer(self.out, self.config.direction)
+            if self.adversarial is not None:
+                discriminators.load_discriminator(self.out)
+            return
+        except InputError as error:
+            log.warning("%s; exporting the best weights again", error)
+        folder = self.out / CHECKPOINTS / "best"
+        best = load_newest([folder])
+        if best is None or self.judge.best is None or best.step != self.judge.best["step"]:
+            raise InputError(f"{folder}: not the best weights of this run; begin anew elsewhere")
+        self.state.restore(best.tensors, folder)
+        self._export()
 
     def restore(self) -> bool:
         """Take up the newest whole checkpoint; tell whether there is one.
@@ -285,13 +319,19 @@ class Trainer:
             UsageError: if the run was begun with other settings.
             InputError: if there are checkpoints and none is whole, or it is no state of this run.
         """
-        folder = self.out / CHECKPOINTS
-        checkpoint = load_newest([folder / "last", folder / "best"])
+        checkpoint = load_newest(_folders(self.out))
         if checkpoint is None:
             return False
-        where = folder / f"step {checkpoint.step}"
+        where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
         facts = RunFacts.from_json(checkpoint.facts, where)
         refuse_other_settings(self.out, facts.settings, self.settings)
+        total = self.config.training.num_steps
+        if not 0 < checkpoint.step <= total:
+            raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
+        if facts.best is not None and facts.best.step > checkpoint.step:
+            raise InputError(
+                f"{where}: best.step: {facts.best.step} is yet to come; not the state of a run"
+            )
         if facts.torch_version != torch.__version__:
             log.warning(
                 "%s: begun with torch %s, this is %s; what follows may differ in the last bits",
@@ -303,6 +343,7 @@ class Trainer:
         self.step = checkpoint.step
         self.sums = dict(facts.sums)
         self.judge.best = checkpoint.facts["best"]
+        self.metrics_sha256 = facts.metrics_sha256
         log.info("%s: continuing after step %d", self.out, self.step)
         return True
 
@@ -407,6 +448,7 @@ class Trainer:
             self._refuse_divergence()
             if self.judge.validate(self.enhancer, self.device, self.step, metrics):
                 self._export()
+                self.metrics_sha256 = metrics.sha256
                 save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
             log.info("step %d: %s; %s", self.step, self.judge.said, pace.said)
             if not last:  # what follows the end is the caller's
@@ -414,6 +456,7 @@ class Trainer:
             pace.restart(self.step)
         if last or self.step % settings.checkpoint_interval_steps == 0:
             metrics.sync()
+            self.metrics_sha256 = metrics.sha256
             save_checkpoint(self.out / CHECKPOINTS / "last", self._checkpoint())
 
     def _refuse_divergence(self) -> None:
@@ -434,6 +477,7 @@ class Trainer:
             "settings": self.settings,
             "sums": self.sums,
             "best": self.judge.best,
+            "metrics_sha256": self.metrics_sha256,
             "torch_version": torch.__version__,
         }
         return Checkpoint(self.step, self.state.tensors(), facts)
@@ -481,6 +525,11 @@ class Trainer:
             f"step {self.step + 1}: {name} is {value} on {told}; lower optimizer.learning_rate, "
             "or look at these items"
         )
+
+
+def _folders(out: Path) -> list[Path]:
+    """Return where a run's checkpoints are, those to go on from first."""
+    return [out / CHECKPOINTS / "last", out / CHECKPOINTS / "best"]
 
 
 def _brief(name: str) -> str:

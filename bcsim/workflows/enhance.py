@@ -10,7 +10,7 @@ from bcsim.data.audio import audio_files, read_audio, write_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.staging import must_not_contain_each_other
 from bcsim.errors import InputError, UsageError
-from bcsim.files import printable
+from bcsim.files import must_not_replace, printable, sweep_temporaries
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer
@@ -42,36 +42,34 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
     Args:
         model: folder of a run.
         source: file or folder of the sensor's recordings; any length, any rate.
-        out: file for a file, folder for a folder. Files keep their relative path; what is neither
-            WAV nor FLAC becomes WAV.
+        out: file or existing folder for a file, folder for a folder. Files keep their relative
+            path; in a folder, what is neither WAV nor FLAC becomes WAV.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UsageError: if input and output contain each other.
+        UsageError: if input and output are or contain each other, or two recordings would be
+            written to one file.
         InputError: if the model or a single recording cannot be read, or the model turns air into
             bone.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    enhancer = load_enhancer(model, BONE_TO_AIR).to(choose_device(device))
-    enhancer.eval()
+    if not (source.is_file() or source.is_dir()):
+        raise InputError(f"{source}: is no recording; give a file or a folder as --in")
     if source.is_file():
         if out.is_dir():
-            out = out / source.name
-        if out.suffix.lower() not in WRITTEN:
-            out = out.with_suffix(".wav") if not out.suffix else out
-        if out.resolve() == source.resolve():
-            raise UsageError(f"{out}: --out is --in; recordings are never overwritten")
-        _enhance_file(enhancer, source, out)
+            out /= _written_name(source.name)
+        elif not out.suffix:
+            out = out.with_suffix(".wav")
+        must_not_replace(out, [source])
+        _enhance_file(_load(model, device), source, out)
         return EnhanceResult([out])
     must_not_contain_each_other(source, out)
-    files = audio_files(source)
+    targets = _targets(source, out)
+    enhancer = _load(model, device)
+    sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
     result = EnhanceResult()
-    for path in track(files, len(files), "enhancing"):
-        target = out / path.relative_to(source)
-        if target.suffix.lower() not in WRITTEN:
-            # The old suffix stays in the name: a.wav and a.ogg may stand side by side.
-            target = target.with_name(f"{target.name}.wav")
+    for target, path in track(targets.items(), len(targets), "enhancing"):
         try:
             _enhance_file(enhancer, path, target)
         except InputError as error:
@@ -81,8 +79,33 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
             result.written.append(target)
     write_failures(out / FAILURES_NAME, "enhance", result.failures)
     if not result.written:
-        raise InputError(f"{source}: none of {len(files)} recordings can be used")
+        raise InputError(f"{source}: none of {len(targets)} recordings can be used")
     return result
+
+
+def _targets(source: Path, out: Path) -> dict[Path, Path]:
+    """Return the recordings below a folder by the file that each is to become."""
+    targets: dict[Path, Path] = {}
+    for path in audio_files(source):
+        target = out / path.relative_to(source)
+        target = target.with_name(_written_name(target.name))
+        if target in targets:
+            raise UsageError(
+                f"{targets[target]} and {path} would both become {target}; rename one of them"
+            )
+        targets[target] = path
+    return targets
+
+
+def _written_name(name: str) -> str:
+    # The old suffix stays in the name: a.wav and a.ogg may stand side by side.
+    return name if Path(name).suffix.lower() in WRITTEN else f"{name}.wav"
+
+
+def _load(model: Path, device: str) -> Enhancer:
+    enhancer = load_enhancer(model, BONE_TO_AIR).to(choose_device(device))
+    enhancer.eval()
+    return enhancer
 
 
 def _enhance_file(enhancer: Enhancer, source: Path, out: Path) -> None:

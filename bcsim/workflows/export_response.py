@@ -10,7 +10,7 @@ import numpy as np
 
 from bcsim.data.audio import write_audio
 from bcsim.errors import UsageError
-from bcsim.files import write_bytes, write_json
+from bcsim.files import must_not_replace, write_bytes, write_json
 from bcsim.sensors.filters import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
@@ -60,7 +60,7 @@ def export_response(
 
     Raises:
         UsageError: for another suffix, a kind that the file cannot hold, a size that is not
-            possible, or taps beyond the full scale of a WAV file.
+            possible, taps beyond the full scale of a WAV file, or the sensor's own file as `out`.
         InputError: if there is no such sensor.
     """
     write = _WRITERS.get(out.suffix.lower())
@@ -70,7 +70,9 @@ def export_response(
         raise UsageError(f"kind is {kind!r}; known: {', '.join(KINDS)}")
     if kind == "iir" and out.suffix.lower() == ".wav":
         raise UsageError(f"{out}: a WAV file holds taps; write the sections of an iir to .json")
-    profile = SensorProfile.load(find_sensor(sensor))
+    path = find_sensor(sensor)
+    must_not_replace(out, [path])
+    profile = SensorProfile.load(path)
     designed = response_filter(profile.transfer_function, kind, size, profile.polarity)
     exported = ExportedResponse(out, profile, designed)
     write(exported)

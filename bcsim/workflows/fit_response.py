@@ -8,6 +8,7 @@ from bcsim.data.audio import read_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.recordings import read_recordings
 from bcsim.errors import UsageError
+from bcsim.files import must_not_replace
 from bcsim.sensors.estimation import EstimationSettings
 from bcsim.sensors.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
 from bcsim.sensors.profile import SensorProfile
@@ -70,14 +71,18 @@ def fit_response(
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
 
     Raises:
-        UsageError: if `out` is no .sensor file, or the estimator lacks an option asked for.
+        UsageError: if `out` is no .sensor file or an input, or the estimator lacks an option asked
+            for.
         InputError: if no pair can be used.
     """
     if out.suffix != ".sensor" or out.is_dir():
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
     report = _can_report(report)
     check_estimator(estimator, settings)  # refused before hours of recordings are read
-    start = None if prior is None else SensorProfile.load(find_sensor(prior))
+    prior_path = None if prior is None else find_sensor(prior)
+    for written in (out, report_path(out)) if report else (out,):
+        must_not_replace(written, [air, bone, talkers, prior_path, *(noise or ())])
+    start = None if prior_path is None else SensorProfile.load(prior_path)
     ambient = None
     if noise is not None:
         at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)

@@ -1,15 +1,17 @@
 """`bcsim merge`: the shards of a dataset joined into what one run would have written."""
 
+import hashlib
 import heapq
 import itertools
 import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.checksums import stored_entries
+from bcsim.data.checksums import SUMS_NAME, hash_files, parse_sum, stored_entries
 from bcsim.data.clips import Shard
 from bcsim.data.failures import FAILURES_NAME
 from bcsim.data.journal import Entry
@@ -28,8 +30,16 @@ from bcsim.data.staging import must_not_contain_each_other
 from bcsim.data.synthesis import finish_dataset
 from bcsim.errors import InputError, UsageError
 from bcsim.files import Writer, beneath, environment_faults, sweep_temporaries, sync_folders
+from bcsim.foreign import numbered_lines, open_regular, read_bytes
+from bcsim.progress import track
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
+NAMED_AT_MOST = 5  # shards that are missing
+CHECKED_AT_ONCE = 256  # pairs
+MAX_BYTES = 8 << 20  # of a recipe, or a sensor profile
+_CHANGED = "is not what was written there; run that shard's command again"
+_MISSING = "is missing, or cannot be read; run that shard's command again"
+_TYPES = {"sensor": str, "mean": bool, "air": str, "shard": str}  # of settings that are needed
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,9 @@ def merge(
 ) -> MergeResult:
     """Join shards; a merge that was killed is finished by the same call again.
 
+    Every file that is taken is read and compared with the `SHA256SUMS` of its shard before `out` is
+    touched.
+
     Args:
         out: folder of the whole dataset.
         folders: of the shards, in any order.
@@ -67,19 +80,20 @@ def merge(
 
     Raises:
         UsageError: if a shard is missing, unfinished, there twice or of other settings, if two
-            hold a pair of one id, or if `out` holds something else.
+            hold a pair of one id, if a file is not what was written there, or if `out` holds
+            something else.
         EnvironmentFault: if the disk is full or forbidden.
     """
     for folder in folders:
         must_not_contain_each_other(folder, out)
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.shard.number)
     _check_complete(parts)
-    for split in SPLITS:
-        for _ in _pairs(parts, split):
-            pass  # an id that stands there twice is refused before anything is written
     settings = {**parts[0].settings, "shard": None}
     failures = dict(itertools.chain.from_iterable(_failures(part.folder) for part in parts))
-    profile = parts[0].folder / PROFILE_NAME
+    recipe, profile = _recipe_and_profile(parts[0].folder)
+    num_pairs = sum(1 for split in SPLITS for _ in _pairs(parts, split))  # no id is there twice
+    for _ in track(_checked(parts), num_pairs, "verifying"):
+        pass
     with environment_faults(out), claimed(out, overwrite) as state:
         check_settings(out, state, settings)
         sweep_temporaries(out)
@@ -91,8 +105,8 @@ def merge(
                 if any((part.folder / split / MANIFEST_NAME).is_file() for part in parts)
             },
             failures,
-            (parts[0].folder / RECIPE_NAME).read_text("utf-8"),
-            profile if profile.is_file() else None,
+            recipe,
+            profile,
             settings,
         )
         shutil.rmtree(state)
@@ -111,8 +125,12 @@ def _read(folder: Path) -> _Part:
         raise UsageError(f"{folder}: this shard is not finished; run its command again")
     try:
         settings = read_account(path)
+        if type(settings["recipe"]["sample_rate"]) is not int:
+            raise TypeError("a rate that is no number")
+        if {key: type(settings[key]) for key in _TYPES} != _TYPES:
+            raise TypeError("a setting of another type")
         shard = Shard.parse(settings["shard"])
-    except (UsageError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there") from error
     for name in TOTALS:
         settings.pop(name, None)
@@ -133,11 +151,45 @@ def _check_complete(parts: Sequence[_Part]) -> None:
             raise UsageError(
                 f"{part.folder}: is of another dataset than {first.folder}: {difference}"
             )
-    numbers = {part.shard.number for part in parts}
-    everything = (Shard(n, first.shard.count) for n in range(1, first.shard.count + 1))
-    missing = [str(shard) for shard in everything if shard.number not in numbers]
-    if missing:
-        raise UsageError(f"shards are missing: {', '.join(missing)}; give all of them")
+    count = first.shard.count  # a stranger may have written it: it is not counted up to
+    if len(parts) < count:
+        numbers = {part.shard.number for part in parts}
+        missing = (str(Shard(n, count)) for n in range(1, count + 1) if n not in numbers)
+        named = ", ".join(itertools.islice(missing, NAMED_AT_MOST))
+        more = count - len(parts) - NAMED_AT_MOST
+        others = f" and {more} more" if more > 0 else ""
+        raise UsageError(f"shards are missing: {named}{others}; give all of them")
+
+
+def _recipe_and_profile(folder: Path) -> tuple[str, Path | None]:
+    """Return the recipe of a shard and the place of its sensor profile, if it has one.
+
+    Raises:
+        InputError: if one is not what was written there, or is a link that leads elsewhere.
+    """
+    sums: dict[str, str] = {}
+    path = folder / SUMS_NAME
+    with open_regular(path, "the list that synthesize wrote") as file:
+        for number, line in numbered_lines(file, path, "a list of sha256sum"):
+            digest, name = parse_sum(line.removesuffix("\n"), f"{path} line {number}")
+            if name in (RECIPE_NAME, PROFILE_NAME):
+                sums[name] = digest
+    path, recipe = _read_as_written(folder, RECIPE_NAME, sums)
+    try:
+        text = recipe.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8; run that shard's command again") from error
+    if PROFILE_NAME not in sums and not os.path.lexists(folder / PROFILE_NAME):
+        return text, None
+    return text, _read_as_written(folder, PROFILE_NAME, sums)[0]
+
+
+def _read_as_written(folder: Path, name: str, sums: Mapping[str, str]) -> tuple[Path, bytes]:
+    path = beneath(folder, name)
+    content = read_bytes(path, MAX_BYTES, "what synthesize wrote there")
+    if hashlib.sha256(content).hexdigest() != sums.get(name):
+        raise InputError(f"{path}: {_CHANGED}")
+    return path, content
 
 
 def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Entry, _Part]]:
@@ -156,16 +208,29 @@ def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, Entry, _Part]]
         yield row, entry, part
 
 
+def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
+    """Compare the files of every pair with their sums, and then yield its row."""
+    pairs = ((split, *pair) for split in SPLITS for pair in _pairs(parts, split))
+    while block := [*itertools.islice(pairs, CHECKED_AT_ONCE)]:
+        paths = [
+            beneath(part.folder, f"{split}/{name}")
+            for split, row, _, part in block
+            for name in row.file_names.values()
+        ]
+        wanted = itertools.chain.from_iterable(entry.sha256 for _, _, entry, _ in block)
+        for path, found, digest in zip(paths, hash_files(paths), wanted, strict=True):
+            if found != digest:
+                raise InputError(f"{path}: {_CHANGED if found else _MISSING}")
+        yield from (row for _, row, _, _ in block)
+
+
 def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[Entry]:
     """Bring the files of every pair to `out`, and then yield it."""
     with Writer() as writer:
         bring = writer.copy if copy else writer.link
         for row, entry, part in _pairs(parts, split):
             for name in row.file_names.values():
-                source = beneath(part.folder, f"{split}/{name}")
-                if not source.is_file():
-                    raise InputError(f"{source}: is missing; run that shard's command again")
-                bring(source, out / split / name)
+                bring(beneath(part.folder, f"{split}/{name}"), out / split / name)
             yield entry
     sync_folders(out / split)  # the manifest takes its name after this
 
@@ -173,13 +238,18 @@ def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterato
 def _failures(folder: Path) -> Iterator[tuple[str, str]]:
     path = folder / FAILURES_NAME
     if path.is_file():
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                entry = json.loads(line)
-                if entry["run"] == "synthesize":
-                    yield entry["source"], entry["error"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise InputError(
-                    f"{path} line {number}: is no line of synthesize; run that shard's command "
-                    "again"
-                ) from error
+        with open_regular(path, "what synthesize wrote") as file:
+            for number, line in numbered_lines(file, path, "a list of failures"):
+                try:
+                    entry = json.loads(line)
+                    if entry["run"] != "synthesize":
+                        continue
+                    source, reason = entry["source"], entry["error"]
+                    if not (isinstance(source, str) and isinstance(reason, str)):
+                        raise TypeError("no text")
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    raise InputError(
+                        f"{path} line {number}: is no line of synthesize; run that shard's command "
+                        "again"
+                    ) from error
+                yield source, reason

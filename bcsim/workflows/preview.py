@@ -11,7 +11,7 @@ from bcsim.data.clips import Clip, plan_clips
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
-from bcsim.files import printable
+from bcsim.files import must_not_replace, printable
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
 from bcsim.reports.html import write_page
@@ -72,6 +72,7 @@ def preview(
         raise UsageError(f"{out}: --out is a page, NAME.html")
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; --out is a page, NAME.html")
+    must_not_replace(out, [*inputs, recipe, Path(sensor or "")])
     require_report_packages()
     sources = _sources(inputs, limit)
     resolved = resolve_simulator(sensor, recipe, settings)

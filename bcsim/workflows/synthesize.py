@@ -1,6 +1,8 @@
 """`bcsim synthesize`: air-conducted speech in, pairs out."""
 
 import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ def plan_synthesis(
     must_not_contain_each_other(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     splits = resolved.recipe.splits
+    sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
     return SynthesisPlan(
         clips=plan_clips(names, splits.validation, splits.test, limit),
         renderer=Renderer(
@@ -72,10 +75,11 @@ def plan_synthesis(
             air=air_files or "copy",
         ),
         recipe_text=resolved.recipe_text,
-        sensor_file=find_sensor(str(sensor)) if resolved.sensor_sha256 else None,
+        sensor_file=sensor_file,
         sensor_sha256=resolved.sensor_sha256,
         noise_sha256=fingerprint(resolved.simulator),
         shard=shard,
+        inputs=tuple(path for path in (sensor_file, recipe) if path is not None),
     )
 
 
@@ -139,6 +143,7 @@ def plan_replay(
     split = manifest.parent.name
     if split not in SPLITS:
         split = split_of(rows[0].speaker, splits.validation, splits.test)
+    sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
     return SynthesisPlan(
         clips=replay_clips(rows, audio_names(air), air, split),
         renderer=Renderer(
@@ -153,11 +158,12 @@ def plan_replay(
             air=air_files or made.get("air", "copy"),
         ),
         recipe_text=resolved.recipe_text,
-        sensor_file=find_sensor(str(sensor)) if resolved.sensor_sha256 else None,
+        sensor_file=sensor_file,
         sensor_sha256=resolved.sensor_sha256,
         noise_sha256=noise_sha256,
         shard=shard,
         replayed_sha256=hash_file(manifest),
+        inputs=tuple(path for path in (manifest, recipe, sensor_file) if path is not None),
     )
 
 
@@ -172,15 +178,31 @@ def synthesize(
         overwrite: throw an earlier dataset in the same folder away.
 
     Raises:
-        UsageError: if the output folder holds something else, or Dask is wanted and not there.
+        UsageError: if the output folder holds something else, an input is in there and would be
+            overwritten, or Dask is wanted and not there.
+        InputError: if the sensor is not what it was when this was planned.
         EnvironmentFault: if the disk is full or forbidden.
     """
+    if overwrite:
+        _refuse_inside(plan.inputs, plan.renderer.out)
     workers = workers or Workers(num_cores())
     if workers.engine == "dask":
         require("distributed", extra="dask")
         if plan.renderer.device != "cpu":
             raise UsageError("--engine dask renders on processors; add --device cpu")
     return synthesize_corpus(plan, workers, overwrite)
+
+
+def _refuse_inside(inputs: Iterable[Path], out: Path) -> None:
+    """Refuse to throw away what the pairs are to be made of."""
+    folder = Path(os.path.realpath(out))
+    for path in inputs:
+        place = Path(os.path.realpath(path.parent), path.name)
+        if folder in place.parents or folder in Path(os.path.realpath(path)).parents:
+            raise UsageError(
+                f"{path}: --overwrite throws away what is in {out}; copy it to another place, or "
+                "choose another --out"
+            )
 
 
 def _dataset_of(manifest: Path) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.audio import audio_names
+from bcsim.data.audio import audio_info, audio_names, read_audio
 from bcsim.data.checksums import SUMS_NAME, hash_files, short_files, verify_files
 from bcsim.data.clips import hash_sources, plan_clips
 from bcsim.data.manifest import MANIFEST_NAME, read_manifest
@@ -32,7 +32,7 @@ from bcsim.sensors.profile import SensorProfile
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import leads
-from bcsim.training.run_folder import CHECKPOINTS, RECIPE_FILE, check_run_folder
+from bcsim.training.run_folder import RECIPE_FILE
 from bcsim.training.trainer import TrainingResult
 from bcsim.training.trainer import train as train_model
 from bcsim.workflows.presets import (
@@ -43,7 +43,7 @@ from bcsim.workflows.presets import (
 )
 
 REPORT_INTERVAL_S = 60.0
-MAX_HASHED_BYTES = 2**31  # of an air corpus, before each run and each resume
+MAX_HASHED_BYTES = 2**31  # of an air corpus: a larger one is not read before a run
 NUM_TOLD = 5  # problems of a dataset that are named
 VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are rendered
 
@@ -81,6 +81,9 @@ def train(
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
+    Before a run begins its files are looked at, and the first bad one is refused: of a dataset by
+    their hashes; recordings, and air of up to 2 GiB, are decoded; of more air the headers are read.
+
     Args:
         recipe: file or bundled name.
         out: folder of the run.
@@ -98,6 +101,7 @@ def train(
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
         InputError: if pairs or model cannot be read.
+        EnvironmentFault: if another process trains in `out`.
     """
     config = load_training_recipe(recipe, settings)
     if (pairs is None) == (air is None):
@@ -119,16 +123,17 @@ def train(
         if pairs_read is not None:
             facts[name] = _fingerprint(pairs_read)
     data = replace(data, real=real, real_validation=judged, facts=facts)
-    if leads():
-        check_run_folder(out, resume)
-        begins = not (out / CHECKPOINTS).is_dir()
+
+    def prepare(begins: bool) -> None:
         if isinstance(data.training, StoredPairs):
             assert pairs is not None
             refuse_damage(pairs, hashes=begins)
         if begins:
+            refuse_bad_recordings(data)
             write_text(out / RECIPE_FILE, resolved_text(config))
+
     try:
-        result = train_model(config, data, out, resume, init_from, _Reporter(out))
+        result = train_model(config, data, out, resume, init_from, _Reporter(out), prepare)
     except DivergedError:
         if leads():
             write_run_report(out)
@@ -169,6 +174,39 @@ def refuse_damage(dataset: Path, hashes: bool) -> None:
     if problems:
         more = f" (the first of {len(problems)} problems)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{more}; make the dataset again: see bcsim verify")
+
+
+def refuse_bad_recordings(data: TrainingData) -> None:
+    """Refuse recordings that would end a run when they are drawn, which may be hours later.
+
+    All are decoded once, but for air of more than 2 GiB, of which the headers are read. None is
+    left out in silence: that would be another corpus.
+
+    Args:
+        data: of the run; datasets are left to `refuse_damage`.
+
+    Raises:
+        InputError: naming the first file that is no audio, is cut short, or holds other than
+            finite numbers.
+    """
+    sets = data.sets.values()
+    air = [path for pairs in sets if isinstance(pairs, RenderedPairs) for path in pairs.files]
+    recorded = [
+        path
+        for pairs in sets
+        if isinstance(pairs, RecordedPairs)
+        for files in pairs.files
+        for path in (files.air, files.bone)
+    ]
+    decoded = [*recorded, *air] if _are_small(air) else recorded
+    for path in track(decoded, len(decoded), "looking at recordings"):
+        try:
+            read_audio(path)
+        except InputError as error:
+            raise InputError(f"{error}; or leave it out") from error
+    for path in track(air, len(air), "looking at headers") if decoded is recorded else ():
+        if audio_info(path) is None:
+            raise InputError(f"{path}: cannot be read as audio; copy it again, or leave it out")
 
 
 class _Reporter:
@@ -232,9 +270,13 @@ def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
     """
     paths = [air / source for source in sources]
     by_size = hash_sources(air, sources)
-    if sum(path.stat().st_size for path in paths if path.is_file()) > MAX_HASHED_BYTES:
+    if not _are_small(paths):
         return by_size
     return hash_text("\n".join([by_size, *_contents(paths)]))
+
+
+def _are_small(paths: Sequence[Path]) -> bool:
+    return sum(path.stat().st_size for path in paths if path.is_file()) <= MAX_HASHED_BYTES
 
 
 def _open_real(folder: Path | None, config: TrainingConfig, split: str) -> RecordedPairs | None:

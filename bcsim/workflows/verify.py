@@ -8,6 +8,9 @@ from bcsim.data.checksums import SUMS_NAME, read_sums, verify_files
 from bcsim.data.manifest import MANIFEST_NAME, SPLITS
 from bcsim.data.run_state import DATASET_NAME, STATE_FOLDER, read_account
 from bcsim.errors import InputError
+from bcsim.foreign import open_regular, shown
+
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ def _miscounted(dataset: Path) -> Iterator[str]:
         return
     for split, wanted in claimed.items():
         manifest = dataset / split / MANIFEST_NAME
-        found = manifest.read_bytes().count(b"\n") if manifest.is_file() else 0
+        found = _count_lines(manifest) if manifest.is_file() else 0
         if found != wanted:
-            yield f"{manifest}: lists {found} pairs, {path.name} says {wanted}"
+            yield f"{manifest}: lists {found} pairs, {path.name} says {shown(wanted)}"
+
+
+def _count_lines(path: Path) -> int:
+    with open_regular(path, "a manifest") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bcsim.data.audio import (
     audio_files,
@@ -45,6 +46,14 @@ def test_equal_samples_give_equal_bytes(tmp_path):
 
 def test_full_scale_is_clipped_and_never_wraps():
     assert to_pcm16(np.array([1.0, 2.0, -1.0, -2.0])).tolist() == [32767, 32767, -32768, -32768]
+
+
+def test_lack_of_memory_is_not_the_fault_of_the_file(tmp_path, monkeypatch):
+    """It used to be "cannot be read as audio; copy the file again"."""
+    write_audio(tmp_path / "x.wav", TONE, 16_000)
+    monkeypatch.setattr("bcsim.data.audio._samples", lambda _: torch.empty(2**50))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        read_audio(tmp_path / "x.wav")
 
 
 def test_channels_are_averaged_with_a_warning(tmp_path, caplog):

@@ -103,6 +103,7 @@ def test_an_unreadable_file_costs_its_pair_alone(tmp_path):
         ('{"air_file_name": ["a.wav"], "bone_file_name": "b.wav"}', "is no name"),
         ('{"air_file_name": null, "bone_file_name": "b.wav"}', "is no name"),
         ('{"id": {}, "air_file_name": "a.wav", "bone_file_name": "b.wav"}', "is no name"),
+        ('{"id": true, "air_file_name": "a.wav", "bone_file_name": "b.wav"}', "True is no name"),
         ('{"air_file_name": "a.wav", "air_file_name": "b", "bone_file_name": "b"}', "there twice"),
         ('{"air_file_name": "a.wav"}', "wants JSON with air_file_name and bone_file_name"),
         ("[1]", "wants JSON"),
@@ -122,8 +123,9 @@ def test_a_foreign_manifest_is_read_as_strictly(tmp_path, line, message):
 
 
 def test_two_pairs_of_one_name_in_a_manifest_are_refused(tmp_path):
-    row = {"id": 7, "air_file_name": "a.wav", "bone_file_name": "b.wav"}
-    (tmp_path / "metadata.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
+    row = {"air_file_name": "a.wav", "bone_file_name": "b.wav"}
+    lines = [json.dumps({"id": key, **row}) for key in (7, "7")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     with pytest.raises(InputError, match="line 2: id '7' stands there twice; rename one"):
         find_pairs(tmp_path, tmp_path)
 

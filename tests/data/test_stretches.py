@@ -9,7 +9,7 @@ import torch
 
 from bcsim.data import stretches
 from bcsim.data.audio import audio_info, write_audio
-from bcsim.data.stretches import is_long, needed_factor, peak_of, render_stretches
+from bcsim.data.stretches import is_long, needed_factor, render_stretches
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Scene
@@ -49,7 +49,8 @@ def in_one_piece(simulator, draws, path) -> Scene:
 
 
 def in_stretches(simulator, draws, path) -> tuple[torch.Tensor, torch.Tensor]:
-    loudest = max(peak_of(scene) for scene in render_stretches(simulator, draws, path))
+    unscaled = render_stretches(simulator, draws, path)
+    loudest = max(float(s.abs().max()) for scene in unscaled for s in (scene.air, scene.bone))
     scenes = list(render_stretches(simulator, draws, path, needed_factor(simulator, loudest)))
     assert len(scenes) == 6
     return torch.cat([s.air for s in scenes], dim=1), torch.cat([s.bone for s in scenes], dim=1)

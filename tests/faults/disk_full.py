@@ -3,11 +3,11 @@
 python tests/faults/disk_full.py --count 20           # the run in this process
 python tests/faults/disk_full.py --count 20 --jobs 2  # by the command line and its workers
 
-Each time: exit code 5 at most 10 s later than an undisturbed run, and one line that says where, how
-much is needed and how much is free; no torn file; and once there is room, the same command gives
-the tree of an undisturbed run. Then the same for a file system that is read-only from the start,
-turns read-only when half is done, or has room for no more files. Mounting takes a user namespace:
-`unshare -rm` has to be allowed.
+Each time: exit code 5, and one line that says where, how much is needed and how much is free; no
+torn file; and once there is room, the same command gives the tree of an undisturbed run. No attempt
+takes much longer than that one did, whatever else the machine is doing. Then the same for a file
+system that is read-only from the start, turns read-only when half is done, or has room for no more
+files. Mounting takes a user namespace: `unshare -rm` has to be allowed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 
 PAGE = 4096
 ROOM = "size=64m,nr_inodes=10000"
-MAX_LATER_S = 10
+MOST_TIMES, MOST_MORE_S = 3, 20  # of an undisturbed run, for an attempt
 
 Run = Callable[[list[str]], harness.Outcome]
 
@@ -84,7 +84,7 @@ def main() -> int:
     before = time.monotonic()
     undisturbed = run(harness.synthesize(air, folder / "reference"))
     assert undisturbed.code == 0, undisturbed
-    latest_s = time.monotonic() - before + MAX_LATER_S
+    latest_s = MOST_TIMES * (time.monotonic() - before) + MOST_MORE_S
     whole = harness.tree(folder / "reference")
     files = [path for path in (folder / "reference").rglob("*") if path.is_file()]
     pages = sum(-(-path.stat().st_size // PAGE) for path in files)

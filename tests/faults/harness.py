@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 import bcsim.parallel
+from bcsim.files import is_temporary
 
 BCSIM = (sys.executable, "-m", "bcsim_cli.main")
 RATE_HZ = 16_000
@@ -113,11 +114,11 @@ def torn(out: Path, whole: dict[str, str]) -> list[str]:
         f"torn: {name}"
         for name, digest in there.items()
         if not name.startswith(".bcsim.tmp/")
-        and not name.endswith(".tmp")
+        and not is_temporary(name.rpartition("/")[2])
         and whole.get(name) != digest
     ]
 
 
 def temporaries(out: Path) -> list[str]:
     """Name what was left under a temporary name."""
-    return [f"left: {path}" for path in out.rglob("*") if path.name.endswith(".tmp")]
+    return [f"left: {path}" for path in out.rglob("*") if is_temporary(path.name)]

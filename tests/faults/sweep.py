@@ -198,7 +198,7 @@ def sweep(
     left_open = (*scenario.partial, *scenario.ignored)
     survived = total = 0
     for kind in kinds:
-        points = np.unique(np.linspace(1, calls[kind], count).round().astype(int))
+        points = np.unique(np.linspace(calls[kind], 1, count).round().astype(int))
         for turn, which in enumerate(points.tolist()):
             error, sticky = ERRORS[kind][turn % len(ERRORS[kind])]
             found = attempt(kind, which, error, sticky)
@@ -226,7 +226,7 @@ def main() -> int:
     shim.disarm()
     known, all_survived = scenarios(root), True
     for name in options.scenario:
-        kinds = options.kinds or known[name].kinds
+        kinds = [kind for kind in known[name].kinds if kind in (options.kinds or KINDS)]
         survived, total = sweep(shim, root, known[name], kinds, options.count, options.jobs)
         sys.stdout.write(f"{name}: {survived} of {total}\n")
         all_survived &= survived == total

@@ -85,6 +85,34 @@ def test_a_truncated_file_is_detected(folder, length):
         load_enhancer(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["model"].update(sample_rate=1000),
+        lambda config: config.update(sample_rate=8000),
+        lambda config: config.update(num_parameters=1),
+        lambda config: config.update(channels=["bone", "air"]),
+        lambda config: config.update(latency_samples=-1),
+    ],
+)
+def test_a_config_that_contradicts_its_network_is_refused(folder, change):
+    """At another rate the weights fit as well, and the speech comes out at the wrong speed."""
+    rewrite(folder, change)
+    with pytest.raises(InputError, match=r"config\.json: .* is .*, that of the network is "):
+        load_enhancer(folder)
+
+
+def test_facts_that_an_earlier_version_did_not_record_are_not_missed(folder):
+    rewrite(folder, lambda config: config.pop("latency_samples"))
+    assert load_enhancer(folder).sample_rate == 16_000
+
+
+def test_a_schema_that_is_no_number_is_refused(folder):
+    rewrite(folder, lambda config: config.update(schema=True))
+    with pytest.raises(InputError, match="schema True, this version of bcsim reads 1"):
+        load_enhancer(folder)
+
+
 def test_a_newer_schema_is_refused(folder):
     rewrite(folder, lambda config: config.update(schema=2))
     with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1"):

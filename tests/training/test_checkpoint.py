@@ -122,8 +122,9 @@ def rehashed(path: Path, change) -> None:
         ({"step": -2}, "it is of step -2"),
         ({"step": 2.0}, "it is of step 2.0"),
         ({"tensors_sha256": None}, "tensors_sha256 is None"),
-        ({"schema": "1"}, "schema 1, this version of bcsim reads 1"),
-        ({"schema": 0}, "schema 0, this version of bcsim reads 1"),
+        ({"tensors_bytes": True}, "tensors_bytes is True"),
+        ({"schema": "2"}, "schema 2, this version of bcsim reads 2"),
+        ({"schema": 0}, "schema 0, this version of bcsim reads 2"),
         ({"format": "zip"}, "not a checkpoint of bcsim"),
     ],
 )
@@ -141,7 +142,8 @@ def test_weights_that_are_not_finite_are_not_loaded_either(tmp_path):
     content = save({"model.weight": torch.tensor([1.0, float("nan")])})
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    rehashed(path.with_suffix(".json"), lambda facts: facts.update(tensors_sha256=digest))
+    said = {"tensors_sha256": digest, "tensors_bytes": len(content)}
+    rehashed(path.with_suffix(".json"), lambda facts: facts.update(said))
     with pytest.raises(InputError, match=r"model\.weight holds values that are not finite numbers"):
         load_checkpoint(path.with_suffix(".json"))
 
@@ -193,6 +195,17 @@ def test_a_truncated_one_is_detected_and_warned_of(tmp_path, caplog, kind, lengt
     assert "trying an earlier checkpoint" in caplog.text
 
 
+def test_tensors_larger_than_memory_are_passed_over_unread(tmp_path, caplog):
+    """Sparse, so that they take no room on the disk either."""
+    save_checkpoint(tmp_path, checkpoint(1))
+    save_checkpoint(tmp_path, checkpoint(2))
+    os.truncate(tmp_path / "step_00000002.safetensors", 2**42)
+    loaded = load_newest([tmp_path])
+    assert loaded is not None
+    assert loaded.step == 1
+    assert f"damaged: {2**42} bytes long, not " in caplog.text
+
+
 def test_other_folders_are_searched_when_the_first_has_none_whole(tmp_path):
     save_checkpoint(tmp_path / "last", checkpoint(5))
     save_checkpoint(tmp_path / "best", checkpoint(3))
@@ -213,11 +226,11 @@ def test_if_none_is_whole_the_run_is_not_begun_anew_in_silence(tmp_path):
 def test_a_later_schema_is_refused_and_not_passed_over(tmp_path, monkeypatch):
     """Going on from an earlier checkpoint would remove it; nobody must call it damaged."""
     save_checkpoint(tmp_path, checkpoint(1))
-    monkeypatch.setattr("bcsim.training.checkpoint.SCHEMA", 2)
+    monkeypatch.setattr("bcsim.training.checkpoint.SCHEMA", 3)
     save_checkpoint(tmp_path, checkpoint(2))
     monkeypatch.undo()
     before = steps_in(tmp_path)
-    with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1; use the one"):
+    with pytest.raises(InputError, match="schema 3, this version of bcsim reads 2; use the one"):
         load_newest([tmp_path])
     assert steps_in(tmp_path) == before
 
@@ -277,6 +290,23 @@ def test_moments_of_another_optimizer_are_refused(change):
     del whole["0.exp_avg_sq"]
     with pytest.raises(ValueError, match=r"0\.exp_avg_sq is missing"):
         restore_optimizer(optimizer, whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"0.exp_avg": torch.ones(2, dtype=torch.int64)}, "0.exp_avg is torch.int64"),
+        ({"0.exp_avg": torch.ones(2, dtype=torch.complex64)}, "0.exp_avg is torch.complex64"),
+        ({"0.step": torch.tensor(1)}, "0.step is torch.int64"),
+        ({"0.step": torch.tensor(-1.0)}, "0.step is negative"),
+        ({"0.exp_avg_sq": torch.tensor([1.0, -1e-9])}, "0.exp_avg_sq is negative"),
+    ],
+)
+def test_moments_that_no_optimizer_makes_are_refused(change, message):
+    whole = {"0.step": torch.tensor(1.0), "0.exp_avg": torch.ones(2), "0.exp_avg_sq": torch.ones(2)}
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])
+    with pytest.raises(ValueError, match=message):
+        restore_optimizer(optimizer, whole | change)
 
 
 @pytest.mark.parametrize("optimizer_class", [torch.optim.Adam, torch.optim.AdamW])

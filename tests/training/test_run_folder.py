@@ -1,5 +1,6 @@
 """What a run writes for people: numbers, sounds and a card."""
 
+import hashlib
 import json
 
 import pytest
@@ -62,6 +63,19 @@ def test_what_depends_on_the_hour_is_kept_apart_and_both_are_cut_where_a_run_is_
     MetricsLog(tmp_path, 2).close()
     for name in ("metrics.jsonl", "pace.jsonl"):
         assert [line["step"] for line in lines(tmp_path / name)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "{}", "[1]", '{"step":"x"}', '{"step":true}', "[" * 5000, "\xff", "null"]
+)
+def test_lines_that_are_none_of_ours_are_dropped(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"step": 1}}\n{line}\n')
+    log = MetricsLog(tmp_path, 2)
+    log.write(2, {})
+    log.close()
+    content = (tmp_path / "metrics.jsonl").read_bytes()
+    assert content == b'{"step": 1}\n{"step": 2}\n'
+    assert log.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_samples_of_real_pairs_lie_beside_those_of_synthetic_ones(tmp_path):

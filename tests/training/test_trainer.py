@@ -85,6 +85,41 @@ def test_resuming_a_finished_run_changes_nothing(config, pairs, tmp_path):
     assert state_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_finished_run_mends_what_it_exported(config, pairs, tmp_path, caplog, damage):
+    train(config, pairs, pairs, tmp_path)
+    before = state_of(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    if damage == "gone":
+        path.unlink()
+    train(config, pairs, pairs, tmp_path, resume=True)
+    assert "exporting the best weights again" in caplog.text
+    assert state_of(tmp_path) == before
+
+
+def test_a_log_that_was_changed_costs_a_warning(config, pairs, tmp_path, caplog):
+    train(config, pairs, pairs, tmp_path)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("5\n" + log.read_text())  # which is mended
+    train(config, pairs, pairs, tmp_path, resume=True)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    log.unlink()
+    train(config, pairs, pairs, tmp_path, resume=True)
+    assert "metrics.jsonl: was changed; it is no longer the log of the whole run" in caplog.text
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_a_state_of_a_step_that_the_run_has_not_is_refused(config, pairs, tmp_path, step):
+    trainer = Trainer(config, TrainingData(pairs), tmp_path)
+    trainer.step = step
+    save_checkpoint(tmp_path / "checkpoints/last", trainer._checkpoint())
+    with pytest.raises(InputError, match=f"step {step}: not the state of a run, .* 1 to 7"):
+        trainer.restore()
+
+
 def test_one_loading_process_and_none_train_the_same(changed, config, pairs, tmp_path):
     train(config, pairs, pairs, tmp_path / "none")
     train(changed(data={"num_workers": 1}), pairs, pairs, tmp_path / "one")
@@ -357,6 +392,7 @@ def tampered(path: Path, change: Callable[[dict, dict], object]) -> None:
     change(content["facts"], tensors)
     packed = save(tensors)
     content["tensors_sha256"] = hashlib.sha256(packed).hexdigest()
+    content["tensors_bytes"] = len(packed)
     path.with_suffix(".safetensors").write_bytes(packed)
     path.write_text(_text(content))
 
@@ -367,6 +403,15 @@ HOSTILE = {
     "settings that are a list": (lambda facts, _: facts.update(settings=[]), "settings: "),
     "sums of one number": (lambda facts, _: facts.update(sums={"loss": [1.0]}), r"sums\.loss"),
     "sums of text": (lambda facts, _: facts.update(sums={"loss": ["1", 2]}), r"sums\.loss"),
+    "sums of nothing": (lambda facts, _: facts.update(sums={"loss": [1.0, 0]}), r"sums\.loss"),
+    "best of step 0": (
+        lambda facts, _: facts.update(best={"step": 0, "value": None, "scores": {}}),
+        r"best\.step: ",
+    ),
+    "best of a step to come": (
+        lambda facts, _: facts.update(best={"step": 2, "value": None, "scores": {}}),
+        r"best\.step: 2 is yet to come",
+    ),
     "best as text": (lambda facts, _: facts.update(best="7"), "best: "),
     "best without scores": (lambda facts, _: facts.update(best={"step": 1, "value": None}), "best"),
     "other weights": (
@@ -399,9 +444,10 @@ HOSTILE = {
 def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(config, pairs, tmp_path, case):
     change, message = HOSTILE[case]
     trainer = Trainer(config, TrainingData(pairs), tmp_path)
+    trainer._take_step(trainer.batches.at(0))
     save_checkpoint(tmp_path / "checkpoints/last", trainer._checkpoint())
     assert trainer.restore()
-    tampered(tmp_path / "checkpoints/last/step_00000000.json", change)
+    tampered(tmp_path / "checkpoints/last/step_00000001.json", change)
     before = state_of(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         trainer.restore()
@@ -411,10 +457,10 @@ def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(config, pair
 
 def test_a_checkpoint_of_a_later_bcsim_is_left_alone(config, pairs, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("bcsim.training.checkpoint.SCHEMA", 2)
+        patched.setattr("bcsim.training.checkpoint.SCHEMA", 3)
         train(config, pairs, None, tmp_path)
     before = state_of(tmp_path)
-    with pytest.raises(InputError, match="schema 2, this version of bcsim reads 1"):
+    with pytest.raises(InputError, match="schema 3, this version of bcsim reads 2"):
         train(config, pairs, None, tmp_path, resume=True)
     assert state_of(tmp_path) == before
 

@@ -1,9 +1,11 @@
 """Shards: parts of a corpus that make the whole again, and nothing else."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from bcsim import files
 from bcsim.data import checksums
 from bcsim.data.clips import Shard
 from bcsim.data.manifest import PairRow
+from bcsim.data.run_state import read_account
 from bcsim.errors import InputError, UsageError
 from bcsim.parallel import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
+from bcsim.workflows.verify import verify
 
 
 @pytest.fixture
@@ -122,7 +126,7 @@ def test_an_id_in_two_shards_is_refused(tmp_path, shards):
     assert not (tmp_path / "merged").exists()
 
 
-@pytest.mark.parametrize("text", ["3", "0/3", "4/3", "a/b", "1/3/5", "-1/3", ""])
+@pytest.mark.parametrize("text", ["3", "0/3", "4/3", f"1/{9:0<5000}", "a/b", "1/3/5", "-1/3", ""])
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(UsageError, match="is no shard"):
         Shard.parse(text)
@@ -136,6 +140,9 @@ def test_what_is_no_shard_is_refused(text):
         ("failures.jsonl", b"junk\n"),
         ("failures.jsonl", b"\xff\n"),
         ("failures.jsonl", b'{"run": "synthesize"}\n'),
+        ("failures.jsonl", b'{"run": "synthesize", "source": [1], "error": "x"}\n'),
+        ("failures.jsonl", b"{" * (2 << 20)),
+        ("metadata.jsonl", b"{" * (2 << 20)),
     ],
 )
 def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
@@ -171,3 +178,94 @@ def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards
         assert [flushed.count(folder) for folder in folders] == [1] * len(folders)
         last = max(flushed.index(folder) for folder in folders)
         assert manifest.parent in flushed[last:]  # where the manifest took its name
+
+
+def change(folder, **settings):
+    """Change what a shard says of itself; None takes a key away."""
+    account = {**json.loads((folder / "dataset.json").read_text()), **settings}
+    account = {key: value for key, value in account.items() if value is not None}
+    (folder / "dataset.json").write_text(json.dumps(account))
+
+
+@pytest.fixture
+def one(air, tmp_path, sensor_file):
+    """A shard that is the whole corpus."""
+    return make(air, tmp_path / "one", sensor_file, Shard(1, 1))
+
+
+def test_a_stranger_cannot_make_us_count_to_a_large_number(tmp_path, one):
+    change(one, shard="1/99999999999")
+    with pytest.raises(UsageError, match=r"missing: 2/99999999999, .* and 99999999993 more; give"):
+        merge(tmp_path / "merged", [one])
+
+
+def test_an_account_that_lacks_something_is_no_shard(tmp_path, one):
+    for settings in (
+        {"sensor": None},
+        {"mean": "no"},
+        {"recipe": {}},
+        {"schema": True},
+        {"seed": "0"},
+        {"shard": ["1/1"]},
+        {"shard": f"1/{'9' * 5000}"},
+    ):
+        shard = tmp_path / "changed"
+        shutil.copytree(one, shard)
+        change(shard, **settings)
+        with pytest.raises(UsageError, match="changed: is no finished shard"):
+            merge(tmp_path / "merged", [shard])
+        shutil.rmtree(shard)
+    (one / "dataset.json").unlink()
+    os.mkfifo(one / "dataset.json")
+    with pytest.raises(UsageError, match="is no finished shard"):
+        merge(tmp_path / "merged", [one])
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_file_that_is_not_what_was_written_is_not_merged(tmp_path, one):
+    (tmp_path / "secret").write_text("secret")
+
+    def flip(path):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    def link(path):
+        path.unlink()
+        path.symlink_to(tmp_path / "secret")
+
+    def grow(path):
+        os.truncate(path, 6 << 30)
+
+    names = [next(one.glob("*/bone/s1/*.flac")), next(one.glob("*/metadata.jsonl"))]
+    names = ["profile.sensor", "recipe.resolved.yaml", *(f.relative_to(one) for f in names)]
+    for name, damage in [
+        *itertools.product(names[:3], (Path.unlink, flip, link)),
+        *itertools.product(names[:2], (grow,)),
+        (names[3], lambda path: path.write_text(path.read_text().replace('"s1"', '"s7"'))),
+    ]:
+        shard = tmp_path / "changed"
+        shutil.copytree(one, shard)
+        damage(shard / name)
+        reason = "no such|is missing|is not what was|leads out of|larger than"
+        with pytest.raises(InputError, match=f"{Path(name).name}.*({reason})"):
+            merge(tmp_path / "merged", [shard], copy=True)
+        assert not (tmp_path / "merged").exists()
+        shutil.rmtree(shard)
+
+
+def test_lists_of_a_dataset_are_neither_waited_for_nor_kept_in_memory(one):
+    manifest = next(one.glob("*/metadata.jsonl"))
+    os.truncate(manifest, 64 << 20)
+    tracemalloc.start()
+    problems = verify(one).problems
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any("metadata.jsonl line 7: longer than" in problem for problem in problems)
+    assert peak < 32 << 20
+    os.truncate(one / "SHA256SUMS", 8 << 30)
+    (problem,) = (problem for problem in verify(one).problems if "SHA256SUMS" in problem)
+    assert "longer than" in problem
+    (one / "dataset.json").unlink()
+    os.mkfifo(one / "dataset.json")
+    assert f"{one / 'dataset.json'}: damaged" in verify(one).problems
+    with pytest.raises(InputError, match=r"dataset.json: not a regular file"):
+        read_account(one / "dataset.json")

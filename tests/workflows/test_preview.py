@@ -66,3 +66,12 @@ def test_what_cannot_be_previewed_is_refused(air, tmp_path, sensor_file, name, o
     with pytest.raises(UsageError, match=message):
         preview([air / name], tmp_path / out, sensor_file, num_draws=1)
     assert not (tmp_path / out).exists()
+
+
+def test_a_page_replaces_no_recording(speech_file, tmp_path, sensor_file):
+    """Content tells what a recording is, so it may be called anything."""
+    recording = speech_file.rename(tmp_path / "t.html")
+    before = recording.read_bytes()
+    with pytest.raises(UsageError, match="--out is an input"):
+        preview([recording], recording, sensor_file, num_draws=1)
+    assert recording.read_bytes() == before

@@ -1,5 +1,6 @@
 """`synthesize` as its users run it: reproducible, resumable, and careful with what it finds."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -20,10 +22,10 @@ from bcsim.data.manifest import read_manifest
 from bcsim.data.rendering import Renderer
 from bcsim.data.run_state import STATE_FOLDER
 from bcsim.effects.base import Scene
-from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.parallel import Workers
 from bcsim.workflows.presets import resolve_simulator
-from bcsim.workflows.synthesize import plan_synthesis, synthesize
+from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
 
 def run(air, out, sensor, overwrite=False, **options):
@@ -100,10 +102,31 @@ def test_the_same_command_again_finishes_a_run_that_stopped(
         synthesize(plan_synthesis(air, tmp_path / "broken", sensor_file), Workers(batch=1))
     assert (tmp_path / "broken" / STATE_FOLDER).is_dir()
     assert not (tmp_path / "broken" / "dataset.json").exists()
-    journal = tmp_path / "broken" / STATE_FOLDER / "journal.jsonl"
-    journal.write_text(journal.read_text()[:-20])  # the last line is torn
+    for journal in (tmp_path / "broken" / STATE_FOLDER).glob("journal.jsonl*"):
+        journal.write_text(journal.read_text()[:-20])  # the last line is torn
     result = run(air, tmp_path / "broken", sensor_file)
     assert result.num_reused == 2
+    assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
+
+
+def test_what_was_finished_within_a_batch_is_kept(air, tmp_path, sensor_file, monkeypatch, tree):
+    """A batch that is never handed over, since its worker was killed, is not lost as a whole."""
+    run(air, tmp_path / "whole", sensor_file)
+    render = Renderer._render
+
+    def dies_at_the_fourth(self, clips, writer):
+        if clips[0].source == "s3/stereo.wav":
+            raise KeyboardInterrupt
+        return render(self, clips, writer)
+
+    monkeypatch.setattr(Renderer, "_render", dies_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(plan_synthesis(air, tmp_path / "broken", sensor_file), Workers(batch=100))
+    monkeypatch.setattr(Renderer, "_render", render)
+    files = {path: path.stat().st_ino for path in (tmp_path / "broken").rglob("*.flac")}
+    assert len(files) == 8
+    assert run(air, tmp_path / "broken", sensor_file).num_reused == 4
+    assert {path: path.stat().st_ino for path in files} == files
     assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
 
 
@@ -229,9 +252,78 @@ def test_a_folder_that_only_looks_like_a_dataset_is_left_alone(air, tmp_path, se
 
 def test_overwriting_removes_what_bcsim_wrote_and_nothing_else(air, tmp_path, sensor_file):
     run(air, tmp_path / "pairs", sensor_file)
-    (tmp_path / "pairs/train/notes.txt").write_text("precious")
-    run(air, tmp_path / "pairs", sensor_file, overwrite=True, seed=1)
-    assert (tmp_path / "pairs/train/notes.txt").read_text() == "precious"
+    speaker = next((tmp_path / "pairs").glob("*/bone/s1"))
+    split = speaker.parent.parent
+    notes = [split / "notes.txt", split / "bone/labels.csv", speaker / "labels.csv"]
+    for path in notes:
+        path.write_text("precious")
+    run(air, tmp_path / "pairs", sensor_file, overwrite=True, limit=1)
+    assert [path.read_text() for path in notes] == ["precious"] * 3
+    assert len(list((tmp_path / "pairs").rglob("*.flac"))) == 2
+    assert not list((tmp_path / "pairs").glob("*/*/s4"))
+
+
+def test_overwriting_refuses_to_throw_its_own_inputs_away(air, tmp_path, sensor_file, tree):
+    pairs = tmp_path / "pairs"
+    run(air, pairs, sensor_file)
+    before = tree(pairs)
+    (tmp_path / "link.sensor").symlink_to(pairs / "profile.sensor")
+    plans = [
+        plan_synthesis(air, pairs, str(tmp_path / "link.sensor"), seed=1),
+        plan_synthesis(air, pairs, sensor_file, recipe=pairs / "recipe.resolved.yaml"),
+    ]
+    manifest = shutil.copy(next(pairs.glob("*/metadata.jsonl")), tmp_path / "some.jsonl")
+    (pairs / "some.jsonl").symlink_to(manifest)
+    given = {"sensor": sensor_file, "recipe": shutil.copy(plans[1].inputs[1], tmp_path / "r.yaml")}
+    plans.append(plan_replay(pairs / "some.jsonl", air, tmp_path / "elsewhere", **given))
+    plans[2] = dataclasses.replace(
+        plans[2], renderer=dataclasses.replace(plans[2].renderer, out=pairs)
+    )
+    for plan in plans:
+        with pytest.raises(UsageError, match="--overwrite throws away what is in"):
+            synthesize(plan, Workers(), overwrite=True)
+    (pairs / "some.jsonl").unlink()
+    assert tree(pairs) == before
+
+
+def test_a_sensor_that_is_replaced_while_a_run_works_changes_nothing(
+    air, tmp_path, sensor_file, monkeypatch, tree
+):
+    run(air, tmp_path / "whole", sensor_file)
+    plan = plan_synthesis(air, tmp_path / "pairs", sensor_file)
+    content, render = Path(sensor_file).read_bytes(), Renderer.render
+
+    def while_it_is_replaced(self, clips):
+        Path(sensor_file).write_bytes(b"another")
+        return render(self, clips)
+
+    monkeypatch.setattr(Renderer, "render", while_it_is_replaced)
+    synthesize(plan, Workers())
+    assert tree(tmp_path / "pairs") == tree(tmp_path / "whole")
+    for out in ("pairs", "new"):  # a finished dataset, and none
+        late = dataclasses.replace(
+            plan, renderer=dataclasses.replace(plan.renderer, out=tmp_path / out)
+        )
+        with pytest.raises(InputError, match=r"known\.sensor: is not the sensor"):
+            synthesize(late, Workers())
+    assert tree(tmp_path / "pairs") == tree(tmp_path / "whole")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "pairs/profile.sensor").read_bytes() == content
+
+
+def test_what_a_killed_worker_leaves_is_swept_before_the_end(
+    air, tmp_path, sensor_file, monkeypatch
+):
+    render = Renderer.render
+
+    def leaving_something(self, clips):
+        results = render(self, clips)
+        (self.out / f".{0:016x}.{0:012x}.tmp").write_text("half a file")
+        return results
+
+    monkeypatch.setattr(Renderer, "render", leaving_something)
+    run(air, tmp_path / "pairs", sensor_file)
+    assert not list((tmp_path / "pairs").rglob("*.tmp"))
 
 
 def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_file, tree):
@@ -242,9 +334,21 @@ def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_fi
     assert tree(tmp_path / "pairs") == before
 
 
-def test_a_source_of_another_size_is_another_corpus(air, tmp_path, sensor_file, speech):
-    run(air, tmp_path / "pairs", sensor_file)
+def test_a_source_may_be_mended_until_there_is_a_pair_of_it(
+    air, tmp_path, sensor_file, speech, tree
+):
+    whole = (air / "s1/a.wav").read_bytes()
+    (air / "s1/a.wav").write_bytes(whole[:20])
+    assert list(run(air, tmp_path / "pairs", sensor_file).failures) == ["s1/a.wav"]
+    (air / "s1/a.wav").write_bytes(whole)
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert (result.num_pairs, result.num_reused, result.failures) == (6, 5, {})
+    run(air, tmp_path / "whole", sensor_file)
+    assert tree(tmp_path / "pairs").items() >= tree(tmp_path / "whole").items()
     soundfile.write(air / "s1/a.wav", speech[0, :9000].numpy(), 16_000)
+    with pytest.raises(UsageError, match=r"s1/a was rendered from another s1/a\.wav"):
+        run(air, tmp_path / "pairs", sensor_file)
+    (air / "s1/a.wav").rename(air / "s1/z.wav")
     with pytest.raises(UsageError, match="sources_sha256"):
         run(air, tmp_path / "pairs", sensor_file)
 
@@ -302,6 +406,16 @@ def test_no_two_recordings_share_an_id():
     assert len({clip.id for clip in clips}) == len(names)
     assert {clip.source: clip.id for clip in clips}["s/b.wav"] == "s/b"
     assert plan_clips(reversed(names), 0, 0) == clips
+
+
+@pytest.mark.parametrize("folder", ["x.flac", "x.wav", "x.flac/deep.wav"])
+def test_a_file_and_a_folder_of_its_name_get_out_of_each_others_way(folder):
+    """`x.ogg` became bone/x.flac, where `x.flac/y.wav` wanted a folder: the run never ended."""
+    odd = [f"s/{folder}/y.wav", "s/x.ogg"]
+    clips = {clip.source: clip.id for clip in plan_clips(["s/other.wav", *odd], 0, 0)}
+    assert clips["s/x.ogg"].startswith("s/x~")
+    assert clips["s/other.wav"] == "s/other"
+    assert clips[odd[0]] == f"s/{folder}/y"
 
 
 def test_a_pipe_and_a_link_to_nowhere_are_skipped_by_name(air, tmp_path, sensor_file):

@@ -109,6 +109,25 @@ def test_what_the_air_microphone_picks_up_is_written_beside_air(
     assert not folder.joinpath("noisy_air").exists()
 
 
+def test_clipping_is_told_once_a_file_and_only_where_it_is_heard(
+    tmp_path, speech, monkeypatch, caplog
+):
+    monkeypatch.setattr(stretches, "STRETCH_FRAMES", 64)
+    loud = 0.8 * speech[0] / speech[0].abs().max()
+    write_audio(tmp_path / "air/a.wav", loud.numpy(), 16_000)
+    for number, (gain_db, longest) in enumerate([(9, 1 << 21), (9, 20_000), (2, 1 << 21)]):
+        recipe = tmp_path / f"{number}.yaml"
+        effect = f"{{name: gain, gain_db: {gain_db}}}"
+        recipe.write_text(f"kind: synthesis\neffects: [{effect}]\n")
+        monkeypatch.setattr(stretches, "LONGEST_WHOLE", longest)
+        run(tmp_path / "air", tmp_path / f"pairs{number}", None, recipe=recipe)
+    told = [record.getMessage() for record in caplog.records if "clipped" in record.getMessage()]
+    assert told == 2 * [
+        f"{tmp_path}/air/a.wav: bone exceeds full scale (peaks at 2.25) and is clipped; end the "
+        "recipe with peak_limit"
+    ]
+
+
 def test_a_long_file_becomes_a_pair_like_any_other(tmp_path, sensor_file, speech, monkeypatch):
     monkeypatch.setattr(stretches, "LONGEST_WHOLE", 20_000)
     monkeypatch.setattr(stretches, "STRETCH_FRAMES", 64)

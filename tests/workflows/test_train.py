@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import soundfile
 from bcsim.data.audio import write_audio
 from bcsim.data.checksums import SUMS_NAME, write_sums
 from bcsim.data.manifest import PairRow, write_manifest
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
 from bcsim.workflows import train as workflow
 from bcsim.workflows.train import refuse_damage, train
@@ -99,7 +101,7 @@ def test_a_damaged_dataset_is_refused_before_the_first_step(dataset, tmp_path, r
         refuse_damage(dataset, hashes=True)
     with pytest.raises(InputError):
         train(recipe, tmp_path / "run", pairs=dataset)
-    assert not (tmp_path / "run").exists()
+    assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "cut short"])
@@ -110,7 +112,7 @@ def test_without_sums_lengths_are_looked_at_and_a_line_says_so(dataset, caplog, 
     assert f"has no {SUMS_NAME}; its files are looked at by length alone" in caplog.text
     damage, _ = DAMAGE[case]
     damage(dataset)
-    with pytest.raises(InputError, match=r"a\.flac: holds (2000 samples|no audio)"):
+    with pytest.raises(InputError, match=r"a\.flac: (holds 2000 samples|is missing, or no)"):
         refuse_damage(dataset, hashes=True)
 
 
@@ -126,6 +128,84 @@ def test_a_pair_in_both_splits_is_refused(dataset, recipe, tmp_path):
     rewrite(dataset, [dataclasses.replace(row("train", 0), id="validation/s0/a")])
     with pytest.raises(InputError, match="is in train and in validation"):
         train(recipe, tmp_path / "run", pairs=dataset)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Return a folder of recordings in pairs."""
+    for role in ("air", "bone"):
+        for number in range(3):
+            path = tmp_path / f"recorded/{role}/s{number}/a.wav"
+            path.parent.mkdir(parents=True)
+            soundfile.write(path, noise(role, number), RATE, subtype="FLOAT")
+    return tmp_path / "recorded"
+
+
+@pytest.mark.parametrize("given", ["pairs", "real_pairs", "air"])
+@pytest.mark.parametrize("damage", ["NaN", "cut"])
+def test_a_bad_recording_is_refused_before_the_first_step(
+    recorded, dataset, tmp_path, recipe, sensor_file, given, damage
+):
+    path = recorded / "air/s1/a.wav"
+    if damage == "NaN":
+        samples = noise(1)
+        samples[2000] = np.nan
+        soundfile.write(path, samples, RATE, subtype="FLOAT")
+    else:
+        os.truncate(path, 3000)
+    inputs = {
+        "pairs": {"pairs": recorded},
+        "real_pairs": {"pairs": dataset, "real_pairs": recorded},
+        "air": {"air": recorded / "air", "sensor": sensor_file},
+    }[given]
+    settings = ("data.batch_size=2", "data.real_fraction=0.5")
+    with pytest.raises(InputError, match=r"s1/a\.wav: .*leave"):
+        train(recipe, tmp_path / "run", settings=settings, **inputs)
+    assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}
+
+
+def test_of_much_air_the_headers_are_read(recorded, tmp_path, recipe, sensor_file, monkeypatch):
+    monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
+    (recorded / "air/s1/a.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"s1/a\.wav: cannot be read as audio; .*leave it out"):
+        train(recipe, tmp_path / "run", air=recorded / "air", sensor=sensor_file)
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_its_recipe(dataset, tmp_path, recipe):
+    """A second --resume was refused, and had overwritten the recipe of the first."""
+    out = tmp_path / "run"
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from bcsim.training.run_folder import locked\n"
+        "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (out / "recipe.resolved.yaml").write_text("the first")
+        with pytest.raises(EnvironmentFault, match="another process is training there"):
+            train(recipe, out, pairs=dataset, resume=True)
+        other.kill()
+    assert (out / "recipe.resolved.yaml").read_text() == "the first"
+
+
+def test_what_a_kill_left_of_the_first_checkpoint_is_no_run_that_has_begun(
+    dataset, tmp_path, recipe
+):
+    """The recipe on record was the earlier one's then, and no hash was compared."""
+    out = tmp_path / "run"
+    (out / "checkpoints/last").mkdir(parents=True)
+    (out / "checkpoints/last/step_00000001.safetensors").touch()
+    (out / "recipe.resolved.yaml").write_text("earlier")
+    bone = dataset / BONE
+    whole = bone.read_bytes()
+    keeping_size_and_time(bone, lambda path: path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])))
+    with pytest.raises(InputError, match=r"a\.flac: is not what was"):
+        train(recipe, out, pairs=dataset, resume=True)
+    bone.write_bytes(whole)
+    train(recipe, out, pairs=dataset, resume=True)
+    assert "num_steps: 1" in (out / "recipe.resolved.yaml").read_text()
 
 
 def keeping_size_and_time(path, change) -> None:

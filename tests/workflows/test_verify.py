@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from bcsim.data.checksums import verify_files
+from bcsim.data.checksums import stored_entries, verify_files
 from bcsim.data.clips import Shard
 from bcsim.data.importers import import_pairs
 from bcsim.errors import InputError, UsageError
@@ -112,9 +112,47 @@ def test_a_manifest_that_lost_a_row_or_lists_one_twice_is_named(pairs):
     assert f"{manifest}: is missing" in verify(pairs).problems
 
 
-def test_an_audio_file_that_nobody_listed_is_named(pairs):
-    shutil.copy(first(pairs, "train/air/**/*.flac"), pairs / "train/air/stranger.flac")
-    assert verify(pairs).problems == [f"{pairs / 'train/air/stranger.flac'}: is in no manifest"]
+def test_a_file_that_nobody_listed_is_named(pairs):
+    strangers = [pairs / f"train/{name}" for name in ("air/a.flac", "more/b.flac", "c.txt")]
+    (pairs / "train/more").mkdir()
+    for path in (*strangers, pairs / "notes.txt", pairs / "train/.hidden"):
+        path.write_text("a stranger")
+    found = {f"{path}: is in no manifest" for path in strangers}
+    assert set(verify(pairs).problems) == found
+    for path in strangers:
+        path.unlink()
+    leftovers = [pairs / f"{folder}/.{0:016x}.{0:012x}.tmp" for folder in (".", "train/air")]
+    for path in leftovers:
+        path.write_text("half a file")
+    assert [problem.split(": ")[0] for problem in verify(pairs).problems] == [*map(str, leftovers)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "recipe.resolved.yaml", "dataset.json"])
+def test_what_stands_beside_the_pairs_has_to_be_listed(pairs, name):
+    lines = (pairs / "SHA256SUMS").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.endswith(f"  {name}\n")]
+    (pairs / "SHA256SUMS").write_text("".join(kept))
+    assert verify(pairs).problems == [f"{pairs / name}: is not in SHA256SUMS"]
+
+
+@pytest.mark.parametrize("damage", ["another speaker", "fewer rows", "no manifest"])
+def test_a_manifest_that_was_damaged_is_not_believed(air, sensor_file, pairs, tree, damage):
+    """The same command took its rows over and wrote the sum of what it had found."""
+    before = tree(pairs)
+    manifest = first(pairs, "train/metadata.jsonl")
+    lines = manifest.read_text().splitlines(keepends=True)
+    if damage == "another speaker":
+        speaker = json.loads(lines[-1])["speaker"]
+        lines[-1] = lines[-1].replace(f'"speaker": "{speaker}"', '"speaker": "nobody"')
+    manifest.write_text("".join(lines[: -1 if damage == "fewer rows" else None]))
+    if damage == "no manifest":
+        manifest.unlink()
+    with pytest.raises(InputError, match="is not what was written there"):
+        list(stored_entries(pairs, "train"))
+    settings = ("splits.validation=0.3", "splits.test=0.3")
+    plan = plan_synthesis(air, pairs, sensor_file, settings=settings)
+    assert synthesize(plan, Workers()).num_reused == 6 - len(lines)
+    assert tree(pairs) == before
 
 
 def test_a_list_that_leads_out_of_the_dataset_is_not_followed(pairs, tmp_path):

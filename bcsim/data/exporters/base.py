@@ -12,6 +12,7 @@ from bcsim.data.manifest import MANIFEST_NAME, SIGNALS, SPLITS
 from bcsim.data.run_state import STATE_FOLDER
 from bcsim.errors import InputError, UsageError
 from bcsim.files import environment_faults
+from bcsim.foreign import numbered_lines, open_regular
 
 WHOLE = "all"  # the one split of a dataset that has none
 _NO_ROW = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -72,8 +73,8 @@ class PairedDataset:
 
     def count(self, split: str) -> int:
         """Return how many pairs a split has."""
-        with environment_faults(self.folder), self.manifests[split].open("rb") as file:
-            return sum(1 for line in file if line.strip())
+        with environment_faults(self.folder):
+            return sum(1 for _, line in _lines(self.manifests[split]) if line.strip())
 
     def pairs(self, split: str) -> Iterator[ListedPair]:
         """Yield the pairs of a split in the manifest's order.
@@ -84,17 +85,16 @@ class PairedDataset:
         """
         path = self.manifests[split]
         seen: set[str] = set()
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                pair = self._pair(line, path.parent, f"{path} line {number}")
-                if pair.id in seen:
-                    raise InputError(f"{path} line {number}: id {pair.id!r} stands there twice")
-                seen.add(pair.id)
-                yield pair
+        for number, line in _lines(path):
+            if not line.strip():
+                continue
+            pair = self._pair(line, path.parent, f"{path} line {number}")
+            if pair.id in seen:
+                raise InputError(f"{path} line {number}: id {pair.id!r} stands there twice")
+            seen.add(pair.id)
+            yield pair
 
-    def _pair(self, line: bytes, folder: Path, where: str) -> ListedPair:
+    def _pair(self, line: str, folder: Path, where: str) -> ListedPair:
         try:
             row = json.loads(line)
             keys = {role: f"{role}_file_name" for role in SIGNALS}
@@ -119,6 +119,12 @@ class PairedDataset:
             if not path.is_file():
                 raise InputError(f"{where}: {path} is missing; run synthesize again")
         return ListedPair(pair_id, speaker, files, row, self.folder)
+
+
+def _lines(manifest: Path) -> Iterator[tuple[int, str]]:
+    what = "a manifest that synthesize or import wrote"
+    with open_regular(manifest, what) as file:
+        yield from numbered_lines(file, manifest, what)
 
 
 def must_be_listable(folder: Path) -> None:

@@ -1,16 +1,22 @@
 """What an importer is, and the recordings that it finds."""
 
+import gzip
+import os
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 from bcsim.data.containers import open_file
 from bcsim.errors import InputError
+from bcsim.foreign import numbered_lines, open_regular, reason_of
 
+MAX_LIST_BYTES = 1 << 30
 _MAX_STRETCH_S = 1e9  # thirty years
 _SPLIT_WORDS = {
     "train": "train",
@@ -107,6 +113,30 @@ class Importer(ABC):
     def locate(self, name: str, manifest: Path) -> Path:
         """Return the file that a manifest names."""
         return (self.root or manifest.parent) / name
+
+
+def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a list with their ends, counted from 1; of a `.gz` what it expands to.
+
+    Raises:
+        InputError: if it cannot be read, is not UTF-8, has more than 1 GiB, or more than 1 MiB in
+            a line.
+    """
+    what = "a list of recordings"
+    with open_regular(path, what) as raw:
+        too_large = os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES
+        packed = path.suffix == ".gz"
+        with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
+            try:
+                for number, line in () if too_large else numbered_lines(file, path, what):
+                    too_large = file.tell() > MAX_LIST_BYTES
+                    if too_large:
+                        break
+                    yield number, line
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
+    if too_large:
+        raise InputError(f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists")
 
 
 def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:

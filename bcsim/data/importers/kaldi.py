@@ -12,7 +12,13 @@ from typing import ClassVar
 
 from bcsim.data.exporters.kaldi import FLAC_COMMAND
 from bcsim.data.importers import IMPORTERS
-from bcsim.data.importers.base import FoundPair, Importer, Recording, split_of_name
+from bcsim.data.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    lines_of_list,
+    split_of_name,
+)
 from bcsim.errors import InputError
 
 
@@ -79,12 +85,8 @@ class Kaldi(Importer):
 def _table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     table = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in lines_of_list(path):
         if not line.strip():
             continue
         key, _, value = line.strip().partition(" ")

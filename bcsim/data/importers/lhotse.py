@@ -3,18 +3,23 @@
 Only files are read: a recording that is a command, an address or a transform is refused.
 """
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bcsim.data.exporters.lhotse import FIELDS
 from bcsim.data.importers import IMPORTERS
-from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.data.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    files_and_splits,
+    lines_of_list,
+)
 from bcsim.data.manifest import MANIFEST_NAME
 from bcsim.errors import InputError
+from bcsim.foreign import reason_of
 
 _PATTERNS = ("*.jsonl.gz", "*.jsonl")
 _NO_CUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -91,15 +96,14 @@ class Lhotse(Importer):
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    content = json.loads(line)
-                    if not isinstance(content, dict):
-                        raise InputError(f"{path} line {number}: is no JSON object")
-                    yield number, content
-        except InputError:
-            raise
-        except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: is no file of JSON lines ({error})") from error
+    for number, line in lines_of_list(path):
+        if line.strip():
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path} line {number}: is no JSON ({reason_of(error)}); mend the list"
+                ) from error
+            if not isinstance(content, dict):
+                raise InputError(f"{path} line {number}: is no JSON object")
+            yield number, content

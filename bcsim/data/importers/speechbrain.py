@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bcsim.data.importers import IMPORTERS
-from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.data.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    files_and_splits,
+    lines_of_list,
+)
 from bcsim.errors import InputError
+from bcsim.foreign import read_bytes
 
+_MAX_JSON_BYTES = 64 << 20  # it is in memory as a whole
 _PATTERNS = ("*.json", "*.csv")
 _NOT_DATA = ("export.json", "dataset.json")
 _NO_DATA = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error)
@@ -52,11 +60,12 @@ class SpeechBrain(Importer):
 def _entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
     entries: dict[str, Any] = {}
     try:
-        text = path.read_text("utf-8")
         if path.suffix == ".json":
-            entries = json.loads(text)
+            what = f"JSON of at most {_MAX_JSON_BYTES} bytes, or CSV with ID"
+            entries = json.loads(read_bytes(path, _MAX_JSON_BYTES, what).decode("utf-8"))
         else:
-            for row in csv.DictReader(text.splitlines(keepends=True), skipinitialspace=True):
+            lines = (line for _, line in lines_of_list(path))
+            for row in csv.DictReader(lines, skipinitialspace=True):
                 if not isinstance(row["ID"], str):
                     raise TypeError("a row without an ID")
                 if row["ID"] in entries:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.data.importers import IMPORTERS, import_pairs
+from bcsim.data.importers import IMPORTERS, base, import_pairs
 from bcsim.data.manifest import read_manifest
 from bcsim.errors import InputError, UsageError
 from bcsim.rng import stream
@@ -487,3 +487,30 @@ def test_a_relative_root_counts_once(tmp_path, monkeypatch):
     shutil.move(tmp_path / "in/train.json", tmp_path / "train.json")
     import_pairs(Path("train.json"), Path("out"), root=Path("in"))
     assert np.array_equal(read(tmp_path / "out")["a"]["bone"], noise("bone"))
+
+
+@pytest.mark.parametrize(
+    "name", ["cuts.jsonl", "cuts.jsonl.gz", "train.json", "train.csv", "air/wav.scp"]
+)
+def test_a_list_that_would_fill_the_memory_is_not_read(tmp_path, name):
+    """Sparse on the disk: a hole of 8 GiB."""
+    path = tmp_path / "in" / name
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(8 << 30)
+    with pytest.raises(InputError, match=rf"{name}: larger than \d+ bytes; "):
+        import_pairs(tmp_path / "in", tmp_path / "out")
+
+
+def test_what_a_packed_list_expands_to_is_counted(tmp_path, monkeypatch):
+    cuts = (json.dumps(cut(tmp_path)) + "\n").encode()
+    path = tmp_path / "cuts.jsonl.gz"
+    path.write_bytes(gzip.compress(cuts + b"\n" * 9000))
+    monkeypatch.setattr(base, "MAX_LIST_BYTES", len(cuts) + 9000)
+    assert len(IMPORTERS["lhotse"]().read(path)) == 1
+    monkeypatch.setattr(base, "MAX_LIST_BYTES", len(cuts) + 8999)
+    with pytest.raises(InputError, match=r"gz: larger than .* bytes; split it into several lists"):
+        import_pairs(path, tmp_path / "out")
+    path.write_bytes(gzip.compress(bytes(2 << 20)))
+    with pytest.raises(InputError, match="gz line 1: longer than 1048576 bytes"):
+        import_pairs(path, tmp_path / "out")
