@@ -65,8 +65,8 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
         _enhance_file(_load(model, device), source, out)
         return EnhanceResult([out])
     must_not_contain_each_other(source, out)
-    targets = _targets(source, out)
     enhancer = _load(model, device)
+    targets = _targets(source, out)
     sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
     result = EnhanceResult()
     for target, path in track(targets.items(), len(targets), "enhancing"):
