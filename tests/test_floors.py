@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEAVES = {
     *("containment", "errors", "extras", "files", "foreign"),
-    *("parallel", "progress", "registry", "rng", "weights"),
+    *("parallel", "progress", "registry", "rng", "strict_yaml", "weights"),
 }
 LEARNING = {"models", "discriminators", "losses", "metrics"}
 FLOORS = [
