@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,7 +52,7 @@ def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
     return content
 
 
-def open_regular(path: Path, what: str) -> BinaryIO:
+def open_regular(path: Path, what: str) -> BufferedReader:
     """Open a file for reading, if it is a regular one; nothing that blocks is waited for.
 
     Args:

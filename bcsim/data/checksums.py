@@ -4,11 +4,9 @@ Where `synthesize` or `merge` wrote it, the lines of the pairs come first, split
 order of the manifests. A run resumes, a merge joins and a verification judges by it.
 """
 
-import errno
 import hashlib
 import itertools
 import os
-import stat
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,19 +168,10 @@ def _hash_each(paths: Sequence[Path]) -> list[str | None]:
 
 def _hash_if_there(path: Path) -> str | None:
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open_regular(path, "what was written there") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, InputError):
         return None
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open a file, and refuse a pipe, which would be waited for."""
-    handle = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
-    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def verify_files(

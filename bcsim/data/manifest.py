@@ -13,13 +13,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.errors import InputError
 from bcsim.files import beneath, replacing
-from bcsim.foreign import parse_json, reason_of, shown
+from bcsim.foreign import MAX_LINE_BYTES, parse_json, reason_of, shown
 
 MANIFEST_NAME = "metadata.jsonl"
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 DATASET_FILE = "dataset.json"
-MAX_LINE_BYTES = 2**20
 MAX_SAMPLE_RATE = 384_000
 MAX_DURATION_S = 7 * 24 * 3600.0
 
