@@ -34,6 +34,7 @@ BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and l
 MAX_BATCH = 256
 NO_WORKERS_S = 60.0
 IDLE_S = 300
+FEEDER_S = 1.0
 # One thread a process; and a crash in C is told in one line by us, not in thirty by faulthandler.
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -272,33 +273,41 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
 
     jobs = workers.jobs or num_cores()
 
-    def pool() -> Any:  # a new one, if a worker of the last one died
-        return get_reusable_executor(
-            jobs,
-            timeout=IDLE_S,
-            initializer=contain,
-            initargs=(os.getpid(),),
-            env=_ENVIRONMENT,
-        )
+    pool: Any = None
 
     def submit(*task: Any) -> Future[Any]:
+        nonlocal pool
         while True:
             # Suppressed: a worker may have died just now. Deaf: this may start processes, which
             # would answer Ctrl-C with a traceback each before `contain` is reached.
             with contextlib.suppress(TerminatedWorkerError), _deaf():
-                return pool().submit(*task)
+                pool = get_reusable_executor(  # a new one, if a worker of the last one died
+                    jobs,
+                    timeout=IDLE_S,
+                    initializer=contain,
+                    initargs=(os.getpid(),),
+                    env=_ENVIRONMENT,
+                )
+                return pool.submit(*task)
 
     try:
         yield _Crew(submit, lambda: jobs, (TerminatedWorkerError, OutOfMemoryError))
     except BaseException:
-        # loky's own thread may stumble over the work that is taken from it, and would say so.
-        hook, threading.excepthook = threading.excepthook, lambda _: None
-        try:
-            pool().shutdown(kill_workers=True)
-        finally:
-            threading.excepthook = hook
+        if pool is not None:
+            # Workers that died are cleared away in good order; loky's own thread stumbles over the
+            # work under way where it is told to kill them (kill_workers=True).
+            for worker in [*pool._processes.values()]:
+                worker.terminate()
         raise
-    pool().shutdown()  # joblib itself would otherwise take it for one of its own
+    finally:
+        if pool is not None:
+            # Or joblib would take it for one of its own. loky leaves the threads that hand out work
+            # to themselves: one that lets go of a semaphore while the interpreter shuts down stops
+            # half way, and loky's resource tracker complains of what is left.
+            feeders = [t for t in threading.enumerate() if t.name == "QueueFeederThread"]
+            pool.shutdown()
+            for thread in feeders:
+                thread.join(FEEDER_S)
 
 
 @contextlib.contextmanager
