@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.errors import InputError
 from bcsim.files import beneath, replacing
-from bcsim.foreign import MAX_LINE_BYTES, parse_json, reason_of, shown
+from bcsim.foreign import numbered_lines, open_regular, parse_json, reason_of, shown
 
 MANIFEST_NAME = "metadata.jsonl"
 SPLITS = ("train", "validation", "test")
@@ -182,25 +182,12 @@ def manifest_lines(path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         InputError: if there is no such file, or a line is too long or not UTF-8.
     """
-    if not path.is_file():
-        what = "not a file" if path.exists() else "no such manifest"
-        raise InputError(f"{path}: {what}; give the folder that synthesize wrote")
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                where = f"{path} line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    raise InputError(
-                        f"{where}: longer than {MAX_LINE_BYTES} bytes; this is no manifest"
-                    )
-                if line := line.rstrip(b"\r\n"):
-                    yield where, line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; rerun synthesize") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
+    if not path.exists():
+        raise InputError(f"{path}: no such manifest; give the folder that synthesize wrote")
+    with open_regular(path, "the folder that synthesize wrote") as file:
+        for number, line in numbered_lines(file, path, "a manifest"):
+            if line := line.rstrip("\r\n"):
+                yield f"{path} line {number}", line
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:

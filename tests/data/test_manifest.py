@@ -131,5 +131,5 @@ def test_files_may_be_links_within_the_dataset_and_nowhere_else(tmp_path, row):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metadata.jsonl")
-    with pytest.raises(InputError, match=r"metadata\.jsonl: not a file; give the folder"):
+    with pytest.raises(InputError, match=r"metadata\.jsonl: not a regular file; give the folder"):
         read_manifest(tmp_path / "metadata.jsonl")
