@@ -13,25 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bcsim.discriminators import storage as discriminators
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import DivergedError, InputError, UsageError, one_line
 from bcsim.files import hash_text, sweep_temporaries
 from bcsim.foreign import shown
-from bcsim.models.base import Enhancer
-from bcsim.models.storage import (
-    AIR_TO_BONE,
-    CONFIG_FILE,
-    build_enhancer,
-    load_enhancer,
-    save_enhancer,
-)
+from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE
 from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective
 from bcsim.training.balancing import make_balancer
@@ -45,6 +36,7 @@ from bcsim.training.checkpoint import (
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.judge import Judge
+from bcsim.training.networks import Networks, build_model
 from bcsim.training.optimization import (
     WeightedObjectives,
     clip_gradients,
@@ -65,11 +57,9 @@ from bcsim.training.settings import comparable_settings, refuse_other_settings
 from bcsim.training.state import RunFacts, RunState
 from bcsim.training.step import Gradients
 from bcsim.training.validation import Scores
-from bcsim.weights import refuse_differences, shapes_of
 
 FOLLOW_S = 3.0
 NUM_TOLD = 3  # items of a batch that a message names
-HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +126,8 @@ def train(
             prepare(not holds_checkpoints(_folders(out)))
         trainer = Trainer(config, data, out, after_validation)
         if not trainer.restore() and init_from is not None:
-            trainer.begin_from(init_from)
+            trainer.networks.begin_from(init_from, config.direction)
+            log.info("%s: beginning from the weights of %s", out, init_from)
         return trainer.run()
 
 
@@ -178,7 +169,7 @@ class Trainer:
         self.device: torch.device = self.accelerator.device
         self.share = Share(self.accelerator.process_index, self.accelerator.num_processes)
         self.settings = comparable_settings(config, data.sets, data.facts, self.share.num_processes)
-        self.model = _build_model(config).to(self.device)
+        self.model = build_model(config).to(self.device)
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema_decay))
             if loop.ema_decay is not None
@@ -191,6 +182,8 @@ class Trainer:
             if config.adversarial is not None
             else None
         )
+        discriminator = None if self.adversarial is None else self.adversarial.discriminator
+        self.networks = Networks(self.model, self.average, discriminator)
         self.balancer = make_balancer(config.balancing)
         networks: dict[str, nn.Module] = {"model": self.model}
         optimizers = {"optimizer": self.optimizer}
@@ -251,11 +244,6 @@ class Trainer:
                 f"{one_line(error)}"
             ) from error
 
-    @property
-    def enhancer(self) -> Enhancer:
-        """The network that is validated and exported."""
-        return self.model if self.average is None else cast(Enhancer, self.average.module)
-
     def run(self) -> TrainingResult:
         """Take all steps that are left."""
         metrics = MetricsLog(self.out, self.step) if leads() else None
@@ -299,9 +287,7 @@ class Trainer:
     def _mend_export(self) -> None:
         """Export the best weights again where what was exported is missing or damaged."""
         try:
-            load_enhancer(self.out, self.config.direction)
-            if self.adversarial is not None:
-                discriminators.load_discriminator(self.out)
+            self.networks.check_export(self.out, self.config.direction)
             return
         except InputError as error:
             log.warning("%s; exporting the best weights again", error)
@@ -346,36 +332,6 @@ class Trainer:
         self.metrics_sha256 = facts.metrics_sha256
         log.info("%s: continuing after step %d", self.out, self.step)
         return True
-
-    def begin_from(self, folder: Path) -> None:
-        """Take the weights of another model to begin with.
-
-        Args:
-            folder: that `save_enhancer` wrote, with or without a discriminator.
-
-        Raises:
-            InputError: if it cannot be read, or its networks have other weights.
-        """
-        source = load_enhancer(folder, self.config.direction)
-        for key, value in self.model.config.items():
-            theirs = source.config.get(key)
-            if key not in HARMLESS and theirs != value:
-                raise UsageError(
-                    f"{folder}: a network with {key} {theirs!r}, the recipe's has {value!r}; set "
-                    f"model.{key}"
-                )
-        weights = source.state_dict()
-        refuse_differences(folder, shapes_of(self.model.state_dict()), shapes_of(weights))
-        for network in {self.model, self.enhancer}:
-            network.load_state_dict(weights)
-        if self.adversarial is not None and (folder / discriminators.WEIGHTS_FILE).is_file():
-            ours = self.adversarial.discriminator
-            weights = discriminators.load_discriminator(folder).state_dict()
-            if shapes_of(weights) == shapes_of(ours.state_dict()):
-                ours.load_state_dict(weights)
-            else:
-                log.warning("%s: its discriminator is another one; ours begins afresh", folder)
-        log.info("%s: beginning from the weights of %s", self.out, folder)
 
     def _take_step(self, batch: Batch) -> None:
         config = self.config.training
@@ -446,7 +402,7 @@ class Trainer:
             self.sums = {}
         if self.judge.is_due(self.step, last):
             self._refuse_divergence()
-            if self.judge.validate(self.enhancer, self.device, self.step, metrics):
+            if self.judge.validate(self.networks.enhancer, self.device, self.step, metrics):
                 self._export()
                 self.metrics_sha256 = metrics.sha256
                 save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
@@ -485,25 +441,19 @@ class Trainer:
     def _export(self) -> None:
         """Write the networks as users load them, with a card."""
         config = self.config
-        adversarial = config.adversarial
         facts = {
             "step": self.step,
             "steps_total": config.training.num_steps,
             "batch_size": config.data.batch_size * self.share.num_processes,
             "crop_s": config.data.crop_s,
             "losses": [spec["name"] for spec in config.losses],
-            "discriminator": adversarial.discriminator["name"] if adversarial else None,
+            "discriminator": config.adversarial and config.adversarial.discriminator["name"],
             "seed": config.seed,
             "num_items": {name: len(pairs) for name, pairs in self.data.sets.items()},
             **self.judge.facts,
             "data": self.settings["data_facts"],
         }
-        save_enhancer(self.out, self.enhancer, facts, config.direction)
-        if self.adversarial is not None:
-            assert adversarial is not None
-            discriminators.save_discriminator(
-                self.out, self.adversarial.discriminator, adversarial.discriminator
-            )
+        self.networks.export(self.out, config, facts)
         write_card(self.out, json.loads((self.out / CONFIG_FILE).read_text("utf-8")))
 
     def _divergence(self, batch: Batch, values: Mapping[str, float]) -> str:
@@ -536,18 +486,3 @@ def _brief(name: str) -> str:
     """Return the end of a name, which tells it from others, for a line with several."""
     name = shown(name)
     return name if len(name) <= 30 else f"...{name[-27:]}"
-
-
-def _build_model(config: TrainingConfig) -> Enhancer:
-    model = build_enhancer({"sample_rate": config.sample_rate, **config.model}, config.seed)
-    if model.sample_rate != config.sample_rate:
-        raise UsageError(
-            f"model.sample_rate is {model.sample_rate}, the recipe's is {config.sample_rate}; "
-            "leave the first one out"
-        )
-    if model.channels != ("bone",):
-        raise UsageError(
-            f"model.channels is {list(model.channels)}; the pairs have a bone signal alone to "
-            "enhance: use [bone]"
-        )
-    return model

@@ -112,8 +112,8 @@ from bcsim.training.data import TrainingData
 out, batch_size, exact = pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exact"
 number = torch.float64 if exact else torch.float32
 torch.set_default_dtype(number)
-build_model, build_discriminator = trainer.build_enhancer, adversarial.build_discriminator
-trainer.build_enhancer = lambda *of: build_model(*of).to(number)
+build_model, build_discriminator = trainer.build_model, adversarial.build_discriminator
+trainer.build_model = lambda *of: build_model(*of).to(number)
 adversarial.build_discriminator = lambda *of: build_discriminator(*of).to(number)
 config = TrainingConfig(
     model={"name": "eben", "width": 2, "latent": 2},

@@ -299,7 +299,7 @@ def test_weights_that_a_finite_gradient_made_infinite_reach_no_file(
         original(self, batch)
         if self.step == 3:
             next(self.model.parameters()).data.fill_(float("inf"))
-            next(self.enhancer.parameters()).data.fill_(float("inf"))
+            next(self.networks.enhancer.parameters()).data.fill_(float("inf"))
 
     monkeypatch.setattr(Trainer, "_take_step", overflowing)
     with pytest.raises(DivergedError, match=r"step 3: .* is not finite .*learning_rate"):
