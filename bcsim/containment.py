@@ -24,6 +24,7 @@ GIB = 2**30
 _PR_SET_PDEATHSIG = 1
 _SEMAPHORES = Path("/dev/shm")
 # In the words of torch, C++ and libsndfile.
+_OF_OTHERS = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"}  # signals that no decoder ends by
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 
 _mapped_at_first: list[int] = []  # bytes: torch alone maps gigabytes, long before the first item
@@ -90,7 +91,7 @@ class Limits:
 
         One that was killed may have been killed by anybody, such as a kernel short of memory.
         """
-        return isinstance(error, OutOfMemoryError) or bool({*_ends(error)} - {"SIGKILL"})
+        return isinstance(error, OutOfMemoryError) or bool({*_ends(error)} - _OF_OTHERS)
 
 
 def _ends(error: BaseException) -> list[str]:

@@ -385,6 +385,14 @@ def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
                 path.unlink(missing_ok=True)
 
 
+def sweep_beside(path: Path) -> None:
+    """Remove what a killed run left of one file under temporary names, and look at no other."""
+    with environment_faults(path):
+        for found in path.parent.glob(f"{_stem(path.name)}.*.tmp"):
+            if is_temporary(found.name) and found.is_file() and not found.is_symlink():
+                found.unlink(missing_ok=True)
+
+
 def printable(name: str) -> str:
     r"""Return a name with everything that is not printable UTF-8 percent-encoded.
 

@@ -34,7 +34,8 @@ BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and l
 MAX_BATCH = 256
 NO_WORKERS_S = 60.0
 IDLE_S = 300
-FEEDER_S = 1.0
+END_S = 1.0  # for a worker or a thread to end
+STUCK_S = 5.0  # without a result, until it is asked whether loky still notices lost workers
 # One thread a process; and a crash in C is told in one line by us, not in thirty by faulthandler.
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
@@ -164,11 +165,13 @@ class _Crew:
         submit: hands one of them a function and its arguments.
         count: how many they are now; on a cluster they come and go.
         losses: what a future raises whose worker died, or would not do it.
+        look_after: called now and then while nothing is done.
     """
 
     submit: Callable[..., Future[Any]]
     count: Callable[[], int]
     losses: tuple[type[Exception], ...] = ()
+    look_after: Callable[[], object] = lambda: None
 
 
 def _share_out(
@@ -202,7 +205,10 @@ def _share_out(
                 submit(batch, None)
         if not under_way:
             return
-        for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+        done = wait(under_way, timeout=STUCK_S, return_when=FIRST_COMPLETED).done
+        if not done:
+            crew.look_after()
+        for future in done:
             batch, deaths = under_way.pop(future)
             try:
                 seconds, results = future.result()
@@ -269,18 +275,19 @@ def _threads(workers: Workers) -> Iterator[_Crew]:
 @contextlib.contextmanager
 def _processes(workers: Workers) -> Iterator[_Crew]:
     from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     jobs = workers.jobs or num_cores()
 
     pool: Any = None
+    lost: list[Any] = []  # workers that were seen to be dead
 
     def submit(*task: Any) -> Future[Any]:
         nonlocal pool
         while True:
             # Suppressed: a worker may have died just now. Deaf: this may start processes, which
             # would answer Ctrl-C with a traceback each before `contain` is reached.
-            with contextlib.suppress(TerminatedWorkerError), _deaf():
+            with contextlib.suppress(BrokenProcessPool), _deaf():
                 pool = get_reusable_executor(  # a new one, if a worker of the last one died
                     jobs,
                     timeout=IDLE_S,
@@ -290,14 +297,32 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
                 )
                 return pool.submit(*task)
 
+    def terminate() -> None:
+        """Let loky clear away its workers, and what was under way, as if they had died.
+
+        Told to kill them (kill_workers=True), its own thread stumbles over the work under way. And
+        of a worker that dies while it hands over a result, it would wait for the rest for ever: all
+        write into one pipe, which ends when nobody holds it any more.
+        """
+        dying = [*(pool._processes or {}).values()]
+        for worker in dying:
+            worker.terminate()
+        for worker in dying:
+            worker.join(END_S)
+        if pool._result_queue is not None:
+            pool._result_queue._writer.close()
+
+    def look_after() -> None:
+        dead = [w for w in [*(pool._processes or {}).values()] if not w.is_alive()]
+        if any(worker in lost for worker in dead):  # for a while, and still not noticed
+            terminate()
+        lost[:] = dead
+
     try:
-        yield _Crew(submit, lambda: jobs, (TerminatedWorkerError, OutOfMemoryError))
+        yield _Crew(submit, lambda: jobs, (BrokenProcessPool, OutOfMemoryError), look_after)
     except BaseException:
         if pool is not None:
-            # Workers that died are cleared away in good order; loky's own thread stumbles over the
-            # work under way where it is told to kill them (kill_workers=True).
-            for worker in [*pool._processes.values()]:
-                worker.terminate()
+            terminate()
         raise
     finally:
         if pool is not None:
@@ -307,7 +332,7 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
             feeders = [t for t in threading.enumerate() if t.name == "QueueFeederThread"]
             pool.shutdown()
             for thread in feeders:
-                thread.join(FEEDER_S)
+                thread.join(END_S)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import threading
+import traceback
 import warnings
 
 import click
@@ -100,18 +101,17 @@ def run(debug: bool = False) -> int:
         message, code = error.format_message().replace("\n\t", " "), error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BcsimError as error:
-        message, code = str(error), error.exit_code
-        if debug:
-            raise
     except BrokenPipeError:
         return 1
     except Exception as error:
         if debug:
-            raise
-        from .faults import told
+            traceback.print_exc()
+        if isinstance(error, BcsimError):
+            message, code = str(error), error.exit_code
+        else:
+            from .faults import told
 
-        message, code = told(error)
+            message, code = told(error)
     say(f"Error: {message}")
     return code
 

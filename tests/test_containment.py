@@ -128,6 +128,14 @@ def test_what_is_known_of_the_end_of_a_worker_is_told(message, reason):
     assert Limits(2.0, 4.0).broken_by(OutOfMemoryError("too much")) == "too much"
 
 
+@pytest.mark.parametrize(
+    ("end", "surely"),
+    [("SIGKILL(-9)", False), ("SIGTERM(-15)", False), ("SIGALRM(-14)", True), ("EXIT(3)", True)],
+)
+def test_a_worker_that_anybody_may_have_ended_is_no_fault_of_its_item(end, surely):
+    assert Limits.surely_broken(RuntimeError(f"exit codes of the workers are {{{end}}}")) == surely
+
+
 def test_a_worker_says_only_safe_lines(capfd):
     list(run_parallel(squeal, [1], Workers(1), give_up))
     lines = capfd.readouterr().err.splitlines()

@@ -220,3 +220,11 @@ def test_output_that_cannot_be_written_is_5():
         )
     assert done.returncode == 5
     assert done.stderr.startswith("Error: standard output: no space left on device; ")
+
+
+def test_a_traceback_that_was_asked_for_does_not_change_the_exit_code(tmp_path):
+    command = [sys.executable, "-m", "bcsim_cli.main", "--debug", "verify", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Traceback (most recent call last)")
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {tmp_path}/none: no such folder")

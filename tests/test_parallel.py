@@ -180,6 +180,46 @@ def test_workers_end_with_their_parent(tmp_path):
     assert not [worker for worker in workers if is_running(worker)]
 
 
+HALF_A_RESULT = """
+import gc, os, signal, sys
+from pathlib import Path
+import bcsim.parallel as parallel
+from joblib.externals.loky.backend.queues import SimpleQueue
+
+parallel.STUCK_S = 0.5
+once, fails = Path(sys.argv[1]), sys.argv[2] == "fails"
+
+def work(numbers):
+    if numbers[0] == 3 and not once.exists():
+        once.touch()
+        (results,) = [found for found in gc.get_objects() if isinstance(found, SimpleQueue)]
+        with results._wlock:
+            os.write(results._writer.fileno(), bytes([0, 16, 0, 0]) + b"half of it")
+            os.kill(os.getpid(), signal.SIGKILL)
+    return numbers
+
+workers = parallel.Workers(2, batch=1)
+found = []
+for number, _ in parallel.run_parallel(work, range(8), workers, print):
+    found.append(number)
+    while fails and not once.exists():
+        pass
+    assert not fails, "the parent fails as well"
+print(sorted(found))
+"""
+
+
+@pytest.mark.parametrize("parent", ["goes on", "fails"])
+def test_a_worker_that_is_killed_while_it_hands_over_a_result_holds_nobody_up(tmp_path, parent):
+    command = [sys.executable, "-c", HALF_A_RESULT, str(tmp_path / "once"), parent]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if parent == "fails":
+        assert "AssertionError: the parent fails as well" in done.stderr
+    else:
+        assert done.stdout == "[0, 1, 2, 3, 4, 5, 6, 7]\n"
+    assert "leaked" not in done.stderr
+
+
 INTERRUPTED = """
 import signal, sys, time
 from bcsim.parallel import Workers, run_parallel

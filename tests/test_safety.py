@@ -63,7 +63,6 @@ MAY_WRITE = {
     "bcsim/data/journal.py": "notes of a process, whose torn last line is cut off",
     "bcsim/data/synthesis.py": "the journal, likewise",
     "bcsim/training/run_folder.py": "the lock, and logs that are cut to the last checkpoint",
-    "bcsim/training/processes.py": "what processes say, in a folder that is thrown away",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "rename", "touch", "symlink_to", "hardlink_to"}
 WRITING_CALLS = {

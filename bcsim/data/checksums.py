@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bcsim.data.audio import num_frames
+from bcsim.data.audio import audio_info, read_audio
 from bcsim.data.journal import Entry
 from bcsim.data.manifest import (
     DATASET_FILE,
@@ -213,7 +213,7 @@ def verify_files(
             names = [folder + name for name in row.file_names.values()]
             yield from (f"{dataset / name}: is listed twice" for name in names if name in listed)
             listed.update(names)
-            yield from short_files(dataset / folder, row)
+            yield from unfit_files(dataset / folder, row)
         yield from _strays(dataset, folder, listed, sums)
     if (dataset / DATASET_FILE).is_file():
         listed.update((RECIPE_NAME, CARD_NAME, DATASET_FILE))
@@ -241,8 +241,8 @@ def _changed(dataset: Path, sums: dict[str, str]) -> Iterator[str]:
             yield f"{path}: is not what was written there (SHA-256 {found[:12]}, not {wanted[:12]})"
 
 
-def short_files(folder: Path, row: PairRow) -> Iterator[str]:
-    """Yield a line for each file of a pair that is missing, or shorter than its row says.
+def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
+    """Yield a line for each file of a pair that is missing, or not what its row says.
 
     Args:
         folder: of the manifest.
@@ -251,14 +251,21 @@ def short_files(folder: Path, row: PairRow) -> Iterator[str]:
     wanted = round(row.duration_s * row.sample_rate)
     for name in row.file_names.values():
         try:
-            found = num_frames(file_beneath(folder, name))
+            path = file_beneath(folder, name)
+            found = audio_info(path)
+            if found is None:
+                yield f"{folder / name}: is missing, or no audio"
+            elif (found.samplerate, found.channels) != (row.sample_rate, 1):
+                yield (
+                    f"{folder / name}: {found.samplerate} Hz, channels: {found.channels}; its row "
+                    f"says {row.sample_rate} Hz, and one is wanted"
+                )
+            elif found.frames < wanted:
+                yield f"{folder / name}: holds {found.frames} samples, its row says {wanted}"
+            elif found.subtype in ("FLOAT", "DOUBLE"):
+                read_audio(path)  # which may hold what is no number
         except InputError as error:
             yield str(error)
-            continue
-        if found is None:
-            yield f"{folder / name}: is missing, or no audio"
-        elif found < wanted:
-            yield f"{folder / name}: holds {found} samples, its row says {wanted}"
 
 
 def _strays(

@@ -30,9 +30,10 @@ from bcsim.errors import BcsimError, EnvironmentFault, InputError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
 MAX_CHANNELS = 32
-MAX_EXPANSION = 2_000  # times its size, in 16 bits: FLAC of speech reaches 5, of silence 600
 MAX_EXPANDED_S = 600.0  # below this, and below so many samples, nobody minds a large expansion
-MAX_EXPANDED_SAMPLES = 1 << 27
+MAX_EXPANDED_SAMPLES = 1 << 25
+# Times its size, in 16 bits: FLAC of speech reaches 5, Opus 100, FLAC of silence 600.
+MAX_EXPANSION, MAX_EXPANSION_OF_MANY = 2_000, 250
 MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
 MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
@@ -104,8 +105,9 @@ def _must_be_audio(frames: int, channels: int, rate: int, size: int) -> None:
     if frames == 0:
         raise ContainerError("holds 0 samples; leave the file out")
     samples = frames * channels
-    large = frames > MAX_EXPANDED_S * rate or samples > MAX_EXPANDED_SAMPLES
-    if large and 2 * samples > MAX_EXPANSION * size:
+    many = samples > MAX_EXPANDED_SAMPLES
+    most = MAX_EXPANSION_OF_MANY if many else MAX_EXPANSION
+    if (many or frames > MAX_EXPANDED_S * rate) and 2 * samples > most * size:
         raise ContainerError(
             f"{size} bytes expand to {frames / rate:.0f} s: it holds hardly anything but digital "
             "silence; cut it"

@@ -13,7 +13,8 @@ MAX_CHUNKS = 1_000  # before the samples; real files have about ten
 
 COPY = "copy the file again"
 CONVERT = "convert it to WAV (PCM) or FLAC"
-_ENDLESS = {0xFFFFFFFF, 0x7FFFF000}  # bytes that ffmpeg and SoX claim when they write to a pipe
+_SOX_ENDLESS = 0x7FFFF000  # bytes that SoX claims when it writes to a pipe, in whole frames
+_ENDLESS = {0xFFFFFFFF, _SOX_ENDLESS}  # and ffmpeg
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of what wFormatTag could have said
 _WAV_CODECS = {
     **{(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32"},
@@ -28,7 +29,8 @@ _AIFF_CODECS = {
     **{(b"none", 24): "PCM_24", (b"none", 32): "PCM_32"},
 }
 _AIFF_SIZED = {b"fl32": ("FLOAT", 4), b"fl64": ("DOUBLE", 8), b"ulaw": ("ULAW", 1)}
-_AIFF_SIZED[b"alaw"] = ("ALAW", 1)
+_AIFF_SIZED |= {b"alaw": ("ALAW", 1), b"in24": ("PCM_24", 3), b"in32": ("PCM_32", 4)}
+_AIFF_SIZED |= {b"42n1": ("PCM_24", 3), b"23ni": ("PCM_32", 4)}  # little-endian
 _MAX_FLAC_OVERHEAD = 32  # bytes of a frame beside its samples
 _FLAC_TRAILER = 1 << 12  # bytes of tags that some programs put behind the last frame
 _MIN_FLAC_FRAME = 10  # bytes: header 6, one constant channel 2, checksum 2
@@ -137,7 +139,7 @@ def read_wav(data: HeaderBytes, magic: bytes) -> Container:
         if sizes is None or size not in (0xFFFFFFFF, sizes[1]):
             raise ContainerError(f"RF64 without a size of its samples ('ds64'); {CONVERT}")
         size = sizes[1]
-    elif size in _ENDLESS and there < size:
+    elif there < size and size in (*_ENDLESS, _SOX_ENDLESS // align * align):
         warnings.append("its header does not say how long it is (written to a pipe?)")
         size = there
     elif form_size > data.size - 7 and form_size not in _ENDLESS:  # padding may be missing
@@ -199,7 +201,7 @@ def read_aiff(data: HeaderBytes) -> Container:
     shift = 16383 + 63 - exponent
     rate = mantissa >> shift if 0 <= shift < 64 else 0
     kind = common[18:22].lower() or b"none"
-    kind = b"none" if kind == b"sowt" else kind  # little-endian
+    kind = b"none" if kind in (b"sowt", b"twos") else kind  # little-endian, big-endian
     codec, width = _AIFF_SIZED.get(kind, (_AIFF_CODECS.get((kind, bits)), bits // 8))
     if codec is None:
         raise ContainerError(f"AIFF with {bits}-bit {_shown(kind)} inside; {CONVERT}")

@@ -26,7 +26,7 @@ from bcsim.data.audio import (
 )
 from bcsim.data.clips import Clip
 from bcsim.data.journal import Entry, own_notes
-from bcsim.data.manifest import PairRow
+from bcsim.data.manifest import SIGNALS, PairRow
 from bcsim.data.stretches import is_long, needed_factor, render_stretches
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
@@ -114,6 +114,12 @@ class Renderer:
         """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
         with Writer() as writer:
             return self._render(clips, writer)
+
+    def remove(self, clip: Clip) -> None:
+        """Remove files of a clip that is given up: its worker may have been lost in the middle."""
+        for signal in SIGNALS:
+            path = self.out / clip.split / self._file_name(clip, signal)
+            path.unlink(missing_ok=True)
 
     def limit_s(self, clip: Clip) -> float:
         """Return how long a clip may take, in seconds: more than any sound file of its size."""
@@ -231,7 +237,7 @@ class Renderer:
                 entry, peaks = self._write_stretches(source, factor)
             _tell_of_clipping(source, peaks)
             return entry
-        except (_UnusableError, InputError) as error:  # and nothing is left of the files
+        except (_UnusableError, InputError) as error:
             return Skipped(str(error))
 
     def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, dict[str, float]]:

@@ -126,10 +126,10 @@ def _clear(out: Path) -> None:
         for name in SIGNALS:
             _clear_audio(out / split / name)
         (out / split / MANIFEST_NAME).unlink(missing_ok=True)
-    for name in (RECIPE_NAME, PROFILE_NAME, CARD_NAME, SUMS_NAME, DATASET_NAME):
-        (out / name).unlink(missing_ok=True)
     for path in (out / STATE_FOLDER).glob(f"{JOURNAL_NAME}*"):
         path.unlink()
+    for name in (RECIPE_NAME, PROFILE_NAME, CARD_NAME, SUMS_NAME, DATASET_NAME):
+        (out / name).unlink(missing_ok=True)
     (out / STATE_FOLDER / RUN_NAME).unlink(missing_ok=True)
 
 

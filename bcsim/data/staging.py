@@ -32,7 +32,9 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     out = out.resolve()
     if not replace and not is_free(out):
         raise UsageError(f"{out}: is there already, and not empty; choose another --out")
-    staging = out.with_name(f".{hash_text(out.name)[:16]}.part")
+    staging, aside = (
+        out.with_name(f".{hash_text(out.name)[:16]}.{ending}") for ending in ("part", "old")
+    )
     with environment_faults(out):
         if staging.is_symlink():  # none of ours; what it leads to is left alone
             staging.unlink()
@@ -48,11 +50,14 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
                 _empty(staging)
                 yield staging
                 sync_folders(staging)
-                (staging / _LOCK_NAME).unlink()
+                shutil.rmtree(aside, ignore_errors=True)  # a killed run's
                 if replace and out.is_dir():
-                    shutil.rmtree(out)
+                    os.replace(out, aside)  # at once: half of it would be nobody's folder
                 os.replace(staging, out)
-                sync(out.parent)
+                (out / _LOCK_NAME).unlink()  # until now, nobody else could begin here
+                for folder in (out, out.parent):
+                    sync(folder)
+                shutil.rmtree(aside, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise

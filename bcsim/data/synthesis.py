@@ -178,6 +178,7 @@ def synthesize_corpus(
                 for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
                     if isinstance(result, Skipped):
                         failures[clip.source] = result.reason
+                        renderer.remove(clip)
                         log.warning("skipped: %s", printable(result.reason))
                     else:
                         places[clip.id] = journal.add(result)

@@ -28,6 +28,7 @@ from bcsim.sensors.transfer_function import TransferFunction
 ACTIVE_RANGE_DB = 35.0
 FLOOR_DB = 80.0  # under the level of active speech: what is fainter says nothing about the sound
 LIMIT_DB = 40.0  # of a gain, either way
+MAX_MEMORY = 0.999  # of a residual: it is drawn from as many frames before as it remembers
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Residual:
 
     Args:
         factor_db: (M, M), L, in dB.
-        memory: a, 0 to 1.
+        memory: a, 0 to 0.999.
         rise_db: by how much drawing it raises the level of speech; taken off again.
     """
 
@@ -55,8 +56,8 @@ class Residual:
             raise ValueError(f"factor_db of the residual has shape {self.factor_db.shape}")
         if np.abs(self.factor_db).max(initial=0) > 100:
             raise ValueError("factor_db of the residual exceeds 100 dB")
-        if not 0 <= self.memory < 1:
-            raise ValueError(f"memory of the residual is {self.memory}, not 0 to 1")
+        if not 0 <= self.memory <= MAX_MEMORY:
+            raise ValueError(f"memory of the residual is {self.memory}, not 0 to {MAX_MEMORY}")
         if not abs(self.rise_db) <= LIMIT_DB:
             raise ValueError(f"rise_db of the residual is {self.rise_db}")
 

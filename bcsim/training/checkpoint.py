@@ -104,6 +104,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
     sweep_temporaries(folder)
 
 
+def holds_checkpoint(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Tell whether a folder has a checkpoint of the same step."""
+    return f"step_{checkpoint.step:08d}" in {*_stems(folder, ".json")}
+
+
 def holds_checkpoints(folders: Sequence[Path]) -> bool:
     """Tell whether there ever was a whole one: tensors alone are what a kill left of the first."""
     return any(True for folder in folders for _ in _stems(folder, ".json"))

@@ -1,5 +1,6 @@
 """The process that trains: its device and precision, and its fellows where there are several."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,22 +99,21 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         "MASTER_PORT": str(_free_port()),
     }
     command = [sys.executable, "-m", "bcsim_cli.main", *arguments]
-    with tempfile.TemporaryDirectory(prefix="bcsim-") as folder:
-        said = [Path(folder) / f"{rank}.log" for rank in range(num_processes)]
+    with contextlib.ExitStack() as files:  # without names: a kill leaves nothing of them
+        said = [files.enter_context(tempfile.TemporaryFile()) for _ in range(num_processes)]
         processes = []
         try:
-            for rank, path in enumerate(said):
+            for rank, file in enumerate(said):
                 ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
-                with path.open("wb") as file:
-                    processes.append(
-                        subprocess.Popen(
-                            command,
-                            env={**shared, **ours},
-                            stdout=None if rank == 0 else file,
-                            stderr=None if rank == 0 else file,
-                            process_group=0,  # Ctrl-C is ours to pass on, once
-                        )
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        env={**shared, **ours},
+                        stdout=None if rank == 0 else file,
+                        stderr=None if rank == 0 else file,
+                        process_group=0,  # Ctrl-C is ours to pass on, once
                     )
+                )
             failed = _first_failure(processes)
         finally:  # also where SystemExit comes from a SIGTERM
             _end(processes)
@@ -122,7 +121,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             return 0
         code = processes[failed].returncode
         if failed > 0 and code not in (130, 143):  # of which the first has spoken
-            text = said[failed].read_text("utf-8", errors="replace")
+            said[failed].seek(0)
+            text = said[failed].read().decode("utf-8", errors="replace")
             sys.stderr.write(text[text.find("Error:") :] if "Error:" in text else text)
         if code < 0:
             name = signal.Signals(-code).name

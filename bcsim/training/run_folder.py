@@ -188,6 +188,14 @@ def write_samples(
     write_audio(path, enhanced.numpy(), pair.sample_rate)
 
 
+def clear_samples(out: Path) -> None:
+    """Remove what a run wrote that was killed before its first checkpoint: it is begun anew."""
+    with environment_faults(out):
+        for kind in ("bone", "air", "enhanced.step_*"):
+            for path in (out / SAMPLES).glob(f"*[0-9][0-9]_*.{kind}.flac"):
+                path.unlink()
+
+
 def write_card(out: Path, config: Mapping[str, Any]) -> None:
     """Write the model card, from what `config.json` says of the exported model."""
     facts = config["facts"]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.dsp.randomness import torch_stream
-from bcsim.errors import DivergedError, InputError, UsageError, one_line
+from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError, one_line
 from bcsim.files import hash_text, sweep_temporaries
 from bcsim.foreign import shown
 from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE
@@ -29,6 +29,7 @@ from bcsim.training.balancing import make_balancer
 from bcsim.training.batches import Batch, Batches, Loader, Share
 from bcsim.training.checkpoint import (
     Checkpoint,
+    holds_checkpoint,
     holds_checkpoints,
     load_newest,
     save_checkpoint,
@@ -125,7 +126,9 @@ def train(
             sweep_temporaries(out)
             prepare(not holds_checkpoints(_folders(out)))
         trainer = Trainer(config, data, out, after_validation)
-        if not trainer.restore() and init_from is not None:
+        resumed = trainer.restore()
+        trainer.refuse_other_steps()
+        if not resumed and init_from is not None:
             trainer.networks.begin_from(init_from, config.direction)
             log.info("%s: beginning from the weights of %s", out, init_from)
         return trainer.run()
@@ -326,12 +329,35 @@ class Trainer:
                 torch.__version__,
             )
         self.state.restore(checkpoint.tensors, where)
+        last = _folders(self.out)[0]
+        if leads() and self._saves_at(checkpoint.step) and not holds_checkpoint(last, checkpoint):
+            save_checkpoint(last, checkpoint)  # killed after the best was saved, and before this
         self.step = checkpoint.step
         self.sums = dict(facts.sums)
         self.judge.best = checkpoint.facts["best"]
         self.metrics_sha256 = facts.metrics_sha256
         log.info("%s: continuing after step %d", self.out, self.step)
         return True
+
+    def refuse_other_steps(self) -> None:
+        """Refuse to go on from different steps in different processes.
+
+        Raises:
+            EnvironmentFault: if not all of them could read the newest checkpoint.
+        """
+        if self.share.num_processes > 1:
+            own = torch.tensor([self.step], device=self.device)
+            steps = sorted({*self.accelerator.gather(own).tolist()})
+            if len(steps) > 1:
+                raise EnvironmentFault(
+                    f"{self.out / CHECKPOINTS}: one process read step {steps[-1]}, another "
+                    f"{steps[0]}; see to the disk and the memory, then run the same command again"
+                )
+
+    def _saves_at(self, step: int) -> bool:
+        """Tell whether a checkpoint to go on from is saved after a step."""
+        settings = self.config.training
+        return step == settings.num_steps or step % settings.checkpoint_interval_steps == 0
 
     def _take_step(self, batch: Batch) -> None:
         config = self.config.training
@@ -410,7 +436,7 @@ class Trainer:
             if not last:  # what follows the end is the caller's
                 self.after_validation()
             pace.restart(self.step)
-        if last or self.step % settings.checkpoint_interval_steps == 0:
+        if self._saves_at(self.step):
             metrics.sync()
             self.metrics_sha256 = metrics.sha256
             save_checkpoint(self.out / CHECKPOINTS / "last", self._checkpoint())

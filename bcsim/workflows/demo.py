@@ -69,8 +69,12 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
     with environment_faults(out):
         if out.exists() and not (out / MARKER).is_file() and (out.is_file() or any(out.iterdir())):
             raise UsageError(f"{out}: is not empty and no earlier demo; choose another --out")
-        shutil.rmtree(out, ignore_errors=True)
-        write_text(out / MARKER, "made by bcsim demo\n")
+        write_text(out / MARKER, "made by bcsim demo\n")  # first and last: a kill changes nothing
+        for path in out.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARKER:
+                path.unlink()
     demo = bundled_folder("bcsim.assets") / "demo"
     air, known_path = demo / "air", demo / "known.sensor"
     known = SensorProfile.load(known_path)

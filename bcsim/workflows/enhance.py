@@ -10,7 +10,7 @@ from bcsim.data.audio import audio_files, read_audio, write_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.staging import must_not_contain_each_other
 from bcsim.errors import InputError, UsageError
-from bcsim.files import must_not_replace, printable, sweep_temporaries
+from bcsim.files import must_not_replace, printable, sweep_beside, sweep_temporaries
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer
@@ -62,6 +62,7 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
         elif not out.suffix:
             out = out.with_suffix(".wav")
         must_not_replace(out, [source])
+        sweep_beside(out)
         _enhance_file(_load(model, device), source, out)
         return EnhanceResult([out])
     must_not_contain_each_other(source, out)

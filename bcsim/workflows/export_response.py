@@ -10,7 +10,7 @@ import numpy as np
 
 from bcsim.data.audio import write_audio
 from bcsim.errors import UsageError
-from bcsim.files import must_not_replace, write_bytes, write_json
+from bcsim.files import must_not_replace, sweep_beside, write_bytes, write_json
 from bcsim.sensors.filters import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
@@ -75,6 +75,7 @@ def export_response(
     profile = SensorProfile.load(path)
     designed = response_filter(profile.transfer_function, kind, size, profile.polarity)
     exported = ExportedResponse(out, profile, designed)
+    sweep_beside(out)
     write(exported)
     return exported
 

@@ -8,7 +8,7 @@ from bcsim.data.audio import read_audio
 from bcsim.data.failures import FAILURES_NAME, write_failures
 from bcsim.data.recordings import read_recordings
 from bcsim.errors import UsageError
-from bcsim.files import must_not_replace
+from bcsim.files import must_not_replace, sweep_beside
 from bcsim.sensors.estimation import EstimationSettings
 from bcsim.sensors.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
 from bcsim.sensors.profile import SensorProfile
@@ -101,6 +101,8 @@ def fit_response(
     )
     failures = dict(recordings.failures)
     failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
+    for path in (out, out.with_name(FAILURES_NAME), report_path(out)):
+        sweep_beside(path)
     result.profile.save(out)
     write_failures(out.with_name(FAILURES_NAME), f"fit-response {out.name}", failures)
     if report:

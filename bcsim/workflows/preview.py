@@ -11,7 +11,7 @@ from bcsim.data.clips import Clip, plan_clips
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
-from bcsim.files import must_not_replace, printable
+from bcsim.files import must_not_replace, printable, sweep_beside
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
 from bcsim.reports.html import write_page
@@ -106,6 +106,7 @@ def preview(
         "seed": str(seed),
         "draws": f"{num_draws} a recording",
     }
+    sweep_beside(out)
     write_page(out, preview_page(found.clips, rate, facts, _steps(simulator)))
     return found
 

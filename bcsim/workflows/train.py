@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.data.audio import audio_info, audio_names, read_audio
-from bcsim.data.checksums import SUMS_NAME, hash_files, short_files, verify_files
+from bcsim.data.checksums import SUMS_NAME, hash_files, unfit_files, verify_files
 from bcsim.data.clips import hash_sources, plan_clips
 from bcsim.data.manifest import MANIFEST_NAME, read_manifest
 from bcsim.data.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
@@ -32,7 +32,7 @@ from bcsim.sensors.profile import SensorProfile
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import leads
-from bcsim.training.run_folder import RECIPE_FILE
+from bcsim.training.run_folder import RECIPE_FILE, clear_samples
 from bcsim.training.trainer import TrainingResult
 from bcsim.training.trainer import train as train_model
 from bcsim.workflows.presets import (
@@ -129,6 +129,7 @@ def train(
             assert pairs is not None
             refuse_damage(pairs, hashes=begins)
         if begins:
+            clear_samples(out)
             refuse_bad_recordings(data)
             write_text(out / RECIPE_FILE, resolved_text(config))
 
@@ -168,7 +169,7 @@ def refuse_damage(dataset: Path, hashes: bool) -> None:
         rows = (
             (folder, row) for folder in folders for row in read_manifest(folder / MANIFEST_NAME)
         )
-        problems = [line for folder, row in rows for line in short_files(folder, row)]
+        problems = [line for folder, row in rows for line in unfit_files(folder, row)]
     for line in problems[1:NUM_TOLD]:
         log.error("%s", line)
     if problems:

@@ -1,6 +1,7 @@
 """The speech-dependent part: found where it exists, of its size, and blind to the level."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -189,3 +190,9 @@ def test_the_wildest_network_that_is_accepted_leaves_float32_air_finite(sensor, 
     )
     for out in both_ways(wild, sensor, speech[:, :4000].float()):
         assert bool(out.isfinite().all())
+
+
+@pytest.mark.parametrize("memory", [-0.1, 0.9999999, 1.0, math.nan])
+def test_a_residual_that_remembers_too_long_to_be_drawn_is_refused(memory):
+    with pytest.raises(ValueError, match="memory of the residual"):
+        Residual(np.eye(4), memory, rise_db=0.0)

@@ -78,6 +78,29 @@ def test_resuming_equals_never_stopping(config, pairs, tmp_path, monkeypatch, st
     assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
 
 
+def test_killed_between_the_best_weights_and_the_checkpoint_of_the_same_step(
+    changed, pairs, tmp_path, monkeypatch
+):
+    config = changed(
+        training={"num_steps": 3, "checkpoint_interval_steps": 2}, validation={"interval_steps": 2}
+    )
+    save_one = trainer_module.save_checkpoint
+
+    def die(folder, checkpoint, **options):
+        if folder.name == "last":
+            raise Stopped
+        save_one(folder, checkpoint, **options)
+
+    train(config, pairs, pairs, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_module, "save_checkpoint", die)
+        with pytest.raises(Stopped):
+            train(config, pairs, pairs, tmp_path / "stopped")
+    train(config, pairs, pairs, tmp_path / "stopped", resume=True)
+    assert (tmp_path / "stopped/checkpoints/last/step_00000002.json").is_file()
+    assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
+
+
 def test_resuming_a_finished_run_changes_nothing(config, pairs, tmp_path):
     first = train(config, pairs, pairs, tmp_path)
     before = state_of(tmp_path)

@@ -57,6 +57,16 @@ def test_what_a_killed_run_left_goes_and_what_others_are_writing_stays(model, ai
     assert [path.exists() for path in left] == [False, True]
 
 
+def test_what_a_killed_run_left_of_a_single_file_goes(model, air, tmp_path):
+    left = []
+    for name in ("mine.wav", "another.wav"):
+        with replacing(tmp_path / name) as temporary:
+            left.append(temporary)
+        temporary.write_bytes(b"half")
+    enhance(model, air / "s1/a.wav", tmp_path / "mine.wav", "cpu")
+    assert [path.exists() for path in left] == [False, True]
+
+
 def test_a_recording_is_not_replaced_even_through_a_link(model, air, tmp_path):
     (tmp_path / "link.wav").symlink_to(air / "s1/a.wav")
     before = (air / "s1/a.wav").read_bytes()

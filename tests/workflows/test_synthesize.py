@@ -19,13 +19,14 @@ import torch
 from bcsim.data.audio import read_audio, to_pcm16
 from bcsim.data.clips import plan_clips, split_of
 from bcsim.data.manifest import read_manifest
-from bcsim.data.rendering import Renderer
+from bcsim.data.rendering import Renderer, Skipped
 from bcsim.data.run_state import STATE_FOLDER
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.parallel import Workers
 from bcsim.workflows.presets import resolve_simulator
 from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
+from bcsim.workflows.verify import verify
 
 
 def run(air, out, sensor, overwrite=False, **options):
@@ -324,6 +325,25 @@ def test_what_a_killed_worker_leaves_is_swept_before_the_end(
     monkeypatch.setattr(Renderer, "render", leaving_something)
     run(air, tmp_path / "pairs", sensor_file)
     assert not list((tmp_path / "pairs").rglob("*.tmp"))
+
+
+def test_nothing_is_left_of_a_clip_that_was_given_up(air, tmp_path, sensor_file, monkeypatch):
+    """Its worker may have been lost between the two files."""
+    render = Renderer.render
+
+    def lose_one(self, clips):
+        results = render(self, clips)
+        return [
+            Skipped("lost") if clip.id == "s1/a" else r
+            for clip, r in zip(clips, results, strict=True)
+        ]
+
+    monkeypatch.setattr(Renderer, "render", lose_one)
+    result = run(air, tmp_path / "pairs", sensor_file)
+    assert [*result.failures.values()] == ["lost"]
+    assert not [*(tmp_path / "pairs").rglob("s1/a.*")]
+    assert [*(tmp_path / "pairs").rglob("bone/*/*.flac")]
+    assert not verify(tmp_path / "pairs").problems
 
 
 def test_an_output_that_was_cut_short_is_rendered_again(air, tmp_path, sensor_file, tree):

@@ -1,5 +1,6 @@
 """`bcsim verify` finds whatever is not as it was written."""
 
+import hashlib
 import importlib
 import itertools
 import json
@@ -110,6 +111,32 @@ def test_a_manifest_that_lost_a_row_or_lists_one_twice_is_named(pairs):
     assert any(problem.startswith(f"{manifest} line 2: ") for problem in verify(pairs).problems)
     manifest.unlink()
     assert f"{manifest}: is missing" in verify(pairs).problems
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "subtype", "told"),
+    [
+        (np.zeros(80_000), 48_000, "PCM_16", "48000 Hz"),
+        (np.zeros((80_000, 2)), 16_000, "PCM_16", "channels: 2"),
+        (np.full(80_000, np.nan), 16_000, "FLOAT", "not finite"),
+    ],
+)
+def test_a_file_whose_sum_is_right_and_that_cannot_be_one_of_the_pair_is_named(
+    pairs, samples, rate, subtype, told
+):
+    """A dataset from a stranger goes with its own sums."""
+    path = first(pairs, "*/bone/**/*.flac")
+    was = sum_of(path)
+    soundfile.write(path, samples, rate, format="WAV", subtype=subtype)
+    sums = pairs / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(was, sum_of(path)))
+    (problem,) = verify(pairs).problems
+    assert problem.startswith(f"{path}: ")
+    assert told in problem
+
+
+def sum_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_file_that_nobody_listed_is_named(pairs):

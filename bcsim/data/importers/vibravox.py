@@ -4,9 +4,10 @@ As folders (`audio.SENSOR/.../NAME.wav`), as endings (`NAME.audio.SENSOR.wav`) o
 parquet files with the audio embedded. The word `audio.` may be missing.
 """
 
+import contextlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
@@ -16,6 +17,7 @@ from bcsim.data.importers import IMPORTERS
 from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import require
+from bcsim.foreign import reason_of
 
 AIR = "headset_microphone"
 SENSORS = (
@@ -25,6 +27,9 @@ SENSORS = (
     "temple_vibration_pickup",
     "throat_microphone",
 )
+_MAX_ROWS = 10_000_000
+_MAX_EXPANDED_BYTES = 1 << 26
+_MAX_EXPANSION = 20  # times the size of the file
 
 
 @IMPORTERS.register("vibravox")
@@ -104,16 +109,18 @@ class Vibravox(Importer):
         return chosen
 
     def _rows(self, path: Path, split: str | None) -> list[FoundPair]:
-        parquet = require("pyarrow.parquet", extra="parquet")
-        pyarrow = require("pyarrow", extra="parquet")
-        try:
-            with parquet.ParquetFile(path) as table:
-                columns = table.schema_arrow.names
-                sizes = [table.metadata.row_group(k).num_rows for k in range(table.num_row_groups)]
-                keys = [name for name in ("id", "speaker_id", "speaker") if name in columns]
-                facts = table.read(columns=keys).to_pylist() if keys else [{}] * sum(sizes)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InputError(f"{path}: is no parquet file ({error})") from error
+        with _table(path) as table:
+            columns = table.schema_arrow.names
+            groups = [table.metadata.row_group(k) for k in range(table.num_row_groups)]
+            sizes = [group.num_rows for group in groups]
+            if not all(size >= 0 for size in sizes) or sum(sizes) > _MAX_ROWS:
+                raise InputError(f"{path}: claims {sum(sizes)} rows; at most {_MAX_ROWS} are read")
+            keys = [name for name in ("id", "speaker_id", "speaker") if name in columns]
+            for group in groups:
+                _must_not_expand(path, group, keys)
+            facts = table.read(columns=keys).to_pylist() if keys else [{}] * sum(sizes)
+            if len(facts) != sum(sizes):
+                raise InputError(f"{path}: has other rows than it claims; make it again")
         prefix = "audio." if any(name.startswith("audio.") for name in columns) else ""
         audio = {name.removeprefix(prefix) for name in columns if _is_audio(name)}
         chosen = self._choose(audio, path)
@@ -140,14 +147,44 @@ def _is_audio(column: str) -> bool:
 
 @lru_cache(maxsize=2)  # the two sides of a pair are asked for in turn, row by row
 def _row_group(path: Path, group: int, column: str) -> Any:
-    parquet = require("pyarrow.parquet", extra="parquet")
-    with parquet.ParquetFile(path) as table:
+    with _table(path) as table:
+        _must_not_expand(path, table.metadata.row_group(group), [column])
         return table.read_row_group(group, columns=[column]).column(0)
 
 
 def _embedded(path: Path, group: int, row: int, column: str) -> BinaryIO:
-    cell = _row_group(path, group, column)[row].as_py()
+    cells = _row_group(path, group, column)
+    cell = cells[row].as_py() if row < len(cells) else None
     content = cell.get("bytes") if isinstance(cell, dict) else None
-    if not content:
+    if not isinstance(content, bytes) or not content:
         raise InputError(f"{path}: row {row} of {column} holds no audio")
     return io.BytesIO(content)
+
+
+@contextlib.contextmanager
+def _table(path: Path) -> Iterator[Any]:
+    """Open a parquet file; what pyarrow says of a damaged one becomes one line that names it."""
+    parquet = require("pyarrow.parquet", extra="parquet")
+    pyarrow = require("pyarrow", extra="parquet")
+    try:
+        with parquet.ParquetFile(path) as table:
+            yield table
+    except InputError:
+        raise
+    except (OSError, pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InputError(
+            f"{path}: is no sound parquet file ({reason_of(error)}); copy it again"
+        ) from error
+
+
+def _must_not_expand(path: Path, group: Any, names: Collection[str]) -> None:
+    """Refuse a row group whose columns would grow out of proportion: audio hardly shrinks."""
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        if chunk.path_in_schema in names or chunk.path_in_schema.rpartition(".")[0] in names:
+            large = chunk.total_uncompressed_size > _MAX_EXPANDED_BYTES
+            if large and chunk.total_uncompressed_size > _MAX_EXPANSION * path.stat().st_size:
+                raise InputError(
+                    f"{path}: {chunk.path_in_schema} expands to {chunk.total_uncompressed_size} "
+                    "bytes, which is no audio"
+                )

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from bcsim.data.importers import IMPORTERS
 from bcsim.data.importers.base import FoundPair, Importer, Recording, files_and_splits
 from bcsim.errors import InputError
+from bcsim.foreign import reason_of
 
 _MAX_JSON_BYTES = 1 << 20
 _MAX_MEMBER_BYTES = 2 << 30
@@ -36,10 +37,11 @@ class WebDataset(Importer):
             recordings: dict[str, dict[str, Recording]] = {}
             facts: dict[str, dict[str, Any]] = {}
             try:
+                size = path.stat().st_size
                 with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
                     for member in shard:
-                        if member.size < 0:  # the next one would be this one again, for ever
-                            raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
+                        if not 0 <= member.size <= size:  # below: this one again, for ever
+                            raise tarfile.ReadError(f"a member of {member.size} bytes")
                         if not member.isreg() or member.issparse():
                             continue
                         folder, slash, base = member.name.rpartition("/")
@@ -55,7 +57,9 @@ class WebDataset(Importer):
             except InputError:
                 raise
             except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
-                raise InputError(f"{path}: is no tar file, uncompressed ({error})") from error
+                raise InputError(
+                    f"{path}: is no tar file, uncompressed ({reason_of(error)}); make it again"
+                ) from error
             for key, sides in recordings.items():
                 told = facts.get(key, {})
                 pair_id, speaker = told.get("id"), told.get("speaker")

@@ -1,6 +1,7 @@
 """What every export format has to do, whoever wrote it."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -182,6 +183,31 @@ def test_a_dollar_in_a_name_is_no_variable_and_meets_no_other_name(write, tmp_pa
         assert not any("$" in path.name for path in now.files.values())
         for role, path in now.files.items():
             assert path.read_bytes() == was.files[role].read_bytes()
+
+
+def test_a_run_that_is_killed_while_it_overwrites_is_repeated_by_the_same_call(
+    dataset, format, tmp_path, monkeypatch
+):
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    replace, begun = os.replace, []
+
+    def die(source, target):
+        if Path(target) == tmp_path / "out":
+            begun.append(source)
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    export(other, format, tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            export(dataset, format, tmp_path / "out", overwrite=True)
+    assert begun
+    export(dataset, format, tmp_path / "out", overwrite=True)
+    export(dataset, format, tmp_path / "fresh")
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_only_an_export_is_overwritten_and_only_when_asked(dataset, format, tmp_path):

@@ -155,6 +155,47 @@ def test_audio_in_parquet_columns_is_read(tmp_path):
         assert np.array_equal(sides["bone"], noise("throat_microphone", number))
 
 
+def cells(content: bytes, count: int) -> dict[str, list[Any]]:
+    sensors = ("headset_microphone", "throat_microphone")
+    return {f"audio.{sensor}": [{"bytes": content, "path": "x"}] * count for sensor in sensors}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no bytes", "holds no audio"),
+        ("an odd date", "is no sound parquet file"),
+        ("a damaged page", "is no sound parquet file"),
+        ("an expansion", "expands to 12[0-9]* bytes, which is no audio"),
+    ],
+)
+def test_a_parquet_file_that_is_damaged_or_forged_is_one_line_that_names_it(
+    tmp_path, kind, message
+):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    words = np.random.default_rng(0).integers(65, 75, 5000).astype(np.uint8).tobytes()
+    columns: dict[str, Any] = cells(words, 3)
+    if kind == "no bytes":
+        columns = {name: [{"bytes": "text"}] * 3 for name in columns}
+    elif kind == "an odd date":
+        columns["id"] = pyarrow.array([2**31 - 1] * 3, pyarrow.int32()).cast(pyarrow.date32())
+    elif kind == "an expansion":
+        columns = {name: [{"bytes": bytes(60_000_000)}] * 2 for name in columns}
+    path = tmp_path / "train-0.parquet"
+    compression = {"an expansion": "zstd", "a damaged page": "gzip"}.get(kind, "none")
+    parquet.write_table(pyarrow.table(columns), path, compression=compression, use_dictionary=False)
+    if kind == "a damaged page":
+        content = bytearray(path.read_bytes())
+        for start in (1000, len(content) // 2 + 500):  # in both columns
+            content[start : start + 60] = bytes(60)
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        import_pairs(path, tmp_path / "out")
+    assert str(path) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 def cut(
     folder: Path, name: str = "c", start: float = 0.0, duration: float = 0.5, **changes: Any
 ) -> dict[str, Any]:
@@ -436,6 +477,17 @@ def test_what_is_no_file_is_never_waited_for(tmp_path):
         os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="cannot tell the format"):
         import_pairs(tmp_path / "train.json", tmp_path / "out")
+
+
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**87])
+def test_a_member_of_a_tar_that_is_larger_than_the_file_is_refused(tmp_path, size):
+    header = bytearray(tarfile.TarInfo("k.air.flac").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\x80" + size.to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    (tmp_path / "x.tar").write_bytes(bytes(header) + bytes(2048))
+    with pytest.raises(InputError, match=r"x\.tar: is no tar file"):
+        import_pairs(tmp_path / "x.tar", tmp_path / "out")
 
 
 def test_a_member_of_a_tar_that_would_fill_the_memory_is_not_read(tmp_path):
