@@ -11,10 +11,14 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from types import FrameType
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 PATIENCE_S = 8.0
+# Processes that watch over semaphores; each would outlive this one by a moment.
+_TRACKERS = ("joblib.externals.loky.backend.resource_tracker", "multiprocessing.resource_tracker")
+_TRACKER_S = 1.0
 
 
 class Ending:
@@ -61,6 +65,8 @@ class Ending:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
+        if not signalled:
+            _end_trackers()
         for number in (signal.SIGINT, signal.SIGTERM):  # whatever comes from here on ends us itself
             if signal.getsignal(number) == self._stop:
                 signal.signal(number, signal.SIG_DFL)
@@ -70,6 +76,17 @@ class Ending:
             with contextlib.suppress(OSError):
                 os.execve("/bin/sh", ["sh", "-c", f"exit {self.code}"], {})
         os._exit(self.code if self.stopped is None else self.stopped)
+
+
+def _end_trackers() -> None:
+    for name in _TRACKERS:
+        with contextlib.suppress(Exception):  # not there, or not any more; these names are private
+            tracker = sys.modules[name]._resource_tracker
+            os.close(tracker._fd)
+            tracker._fd = None
+            deadline = time.monotonic() + _TRACKER_S
+            while not os.waitpid(tracker._pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+                time.sleep(0.005)
 
 
 def _how() -> str:

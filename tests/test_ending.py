@@ -2,12 +2,14 @@
 
 import errno
 import importlib
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,3 +230,28 @@ def test_a_traceback_that_was_asked_for_does_not_change_the_exit_code(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("Traceback (most recent call last)")
     assert done.stderr.splitlines()[-1].startswith(f"Error: {tmp_path}/none: no such folder")
+
+
+def test_no_process_outlives_the_command():
+    program = PROGRAM.format(
+        textwrap.dedent(
+            """
+            def command(**options):
+                from bcsim.parallel import Workers, run_parallel
+                list(run_parallel(lambda numbers: numbers, range(4), Workers(2, batch=1), print))
+            """
+        )
+    )
+    token = f"BCSIM_TEST={os.urandom(8).hex()}"
+    environment = dict(os.environ, **dict([token.split("=")]))
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        code = process.wait()  # with a timeout it would look now and then, and too late
+    left = [path.parent.name for path in Path("/proc").glob("[0-9]*/environ") if holds(path, token)]
+    assert (code, left) == (0, [])
+
+
+def holds(path: Path, token: str) -> bool:
+    try:
+        return token.encode() in path.read_bytes().split(b"\0")
+    except OSError:
+        return False
