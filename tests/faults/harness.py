@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,13 +59,15 @@ class _NoWorkers(bcsim.parallel.Workers):
 def in_process(arguments: Sequence[str]) -> Outcome:
     """Run a command here, with the items here as well: no workers, so every fault is ours."""
     workers, before, stderr = bcsim.parallel.Workers, sys.argv, io.StringIO()
+    hook = threading.excepthook
     bcsim.parallel.Workers = _NoWorkers
     sys.argv = ["bcsim", *arguments]
+    threading.excepthook = importlib.import_module("bcsim_cli.faults").tell_of_thread  # as `main`
     try:
         with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
             code = importlib.import_module("bcsim_cli.main").run()
     finally:
-        bcsim.parallel.Workers, sys.argv = workers, before
+        bcsim.parallel.Workers, sys.argv, threading.excepthook = workers, before, hook
     return Outcome(code, stderr.getvalue())
 
 
