@@ -23,8 +23,8 @@ from bcsim.progress import LineFormatter
 GIB = 2**30
 _PR_SET_PDEATHSIG = 1
 _SEMAPHORES = Path("/dev/shm")
-# In the words of torch, C++ and libsndfile.
 _OF_OTHERS = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"}  # signals that no decoder ends by
+# In the words of torch, C++ and libsndfile.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 
 _mapped_at_first: list[int] = []  # bytes: torch alone maps gigabytes, long before the first item

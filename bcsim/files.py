@@ -379,18 +379,21 @@ def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
     stems = None if names is None else {_stem(name) for name in names}
     with environment_faults(folder):
         for path in folder.rglob(".*.tmp"):
-            if not is_temporary(path.name) or path.is_symlink() or not path.is_file():
-                continue
             if stems is None or path.name.rsplit(".", 2)[0] in stems:
-                path.unlink(missing_ok=True)
+                _sweep(path)
 
 
 def sweep_beside(path: Path) -> None:
     """Remove what a killed run left of one file under temporary names, and look at no other."""
     with environment_faults(path):
         for found in path.parent.glob(f"{_stem(path.name)}.*.tmp"):
-            if is_temporary(found.name) and found.is_file() and not found.is_symlink():
-                found.unlink(missing_ok=True)
+            _sweep(found)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a file if its name is one that `replacing` makes, and no link or folder."""
+    if is_temporary(path.name) and path.is_file() and not path.is_symlink():
+        path.unlink(missing_ok=True)
 
 
 def printable(name: str) -> str:

@@ -83,7 +83,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
         "tensors_bytes": len(content),
         "facts": dict(checkpoint.facts),
     }
-    written = folder / f"step_{checkpoint.step:08d}.json"
+    written = _facts_path(folder, checkpoint)
     tensors_path = written.with_suffix(".safetensors")
     try:
         write_bytes(tensors_path, content)
@@ -106,7 +106,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
 
 def holds_checkpoint(folder: Path, checkpoint: Checkpoint) -> bool:
     """Tell whether a folder has a checkpoint of the same step."""
-    return f"step_{checkpoint.step:08d}" in {*_stems(folder, ".json")}
+    return _facts_path(folder, checkpoint).is_file()
+
+
+def _facts_path(folder: Path, checkpoint: Checkpoint) -> Path:
+    return folder / f"step_{checkpoint.step:08d}.json"
 
 
 def holds_checkpoints(folders: Sequence[Path]) -> bool:
