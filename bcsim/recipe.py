@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bcsim.data.noise import NoiseFolder
+from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect
 from bcsim.effects.distributions import (
@@ -31,11 +31,11 @@ from bcsim.effects.distributions import (
     Seed,
 )
 from bcsim.errors import InputError, UsageError, did_you_mean
-from bcsim.foreign import shown
+from bcsim.files.strict_yaml import parse_yaml
+from bcsim.files.text import shown
 from bcsim.registry import Registry
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
-from bcsim.strict_yaml import parse_yaml
 
 T = TypeVar("T")
 

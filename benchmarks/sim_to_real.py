@@ -33,8 +33,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcsim.data.audio import read_audio
-from bcsim.data.recordings import PairFiles, find_pairs
+from bcsim.audio.files import read_audio
+from bcsim.datasets.recordings import PairFiles, find_pairs
 from bcsim.inference.enhancer import enhance
 from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.storage import load_enhancer

@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcsim.data.recordings import read_recordings
+from bcsim.datasets.recordings import read_recordings
 from bcsim.effects.distributions import Constant
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
+from bcsim.fitting.fit import fit_sensor
+from bcsim.fitting.pairs import RecordedPair
 from bcsim.metrics import METRICS, Comparison, simulation_scores
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.two_sample import two_sample_test
-from bcsim.sensors.fit import fit_sensor
-from bcsim.sensors.pairs import RecordedPair
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 from bcsim.workflows.evaluate import in_step

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import soundfile
 
-from bcsim.data.audio import audio_files
-from bcsim.parallel import Workers, run_parallel
+from bcsim.audio.files import audio_files
 from bcsim.sensors.profile import SensorProfile
+from bcsim.workers.pool import Workers, run_parallel
 from bcsim.workflows.presets import bundled_folder, find_sensor
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 

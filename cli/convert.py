@@ -23,7 +23,7 @@ def command(dataset: Path, format: str, out: Path, shard_size: int | None) -> No
     webdataset and audiofolder hold the audio; lhotse, speechbrain and kaldi are lists that point
     to the dataset, which has to stay where it is.
     """
-    from bcsim.data.exporters import export
+    from bcsim.datasets.exporters import export
 
     result = export(dataset, format, out, shard_size)
     splits = ", ".join(f"{count} {split}" for split, count in result.num_pairs.items())

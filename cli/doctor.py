@@ -26,7 +26,7 @@ def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> in
 
     Exit code 0 if every pair can be used, with or without warnings; 4 if one cannot.
     """
-    from bcsim.files import printable
+    from bcsim.files.paths import printable
     from bcsim.workflows.doctor import ALL_SWAPPED, doctor, versions
 
     result = doctor(air, bone, sample_rate)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 if TYPE_CHECKING:
-    from bcsim.sensors.filters import Kind
+    from bcsim.sensors.filters.export import Kind
 
 KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
 

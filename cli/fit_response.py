@@ -74,9 +74,9 @@ def command(
     as_json: bool,
 ) -> int:
     """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
+    from bcsim.fitting.estimation import settings_of
+    from bcsim.fitting.summary import summary
     from bcsim.reports.text import sensor_lines
-    from bcsim.sensors.estimation import settings_of
-    from bcsim.sensors.summary import summary
     from bcsim.workflows.fit_response import fit_response
 
     if (noise_air is None) != (noise_bone is None):

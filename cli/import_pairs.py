@@ -40,7 +40,7 @@ def command(
     has splits; such a folder is also a dataset for train). Nothing in SOURCE is run: a recording
     that is a command is refused.
     """
-    from bcsim.data.importers import import_pairs
+    from bcsim.datasets.importers import import_pairs
 
     names = {role: name for role, name in (("air", air), ("bone", bone)) if name}
     roles = tuple(word.strip() for word in channels.split(",")) if channels else ()

@@ -10,7 +10,7 @@ from .streams import say
 from .workers import worker_options
 
 if TYPE_CHECKING:
-    from bcsim.parallel import Workers
+    from bcsim.workers.pool import Workers
 
 
 @click.command("synthesize")
@@ -87,8 +87,8 @@ def command(
         raise click.UsageError(
             "--replay takes everything drawn from its rows; leave out --seed, --mean and --limit"
         )
-    from bcsim.data.clips import Shard
-    from bcsim.data.exporters import export, plan_export_beside
+    from bcsim.datasets.exporters import export, plan_export_beside
+    from bcsim.synthesis.clips import Shard
     from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
     part = Shard.parse(shard) if shard else None

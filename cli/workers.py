@@ -51,7 +51,7 @@ def worker_options(command: Callable[..., int]) -> Callable[..., int]:
     ) -> int:
         if scheduler is not None and engine != "dask":
             raise click.UsageError(f"--scheduler {scheduler} wants --engine dask")
-        from bcsim.parallel import Workers, num_cores
+        from bcsim.workers.pool import Workers, num_cores
 
         chosen = "loky" if engine == "joblib" else engine
         jobs = jobs or num_cores()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.sensors.estimators.speech_classes import ClassResponse
+from bcsim.fitting.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
-from bcsim.sensors.speech import Residual
+from bcsim.sensors.responses.base import Residual
 from bcsim.sensors.transfer_function import TransferFunction
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

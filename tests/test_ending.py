@@ -237,7 +237,7 @@ def test_no_process_outlives_the_command():
         textwrap.dedent(
             """
             def command(**options):
-                from bcsim.parallel import Workers, run_parallel
+                from bcsim.workers.pool import Workers, run_parallel
                 list(run_parallel(lambda numbers: numbers, range(4), Workers(2, batch=1), print))
             """
         )

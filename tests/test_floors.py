@@ -7,24 +7,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LEAVES = {
-    *("containment", "errors", "extras", "files", "foreign"),
-    *("parallel", "progress", "registry", "rng", "strict_yaml", "weights"),
-}
-LEARNING = {"models", "discriminators", "losses", "metrics"}
+# Lowest first. A room imports from lower floors only, never from its neighbours.
 FLOORS = [
-    LEAVES,
-    {"dsp"},
+    {"errors"},
+    {"registry", "rng", "extras", "progress"},
+    {"files", "dsp"},
+    {"audio", "workers", "metrics", "losses", "models", "discriminators"},
     {"sensors"},
     {"effects"},
     {"simulator"},
-    {"data"},
+    {"fitting", "datasets"},
+    {"synthesis"},
     {"training", "inference", "reports"},
     {"recipe"},
     {"workflows"},
 ]
-MAY_STAND_ON_LEARNING = {
-    *("effects", "data", "training", "inference", "reports", "recipe", "workflows")
+HEIGHT = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+# Still to be mended: each goes with the change that mends it.
+KNOWN = {
+    ("audio", "workers"),
+    ("datasets", "synthesis"),
+    ("datasets", "fitting"),
+    ("sensors", "fitting"),
 }
 
 
@@ -33,7 +37,7 @@ def modules():
 
 
 def unit_of(name: str) -> str:
-    """The floor's room a module of bcsim is in: bcsim.data.audio is in data."""
+    """The floor's room a module of bcsim is in: bcsim.audio.files is in data."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else ""
 
@@ -50,16 +54,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 def may_import(importer: str, imported: str) -> bool:
-    if importer == imported or imported in ("", *LEAVES):
+    if (importer, imported) in KNOWN:
         return True
-    if importer in LEARNING:
-        return imported == "dsp"
-    if imported == "metrics" and importer == "sensors":
-        return True  # a fit judges itself on held-out recordings
-    if imported in LEARNING:
-        return importer in MAY_STAND_ON_LEARNING
-    height = {room: level for level, floor in enumerate(FLOORS) for room in floor}
-    return height[imported] < height[importer]
+    return importer == imported or not imported or HEIGHT[imported] < HEIGHT[importer]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -26,7 +26,7 @@ def test_nothing_is_left_to_be_filled_in():
 
 
 def test_the_table_has_every_estimator():
-    from bcsim.sensors.estimators import ESTIMATORS
+    from bcsim.fitting.estimators import ESTIMATORS
 
     for name in [*ESTIMATORS, "temporal-transforms"]:
         assert re.search(rf"^\| \**{re.escape(name)}\**.*\|$", README, re.MULTILINE), name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.data.audio import write_audio
+from bcsim.audio.files import write_audio
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Choice, Constant, LogUniform, Normal, Uniform

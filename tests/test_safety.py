@@ -39,7 +39,7 @@ AUDIO_CALLS = {
     *("librosa.load", "librosa.stream", "librosa.get_duration", "librosa.get_samplerate"),
     *("torchaudio.load", "torchaudio.info", "scipy.io.wavfile.read", "lhotse.load_audio"),
 }
-READERS = {"bcsim/data/audio.py", "bcsim/data/containers.py"}
+READERS = {"bcsim/audio/files.py", "bcsim/audio/validation/preflight.py"}
 
 NETWORK = {
     *("socket", "socketserver", "ssl", "http", "urllib.request", "urllib3", "requests", "httpx"),
@@ -48,7 +48,7 @@ NETWORK = {
 }
 MAY_CALL = {
     ("bcsim/losses/base.py", "torch.distributed"): "sums over the processes of one training",
-    ("bcsim/parallel.py", "distributed"): "--engine dask: the cluster that is asked for",
+    ("bcsim/workers/pool.py", "distributed"): "--engine dask: the cluster that is asked for",
     ("bcsim/workflows/synthesize.py", "distributed"): "is it installed?",
     ("bcsim/training/processes.py", "socket"): "a free port of 127.0.0.1, for --nproc",
     ("bcsim/workflows/import_checkpoint.py", "huggingface_hub"): "import-checkpoint Owner/Name",
@@ -57,11 +57,11 @@ MAY_CALL = {
 # Final names come from bcsim.files: what is written goes to a `temporary` of `with replacing(...)`.
 MAY_WRITE = {
     "cli/streams.py": "/dev/null, where a standard stream is closed",
-    "bcsim/containment.py": "a worker's stderr",
-    "bcsim/data/run_state.py": "the lock, which holds nothing but a process id",
-    "bcsim/data/staging.py": "its lock; and a folder that is whole gets its final name",
-    "bcsim/data/journal.py": "notes of a process, whose torn last line is cut off",
-    "bcsim/data/synthesis.py": "the journal, likewise",
+    "bcsim/workers/limits.py": "a worker's stderr",
+    "bcsim/synthesis/run_state.py": "the lock, which holds nothing but a process id",
+    "bcsim/files/staging.py": "its lock; and a folder that is whole gets its final name",
+    "bcsim/datasets/journal.py": "notes of a process, whose torn last line is cut off",
+    "bcsim/synthesis/run.py": "the journal, likewise",
     "bcsim/training/run_folder.py": "the lock, and logs that are cut to the last checkpoint",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "rename", "touch", "symlink_to", "hardlink_to"}
@@ -266,4 +266,4 @@ def test_what_is_harmless_is_left_alone(source):
 def test_the_rule_about_audio_can_say_no():
     assert [*reads_audio("import soundfile as sf")]
     assert [*reads_audio("import librosa\nlibrosa.load(path)")]
-    assert not [*reads_audio("from bcsim.data.audio import read_audio")]
+    assert not [*reads_audio("from bcsim.audio.files import read_audio")]

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 import bcsim
-from bcsim.data.audio import audio_files, read_audio
+from bcsim.audio.files import audio_files, read_audio
 from bcsim.dsp.levels import FRAME, HOP, active_frames
 from bcsim.dsp.spectra import minimum_phase, stft
-from bcsim.sensors.estimators.lowpass import fit_lowpass
+from bcsim.fitting.lowpass_equivalent import fit_lowpass
 from bcsim.sensors.profile import Provenance, SensorProfile
 from bcsim.sensors.transfer_function import TransferFunction
 

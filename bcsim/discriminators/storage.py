@@ -12,9 +12,9 @@ import bcsim
 from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
-from bcsim.files import write_bytes, write_json
+from bcsim.files.atomic import write_bytes, write_json
+from bcsim.files.weights import load_network, pack_weights, read_config, refuse_other_types
 from bcsim.registry import constructor
-from bcsim.weights import load_network, pack_weights, read_config, refuse_other_types
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
 SCHEMA = 1

@@ -162,7 +162,7 @@ class Recordings(Distribution):
     """Recordings of noise: one of them is drawn for a clip, by name.
 
     A recipe gives the path of a folder. Effects cannot read files; whoever builds the simulator
-    hands them an instance that does (`bcsim.data.noise.NoiseFolder`).
+    hands them an instance that does (`bcsim.datasets.noise_folder.NoiseFolder`).
     """
 
     @property

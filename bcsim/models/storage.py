@@ -9,12 +9,13 @@ from typing import Any, Literal
 import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import InputError
-from bcsim.files import hash_text, write_bytes, write_json
-from bcsim.foreign import shown
+from bcsim.files.atomic import write_bytes, write_json
+from bcsim.files.hashing import hash_text
+from bcsim.files.text import shown
+from bcsim.files.weights import load_network, pack_weights, read_config, refuse_other_types
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.registry import constructor
-from bcsim.weights import load_network, pack_weights, read_config, refuse_other_types
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.fitting.fit import FitResult
+from bcsim.fitting.pairs import AlignedPair
+from bcsim.fitting.summary import advice
+from bcsim.fitting.uncertainty import MIN_RECORDINGS
 from bcsim.reports import plots, sensor_plots
 from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening
 from bcsim.reports.speech_kinds import speech_kinds
-from bcsim.sensors.fit import FitResult
-from bcsim.sensors.pairs import AlignedPair
 from bcsim.sensors.profile import SensorProfile
-from bcsim.sensors.summary import advice
-from bcsim.sensors.uncertainty import MIN_RECORDINGS
 
 CLIP_S = 5.0  # of each sound: a page stays under some MB
 NUM_PLAYED = 3

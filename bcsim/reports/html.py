@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bcsim
-from bcsim.data.audio import write_audio
+from bcsim.audio.files import write_audio
 from bcsim.extras import require
-from bcsim.files import write_text
+from bcsim.files.atomic import write_text
 from bcsim.reports.pictures import Picture
 from bcsim.reports.plots import spectrograms
 

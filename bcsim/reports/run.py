@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.data.audio import read_audio
+from bcsim.audio.files import read_audio
 from bcsim.errors import InputError
-from bcsim.files import write_bytes
+from bcsim.files.atomic import write_bytes
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
 from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from bcsim.rng import stream
-from bcsim.sensors.speech import SpeechResponse, active_of, relative_levels
+from bcsim.sensors.responses.base import SpeechResponse, active_of, relative_levels
 
 NUM_KINDS = 6
 FADED_DB = 40.0  # under the band maximum of a frame: fainter bands do not decide on its kind

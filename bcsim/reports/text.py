@@ -5,7 +5,7 @@ from typing import Any
 
 
 def sensor_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return what `bcsim.sensors.summary.summary` found, a fact a line."""
+    """Return what `bcsim.fitting.summary.summary` found, a fact a line."""
     low, high = facts["usable_band_hz"]
     lead = "bone leads" if facts["delay_ms"] < 0 else "bone lags"
     drops = ", ".join(

@@ -1,1 +1,1 @@
-"""What a sensor is, and how one is fitted."""
+"""What a sensor is: its profile, its responses, its filters."""

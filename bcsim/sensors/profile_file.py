@@ -18,8 +18,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from bcsim.errors import InputError, fit_line, one_line
-from bcsim.files import write_bytes
-from bcsim.foreign import kind_of, parse_json, read_bytes, shown
+from bcsim.files.atomic import write_bytes
+from bcsim.files.text import kind_of, parse_json, read_bytes, shown
 from bcsim.sensors.profile import (
     MAX_BYTES,
     NUMBERS,
@@ -29,7 +29,7 @@ from bcsim.sensors.profile import (
     SensorProfile,
     require,
 )
-from bcsim.sensors.speech import SPEECH_RESPONSES, Residual, SpeechResponse
+from bcsim.sensors.responses.base import SPEECH_RESPONSES, Residual, SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 MAX_REASON = 100  # characters

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bcsim.data.pairs import Pair, Pairs
+from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.errors import BcsimError
 from bcsim.rng import stream
 from bcsim.training.config import DataConfig

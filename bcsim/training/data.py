@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from bcsim.data.pairs import Pairs
-from bcsim.data.reversal import ReversedPairs
+from bcsim.datasets.pairs import Pairs
+from bcsim.datasets.reversal import ReversedPairs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bcsim.data.pairs import Pairs
+from bcsim.datasets.pairs import Pairs
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.training.config import TrainingConfig

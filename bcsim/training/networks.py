@@ -11,10 +11,10 @@ from torch.optim.swa_utils import AveragedModel
 from bcsim.discriminators import storage as discriminators
 from bcsim.discriminators.base import Discriminator
 from bcsim.errors import UsageError
+from bcsim.files.weights import refuse_differences, shapes_of
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import Direction, build_enhancer, load_enhancer, save_enhancer
 from bcsim.training.config import TrainingConfig
-from bcsim.weights import refuse_differences, shapes_of
 
 HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
 

@@ -18,8 +18,8 @@ from torch import nn
 from bcsim.errors import UsageError
 from bcsim.extras import require
 from bcsim.models.base import Enhancer
-from bcsim.parallel import end_with
 from bcsim.training.config import LoopConfig
+from bcsim.workers.pool import end_with
 
 GRACE_S = 5.0  # that processes get to end once another one has failed
 PARENT = "BCSIM_LAUNCHER"  # in the environment: who launched this process

@@ -16,14 +16,14 @@ from typing import Any
 
 from torch import Tensor
 
-from bcsim.data.audio import write_audio
-from bcsim.data.pairs import Pair
+from bcsim.audio.files import write_audio
+from bcsim.datasets.pairs import Pair
 from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
 from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
 from bcsim.errors import EnvironmentFault, UsageError
 from bcsim.extras import require
-from bcsim.files import environment_faults, is_temporary, write_text
-from bcsim.foreign import parse_json
+from bcsim.files.atomic import environment_faults, is_temporary, write_text
+from bcsim.files.text import parse_json
 from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE, WEIGHTS_FILE
 from bcsim.training.validation import REAL, SYNTHETIC
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import bcsim
-from bcsim.data.pairs import Pairs
+from bcsim.datasets.pairs import Pairs
 from bcsim.errors import UsageError
-from bcsim.files import hash_text
-from bcsim.foreign import shown
+from bcsim.files.hashing import hash_text
+from bcsim.files.text import shown
 from bcsim.training.config import TrainingConfig
 
 # These may change: they change how a run goes, not what comes out.

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from bcsim.errors import InputError
-from bcsim.foreign import shown
+from bcsim.files.text import shown
+from bcsim.files.weights import refuse_differences, refuse_other_numbers, shapes_of
 from bcsim.training.balancing import Balancer
 from bcsim.training.checkpoint import (
     optimizer_tensors,
@@ -19,7 +20,6 @@ from bcsim.training.checkpoint import (
     with_prefix,
     without_prefix,
 )
-from bcsim.weights import refuse_differences, refuse_other_numbers, shapes_of
 
 BALANCER = "balancer"
 

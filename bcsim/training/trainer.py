@@ -20,8 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError, one_line
-from bcsim.files import hash_text, sweep_temporaries
-from bcsim.foreign import shown
+from bcsim.files.atomic import sweep_temporaries
+from bcsim.files.hashing import hash_text
+from bcsim.files.text import shown
 from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE
 from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective

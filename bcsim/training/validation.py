@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bcsim.data.pairs import Pair, Pairs
+from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcsim.data.audio import audio_files, read_audio
+from bcsim.audio.files import audio_files, read_audio
 from bcsim.dsp.delay import delay_signal
 from bcsim.errors import UsageError
-from bcsim.files import environment_faults, write_text
+from bcsim.files.atomic import environment_faults, write_text
 from bcsim.metrics import enhancement_scores
 from bcsim.reports import plots
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page

@@ -11,10 +11,10 @@ import soundfile
 import torch
 
 import bcsim
-from bcsim.data.audio import read_audio
-from bcsim.data.recordings import find_pairs, read_recordings
+from bcsim.audio.files import read_audio
+from bcsim.datasets.recordings import find_pairs, read_recordings
 from bcsim.errors import InputError
-from bcsim.sensors.diagnose import PairDiagnosis, diagnose
+from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
 ALL_SWAPPED = "all pairs are swapped: exchange --air and --bone"

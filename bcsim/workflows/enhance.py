@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bcsim.data.audio import audio_files, read_audio, write_audio
-from bcsim.data.failures import FAILURES_NAME, write_failures
-from bcsim.data.staging import must_not_contain_each_other
+from bcsim.audio.files import audio_files, read_audio, write_audio
 from bcsim.errors import InputError, UsageError
-from bcsim.files import must_not_replace, printable, sweep_beside, sweep_temporaries
+from bcsim.files.atomic import sweep_beside, sweep_temporaries
+from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.paths import must_not_replace, printable
+from bcsim.files.staging import must_not_contain_each_other
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bcsim.data.recordings import read_recordings
+from bcsim.datasets.recordings import read_recordings
 from bcsim.errors import InputError, UsageError
+from bcsim.fitting.alignment.align import synchronised
+from bcsim.fitting.diagnosis.diagnose import examine
+from bcsim.fitting.pairs import RecordedPair
 from bcsim.metrics import METRICS
 from bcsim.metrics.bands import BandErrors, band_errors
 from bcsim.metrics.comparison import Comparison
@@ -18,9 +21,6 @@ from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import SIMULATION
 from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
-from bcsim.sensors.alignment import synchronised
-from bcsim.sensors.diagnose import examine
-from bcsim.sensors.pairs import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bcsim.data.audio import write_audio
+from bcsim.audio.files import write_audio
 from bcsim.errors import UsageError
-from bcsim.files import must_not_replace, sweep_beside, write_bytes, write_json
-from bcsim.sensors.filters import KINDS, Kind, ResponseFilter, response_filter
+from bcsim.files.atomic import sweep_beside, write_bytes, write_json
+from bcsim.files.paths import must_not_replace
+from bcsim.sensors.filters.export import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
 
@@ -56,7 +57,7 @@ def export_response(
         out: NAME.json (coefficients and facts), NAME.wav (taps at 24 bits, for convolvers) or
             NAME.npy (float64: taps, or sections in scipy's form); replaced if it is there.
         kind: of the filter.
-        size: number of taps, or order of an iir; see `bcsim.sensors.filters.response_filter`.
+        size: number of taps, or order of an iir; see `response_filter`.
 
     Raises:
         UsageError: for another suffix, a kind that the file cannot hold, a size that is not

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.extras import require
+from bcsim.fitting.fit import FitResult
+from bcsim.fitting.pairs import AlignedPair
+from bcsim.fitting.rendering import Rendering
 from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import write_page
 from bcsim.rng import MAX_SEED, stream
-from bcsim.sensors.fit import FitResult
-from bcsim.sensors.pairs import AlignedPair
-from bcsim.sensors.rendering import Rendering
-from bcsim.sensors.speech import Residual
+from bcsim.sensors.responses.base import Residual
 
 MAX_EXAMPLES = 64  # simulated for the long-term spectra
 LISTENING_S = 4.0  # a sentence

@@ -4,15 +4,16 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.data.audio import read_audio
-from bcsim.data.failures import FAILURES_NAME, write_failures
-from bcsim.data.recordings import read_recordings
+from bcsim.audio.files import read_audio
+from bcsim.datasets.recordings import read_recordings
 from bcsim.errors import UsageError
-from bcsim.files import must_not_replace, sweep_beside
-from bcsim.sensors.estimation import EstimationSettings
-from bcsim.sensors.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
+from bcsim.files.atomic import sweep_beside
+from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.paths import must_not_replace
+from bcsim.fitting.estimation import EstimationSettings
+from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
+from bcsim.fitting.selection import AUTO
 from bcsim.sensors.profile import SensorProfile
-from bcsim.sensors.selection import AUTO
 from bcsim.workflows.fit_report import report_path, require_report_packages, write_fit_report
 from bcsim.workflows.presets import find_sensor
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.staging import is_free, must_not_contain_each_other, staged_folder
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
 from bcsim.errors import InputError, UsageError, one_line
 from bcsim.extras import require
-from bcsim.files import hash_file, write_text
+from bcsim.files.atomic import write_text
+from bcsim.files.hashing import hash_file
+from bcsim.files.staging import is_free, must_not_contain_each_other, staged_folder
+from bcsim.files.weights import Network, load_network, read_json, read_shapes
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     AIR_TO_BONE,
@@ -22,7 +24,6 @@ from bcsim.models.storage import (
     build_enhancer,
     save_enhancer,
 )
-from bcsim.weights import Network, load_network, read_json, read_shapes
 
 Sizes = dict[str, int]
 

@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.checksums import SUMS_NAME, hash_files, parse_sum, stored_entries
-from bcsim.data.clips import Shard
-from bcsim.data.failures import FAILURES_NAME
-from bcsim.data.journal import Entry
-from bcsim.data.manifest import MANIFEST_NAME, SPLITS, PairRow
-from bcsim.data.run_state import (
+from bcsim.datasets.checksums import SUMS_NAME, hash_files, parse_sum, stored_entries
+from bcsim.datasets.journal import Entry
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow
+from bcsim.errors import InputError, UsageError
+from bcsim.files.atomic import Writer, environment_faults, sweep_temporaries, sync_folders
+from bcsim.files.failures import FAILURES_NAME
+from bcsim.files.paths import beneath
+from bcsim.files.staging import must_not_contain_each_other
+from bcsim.files.text import numbered_lines, open_regular, read_bytes
+from bcsim.progress import track
+from bcsim.synthesis.clips import Shard
+from bcsim.synthesis.run import finish_dataset
+from bcsim.synthesis.run_state import (
     DATASET_NAME,
     PROFILE_NAME,
     RECIPE_NAME,
@@ -26,12 +33,6 @@ from bcsim.data.run_state import (
     find_difference,
     read_account,
 )
-from bcsim.data.staging import must_not_contain_each_other
-from bcsim.data.synthesis import finish_dataset
-from bcsim.errors import InputError, UsageError
-from bcsim.files import Writer, beneath, environment_faults, sweep_temporaries, sync_folders
-from bcsim.foreign import numbered_lines, open_regular, read_bytes
-from bcsim.progress import track
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 NAMED_AT_MOST = 5  # shards that are missing

@@ -7,7 +7,7 @@ from typing import Any
 
 from bcsim.effects import EFFECTS
 from bcsim.errors import InputError, UsageError, did_you_mean
-from bcsim.files import hash_file
+from bcsim.files.hashing import hash_file
 from bcsim.recipe import (
     SynthesisRecipe,
     build_simulator,

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import torch
 
-from bcsim.data.audio import audio_names, read_audio
-from bcsim.data.clips import Clip, plan_clips
+from bcsim.audio.files import audio_names, read_audio
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
-from bcsim.files import must_not_replace, printable, sweep_beside
+from bcsim.files.atomic import sweep_beside
+from bcsim.files.paths import must_not_replace, printable
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
 from bcsim.reports.html import write_page
 from bcsim.reports.preview import PreviewClip, Rendering, preview_page
 from bcsim.reports.recipe_text import flow
 from bcsim.simulator import Simulator
+from bcsim.synthesis.clips import Clip, plan_clips
 from bcsim.workflows.fit_report import require_report_packages
 from bcsim.workflows.presets import DEFAULT_RECIPE, resolve_simulator, sensorless_presets
 from bcsim.workflows.show import effect_facts

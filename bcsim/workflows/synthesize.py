@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import bcsim
-from bcsim.data.audio import audio_names
-from bcsim.data.clips import Shard, plan_clips, replay_clips, split_of
-from bcsim.data.manifest import SPLITS, read_manifest
-from bcsim.data.noise import fingerprint
-from bcsim.data.rendering import AirFiles, Renderer
-from bcsim.data.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_account
-from bcsim.data.staging import must_not_contain_each_other
-from bcsim.data.synthesis import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.audio.files import audio_names
+from bcsim.datasets.manifest import SPLITS, read_manifest
+from bcsim.datasets.noise_folder import fingerprint
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import require
-from bcsim.files import hash_file
-from bcsim.parallel import Workers, num_cores
+from bcsim.files.hashing import hash_file
+from bcsim.files.staging import must_not_contain_each_other
+from bcsim.synthesis.clips import Shard, plan_clips, replay_clips, split_of
+from bcsim.synthesis.rendering import AirFiles, Renderer
+from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.synthesis.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_account
+from bcsim.workers.pool import Workers, num_cores
 from bcsim.workflows.presets import find_sensor, resolve_simulator
 
 log = logging.getLogger(__name__)

@@ -8,15 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bcsim.data.audio import audio_info, audio_names, read_audio
-from bcsim.data.checksums import SUMS_NAME, hash_files, unfit_files, verify_files
-from bcsim.data.clips import hash_sources, plan_clips
-from bcsim.data.manifest import MANIFEST_NAME, read_manifest
-from bcsim.data.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
-from bcsim.data.run_state import STATE_FOLDER
+from bcsim.audio.files import audio_info, audio_names, read_audio
+from bcsim.datasets.checksums import SUMS_NAME, hash_files, unfit_files, verify_files
+from bcsim.datasets.manifest import MANIFEST_NAME, read_manifest
+from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
-from bcsim.files import hash_file, hash_text, write_text
-from bcsim.foreign import shown
+from bcsim.files.atomic import write_text
+from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.text import shown
 from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
@@ -29,6 +28,8 @@ from bcsim.recipe import (
 )
 from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
+from bcsim.synthesis.clips import hash_sources, plan_clips
+from bcsim.synthesis.run_state import STATE_FOLDER
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import leads

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.data.checksums import SUMS_NAME, read_sums, verify_files
-from bcsim.data.manifest import MANIFEST_NAME, SPLITS
-from bcsim.data.run_state import DATASET_NAME, STATE_FOLDER, read_account
+from bcsim.datasets.checksums import SUMS_NAME, read_sums, verify_files
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
 from bcsim.errors import InputError
-from bcsim.foreign import open_regular, shown
+from bcsim.files.text import open_regular, shown
+from bcsim.synthesis.run_state import DATASET_NAME, STATE_FOLDER, read_account
 
 _BLOCK_BYTES = 1 << 20
 

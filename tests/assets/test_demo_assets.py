@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.data.audio import audio_files, read_audio
+from bcsim.audio.files import audio_files, read_audio
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.sensors.profile import SensorProfile
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bcsim.data.recordings import read_recordings
+from bcsim.datasets.recordings import read_recordings
 
 TALKERS = ("talker_a", "talker_c")  # those with the most utterances: 7 of the 16 pairs
 

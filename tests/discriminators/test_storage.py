@@ -12,7 +12,7 @@ from bcsim.discriminators.storage import (
     save_discriminator,
 )
 from bcsim.errors import InputError, UsageError
-from bcsim.files import hash_file
+from bcsim.files.hashing import hash_file
 
 SPEC = {"name": "melgan", "num_scales": 1, "width": 4, "groups": [2, 2, 2, 2]}
 

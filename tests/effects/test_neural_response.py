@@ -9,15 +9,15 @@ import pytest
 import torch
 import yaml
 
-from bcsim.data.audio import write_audio
+from bcsim.audio.files import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.gain import Gain
 from bcsim.effects.neural_response import NeuralResponse
 from bcsim.errors import UsageError
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, load_enhancer, save_enhancer
-from bcsim.parallel import Workers
 from bcsim.recipe import build_simulator, resolve_effect
 from bcsim.simulator import Simulator
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 RATE = 16_000

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.data.audio import write_audio
-from bcsim.data.noise import NoiseFolder
+from bcsim.audio.files import write_audio
+from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.ambient_leakage import AmbientLeakage

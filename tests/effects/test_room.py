@@ -9,8 +9,8 @@ import pyroomacoustics
 import pytest
 import torch
 
-from bcsim.data.audio import write_audio
-from bcsim.data.noise import NoiseFolder
+from bcsim.audio.files import write_audio
+from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.base import Scene, collate
 from bcsim.effects.distributions import Constant, LogUniform, Normal, Uniform

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-import bcsim.parallel
-from bcsim.files import is_temporary
+import bcsim.workers.pool
+from bcsim.files.atomic import is_temporary
 
 BCSIM = (sys.executable, "-m", "bcsim_cli.main")
 RATE_HZ = 16_000
@@ -49,7 +49,7 @@ def synthesize(air: Path, out: Path, sensor: str = "temporal-transforms") -> lis
     return ["synthesize", "--in", str(air), "--out", str(out), "--sensor", sensor]
 
 
-class _NoWorkers(bcsim.parallel.Workers):
+class _NoWorkers(bcsim.workers.pool.Workers):
     """Whatever the command line asks for: this process."""
 
     def __init__(self, *given: object, **named: object) -> None:
@@ -58,16 +58,16 @@ class _NoWorkers(bcsim.parallel.Workers):
 
 def in_process(arguments: Sequence[str]) -> Outcome:
     """Run a command here, with the items here as well: no workers, so every fault is ours."""
-    workers, before, stderr = bcsim.parallel.Workers, sys.argv, io.StringIO()
+    workers, before, stderr = bcsim.workers.pool.Workers, sys.argv, io.StringIO()
     hook = threading.excepthook
-    bcsim.parallel.Workers = _NoWorkers
+    bcsim.workers.pool.Workers = _NoWorkers
     sys.argv = ["bcsim", *arguments]
     threading.excepthook = importlib.import_module("bcsim_cli.faults").tell_of_thread  # as `main`
     try:
         with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
             code = importlib.import_module("bcsim_cli.main").run()
     finally:
-        bcsim.parallel.Workers, sys.argv, threading.excepthook = workers, before, hook
+        bcsim.workers.pool.Workers, sys.argv, threading.excepthook = workers, before, hook
     return Outcome(code, stderr.getvalue())
 
 

@@ -101,9 +101,9 @@ class Subjects:
     """
 
     def __init__(self, folder: Path) -> None:
-        from bcsim.data.audio import read_audio, read_blocks
-        from bcsim.data.manifest import MANIFEST_NAME, PairRow, write_manifest
-        from bcsim.data.pairs import StoredPairs
+        from bcsim.audio.files import read_audio, read_blocks
+        from bcsim.datasets.manifest import MANIFEST_NAME, PairRow, write_manifest
+        from bcsim.datasets.pairs import StoredPairs
         from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
         from bcsim.sensors.profile import SensorProfile
         from bcsim.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

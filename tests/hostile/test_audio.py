@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import soundfile
 
-from bcsim.data.audio import read_audio, read_blocks
+from bcsim.audio.files import read_audio, read_blocks
 from bcsim.errors import InputError
-from bcsim.files import printable
+from bcsim.files.paths import printable
 from tests.hostile.audio import write_audio_corpus
 from tests.hostile.case import ACCEPT, RATE, REJECT, WARN, Case
 from tests.hostile.valid_audio import write_valid_audio

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from bcsim.data.rendering import Renderer
-from bcsim.parallel import Workers
+from bcsim.synthesis.rendering import Renderer
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from tests.hostile.case import ACCEPT, REJECT
 from tests.hostile.folders import write_out_folders

@@ -16,8 +16,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bcsim.data.audio import read_audio, write_audio
-from bcsim.data.manifest import PairRow
+from bcsim.audio.files import read_audio, write_audio
+from bcsim.datasets.manifest import PairRow
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect, Scene, collate
 from bcsim.errors import InputError, fit_line

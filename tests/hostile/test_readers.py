@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bcsim.data.audio import write_audio
-from bcsim.data.pairs import StoredPairs
+from bcsim.audio.files import write_audio
+from bcsim.datasets.pairs import StoredPairs
 from bcsim.errors import BcsimError, InputError
 from bcsim.models.storage import load_enhancer
-from bcsim.parallel import Workers
 from bcsim.sensors.profile import SensorProfile
 from bcsim.training.checkpoint import load_checkpoint, load_newest
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from bcsim.workflows.verify import verify
 from tests.hostile.case import ACCEPT, RATE, REJECT, Case, speech

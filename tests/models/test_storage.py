@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bcsim.errors import InputError, UsageError
-from bcsim.files import hash_file
+from bcsim.files.hashing import hash_file
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import build_enhancer, direction_of, load_enhancer, save_enhancer
 from bcsim.rng import stream

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from bcsim.fitting.fit import FitResult, PairReport, SkippedPair
+from bcsim.fitting.pairs import AlignedPair, Jump, NoiseFloor
+from bcsim.fitting.selection import LearningPoint
 from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import Page, Section, render
-from bcsim.sensors.fit import FitResult, PairReport, SkippedPair
-from bcsim.sensors.pairs import AlignedPair, Jump, NoiseFloor
 from bcsim.sensors.profile import SensorProfile
-from bcsim.sensors.selection import LearningPoint
 
 RATE = 16_000
 HOSTILE = "<script>alert('x')</script>"

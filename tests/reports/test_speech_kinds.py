@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.reports.speech_kinds import speech_kinds
-from bcsim.sensors.speech import Residual, SpeechResponse
+from bcsim.sensors.responses.base import Residual, SpeechResponse
 
 RATE = 16_000
 

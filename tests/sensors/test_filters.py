@@ -9,9 +9,9 @@ import torch
 
 from bcsim.dsp.biquad import lowpass_coefficients
 from bcsim.errors import UsageError
-from bcsim.sensors.filters import KINDS, LOWEST_HZ, RANGE_DB, Kind, response_filter
-from bcsim.sensors.fir_design import minimum_phase_factor
-from bcsim.sensors.iir_design import RADIUS
+from bcsim.sensors.filters.export import KINDS, LOWEST_HZ, RANGE_DB, Kind, response_filter
+from bcsim.sensors.filters.fir_design import minimum_phase_factor
+from bcsim.sensors.filters.iir_design import RADIUS
 from bcsim.sensors.transfer_function import TransferFunction
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers

@@ -11,8 +11,8 @@ import pytest
 import safetensors.numpy
 
 from bcsim.errors import InputError
-from bcsim.sensors.estimators.band_gain_network import OFFSETS, NetworkResponse
-from bcsim.sensors.estimators.speech_classes import ClassResponse
+from bcsim.fitting.estimators.band_gain_network import OFFSETS, NetworkResponse
+from bcsim.fitting.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import MAX_BYTES, SensorProfile
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.data.pairs import Pair, Pairs
+from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.rng import stream
 from bcsim.training.config import (
     DataConfig,

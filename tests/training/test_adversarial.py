@@ -13,13 +13,13 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from bcsim.data.pairs import RenderedPairs
+from bcsim.datasets.pairs import RenderedPairs
 from bcsim.discriminators.storage import load_discriminator
 from bcsim.effects.gain import Gain
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.errors import InputError, UsageError
-from bcsim.files import hash_file
+from bcsim.files.hashing import hash_file
 from bcsim.models.storage import load_enhancer
 from bcsim.rng import stream
 from bcsim.simulator import Simulator

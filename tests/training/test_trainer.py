@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save
 
 import bcsim.training.trainer as trainer_module
-from bcsim.data.pairs import Pair, Pairs
+from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError
-from bcsim.files import hash_file
+from bcsim.files.hashing import hash_file
 from bcsim.models import MODELS
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import load_enhancer

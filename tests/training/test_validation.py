@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from bcsim.data.pairs import Pair
+from bcsim.datasets.pairs import Pair
 from bcsim.metrics.scores import enhancement_metrics
 from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from bcsim.data.exporters import EXPORTERS
-from bcsim.data.importers import IMPORTERS
+from bcsim.datasets.exporters import EXPORTERS
+from bcsim.datasets.importers import IMPORTERS
 
 
 @pytest.fixture

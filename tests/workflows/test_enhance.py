@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from bcsim.errors import InputError, UsageError
-from bcsim.files import replacing
+from bcsim.files.atomic import replacing
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import save_enhancer
 from bcsim.workflows.enhance import enhance

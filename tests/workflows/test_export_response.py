@@ -11,7 +11,7 @@ import scipy.signal
 import soundfile
 
 from bcsim.errors import InputError, UsageError
-from bcsim.sensors.filters import KINDS, Kind
+from bcsim.sensors.filters.export import KINDS, Kind
 from bcsim.workflows.export_response import export_response
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers

@@ -13,8 +13,8 @@ from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import UsageError
-from bcsim.sensors.pairs import AlignedPair
-from bcsim.sensors.rendering import Rendering
+from bcsim.fitting.pairs import AlignedPair
+from bcsim.fitting.rendering import Rendering
 from bcsim.simulator import Simulator
 from bcsim.workflows.fit_report import examples_of
 from bcsim.workflows.fit_response import fit_response

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bcsim import files
-from bcsim.data import checksums
-from bcsim.data.clips import Shard
-from bcsim.data.manifest import PairRow
-from bcsim.data.run_state import read_account
+from bcsim.datasets import checksums
+from bcsim.datasets.manifest import PairRow
 from bcsim.errors import InputError, UsageError
-from bcsim.parallel import Workers
+from bcsim.files import atomic
+from bcsim.synthesis.clips import Shard
+from bcsim.synthesis.run_state import read_account
+from bcsim.workers.pool import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from bcsim.workflows.verify import verify
@@ -158,7 +158,7 @@ def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
 def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards, monkeypatch):
     monkeypatch.setattr(checksums, "BLOCK_BYTES", 1)  # a block a line
     opened, flushed = [], []
-    read_row, sync = PairRow.from_json, files.sync
+    read_row, sync = PairRow.from_json, atomic.sync
 
     def watched_row(line, where):
         links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists())
@@ -170,7 +170,7 @@ def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards
         sync(path)
 
     monkeypatch.setattr(PairRow, "from_json", watched_row)
-    monkeypatch.setattr(files, "sync", watched_sync)
+    monkeypatch.setattr(atomic, "sync", watched_sync)
     assert merge(tmp_path / "merged", shards).num_pairs == 6
     assert opened == []
     for manifest in (tmp_path / "merged").glob("*/metadata.jsonl"):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bcsim.errors import UsageError
-from bcsim.parallel import Workers
+from bcsim.workers.pool import Workers
 from bcsim.workflows.presets import bundled_folder
 from bcsim.workflows.preview import preview
 from bcsim.workflows.synthesize import plan_synthesis, synthesize

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from bcsim.errors import UsageError
-from bcsim.parallel import Workers
 from bcsim.rng import stream
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
 ALL_TRAINING = ("splits.validation=0", "splits.test=0")

@@ -8,12 +8,12 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.data import stretches
-from bcsim.data.audio import audio_info, is_ours, read_audio, to_pcm16, write_audio
-from bcsim.data.manifest import read_manifest
+from bcsim.audio.files import audio_info, is_ours, read_audio, to_pcm16, write_audio
+from bcsim.datasets.manifest import read_manifest
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect
-from bcsim.parallel import Workers
+from bcsim.synthesis import long_files as stretches
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.data.audio import write_audio
-from bcsim.data.checksums import SUMS_NAME, write_sums
-from bcsim.data.manifest import PairRow, write_manifest
+from bcsim.audio.files import write_audio
+from bcsim.datasets.checksums import SUMS_NAME, write_sums
+from bcsim.datasets.manifest import PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
 from bcsim.workflows import train as workflow

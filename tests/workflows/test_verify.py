@@ -13,11 +13,11 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from bcsim.data.checksums import stored_entries, verify_files
-from bcsim.data.clips import Shard
-from bcsim.data.importers import import_pairs
+from bcsim.datasets.checksums import stored_entries, verify_files
+from bcsim.datasets.importers import import_pairs
 from bcsim.errors import InputError, UsageError
-from bcsim.parallel import Workers
+from bcsim.synthesis.clips import Shard
+from bcsim.workers.pool import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from bcsim.workflows.verify import verify

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.data.rendering import Renderer, Skipped
 from bcsim.errors import UsageError
-from bcsim.parallel import Workers
+from bcsim.synthesis.rendering import Renderer, Skipped
+from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 

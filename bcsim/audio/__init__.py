@@ -1,0 +1,1 @@
+"""Audio files: one way to open, read and write them."""

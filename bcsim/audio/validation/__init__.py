@@ -1,0 +1,1 @@
+"""Headers of audio containers, checked before libsndfile sees the file."""

@@ -1,1 +1,0 @@
-"""Audio files, manifests and datasets of pairs."""

@@ -1,0 +1,1 @@
+"""Datasets of pairs: manifests, files, importers, exporters."""

@@ -1,0 +1,51 @@
+"""The README of a dataset."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bcsim.datasets.manifest import Tally
+
+
+def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> str:
+    """Return the dataset's card: what it is, how much of it there is, and how to read it.
+
+    Args:
+        settings: of the run, as in `dataset.json`.
+        tallies: what is in each split.
+    """
+    configs = "".join(
+        f"  - split: {split}\n    path: {split}/**\n"
+        for split, tally in tallies.items()
+        if tally.num_pairs
+    )
+    counts = "\n".join(
+        f"| {split} | {tally.num_pairs} | {len(tally.speakers)} | {tally.seconds / 60:.1f} |"
+        for split, tally in tallies.items()
+    )
+    sensor, rate = settings["sensor"], settings["recipe"]["sample_rate"]
+    hours = sum(tally.seconds for tally in tallies.values()) / 3600
+    mean = settings["mean"]
+    kind = "the mean sensor, nothing random but its noise" if mean else "random draws"
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+{configs}---
+# Simulated pairs: {sensor}
+
+Air-conducted speech (`air`) and what the body-conduction sensor `{sensor}` would pick up
+of it (`bone`): a simulation by bcsim {settings["bcsim"]}, seed {settings["seed"]}, {kind}.
+{rate} Hz, 16 bits, one channel a file, {hours:.2f} h in all.
+
+| split | pairs | speakers | minutes |
+|---|---|---|---|
+{counts}
+
+Splits go by speaker. Each line of `metadata.jsonl` names the files, the source recording with
+its SHA-256, and every drawn parameter; `recipe.resolved.yaml` says what was done. Read it with
+`datasets.load_dataset("audiofolder", data_dir=...)`, which gives the audio columns `bone` and
+`air`; where the recipe has noise or a room, also `noisy_air`, which is what the air microphone
+picks up while `air` is the talker alone. `bcsim verify` tells whether all files are as they were
+written, and so does `sha256sum -c SHA256SUMS`. The licence of the source recordings holds for all
+alike.
+"""

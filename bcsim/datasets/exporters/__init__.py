@@ -1,0 +1,152 @@
+"""Datasets of pairs in the terms of other libraries: one file a format, one entry, `export`."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bcsim
+from bcsim.datasets.exporters.base import Exporter, PairedDataset, must_be_listable
+from bcsim.errors import InputError, UsageError
+from bcsim.files.atomic import environment_faults, write_json
+from bcsim.files.staging import is_free, must_not_contain_each_other, staged_folder
+from bcsim.progress import track
+from bcsim.registry import Registry
+
+EXPORTERS: Registry[type[Exporter]] = Registry("format", "bcsim.datasets.exporters")
+EXPORT_NAME = "export.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export` did.
+
+    Args:
+        out: the folder that was written.
+        num_pairs: of each split; the one split of a dataset without any is called "all".
+    """
+
+    out: Path
+    num_pairs: dict[str, int]
+
+
+def export(
+    dataset: Path,
+    format: str,
+    out: Path,
+    shard_size: int | None = None,
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write a dataset in another format: whole, or not at all.
+
+    `webdataset` and `audiofolder` hold the audio; `lhotse`, `speechbrain` and `kaldi` are lists
+    that point to the dataset's own files, so the dataset has to stay where it is (`speechbrain`
+    takes its place as `data_root`). The same dataset gives the same bytes.
+
+    Args:
+        dataset: folder that `synthesize` or `import` wrote; never written to.
+        format: name in `EXPORTERS`.
+        out: new or empty folder; one that already holds this very export is left as it is.
+        shard_size: pairs a shard, for formats of shards.
+        overwrite: put it in the place of another export.
+
+    Raises:
+        UsageError: for an unknown format, a size for a format without shards, or an `out` that
+            holds something else.
+        InputError: naming file and line, if the dataset is not whole.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    kind = EXPORTERS[format]
+    if shard_size is not None and not kind.sharded:
+        raise UsageError(f"--shard-size {shard_size}: {format} has no shards; leave it out")
+    if shard_size is not None and shard_size < 1:
+        raise UsageError(f"--shard-size {shard_size}: a shard holds at least 1 pair")
+    exporter = kind() if shard_size is None else kind(shard_size)
+    found = PairedDataset.open(dataset)
+    must_not_contain_each_other(dataset, out)
+    account = _account(found, exporter, format)
+    counts = account["num_pairs"]
+    result = ExportResult(out, counts)
+    if _account_of(out) == account:
+        log.info("%s: holds this export already", out)
+        return result
+    with staged_folder(out, overwrite and _account_of(out) is not None) as staging:
+        for split, count in counts.items():
+            pairs = track(found.pairs(split), count, f"writing {format}, {split}")
+            exporter.write_split(pairs, split, staging)
+        write_json(staging / EXPORT_NAME, account)
+    return result
+
+
+def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> Path:
+    """Return the folder DATASET.FORMAT, having seen that `export` will be able to write it.
+
+    Args:
+        dataset: folder that `synthesize` is about to write, or to finish.
+        format: name in `EXPORTERS`.
+        overwrite: an earlier export may stand there.
+
+    Raises:
+        UsageError: if something else stands there, or the dataset's path can be in no list.
+        EnvironmentFault: if the folder's name cannot be one.
+    """
+    kind = EXPORTERS[format]
+    dataset = dataset.resolve()
+    must_be_listable(dataset)
+    if not dataset.name:
+        raise UsageError(f"{dataset}: has no place beside it for --format; choose another --out")
+    out = dataset.with_name(f"{dataset.name}.{format}")
+    with environment_faults(out):
+        if is_free(out):
+            return out
+        there = _account_of(out)
+        if there is None:
+            raise UsageError(
+                f"{out}: --format {format} goes there, and it is no export of bcsim; move it away"
+            )
+        if overwrite or there == _account_if_done(dataset, kind(), format):
+            return out
+    raise UsageError(
+        f"{out}: --format {format} goes there, and it is an export of something else; move it "
+        "away, or add --overwrite"
+    )
+
+
+def _account(dataset: PairedDataset, exporter: Exporter, format: str) -> dict[str, Any]:
+    """Return what an export says of itself: equal for equal exports."""
+    return {
+        "schema": 1,
+        "bcsim": bcsim.__version__,
+        "format": format,
+        "shard_size": exporter.shard_size if exporter.sharded else None,
+        "manifests_sha256": _hash_manifests(dataset),
+        "num_pairs": {split: dataset.count(split) for split in dataset.manifests},
+    }
+
+
+def _account_if_done(folder: Path, exporter: Exporter, format: str) -> dict[str, Any] | None:
+    try:
+        return _account(PairedDataset.open(folder), exporter, format)
+    except InputError:
+        return None  # not finished, or not begun
+
+
+def _hash_manifests(dataset: PairedDataset) -> str:
+    """Return a hash over the manifests and the folder, which lists of files point to."""
+    digest = hashlib.sha256(str(dataset.folder).encode())
+    for path in dataset.manifests.values():
+        with environment_faults(path), path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _account_of(out: Path) -> Any:
+    try:
+        account = json.loads((out / EXPORT_NAME).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return account if isinstance(account, dict) and "manifests_sha256" in account else None

@@ -1,0 +1,81 @@
+"""Lhotse cuts: `CutSet.from_file("cuts_train.jsonl.gz")`.
+
+The recording of a cut is the sensor's; the air microphone's is its custom field
+`target_recording`, so that `cut.load_audio()` is the input and `cut.load_target_recording()` the
+target. Plain JSON: lhotse itself is not needed to write it.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bcsim.audio.files import num_frames
+from bcsim.datasets.exporters import EXPORTERS
+from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.errors import InputError
+from bcsim.files.atomic import replacing
+
+FIELDS = {
+    "bone": "recording",
+    "air": "target_recording",
+    "noisy_air": "noisy_air_recording",
+}
+
+
+@EXPORTERS.register("lhotse")
+class Lhotse(Exporter):
+    """`cuts_SPLIT.jsonl.gz`, a line a pair."""
+
+    def write_split(self, pairs: Iterable[ListedPair], split: str, out: Path) -> None:
+        with (
+            replacing(out / f"cuts_{split}.jsonl.gz") as temporary,
+            temporary.open("wb") as file,
+            # no name and no time in the header: equal cuts, equal bytes
+            gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed,
+        ):
+            for pair in pairs:
+                line = json.dumps(_cut(pair), ensure_ascii=False, allow_nan=False)
+                packed.write(line.encode("utf-8") + b"\n")
+
+
+def _cut(pair: ListedPair) -> dict[str, Any]:
+    rate = pair.row["sample_rate"]
+    recordings = {
+        FIELDS[role]: _recording(pair.id, path, rate) for role, path in pair.files.items()
+    }
+    bone = recordings.pop(FIELDS["bone"])
+    facts = {k: v for k, v in pair.row.items() if k not in ("duration_s", "sample_rate")}
+    supervision = {
+        "id": pair.id,
+        "recording_id": pair.id,
+        "start": 0.0,
+        "duration": bone["duration"],
+        "channel": 0,
+        "speaker": pair.speaker,
+    }
+    return {
+        "id": pair.id,
+        "start": 0.0,
+        "duration": bone["duration"],
+        "channel": 0,
+        "supervisions": [supervision],
+        "recording": bone,
+        "custom": {**facts, **recordings},
+        "type": "MonoCut",
+    }
+
+
+def _recording(name: str, path: Path, sample_rate: int) -> dict[str, Any]:
+    num_samples = num_frames(path)
+    if num_samples is None:
+        raise InputError(f"{path}: cannot be read as audio; run synthesize again")
+    return {
+        "id": name,
+        "sources": [{"type": "file", "channels": [0], "source": str(path)}],
+        "sampling_rate": sample_rate,
+        "num_samples": num_samples,
+        "duration": num_samples / sample_rate,
+        "channel_ids": [0],
+    }

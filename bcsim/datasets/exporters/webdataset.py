@@ -1,0 +1,61 @@
+"""WebDataset: `WebDataset("train-{000000..000009}.tar")`, a few files a pair in tar shards."""
+
+import io
+import itertools
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from bcsim.datasets.exporters import EXPORTERS
+from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.files.atomic import replacing
+
+
+@EXPORTERS.register("webdataset")
+class WebDataset(Exporter):
+    """`SPLIT-NNNNNN.tar` with KEY.air.flac, KEY.bone.flac and KEY.json, the manifest's row."""
+
+    sharded: ClassVar[bool] = True
+
+    def write_split(self, pairs: Iterable[ListedPair], split: str, out: Path) -> None:
+        left = iter(pairs)
+        for number in itertools.count():
+            first = next(left, None)
+            if first is None:
+                return
+            with (
+                replacing(out / f"{split}-{number:06d}.tar") as temporary,
+                tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as shard,
+            ):
+                for pair in itertools.chain([first], itertools.islice(left, self.shard_size - 1)):
+                    _add(shard, pair)
+
+
+def webdataset_key(pair_id: str) -> str:
+    """Return the key of a pair: a key ends at the first dot, so an id's own are encoded.
+
+    Example:
+        >>> webdataset_key("s1/take 2.wav")
+        's1/take%202%2Ewav'
+    """
+    return quote(pair_id, safe="/").replace(".", "%2E")
+
+
+def _add(shard: tarfile.TarFile, pair: ListedPair) -> None:
+    row = {"id": pair.id, "speaker": pair.speaker, **pair.row}
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    key = webdataset_key(pair.id)
+    members: dict[str, Path | bytes] = {f"{key}.json": text}
+    members |= {f"{key}.{role}{path.suffix}": path for role, path in pair.files.items()}
+    for name, content in sorted(members.items()):
+        member = tarfile.TarInfo(name)  # no owner and no time: equal pairs, equal bytes
+        if isinstance(content, bytes):
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+        else:
+            with content.open("rb") as file:
+                member.size = content.stat().st_size
+                shard.addfile(member, file)

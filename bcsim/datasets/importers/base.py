@@ -1,0 +1,164 @@
+"""What an importer is, and the recordings that it finds."""
+
+import gzip
+import os
+import re
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, cast
+
+from bcsim.audio.validation.preflight import open_file
+from bcsim.errors import InputError
+from bcsim.files.text import numbered_lines, open_regular, reason_of
+
+MAX_LIST_BYTES = 1 << 30
+_MAX_STRETCH_S = 1e9  # thirty years
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One side of a pair, where it lies.
+
+    Args:
+        name: for messages and the manifest.
+        open: gives the file; nothing is read before.
+        channel: of several, counted from 0; None for a file of one channel.
+        start_s: of the stretch that counts, in seconds.
+        duration_s: of it; None for all that is left.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    channel: int | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.start_s, self.duration_s or 0.0):
+            if not abs(value) <= _MAX_STRETCH_S:  # not a number is not <= anything either
+                raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
+
+    @classmethod
+    def of_file(cls, path: Path, **stretch: Any) -> "Recording":
+        """Return the recording in a file."""
+        return cls(str(path), partial(open_file, path), **stretch)
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """A pair that a source lists.
+
+    Args:
+        id: unique in its split.
+        recordings: role ("air", "bone", perhaps "noisy_air") to recording; a role may be missing,
+            and the pair is then named as one that cannot be used.
+        speaker: if the source tells.
+        split: train, validation or test, if the source tells.
+    """
+
+    id: str
+    recordings: Mapping[str, Recording]
+    speaker: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Importer(ABC):
+    """A format to import; subclasses are registered in `bcsim.datasets.importers.IMPORTERS`.
+
+    Args:
+        names: what the source calls a role (a column, field, folder or ending), where that is not
+            what the format calls it by itself.
+        channels: role of each channel of files that hold several; "-" for one of no use.
+        root: folder that relative paths and `{data_root}` start from; None for the manifest's own.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    root: Path | None = None
+
+    defaults: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role to what this source calls it."""
+        return {**self.defaults, **self.names}
+
+    @abstractmethod
+    def recognises(self, source: Path) -> bool:
+        """Tell whether a file or folder is of this format."""
+
+    @abstractmethod
+    def read(self, source: Path) -> list[FoundPair]:
+        """List the pairs of a source; no audio is read.
+
+        Raises:
+            InputError: naming file and line, if the source is malformed.
+        """
+
+    def locate(self, name: str, manifest: Path) -> Path:
+        """Return the file that a manifest names."""
+        return (self.root or manifest.parent) / name
+
+
+def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a list with their ends, counted from 1; of a `.gz` what it expands to.
+
+    Raises:
+        InputError: if it cannot be read, is not UTF-8, has more than 1 GiB, or more than 1 MiB in
+            a line.
+    """
+    what = "a list of recordings"
+    with open_regular(path, what) as raw:
+        too_large = os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES
+        packed = path.suffix == ".gz"
+        with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
+            try:
+                for number, line in () if too_large else numbered_lines(file, path, what):
+                    too_large = file.tell() > MAX_LIST_BYTES
+                    if too_large:
+                        break
+                    yield number, line
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
+    if too_large:
+        raise InputError(f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists")
+
+
+def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:
+    """Yield the source itself, or the files below it that match, each with its split.
+
+    A folder's files belong to the splits that their names tell; a file alone is a whole.
+    """
+    if source.is_file():
+        if any(source.match(pattern) for pattern in patterns):
+            yield source, None
+        return
+    for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
+        if path.is_file():
+            yield path, split_of_name(path.name)
+
+
+def split_of_name(name: str) -> str | None:
+    """Return the split that a name tells.
+
+    Example:
+        >>> split_of_name("cuts_dev.jsonl.gz"), split_of_name("train-000001.tar")
+        ('validation', 'train')
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)

@@ -1,0 +1,109 @@
+"""Lhotse cuts, as JSON lines: two recordings a cut, or two channels of one.
+
+Only files are read: a recording that is a command, an address or a transform is refused.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bcsim.datasets.exporters.lhotse import FIELDS
+from bcsim.datasets.importers import IMPORTERS
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    files_and_splits,
+    lines_of_list,
+)
+from bcsim.datasets.manifest import MANIFEST_NAME
+from bcsim.errors import InputError
+from bcsim.files.text import reason_of
+
+_PATTERNS = ("*.jsonl.gz", "*.jsonl")
+_NO_CUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+
+
+@IMPORTERS.register("lhotse")
+class Lhotse(Importer):
+    """`recording` is the bone, the custom field `target_recording` the air."""
+
+    defaults: ClassVar[Mapping[str, str]] = FIELDS
+
+    def recognises(self, source: Path) -> bool:
+        for path, _ in files_and_splits(source, *_PATTERNS):
+            first = next(_lines(path), None)
+            if first is not None and path.name != MANIFEST_NAME and "recording" in first[1]:
+                return True
+        return False
+
+    def read(self, source: Path) -> list[FoundPair]:
+        found = []
+        for path, split in files_and_splits(source, *_PATTERNS):
+            for number, cut in _lines(path):
+                try:
+                    found.append(self._pair(cut, path, split))
+                except InputError as error:
+                    raise InputError(f"{path} line {number}: {error}") from None
+                except _NO_CUT as error:
+                    raise InputError(f"{path} line {number}: is no cut of one recording") from error
+        return found
+
+    def _pair(self, cut: dict[str, Any], path: Path, split: str | None) -> FoundPair:
+        custom = cut.get("custom") or {}
+        stretch = (float(cut["start"]), float(cut["duration"]))
+        speakers = [s["speaker"] for s in cut.get("supervisions", ()) if s.get("speaker")]
+        recordings = {}
+        for number, role in enumerate(self.channels):
+            if role != "-":
+                recordings[role] = self._recording(cut["recording"], number, path, stretch)
+        for role, name in ({} if self.channels else self.roles).items():
+            if name in cut:
+                recordings[role] = self._recording(cut[name], int(cut["channel"]), path, stretch)
+            elif name in custom:
+                first = custom[name]["sources"][0]["channels"][0]
+                channel = custom.get(f"{name}_channel_selector", first)
+                # A custom recording has the time of the cut's own one, unless it says otherwise.
+                own = None if custom.get(f"{name}_unaligned") else stretch
+                recordings[role] = self._recording(custom[name], int(channel), path, own)
+        return FoundPair(str(cut["id"]), recordings, next(iter(speakers), None), split)
+
+    def _recording(
+        self,
+        facts: dict[str, Any],
+        channel: int,
+        path: Path,
+        stretch: tuple[float, float] | None,
+    ) -> Recording:
+        if facts.get("transforms"):
+            raise InputError(f"recording {facts['id']!r} is transformed as it is read; save it")
+        source = next(s for s in facts["sources"] if channel in s["channels"])
+        if source["type"] != "file":
+            raise InputError(
+                f"recording {facts['id']!r} is a {source['type']!r}, and only files are read; "
+                "save the audio to files (CutSet.save_audios)"
+            )
+        file = self.locate(str(source["source"]), path)
+        if self.root is None and not file.is_file():
+            file = Path(str(source["source"]))  # lhotse's own paths start where it runs
+        inner = source["channels"].index(channel)
+        start_s, duration_s = stretch or (0.0, None)
+        several = len(source["channels"]) > 1
+        return Recording.of_file(
+            file, channel=inner if several else None, start_s=start_s, duration_s=duration_s
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in lines_of_list(path):
+        if line.strip():
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path} line {number}: is no JSON ({reason_of(error)}); mend the list"
+                ) from error
+            if not isinstance(content, dict):
+                raise InputError(f"{path} line {number}: is no JSON object")
+            yield number, content

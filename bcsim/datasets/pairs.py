@@ -1,0 +1,328 @@
+"""Pairs for training: from a dataset on disk, recorded, or rendered as they are asked for.
+
+What an item is depends on the seed, the epoch and the item's id alone, so loading in another
+order, with other workers or after a restart gives the same numbers.
+"""
+
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from bcsim.audio.files import audio_info, read_audio, read_segment
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath, read_manifest
+from bcsim.datasets.recordings import PairFiles, find_pairs
+from bcsim.effects.base import Scene
+from bcsim.errors import InputError
+from bcsim.files.paths import printable
+from bcsim.files.text import shown
+from bcsim.rng import stream
+from bcsim.simulator import Simulator
+from bcsim.synthesis.long_files import speech_level
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Air and bone of the same speech.
+
+    Args:
+        id: of the pair.
+        air: (T,), float32.
+        bone: (T,), float32.
+        sample_rate: of both, in Hz.
+    """
+
+    id: str
+    air: Tensor
+    bone: Tensor
+    sample_rate: int
+
+
+class Pairs(ABC):
+    """An ordered collection of pairs.
+
+    Args:
+        ids: of the pairs.
+        sample_rate: of all of them, in Hz.
+        seed: root seed of everything random about them.
+
+    Attributes:
+        simulated_s: how long simulating has taken so far, in seconds.
+    """
+
+    def __init__(self, ids: Sequence[str], sample_rate: int, seed: int) -> None:
+        self.ids = list(ids)
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.simulated_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def crop_start(self, index: int, epoch: int, total: int, num_samples: int) -> int:
+        """Return where the random crop of an item starts, for a clip of `total` samples."""
+        position = stream(self.seed, "crop", epoch, self.ids[index]).uniform()
+        return int(position * (max(total - num_samples, 0) + 1))
+
+    @abstractmethod
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        """Return a random stretch of an item, zeros behind where the clip is shorter."""
+
+    def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
+        """Return the crops of several items, each given by its index and epoch."""
+        return [self.crop(index, epoch, num_samples) for index, epoch in picks]
+
+    @abstractmethod
+    def whole(self, index: int) -> Pair:
+        """Return a whole item; the same one whenever it is asked for."""
+
+
+class StoredPairs(Pairs):
+    """The pairs of one split of a dataset that `synthesize` wrote.
+
+    Args:
+        folder: of the dataset.
+        split: train, validation or test.
+        sample_rate: that the pairs must have, in Hz.
+        seed: of the crops.
+
+    Raises:
+        InputError: naming file and line, if the manifest is missing, empty, of another sample
+            rate, or names a file that is not there.
+    """
+
+    def __init__(self, folder: Path, split: str, sample_rate: int, seed: int) -> None:
+        path = folder / split / MANIFEST_NAME
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give the one that synthesize wrote")
+        self.rows = read_manifest(path)
+        if not self.rows:
+            raise InputError(f"{path}: lists no pairs")
+        self.folder = folder / split
+        for number, row in enumerate(self.rows, start=1):
+            if row.sample_rate != sample_rate:
+                raise InputError(
+                    f"{path} line {number}: pairs are {row.sample_rate} Hz, the recipe wants "
+                    f"{sample_rate}; rerun synthesize, or set sample_rate"
+                )
+            for name in (row.air_file_name, row.bone_file_name):
+                if not os.path.isfile(self.folder / name):  # which a name too long is not either
+                    raise InputError(
+                        f"{path} line {number}: {shown(name)} is missing; run synthesize again"
+                    )
+        super().__init__([row.id for row in self.rows], sample_rate, seed)
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        row = self.rows[index]
+        total = round(row.duration_s * row.sample_rate)
+        start = self.crop_start(index, epoch, total, num_samples)
+        return self._read(index, start, num_samples, num_samples)
+
+    def whole(self, index: int) -> Pair:
+        row = self.rows[index]
+        total = round(row.duration_s * row.sample_rate)
+        return self._read(index, 0, total, total)
+
+    def _read(self, index: int, start: int, num_samples: int, padded: int) -> Pair:
+        row = self.rows[index]
+        # Looked for again: a link may have come to lead elsewhere since the manifest was read.
+        air, bone = (
+            _as_float32(read_segment(file_beneath(self.folder, name), start, num_samples), padded)
+            for name in (row.air_file_name, row.bone_file_name)
+        )
+        return Pair(row.id, air, bone, self.sample_rate)
+
+
+class RecordedPairs(Pairs):
+    """Pairs of files of any rate, as they were recorded: delay and polarity stay what they are.
+
+    Files of another rate, or of several channels, are read as a whole and resampled whenever they
+    are asked for.
+
+    Args:
+        files: of the pairs; their names are the ids.
+        sample_rate: that the pairs get, in Hz.
+        seed: of the crops.
+
+    Raises:
+        InputError: if there are none, two have the same name, or a file holds no audio.
+    """
+
+    def __init__(self, files: Sequence[PairFiles], sample_rate: int, seed: int) -> None:
+        if not files:
+            raise InputError("there are no pairs of recordings")
+        names = [pair.name for pair in files]
+        twice = next((name for name, after in pairwise(sorted(names)) if name == after), None)
+        if twice is not None:
+            raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
+        super().__init__(names, sample_rate, seed)
+        self.files = list(files)
+        # Samples to cut from a file as it is; None where it has to be decoded as a whole.
+        self._num_samples = [self._common_length(pair) for pair in files]
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        total = self._num_samples[index]
+        if total is not None:
+            start = self.crop_start(index, epoch, total, num_samples)
+            end = min(start + num_samples, total)
+            files = self.files[index]
+            sides = [read_segment(path, start, end - start) for path in (files.air, files.bone)]
+        else:
+            air, bone = self._decode(index)
+            start = self.crop_start(index, epoch, len(air), num_samples)
+            sides = [signal[start : start + num_samples] for signal in (air, bone)]
+        air, bone = (_as_float32(samples, num_samples) for samples in sides)
+        return Pair(self.ids[index], air, bone, self.sample_rate)
+
+    def whole(self, index: int) -> Pair:
+        air, bone = (_as_float32(samples, len(samples)) for samples in self._decode(index))
+        return Pair(self.ids[index], air, bone, self.sample_rate)
+
+    def _decode(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return air and bone, cut to the shorter."""
+        files = self.files[index]
+        air, bone = (read_audio(path, self.sample_rate)[0] for path in (files.air, files.bone))
+        overlap = min(len(air), len(bone))
+        return air[:overlap], bone[:overlap]
+
+    def _common_length(self, files: PairFiles) -> int | None:
+        infos = [audio_info(path) for path in (files.air, files.bone)]
+        for path, info in zip((files.air, files.bone), infos, strict=True):
+            if info is None or info.frames == 0:
+                raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
+        if any((i.samplerate, i.channels) != (self.sample_rate, 1) for i in infos):
+            return None
+        return min(info.frames for info in infos)
+
+
+def open_pairs(
+    folder: Path, sample_rate: int, seed: int, split: str | None = None
+) -> RecordedPairs:
+    """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
+
+    Args:
+        folder: with `air/` and `bone/`, where files belong together by equal relative paths, or
+            with a manifest of its own, as a split of a dataset has; or a whole dataset.
+        sample_rate: that the pairs get, in Hz, whatever the files have.
+        seed: of the crops.
+        split: of a dataset; all of its splits where None. Recordings have no splits.
+
+    Raises:
+        InputError: if the folder is none of these, or a pair cannot be used.
+    """
+    splits = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
+    if split is not None or splits:
+        folders = [folder / name for name in (splits if split is None else [split])]
+        files = [pair for part in folders for pair in _of_manifest(part)]
+    elif (folder / MANIFEST_NAME).is_file():
+        files = _of_manifest(folder)
+    else:
+        for role in ("air", "bone"):
+            if not (folder / role).is_dir():
+                raise InputError(
+                    f"{folder}: no folder {role!r} in it; give one with air/ and bone/, or a "
+                    "dataset that synthesize or import wrote"
+                )
+        files, unmatched = find_pairs(folder / "air", folder / "bone")
+        for reason in unmatched.values():
+            log.warning("%s; left out", printable(reason))
+    return RecordedPairs(files, sample_rate, seed)
+
+
+def _of_manifest(folder: Path) -> list[PairFiles]:
+    if not (folder / MANIFEST_NAME).is_file():
+        raise InputError(f"{folder / MANIFEST_NAME}: no such manifest; name a split that is there")
+    return find_pairs(folder, folder)[0]
+
+
+class RenderedPairs(Pairs):
+    """Air recordings, simulated as they are asked for: every epoch hears other wearers.
+
+    Args:
+        files: air recordings.
+        folder: their common folder; the paths below it are the ids.
+        simulator: how bone comes from air; the pairs have its sample rate.
+        seed: of crops and draws.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], folder: Path, simulator: Simulator, seed: int
+    ) -> None:
+        ids = [path.relative_to(folder).as_posix() for path in files]
+        super().__init__(ids, simulator.sample_rate, seed)
+        self.files = list(files)
+        self.simulator = simulator
+        self._levels: dict[int, Tensor] = {}  # of speech in the whole files, once they were needed
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        return self.crops([(index, epoch)], num_samples)[0]
+
+    def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
+        airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
+        clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
+        # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
+        level = torch.cat([self._level(index) for index, _ in picks])
+        signals = self._render(airs, clip_ids, num_samples, level)
+        return [
+            Pair(self.ids[index], air, bone, self.sample_rate)
+            for (index, _), air, bone in zip(picks, *signals, strict=True)
+        ]
+
+    def whole(self, index: int) -> Pair:
+        air, _ = read_audio(self.files[index], self.sample_rate)
+        airs, bones = self._render([air], [self.ids[index]], len(air))
+        return Pair(self.ids[index], airs[0], bones[0], self.sample_rate)
+
+    def _level(self, index: int) -> Tensor:
+        """Return the RMS of active speech in the whole file, (1,)."""
+        if index not in self._levels:
+            self._levels[index] = speech_level(self.files[index], self.sample_rate)
+        return self._levels[index]
+
+    def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
+        path = self.files[index]
+        info = audio_info(path)
+        if info is not None and info.samplerate == self.sample_rate and info.channels == 1:
+            start = self.crop_start(index, epoch, info.frames, num_samples)
+            return read_segment(path, start, num_samples)
+        air, _ = read_audio(path, self.sample_rate)
+        start = self.crop_start(index, epoch, len(air), num_samples)
+        return air[start : start + num_samples]
+
+    def _render(
+        self,
+        airs: Sequence[NDArray[np.float64]],
+        clip_ids: Sequence[str],
+        num_samples: int,
+        level: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return air and bone of the clips as one batch, (B, num_samples) each."""
+        started = time.perf_counter()
+        batch = torch.stack([_as_float32(air, num_samples) for air in airs])
+        lengths = torch.tensor([len(air) for air in airs])
+        scene = Scene.from_air(batch, self.sample_rate, lengths)
+        draws = [self.simulator.sample(self.seed, clip_id) for clip_id in clip_ids]
+        with torch.inference_mode():
+            scene = self.simulator.apply(replace(scene, level=level), draws)
+        # An effect may have made the clips longer or shorter.
+        missing = (0, num_samples - scene.air.shape[-1])
+        self.simulated_s += time.perf_counter() - started
+        return pad(scene.air, missing), pad(scene.bone, missing)
+
+
+def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:
+    padded = np.zeros(num_samples, dtype=np.float32)
+    padded[: len(samples)] = samples
+    return torch.from_numpy(padded)

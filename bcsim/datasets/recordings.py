@@ -1,0 +1,238 @@
+"""Paired recordings on disk: which air file belongs to which bone file, and reading them.
+
+Pairs are found by name, never by order: by a manifest if the folder has one, else by equal paths
+below the two folders. A role word (`air`, `bone`, ...) may stand in for a folder.
+"""
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from bcsim.audio.files import audio_files, read_audio, resample
+from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath, manifest_lines
+from bcsim.errors import InputError
+from bcsim.files.paths import printable
+from bcsim.files.text import parse_json, read_bytes, reason_of, shown
+from bcsim.fitting.pairs import RecordedPair
+
+AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
+BONE_WORDS = frozenset(
+    {"bone", "bc", "body", "sensor", "throat", "in-ear", "inear", "accelerometer", "vibration"}
+)
+LENGTH_TOLERANCE_S = 0.01
+MAX_TABLE_BYTES = 2**24
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Two recordings of the same speech.
+
+    Args:
+        name: what they have in common.
+        air: file of the air microphone.
+        bone: file of the sensor.
+        talker: the first folder of the name, if it has one.
+    """
+
+    name: str
+    air: Path
+    bone: Path
+    talker: str | None = None
+
+
+@dataclass
+class Recordings:
+    """Pairs that were found and read.
+
+    Args:
+        pairs: that can be used.
+        failures: files or pairs that cannot be used, and why.
+    """
+
+    pairs: list[RecordedPair] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
+    """Find the pairs in two folders, or take two files as one pair.
+
+    Args:
+        air: file or folder of the air microphone.
+        bone: file or folder of the sensor; may be the same folder, where role words or a
+            manifest (`metadata.jsonl` with `air_file_name` and `bone_file_name`) tell.
+
+    Returns:
+        The pairs, sorted by name, and what has no partner: file to reason.
+
+    Raises:
+        InputError: if a folder is missing or empty, or no two files belong together.
+    """
+    if air.is_file() and bone.is_file():
+        return [PairFiles(air.stem, air, bone)], {}
+    for path, other in ((air, bone), (bone, air)):
+        if path.is_file():
+            raise InputError(f"{path} is a file and {other} is not; give two files or two folders")
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    if air.resolve() == bone.resolve() and (air / MANIFEST_NAME).is_file():
+        return _pairs_of_manifest(air), {}
+    by_role = []
+    for folder, own_words, other_words in (
+        (air, AIR_WORDS, BONE_WORDS),
+        (bone, BONE_WORDS, AIR_WORDS),
+    ):
+        files: dict[str, Path] = {}
+        for path in audio_files(folder):
+            relative = PurePosixPath(path.relative_to(folder).as_posix())
+            if not other_words.isdisjoint(part.lower() for part in relative.parts[:-1]):
+                continue  # one tree holds both roles, and this file has the other one
+            key = _without_role(relative, own_words)
+            if key in files:
+                raise InputError(f"{files[key]} and {path} have the same name {key!r}; rename one")
+            files[key] = path
+        by_role.append(files)
+    air_files, bone_files = by_role
+    unmatched = {
+        str(path): f"{path}: no file called {key} below {folder}"
+        for files, others, folder in ((air_files, bone_files, bone), (bone_files, air_files, air))
+        for key, path in files.items()
+        if key not in others
+    }
+    names = sorted(air_files.keys() & bone_files.keys())
+    if not names:
+        examples = " and ".join(repr(next(iter(files), "nothing")) for files in by_role)
+        raise InputError(
+            f"{air} and {bone}: no two files have the same name (found {examples}); "
+            "a pair's files need equal paths below the two folders"
+        )
+    pairs = [PairFiles(name, air_files[name], bone_files[name], _talker(name)) for name in names]
+    return pairs, unmatched
+
+
+def read_talkers(path: Path) -> dict[str, str]:
+    """Read who speaks in which recording from a CSV file.
+
+    Args:
+        path: with a heading: a column `file` (or `name`, `id`), and one called `talker` or
+            `speaker`, in whatever words.
+
+    Returns:
+        Name of the pair, without suffix, to talker.
+
+    Raises:
+        InputError: if the file is missing or has no such columns.
+    """
+    content = read_bytes(path, MAX_TABLE_BYTES, "a table of talkers")
+    try:
+        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of talkers ({reason_of(error)})") from error
+    columns = list(rows[0]) if rows else []
+    file_column = next((c for c in columns if str(c).lower() in ("file", "name", "id")), None)
+    who_column = next(
+        (c for c in columns if any(w in str(c).lower() for w in ("talker", "speaker"))), None
+    )
+    if file_column is None or who_column is None:
+        raise InputError(f"{path}: wants a heading with the columns file and talker")
+    talkers = {}
+    for row in rows:
+        name = PurePosixPath(row[file_column] or "")
+        if name.name and row[who_column]:
+            talkers[name.with_suffix("").as_posix()] = row[who_column]
+    return talkers
+
+
+def read_recordings(
+    air: Path, bone: Path, sample_rate: int, talkers: Path | None = None
+) -> Recordings:
+    """Find and read pairs at one sample rate; what cannot be used is named and left out.
+
+    Args:
+        air: file or folder of the air microphone.
+        bone: file or folder of the sensor.
+        sample_rate: in Hz.
+        talkers: table of who speaks where (`read_talkers`); without one, the first folder of a
+            pair's name tells.
+
+    Raises:
+        InputError: if no pair can be used, or the table of talkers names none of them.
+    """
+    found, failures = find_pairs(air, bone)
+    if talkers is not None:
+        who = read_talkers(talkers)
+        if not any(files.name in who for files in found):
+            raise InputError(f"{talkers}: names none of the pairs, such as {found[0].name!r}")
+        found = [replace(files, talker=who.get(files.name, files.talker)) for files in found]
+    recordings = Recordings(failures=failures)
+    for files in found:
+        try:
+            air_samples, air_rate = read_audio(files.air)
+            bone_samples, bone_rate = read_audio(files.bone)
+        except InputError as error:
+            recordings.failures[files.name] = str(error)
+            continue
+        if air_rate != bone_rate:
+            log.warning(
+                "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
+                printable(files.name),
+                air_rate,
+                bone_rate,
+                sample_rate,
+            )
+        air_samples, bone_samples = (
+            resample(samples, rate, sample_rate)
+            for samples, rate in ((air_samples, air_rate), (bone_samples, bone_rate))
+        )
+        if abs(len(air_samples) - len(bone_samples)) > LENGTH_TOLERANCE_S * sample_rate:
+            log.warning(
+                "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
+                printable(files.name),
+                len(air_samples) / sample_rate,
+                len(bone_samples) / sample_rate,
+            )
+        overlap = min(len(air_samples), len(bone_samples))
+        recordings.pairs.append(
+            RecordedPair(files.name, air_samples[:overlap], bone_samples[:overlap], files.talker)
+        )
+    if not recordings.pairs:
+        first = next(iter(recordings.failures.values()))
+        raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
+    return recordings
+
+
+def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
+    pairs, names = [], set()
+    for where, line in manifest_lines(folder / MANIFEST_NAME):
+        try:
+            row = parse_json(line)
+            files = [row[f"{role}_file_name"] for role in ("air", "bone")]
+            name, talker = row.get("id", files[1]), row.get("speaker", "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
+            ) from error
+        for value in (*files, name, "" if talker is None else talker):
+            if not isinstance(value, str | int) or isinstance(value, bool):
+                raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
+        name = str(name)
+        if name in names:
+            raise InputError(f"{where}: id '{shown(name)}' stands there twice; rename one")
+        names.add(name)
+        air, bone = (file_beneath(folder, str(file), where) for file in files)
+        pairs.append(PairFiles(name, air, bone, str(talker) if talker else None))
+    if not pairs:
+        raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
+    return pairs
+
+
+def _without_role(path: PurePosixPath, words: frozenset[str]) -> str:
+    folders: Sequence[str] = [part for part in path.parts[:-1] if part.lower() not in words]
+    return "/".join([*folders, path.stem])
+
+
+def _talker(name: str) -> str | None:
+    return name.split("/")[0] if "/" in name else None

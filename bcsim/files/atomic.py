@@ -1,0 +1,315 @@
+"""Files that are whole or absent: the one way in which bcsim writes anything.
+
+Everything goes to a temporary name in the same folder, is flushed to the disk and renamed, so a
+reader never meets half a file and a killed run leaves nothing under a final name. Temporary files
+are made new, so that a link which somebody planted under their name is not written through. Whoever
+may write to the folder itself can still swap folders and files while bcsim works; that is not
+guarded against.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bcsim.errors import EnvironmentFault
+from bcsim.files.hashing import hash_text
+
+WRITERS = 4  # threads
+MAX_PENDING = 16  # files
+
+_AGAIN = "then run the same command again"
+_REMEDIES = {
+    errno.EACCES: "permission denied; choose a place that you may use, or ask for permission",
+    errno.EPERM: "not permitted; choose a place that you may use, or ask for permission",
+    errno.EROFS: "the file system is read-only; choose another folder, or mount it for writing",
+    errno.EIO: f"the disk reports an error; check it, {_AGAIN}",
+    errno.ESTALE: f"the network drive has lost it; mount it again, {_AGAIN}",
+    errno.ENOENT: f"not there, or not any more; see that nothing else removes it, {_AGAIN}",
+    errno.ENOTDIR: "a file is in the way; move it, or choose another place",
+    errno.EEXIST: "a file is in the way; move it, or choose another place",
+    errno.EISDIR: "a folder is in the way; move it, or choose another name",
+    errno.ELOOP: "a link is in the way, which is not followed here; remove it",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.EMFILE: f"too many open files; raise ulimit -n, {_AGAIN}",
+    errno.ENFILE: f"too many open files on this machine; close other programs, {_AGAIN}",
+    errno.EFBIG: f"larger than files may be here; raise ulimit -f or take another disk, {_AGAIN}",
+}
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{12}\.tmp")  # see _temporary
+
+
+@contextlib.contextmanager
+def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None) -> Iterator[Path]:
+    """Give the path of a new, empty temporary file to write to; on leaving, it becomes `path`.
+
+    Args:
+        path: of the file.
+        sync_folder: flush the folder as well. Whoever writes many files may leave it to
+            `sync_folders`, before saying that they are there.
+        num_bytes: that will be written, if known; for the message when the disk is full.
+
+    Raises:
+        EnvironmentFault: if the folder cannot be written to or the disk is full. Nothing is left
+            under the temporary name, and what was under the final name stays.
+    """
+    temporary = path.with_name(_temporary(path.name))
+    with environment_faults(path, num_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(temporary, flags, 0o666))
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            if sync_folder:
+                sync(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _temporary(name: str) -> str:
+    """Return a new temporary name for what is to be called `name`."""
+    # A token, not the process id: workers on two machines may have the same one. Stale names of
+    # killed runs are swept by their owner.
+    return f"{_stem(name)}.{os.urandom(6).hex()}.tmp"
+
+
+def _stem(name: str) -> str:
+    return f".{hash_text(name)[:16]}"
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that `replacing` makes."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+@contextlib.contextmanager
+def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Turn the errors of a full, forbidden or impossible place into one line.
+
+    Args:
+        path: to name, if the error does not name one that people know.
+        num_bytes: that are to be written there, if known.
+
+    Raises:
+        EnvironmentFault: in place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = path
+        if isinstance(error.filename, str) and not is_temporary(os.path.basename(error.filename)):
+            place = Path(error.filename)
+        raise EnvironmentFault(f"{place}: {_remedy(error, place, num_bytes)}") from error
+
+
+def _remedy(error: OSError, path: Path, num_bytes: int | None) -> str:
+    """Say what is the matter, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
+        return f"{full}{_room(path, num_bytes)}; free some space and run the same command again"
+    reason = (error.strerror or str(error)).lower()
+    return _REMEDIES.get(error.errno or 0, f"{reason}; choose another place")
+
+
+def _room(path: Path, num_bytes: int | None) -> str:
+    """Return how much room is needed at a path, and how much there is, in brackets."""
+    folder = path.absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return ""
+    if disk.f_files and not disk.f_favail:
+        return f" (room for 0 more files, of {disk.f_files})"
+    free = _size(disk.f_bavail * disk.f_frsize)
+    if num_bytes is None:
+        return f" (needs more than the {free} that are free)"
+    return f" (needs {_size(num_bytes)}, {free} free)"
+
+
+def _size(num_bytes: int) -> str:
+    """Return a number of bytes for people."""
+    if num_bytes < 1000:
+        return f"{num_bytes} B"
+    size, units = num_bytes / 1000, iter("kMGTPE")
+    while size >= 999.95:
+        size /= 1000
+        next(units)
+    return f"{size:.1f} {next(units)}B"
+
+
+def not_a_link(path: str, flags: int) -> int:
+    """Open a file for `open(..., opener=not_a_link)`, which must not lead elsewhere.
+
+    For files that grow, such as journals and locks; all others are replaced.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+class Writer:
+    """Writes files in the background, each whole or not at all, while its owner goes on working.
+
+    To be used as a context: on leaving, everything is written and flushed, but for the folders
+    (`sync_folders`). Disks take their time to flush, and several flushes at once take little more.
+
+    Raises:
+        EnvironmentFault: from any method, if a file could not be written.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(WRITERS)
+        self._pending: deque[Future[None] | Callable[[], object]] = deque()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._threads.shutdown()  # waits for all of them
+        while self._pending:
+            self._settle_first()
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write `content` to `path`; a file that holds it already stays as it is."""
+        if not _holds(path, content):
+            self._submit(write_bytes, path, content)
+
+    def copy(self, source: Path, path: Path) -> None:
+        """See `copy_file`."""
+        self._submit(copy_file, source, path)
+
+    def link(self, source: Path, path: Path) -> None:
+        """See `link_file`."""
+        self._submit(link_file, source, path)
+
+    def after(self, function: Callable[[], object]) -> None:
+        """Call a function, here, some time after all that was asked for before is written."""
+        self._pending.append(function)
+        while self._pending and (callable(self._pending[0]) or self._pending[0].done()):
+            self._settle_first()
+
+    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+        while len(self._pending) >= MAX_PENDING:  # contents wait in memory
+            self._settle_first()
+        self._pending.append(self._threads.submit(function, *arguments, sync_folder=False))
+
+    def _settle_first(self) -> None:
+        first = self._pending.popleft()
+        try:
+            first() if callable(first) else first.result()
+        except BaseException:
+            self._pending.clear()  # nothing comes after what was not written
+            raise
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Tell whether a file, and no link, holds these bytes."""
+    try:
+        status = path.lstat()
+        same_size = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
+        return same_size and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def sync_folders(folder: Path) -> None:
+    """Flush `folder` and all folders below it to the disk."""
+    with environment_faults(folder):
+        for parent, _, _ in os.walk(folder):
+            sync(Path(parent))
+
+
+def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with replacing(path, sync_folder, len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(path, to_json(content))
+
+
+def to_json(content: Any) -> str:
+    """Return `content` as `write_json` writes it."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def copy_file(source: Path, path: Path, sync_folder: bool = True) -> None:
+    """Copy a file's content, whole or not at all; permissions and times are not copied."""
+    with environment_faults(source):
+        num_bytes = source.stat().st_size
+    with replacing(path, sync_folder, num_bytes) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
+    """Give a file a second name (a hard link), or copy it where that cannot be.
+
+    Whoever later writes into one of the two writes into both; bcsim only ever replaces names.
+    """
+    with contextlib.suppress(OSError):
+        if path.samefile(source):
+            return  # renaming one name of a file to another does nothing, and leaves both
+    try:
+        with replacing(path, sync_folder) as temporary:
+            temporary.unlink()  # a link is made new, and through no other
+            os.link(source.resolve(), temporary)
+    except EnvironmentFault:
+        # Another device, a file system without links, somebody else's file: copying tells.
+        copy_file(source, path, sync_folder)
+
+
+def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Remove what a killed run left under temporary names below `folder`.
+
+    Args:
+        folder: that no other run writes to at the same time, or only to other names.
+        names: of the files whose temporaries go; of all by default.
+
+    Raises:
+        EnvironmentFault: if one cannot be removed.
+    """
+    stems = None if names is None else {_stem(name) for name in names}
+    with environment_faults(folder):
+        for path in folder.rglob(".*.tmp"):
+            if stems is None or path.name.rsplit(".", 2)[0] in stems:
+                _sweep(path)
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what a killed run left of one file under temporary names, and look at no other."""
+    with environment_faults(path):
+        for found in path.parent.glob(f"{_stem(path.name)}.*.tmp"):
+            _sweep(found)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a file if its name is one that `replacing` makes, and no link or folder."""
+    if is_temporary(path.name) and path.is_file() and not path.is_symlink():
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,126 @@
+"""Names that somebody else wrote down: kept beneath a root, and made fit to be shown."""
+
+import contextlib
+import os
+import re
+import unicodedata
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from bcsim.errors import InputError, UsageError
+
+MAX_SHOWN = 80  # characters of a name in a message
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def beneath(root: Path, name: str) -> Path:
+    """Return the path of `name`, which somebody else wrote down, under `root`.
+
+    Links inside `root` are followed and may not lead out of it. What does so after this look at
+    the disk is not noticed: look shortly before opening.
+
+    Args:
+        root: folder that must not be left; trusted.
+        name: relative, with forward slashes; it need not exist.
+
+    Returns:
+        The path without links below `root`.
+
+    Raises:
+        InputError: if the name is empty, absolute, has a drive, a scheme, `..`, a backslash or
+            control characters, or leads out of `root` through a link.
+
+    Example:
+        >>> beneath(Path("pairs"), "bone/a.flac").as_posix()
+        'pairs/bone/a.flac'
+    """
+    parts = PurePosixPath(name).parts
+    reason = _misfit(name, parts)
+    if reason is not None:
+        raise InputError(
+            f"the path '{shortened(name)}' {reason}; write it relative to {root}, with forward "
+            "slashes"
+        )
+    path = os.fspath(root)
+    for part in parts:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            break
+    else:
+        return Path(path)
+    inside, target = os.path.realpath(root), os.path.realpath(root / name)
+    if os.path.commonpath([inside, target]) != inside:
+        raise InputError(
+            f"the path '{shortened(name)}' leads out of {root} through a link; put the file itself "
+            "there"
+        )
+    return root / os.path.relpath(target, inside)
+
+
+def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
+    """Say what keeps a name from being a relative path that stays in its folder."""
+    if not parts:
+        return "is empty"
+    if parts[0].startswith("/"):
+        return "is absolute"
+    if ".." in parts:
+        return "has '..' in it"
+    if "\\" in name:
+        return "has a backslash in it"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "has control characters in it"
+    if _DRIVE.match(name):
+        return "names a drive"
+    if _SCHEME.match(name):
+        return "is an address, not a file"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return "is no text"
+    return None
+
+
+def must_not_replace(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse an output that is one of the inputs, under this or another name.
+
+    Args:
+        out: need not exist.
+        inputs: files and folders; what is None or not there is none of them.
+
+    Raises:
+        UsageError: if it is.
+    """
+    for path in inputs:
+        same = False
+        with contextlib.suppress(OSError):
+            same = path is not None and path.samefile(out)
+        if same:
+            raise UsageError(f"{out}: --out is an input ({path}); choose another --out")
+
+
+def printable(name: str) -> str:
+    r"""Return a name with everything that is not printable UTF-8 percent-encoded.
+
+    Example:
+        >>> printable("a\nb/é")
+        'a%0Ab/é'
+    """
+    return "".join(
+        c if c.isprintable() and c != "\\" else urllib.parse.quote(_raw(c)) for c in name
+    )
+
+
+def _raw(character: str) -> bytes:
+    try:
+        return character.encode("utf-8", "surrogateescape")  # what a name on the disk held
+    except UnicodeEncodeError:
+        return character.encode("utf-8", "surrogatepass")
+
+
+def shortened(name: str) -> str:
+    """Return `printable(name)` with the middle of a long one left out."""
+    text = printable(name)
+    half = MAX_SHOWN // 2
+    return text if len(text) <= MAX_SHOWN else f"{text[:half]}...{text[-half:]}"

@@ -1,0 +1,187 @@
+"""Reading files that strangers may have written: bounded, strict, and never run."""
+
+import itertools
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bcsim.errors import InputError, one_line
+from bcsim.files.paths import shortened
+
+MAX_DEPTH = 64  # of JSON
+MAX_LINE_BYTES = 1 << 20
+SAFETENSORS_ONLY = "bcsim reads safetensors only; where you trust it, save its weights as such"
+
+# What a file begins with, and what it is then. A pickle of protocol 0 begins with what it imports.
+_KINDS = (
+    (re.compile(rb"PK\x03\x04"), "a zip, as torch.save and numpy.savez write it"),
+    (re.compile(rb"\x80[\x01-\x05]|\(?[ci][\w.]+\n[\w.]+\n"), "a pickle"),
+    (re.compile(rb"\x89HDF\r\n"), "HDF5"),
+    (re.compile(rb"\x93NUMPY"), "a numpy array"),
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"RIFF|fLaC|OggS"), "audio"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of git lfs; fetch the file itself"),
+)
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
+    """Read a file, if it is a regular one of moderate size; nothing that blocks is waited for.
+
+    Args:
+        path: of the file.
+        max_bytes: that it may have.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if it is missing, too large, not a regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path, what) as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
+    if len(content) > max_bytes:
+        raise InputError(f"{path}: larger than {max_bytes} bytes; this is not {what}")
+    return content
+
+
+def open_regular(path: Path, what: str) -> BufferedReader:
+    """Open a file for reading, if it is a regular one; nothing that blocks is waited for.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if it is missing, not a regular file, or cannot be opened.
+    """
+    try:
+        if not path.is_file():
+            what_is = "not a regular file" if path.exists() else "no such file"
+            raise InputError(f"{path}: {what_is}; give {what}")
+        # Not blocking, and looked at again: it may have become a FIFO just now.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path}: not a regular file; give {what}")
+    return file
+
+
+def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text in UTF-8 with their ends, counted from 1.
+
+    Args:
+        file: that is read.
+        path: of it, for the message.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if a line is longer than 1 MiB, or not UTF-8.
+    """
+    for number in itertools.count(1):
+        content = file.readline(MAX_LINE_BYTES + 1)
+        if not content:
+            return
+        if len(content) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{path} line {number}: longer than {MAX_LINE_BYTES} bytes; this is not {what}"
+            )
+        try:
+            line = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} line {number}: not UTF-8 text; this is not {what}") from error
+        yield number, line
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says, more strictly than `json.loads`.
+
+    Raises:
+        ValueError: if it is not JSON in UTF-8, or has a key twice, a number that is not finite,
+            half a character, or more than 64 levels.
+
+    Example:
+        >>> parse_json('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ...
+        ValueError: key 'a' is there twice
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        content = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+        )
+    except RecursionError as error:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH:  # or it cannot be that deep
+        _refuse_depth(content)
+    if _LONE_SURROGATE.search(text):
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return content
+
+
+def kind_of(content: bytes) -> str | None:
+    r"""Say what a file is that bcsim does not read, by its first bytes; None if they do not tell.
+
+    Example:
+        >>> kind_of(b"PK\x03\x04 and so on")
+        'a zip, as torch.save and numpy.savez write it'
+    """
+    if content[8:9] == b"{":  # safetensors: what stands before is a length
+        return None
+    return next((kind for start, kind in _KINDS if start.match(content)), None)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: on one line, without control characters, and not long."""
+    return shortened(value) if isinstance(value, str) else shortened(repr(value))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of somebody else's code says, as `shown` shows it."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return shortened(text or type(error).__name__)
+
+
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in items:
+        if key in content:
+            raise ValueError(f"key {shown(key)!r} is there twice")
+        content[key] = value
+    return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shown(text)} is not a finite number")
+    return value
+
+
+def _refuse_depth(content: Any) -> None:
+    level = [[content]]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")

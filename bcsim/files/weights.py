@@ -1,0 +1,250 @@
+"""Weights in files: safetensors, beside a JSON config that says what they are of.
+
+Both may come from strangers. Nothing in them is run; a header tells the shapes of all tensors, so
+that they can be compared with the network's before memory is taken.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from bcsim.errors import InputError, UsageError, fit_line
+from bcsim.files.hashing import hash_file
+from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
+
+MAX_CONFIG_BYTES = 2**20
+MAX_TOLD = 160  # characters of what a network says
+MAX_NUMBER = 1e9  # in a config
+NUM_DIFFERENCES_TOLD = 3
+
+Shapes = Mapping[str, list[int]]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file.
+
+    Raises:
+        ValueError: if a weight is not a finite number.
+    """
+    weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    not_finite = sorted(key for key, value in weights.items() if not value.isfinite().all())
+    if not_finite:
+        raise ValueError(f"{not_finite[0]} holds weights that are not finite; they are not saved")
+    return save(weights)
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """Read the shapes of a file's tensors, and nothing else.
+
+    Raises:
+        InputError: if it is missing or no whole safetensors file.
+    """
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; give the folder that holds it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {_what_instead(path, error)}") from error
+
+
+def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a file whose shapes have been looked at.
+
+    Args:
+        path: of the file.
+        sha256: what its config says of it, or None for a file that nothing is said of.
+
+    Raises:
+        InputError: if it is another file than that, damaged, or holds other than finite numbers.
+    """
+    try:
+        if sha256 is not None and hash_file(path) != sha256:
+            raise InputError(
+                f"{path}: not the weights that the config beside it belongs to, or damaged; "
+                "copy both again, or finish the run with --resume"
+            )
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {_what_instead(path, error)}") from error
+    for key, tensor in weights.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise InputError(f"{path}: {shown(key)} holds values that are not finite numbers")
+    return weights
+
+
+def _what_instead(path: Path, error: Exception) -> str:
+    """Say what is there in place of safetensors."""
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(512))
+    except OSError:
+        kind = None
+    return f"{kind or f'not a whole safetensors file ({reason_of(error)})'}; {SAFETENSORS_ONLY}"
+
+
+def load_network(
+    path: Path,
+    build: Callable[[], Network],
+    blamed: Path,
+    sha256: str | None = None,
+    rename: Callable[[str], str] = str,
+) -> Network:
+    """Build a network and give it the weights of a file, if they are its own.
+
+    Args:
+        path: of the file.
+        build: makes the network; called once without memory for its weights, and once with.
+        blamed: the file that is at fault if it cannot be made.
+        sha256: what a config says of the weights, or None where nothing is said.
+        rename: what the network calls a tensor of the file.
+
+    Raises:
+        InputError: if the file is missing, damaged, or holds other weights than the network has;
+            the first differences are listed.
+    """
+    stored = {rename(key): shape for key, shape in read_shapes(path).items()}
+    try:
+        with torch.device("meta"):  # a config may ask for more than the machine has
+            expected = shapes_of(build().state_dict())
+    except UsageError as error:
+        raise InputError(f"{blamed}: {fit_line(str(error), MAX_TOLD)}") from error
+    refuse_differences(path, expected, stored)
+    weights = {rename(key): tensor for key, tensor in read_weights(path, sha256).items()}
+    network = build()
+    refuse_other_numbers(path, network.state_dict(), weights)
+    network.load_state_dict(weights)
+    return network
+
+
+def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
+    """Refuse a file whose tensors are not those of the network.
+
+    Raises:
+        InputError: naming the first differences.
+    """
+    differences = state_differences(expected, stored)
+    if differences:
+        raise InputError(f"{path}: other weights than the model has: {differences}")
+
+
+def refuse_other_numbers(
+    path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]
+) -> None:
+    """Refuse tensors of another type than the network's, which would be rounded in silence.
+
+    Args:
+        path: that the tensors are from.
+        expected: the network's, by name.
+        stored: of the same names.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name, tensor in expected.items():
+        if stored[name].dtype != tensor.dtype:
+            raise InputError(
+                f"{path}: other weights than the model has: {name} is {stored[name].dtype}, not "
+                f"{tensor.dtype}"
+            )
+
+
+def state_differences(expected: Shapes, stored: Shapes) -> str:
+    """Say in one line how tensors differ by name and shape, or nothing if they do not.
+
+    Example:
+        >>> state_differences({"a": [1], "b": [2]}, {"b": [3], "c": [4]})
+        'a is missing; b is [3], not [2]; c is unknown'
+    """
+    said = []
+    for key in sorted(expected.keys() | stored.keys()):
+        if key not in stored:
+            said.append(f"{key} is missing")
+        elif key not in expected:
+            said.append(f"{shown(key)} is unknown")
+        elif list(expected[key]) != list(stored[key]):
+            said.append(f"{key} is {shown(list(stored[key]))}, not {list(expected[key])}")
+    told = said[:NUM_DIFFERENCES_TOLD]
+    if len(said) > len(told):
+        told.append(f"and {len(said) - len(told)} more")
+    return "; ".join(told)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Return the shape of every tensor."""
+    return {key: list(tensor.shape) for key, tensor in tensors.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of moderate size.
+
+    Raises:
+        InputError: if it is missing, too large or none.
+    """
+    content = read_bytes(path, MAX_CONFIG_BYTES, "a model, a folder that `bcsim train` wrote")
+    try:
+        config = parse_json(content)
+    except ValueError as error:
+        what = kind_of(content) or f"not JSON ({reason_of(error)})"
+        raise InputError(f"{path}: {what}; this is no model config") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: not a JSON object; this is no model config")
+    return config
+
+
+def refuse_other_types(path: Path, kind: type, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a config says of a network, if it is of another type than the default.
+
+    Names that the network does not know are left to its constructor.
+
+    Raises:
+        InputError: naming the first such parameter.
+    """
+    known = inspect.signature(kind).parameters
+    for name, value in parameters.items():
+        default = known[name].default if name in known else None
+        if default is None or default is inspect.Parameter.empty:
+            continue
+        wanted = {tuple: (list,), float: (float, int)}.get(type(default), (type(default),))
+        too_large = isinstance(value, float | int) and abs(value) > MAX_NUMBER
+        if type(value) not in wanted or too_large:
+            raise InputError(
+                f"{path}: {name} is {shown(value)}; it wants something like {default!r}"
+            )
+
+
+def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
+    """Read a config that bcsim wrote.
+
+    Args:
+        path: of the file.
+        kind: what it is the config of: "enhancer" or "discriminator".
+        schema: of this version.
+        key: under which it says how to build that.
+
+    Returns:
+        The config, in which `key` is a mapping and "weights_sha256" a string.
+
+    Raises:
+        InputError: if it is missing, of something else, newer, or not whole.
+    """
+    config = read_json(path)
+    if config.get("format") != f"bcsim-{kind}":
+        raise InputError(f"{path}: not the config of a bcsim {kind}")
+    if type(config.get("schema")) is not int or config["schema"] != schema:
+        raise InputError(
+            f"{path}: schema {shown(config.get('schema'))}, this version of bcsim reads {schema}; "
+            "use the version that wrote it"
+        )
+    if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):
+        raise InputError(f"{path}: {key!r} or 'weights_sha256' is missing")
+    return config

@@ -1,0 +1,1 @@
+"""How a sensor is fitted to paired recordings."""

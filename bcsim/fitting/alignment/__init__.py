@@ -1,0 +1,1 @@
+"""Delay, drift, polarity and level between the two channels of a pair."""

@@ -1,0 +1,174 @@
+"""Telling pairs that are no pairs: different speech, one channel twice, or the roles exchanged."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, frame_power, window_power
+from bcsim.fitting.alignment.consensus import advanced, peak_delay
+from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
+from bcsim.fitting.diagnosis.findings import Finding
+from bcsim.fitting.noise_floor import estimate_noise_floor
+from bcsim.fitting.pairs import RecordedPair, frame_size
+
+ACTIVE_RANGE_DB = 35.0
+# Unrelated recordings. On 16 throat pairs the evidence is 17 or more and the likelihood rate 954
+# or more a second; on all 240 wrong pairings of them they are 6.9 and 374 at most.
+RELATED_EVIDENCE = 11.0
+RELATED_RATE = 600.0
+HALVES_AGREE_S = 0.010
+HALVES_EVIDENCE = 4.0
+STEADY_DB = 6.0  # a channel whose level moves no more holds no speech
+# Swapped roles. Treble of bone less treble of air: -6.9 dB or less on 16 throat pairs.
+TREBLE_HZ, BASS_HZ = (2200.0, 7000.0), (160.0, 900.0)
+SWAPPED_DB = 3.0
+# Identical recordings. The gain of a throat microphone differs by 5 dB or more between the bands.
+COPY_RANGE_HZ = (100.0, 7000.0)
+STRONG_DB = 25.0  # under the strongest third-octave of air
+COPY_DB = 1.0
+COPY_COHERENCE = 0.8
+
+
+def recognise(pair: RecordedPair, kept: Timing, sample_rate: int) -> Finding | None:
+    """Return why a pair is none, or None if it is one.
+
+    Args:
+        pair: already checked by `check_pair`.
+        kept: its timing.
+        sample_rate: in Hz.
+    """
+    found = _unrelated(pair, kept, sample_rate)
+    if found is not None:
+        return found
+    air, bone, _ = channels_in_step(pair, kept)
+    spectra, air_noise, bone_noise = _spectra(air, bone, sample_rate)
+    return _copy(spectra, sample_rate) or _swapped(spectra, air_noise, bone_noise, sample_rate)
+
+
+def _unrelated(pair: RecordedPair, kept: Timing, sample_rate: int) -> Finding | None:
+    if kept.evidence > RELATED_EVIDENCE or kept.likelihood_rate > RELATED_RATE:
+        return None
+    half = min(len(pair.air), len(pair.bone)) // 2
+    parts = [
+        replace(pair, air=pair.air[part], bone=pair.bone[part])
+        for part in (slice(half), slice(half, None))
+    ]
+    lags = [timing(part, sample_rate).lag for part in parts if len(part.air) > 0.5 * sample_rate]
+    near = HALVES_AGREE_S * sample_rate
+    if kept.evidence > HALVES_EVIDENCE and all(abs(lag - kept.lag) < near for lag in lags):
+        return None
+    for role, samples in (("air", pair.air), ("bone", pair.bone)):
+        if _level_range_db(samples, sample_rate) < STEADY_DB:
+            return Finding(
+                "silent",
+                "unusable",
+                f"{role} holds no speech, only noise of a steady level",
+                "check the cable and the gain, and record it again",
+                channel=role,
+            )
+    return Finding(
+        "unrelated",
+        "unusable",
+        "air and bone hold different speech: no lag explains one by the other "
+        f"(evidence {kept.evidence:.1f}, related recordings exceed {RELATED_EVIDENCE:.0f})",
+        "check that the two files belong together",
+    )
+
+
+def _level_range_db(samples: np.ndarray, sample_rate: int) -> float:
+    signal = torch.from_numpy(np.array(samples, dtype=np.float64))
+    size = frame_size(sample_rate)
+    power = frame_power((signal - signal.mean())[None], size, size // 2)[0]
+    low, high = torch.quantile(power, torch.tensor([0.05, 0.95], dtype=power.dtype)).tolist()
+    return 10 * math.log10(high / low) if low > 0 else math.inf
+
+
+def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[CrossSpectra, Tensor, Tensor]:
+    """Return the spectra of the frames in which either channel speaks, and both noises (F,).
+
+    Either, so that nothing depends on which of them is called air.
+    """
+    num_fft = frame_size(sample_rate)
+    hop = num_fft // 4
+    limit = 10 ** (-ACTIVE_RANGE_DB / 10)
+    powers = [frame_power(channel[None], num_fft, hop)[0] for channel in (air, bone)]
+    active = torch.stack([power > limit * torch.quantile(power, 0.98) for power in powers]).any(0)
+    noises = [
+        estimate_noise_floor(channel, channel, sample_rate, num_fft).psd
+        * (sample_rate * window_power(num_fft) / 2)
+        for channel in (air, bone)
+    ]
+    return cross_spectra(air, bone, num_fft, hop, active), noises[0], noises[1]
+
+
+def _thirds(band_hz: tuple[float, float], spectra: CrossSpectra, sample_rate: int) -> list[slice]:
+    """Return the third-octaves of a band, as slices of bins."""
+    per_hz = (len(spectra.xx) - 1) / (sample_rate / 2)
+    high = min(band_hz[1], 0.44 * sample_rate)
+    bands, low = [], band_hz[0]
+    while low * 2 ** (1 / 3) <= high * 1.001:
+        bands.append(slice(round(low * per_hz), round(low * 2 ** (1 / 3) * per_hz)))
+        low *= 2 ** (1 / 3)
+    return bands
+
+
+def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
+    """Recognise a channel that is the other, whatever its gain, sign, delay and word length."""
+    delay_s, _ = peak_delay(torch.where(spectra.xx > 0, spectra.xy, 0.0), sample_rate, 0.003)
+    inverse_s, _ = peak_delay(torch.where(spectra.xx > 0, -spectra.xy, 0.0), sample_rate, 0.003)
+    bands = _thirds(COPY_RANGE_HZ, spectra, sample_rate)
+    power = torch.stack([spectra.xx[band].mean() for band in bands])
+    strong = power > 10 ** (-STRONG_DB / 10) * power.max()
+    best_db = math.inf
+    for shift_s in (delay_s, inverse_s):
+        turned = advanced(spectra, shift_s, 1, sample_rate)
+        cross = torch.stack([turned.xy[band].sum() for band in bands])
+        xx, yy = (
+            torch.stack([values[band].sum() for band in bands])
+            for values in (spectra.xx, spectra.yy)
+        )
+        coherence = cross.abs().square() / (xx * yy).clamp(min=1e-300)
+        gain_db = 20 * (cross.abs() / xx.clamp(min=1e-300)).clamp(min=1e-30).log10()
+        if bool((coherence[strong] > COPY_COHERENCE).all()) and int(strong.sum()) > 3:
+            best_db = min(best_db, float(gain_db[strong].std()))
+    if best_db > COPY_DB:
+        return None
+    return Finding(
+        "identical",
+        "unusable",
+        "air and bone are the same recording: one is the other times a constant, "
+        f"to within {best_db:.2f} dB at all frequencies",
+        "check the files: one of the channels was saved twice",
+    )
+
+
+def _swapped(
+    spectra: CrossSpectra, air_noise: Tensor, bone_noise: Tensor, sample_rate: int
+) -> Finding | None:
+    """Recognise swapped roles: the body passes less treble than air does."""
+    tilts = []
+    for power, noise in ((spectra.xx, air_noise), (spectra.yy, bone_noise)):
+        speech = torch.maximum(power - noise, 0.05 * power)
+        levels = [
+            np.mean(
+                [
+                    10 * math.log10(max(float(speech[band].mean()), 1e-30))
+                    for band in _thirds(band_hz, spectra, sample_rate)
+                ]
+            )
+            for band_hz in (TREBLE_HZ, BASS_HZ)
+        ]
+        tilts.append(levels[0] - levels[1])
+    excess_db = float(tilts[1] - tilts[0])
+    if not excess_db > SWAPPED_DB:
+        return None
+    return Finding(
+        "swapped",
+        "unusable",
+        f"bone has {excess_db:.1f} dB more treble relative to its bass than air has, "
+        "where a body-conduction sensor has less: the roles are swapped",
+        "exchange the two recordings",
+    )

@@ -1,0 +1,80 @@
+"""How a response is estimated, beyond the choice of the estimator."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import cast
+
+from bcsim.errors import UsageError
+from bcsim.fitting.estimators import ESTIMATORS
+from bcsim.fitting.estimators.base import Average, Estimator, require_average
+
+SMOOTHING = 12.0  # parts of an octave
+OPTIONS = {"average": "--average", "gated": "--gate"}  # as they are called on the command line
+
+
+@dataclass(frozen=True)
+class EstimationSettings:
+    """What a person asked of an estimator; None leaves it at the estimator's own default.
+
+    Args:
+        average: over frames, "mean" or "median".
+        gated: whether bins without coherence are taken from the power ratio.
+        smoothing: the magnitude is smoothed over 1/`smoothing` octave.
+
+    Raises:
+        UsageError: if the smoothing is none.
+    """
+
+    average: Average | None = None
+    gated: bool | None = None
+    smoothing: float = SMOOTHING
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.smoothing <= 96:
+            raise UsageError(
+                f"smoothing over 1/{self.smoothing:g} octave: 1 (whole octaves) to 96 are possible"
+            )
+
+
+def settings_of(average: str | None, gated: bool | None, smoothing: float) -> EstimationSettings:
+    """Return the settings that a command line gave as text and flags.
+
+    Raises:
+        UsageError: if one of them is impossible.
+    """
+    if average is not None:
+        require_average(average)
+    return EstimationSettings(cast(Average | None, average), gated, smoothing)
+
+
+def make_estimator(name: str, settings: EstimationSettings | None = None) -> Estimator:
+    """Make a registered estimator with the options that were asked for.
+
+    Args:
+        name: of the estimator.
+        settings: those that are not None must be options of this estimator.
+
+    Raises:
+        UsageError: for an unknown estimator, or an option that it does not have.
+    """
+    kind = ESTIMATORS[name]
+    settings = settings or EstimationSettings()
+    asked = {
+        option: getattr(settings, option)
+        for option in OPTIONS
+        if getattr(settings, option) is not None
+    }
+    for option in asked:
+        if option not in _options_of(kind):
+            having = [other for other in ESTIMATORS if option in _options_of(ESTIMATORS[other])]
+            raise UsageError(
+                f"estimator {name!r} has no {OPTIONS[option]}; "
+                f"those that have it: {', '.join(having)}"
+            )
+    return kind(**asked)
+
+
+def _options_of(kind: type[Estimator]) -> set[str]:
+    if not dataclasses.is_dataclass(kind):
+        return set()  # a plugin without options
+    return {field.name for field in dataclasses.fields(kind)}

@@ -1,0 +1,186 @@
+"""What an estimator is: aligned pairs in, a response out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bcsim.dsp.spectra import CrossSpectra, chance_coherence, cross_spectra, median_spectra
+from bcsim.errors import UsageError
+from bcsim.fitting.pairs import AlignedPair
+from bcsim.sensors.responses.base import SpeechFrames, SpeechResponse
+from bcsim.sensors.transfer_function import TransferFunction
+
+Average = Literal["mean", "median"]
+
+
+class Estimator(ABC):
+    """A way to estimate the response from pairs.
+
+    Concrete estimators are registered in `bcsim.fitting.estimators.ESTIMATORS` under the name
+    they have on the command line. Their options are fields with defaults, and
+    `bcsim.fitting.estimation.make_estimator` sets those that a person asks for.
+    """
+
+    @abstractmethod
+    def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
+        """Return the response from air to bone, both at active level 1.
+
+        Args:
+            pairs: at least one; all of one sample rate and frame length. They are of equal
+                level, so that each counts by its duration alone.
+        """
+
+    def speech(
+        self, frames: Sequence[SpeechFrames], sample_rate: int, prior: SpeechResponse | None
+    ) -> SpeechResponse | None:
+        """Return the speech-dependent part; None for an estimator of fixed responses.
+
+        Args:
+            frames: of each pair, beside what the estimated response makes of its air.
+            sample_rate: in Hz.
+            prior: that of another sensor of the kind, to start from; None without one.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class SpectralEstimator(Estimator):
+    """An estimator that needs nothing but the pooled spectra.
+
+    Pooling the spectra and not the responses lets a frame count by its energy: a response from
+    one recording is noise wherever that recording had no speech.
+
+    Args:
+        average: over the frames of a recording. The mean uses all there is; the median
+            (`bcsim.dsp.spectra.median_spectra`) is not moved by clicks and knocks in up to half
+            of the frames, but needs about twice the speech.
+    """
+
+    average: Average = "mean"
+
+    def __post_init__(self) -> None:
+        require_average(self.average)
+
+    @abstractmethod
+    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+        """Return the response.
+
+        Args:
+            spectra: (..., F) each; x is air, y is bone.
+            noise: (..., F), the part of `spectra.yy` that is the sensor's own noise.
+
+        Returns:
+            (..., F), complex.
+        """
+
+    def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
+        spectra, noise = pool(pairs, self.average)
+        return transfer_function(pairs, self.response(spectra, noise), spectra)
+
+
+@dataclass(frozen=True)
+class CoherentEstimator(SpectralEstimator):
+    r"""A spectral estimator that rests on coherence, and may be told where to trust it.
+
+    Args:
+        average: see `SpectralEstimator`.
+        gated: bins whose coherence is no more than unrelated signals show once in 20 times,
+            :math:`1 - 0.05^{1/(n_d-1)}`, are not believed. Their cross-spectrum is chance: of
+            :math:`n_d` averages, unrelated signals have a coherence of :math:`1/n_d` on average,
+            so that H1 then is :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor
+            does, and H2 is :math:`\sqrt{n_d}` of it. There the magnitude is that of the
+            noise-subtracted power ratio, which needs no coherence; the phase that a fit gives
+            such bins is the minimum phase in any case. With minutes of speech nothing is gated;
+            with seconds, most of what lies above the sensor's coherent band.
+    """
+
+    gated: bool = False
+
+    @abstractmethod
+    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+        """Return the response as if every bin could be believed; see `response`."""
+
+    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+        response = self.coherent_response(spectra, noise)
+        if not self.gated:
+            return response
+        believed = spectra.coherence > chance_coherence(spectra.num_averages)
+        return torch.where(believed, response, power_ratio(spectra, noise))
+
+
+def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    """Return the noise-subtracted power ratio with the phase of H1, (..., F)."""
+    speech = (spectra.yy - noise).clamp(min=0)
+    return with_phase_of(divide(speech, spectra.xx).sqrt(), spectra.xy)
+
+
+def require_average(average: str) -> None:
+    """Refuse an average that is neither mean nor median.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if average not in get_args(Average):
+        raise UsageError(f"average is {average!r}; it can be mean or median")
+
+
+def spectra_of(pair: AlignedPair, average: Average, keep: Tensor | None = None) -> CrossSpectra:
+    """Return the spectra of a pair, averaged as asked.
+
+    Args:
+        pair: of air, x, and bone, y.
+        average: over frames.
+        keep: (frames,) of bool, the frames to use; all active ones where None.
+    """
+    if average == "mean" and keep is None:
+        return pair.spectra  # which the pair remembers
+    over_frames = cross_spectra if average == "mean" else median_spectra
+    frames = pair.active if keep is None else keep
+    return over_frames(pair.air, pair.bone, pair.num_fft, pair.num_fft // 4, frames)
+
+
+def pool(pairs: Sequence[AlignedPair], average: Average = "mean") -> tuple[CrossSpectra, Tensor]:
+    """Return the spectra of the active frames of all pairs, and the noise in `yy`, (F,).
+
+    Args:
+        pairs: at least one.
+        average: over the frames of a pair; over pairs it is always the mean, each by its frames.
+    """
+    parts = [spectra_of(pair, average) for pair in pairs]
+    spectra = CrossSpectra.pooled(parts)
+    shares = [part.num_averages / max(spectra.num_averages, _TINY) for part in parts]
+    noise = torch.stack(
+        [share * pair.noise_power for share, pair in zip(shares, pairs, strict=True)]
+    ).sum(dim=0)
+    return spectra, noise
+
+
+def transfer_function(
+    pairs: Sequence[AlignedPair], response: Tensor, spectra: CrossSpectra
+) -> TransferFunction:
+    """Return `response` (F,) with the coherence and averages of the pooled spectra."""
+    grid = torch.linspace(0, pairs[0].sample_rate / 2, len(response), dtype=torch.float64)
+    return TransferFunction(
+        frequencies_hz=grid.numpy(),
+        response=response.to(torch.complex128).numpy(),
+        coherence=spectra.coherence.numpy(),
+        num_averages=spectra.num_averages,
+    )
+
+
+def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Divide, giving 0 where the denominator is 0: a bin without power has no response."""
+    present = denominator.abs() > _TINY
+    return torch.where(present, numerator / torch.where(present, denominator, 1.0), 0.0)
+
+
+def with_phase_of(magnitude: Tensor, cross: Tensor) -> Tensor:
+    """Return a response of the given magnitude and the phase of a cross-spectrum, (F,)."""
+    return torch.polar(magnitude, torch.angle(cross))
+
+
+_TINY = 1e-300

@@ -1,0 +1,23 @@
+"""The default: what power the sensor passes on, whatever its phase."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bcsim.dsp.spectra import CrossSpectra
+from bcsim.fitting.estimators import ESTIMATORS
+from bcsim.fitting.estimators.base import SpectralEstimator, power_ratio
+
+
+@ESTIMATORS.register("power-ratio")
+@dataclass(frozen=True)
+class PowerRatio(SpectralEstimator):
+    r""":math:`\sqrt{\max(P_{yy} - P_{nn}, 0)/P_{xx}}\;e^{j\arg P_{xy}}`.
+
+    A body-conduction sensor hears speech by paths that no single filter describes, so much of its
+    power is incoherent with air: H1 leaves that part out and comes out several dB too low. Only
+    the sensor's own noise, measured in the pauses, is no part of the response.
+    """
+
+    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+        return power_ratio(spectra, noise)

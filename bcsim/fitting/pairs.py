@@ -1,0 +1,210 @@
+"""A pair of recordings, before and after alignment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.fir import fast_length
+from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.spectra import (
+    CrossSpectra,
+    cross_spectra,
+    fractional_octave_smooth,
+    window_power,
+)
+from bcsim.errors import InputError
+
+FRAME_S = 0.064
+MIN_SECONDS = 0.5
+LARGEST = 1e3  # of samples, whose full scale is 1: 60 dB over it is no recording
+
+
+class UnusablePair(InputError):
+    """Nothing can be fitted to a pair.
+
+    Args:
+        message: what is wrong, with the pair's name.
+        kind: of defect, as in `bcsim.fitting.diagnosis.diagnose`.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedPair:
+    """The same speech at the air microphone and at the sensor, as recorded.
+
+    Args:
+        name: for messages.
+        air: (T,), full scale at 1.
+        bone: (T,); the longer one is cut to the other's length.
+        talker: who speaks, or None where nobody said.
+    """
+
+    name: str
+    air: NDArray[np.floating]
+    bone: NDArray[np.floating]
+    talker: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseFloor:
+    """The stationary noise of one recording.
+
+    Args:
+        psd: (F,), one-sided density in 1/Hz, in units of the signal's power.
+        pause_seconds: of pauses that it was taken from.
+        from_pauses: False where there were none. Then the quietest frames had to do, and the
+            density is an upper bound, for speech may be in it; or it is 0, for nothing is known.
+    """
+
+    psd: Tensor
+    pause_seconds: float
+    from_pauses: bool
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A sudden change of the delay between the channels, as a dropped buffer makes it.
+
+    Args:
+        time_s: in the recording of air.
+        size_s: by how much bone is later after it; negative where a piece of bone is missing.
+    """
+
+    time_s: float
+    size_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """A pair after alignment: no DC, delay or drift, upright, both channels of active level 1.
+
+    Args:
+        name: that of the recorded pair.
+        talker: likewise.
+        air: (T,), float64, active RMS 1.
+        bone: (T,), the same.
+        sample_rate: in Hz.
+        active: (frames,), which frames of the analysis (`num_fft`, hop a quarter) carry speech.
+        num_fft: frame length of the analysis.
+        noise: the sensor's noise, in units of the power of active bone speech.
+        air_noise: that of the air channel, in units of the power of active air speech.
+        delay_s: that was taken out of bone, at the middle; negative where bone led.
+        level_db: active level of bone relative to that of air, as recorded.
+        seconds: duration.
+        active_seconds: of speech therein.
+        drift_ppm: by which bone's delay grew, microseconds a second; it was taken out.
+        inverted: whether its polarity was opposite to that of the other pairs.
+        jumps: of the delay; the pair is the longest stretch between them.
+    """
+
+    name: str
+    talker: str | None
+    air: Tensor
+    bone: Tensor
+    sample_rate: int
+    active: Tensor
+    num_fft: int
+    noise: NoiseFloor
+    air_noise: NoiseFloor
+    delay_s: float
+    level_db: float
+    seconds: float
+    active_seconds: float
+    drift_ppm: float = 0.0
+    inverted: bool = False
+    jumps: tuple[Jump, ...] = ()
+
+    @property
+    def start_delay_s(self) -> float:
+        """Return the delay at the start, which clocks that run apart have not changed yet."""
+        return self.delay_s - 0.5e-6 * self.drift_ppm * self.seconds
+
+    @cached_property
+    def spectra(self) -> CrossSpectra:
+        """Return the spectra of the active frames; x is air, y is bone."""
+        return cross_spectra(self.air, self.bone, self.num_fft, self.num_fft // 4, self.active)
+
+    @cached_property
+    def noise_power(self) -> Tensor:
+        """Return the noise power in the bins of `spectra.yy`, (F,)."""
+        return self.noise.psd * (self.sample_rate * window_power(self.num_fft) / 2)
+
+    @cached_property
+    def air_noise_power(self) -> Tensor:
+        """Return the noise power in the bins of `spectra.xx`, (F,)."""
+        return self.air_noise.psd * (self.sample_rate * window_power(self.num_fft) / 2)
+
+    def scaled(self, gain: float) -> "AlignedPair":
+        """Return the pair with bone, and its noise, times `gain`."""
+        noise = replace(self.noise, psd=self.noise.psd * gain**2)
+        return replace(self, bone=self.bone * gain, noise=noise)
+
+
+def heard_bins(pairs: Sequence[AlignedPair]) -> Tensor:
+    """Tell in which bins the air channel holds speech, (F,) of bool.
+
+    Elsewhere - above the band of a recording that was once at a lower rate, under the noise of
+    the room - the ratio of the channels is no response. Speech must exceed the noise of the
+    pauses by 2 dB, over a sixth of an octave, and reach within 70 dB of its own maximum.
+    """
+    speech = torch.stack([pair.spectra.xx for pair in pairs]).sum(dim=0)
+    noise = torch.stack([pair.air_noise_power for pair in pairs]).sum(dim=0)
+    over_noise = fractional_octave_smooth(speech, 6) > 1.6 * fractional_octave_smooth(noise, 6)
+    return over_noise & (speech > 1e-7 * speech.max())
+
+
+def frame_size(sample_rate: int) -> int:
+    """Return the frame length of the analysis, about 64 ms."""
+    return fast_length(round(FRAME_S * sample_rate))
+
+
+def check_pair(pair: RecordedPair, sample_rate: int) -> None:
+    """Refuse what nothing can be fitted to.
+
+    Raises:
+        UnusablePair: naming the pair and the reason.
+    """
+    for role, samples in (("air", pair.air), ("bone", pair.bone)):
+        if samples.ndim != 1:
+            raise UnusablePair(
+                f"{pair.name}: {role} has shape {samples.shape}, not one channel", "malformed"
+            )
+        if not np.isfinite(samples).all():
+            raise UnusablePair(
+                f"{pair.name}: {role} holds samples that are not finite numbers", "malformed"
+            )
+        peak = float(np.abs(samples).max(initial=0))
+        if peak > LARGEST:
+            raise UnusablePair(
+                f"{pair.name}: {role} has samples of {peak:.3g}, where full scale is 1", "malformed"
+            )
+    length = min(len(pair.air), len(pair.bone))
+    if length < MIN_SECONDS * sample_rate:
+        raise UnusablePair(
+            f"{pair.name}: {length / sample_rate:.2f} s are too short; "
+            f"a pair needs {MIN_SECONDS:g} s",
+            "malformed",
+        )
+    channels = {"air": pair.air[:length], "bone": pair.bone[:length]}
+    for role, samples in channels.items():
+        if np.ptp(samples) == 0:
+            raise UnusablePair(
+                f"{pair.name}: {role} is silent (every sample is {samples[0]:g})", "silent"
+            )
+    if np.array_equal(channels["air"], channels["bone"]):
+        raise UnusablePair(f"{pair.name}: air and bone are the same recording", "identical")
+    air, bone = (
+        torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
+        for samples in channels.values()
+    )
+    if not 0 < float(active_rms(bone, active_frames(air))) < np.inf:
+        raise UnusablePair(f"{pair.name}: bone is silent wherever air speaks", "silent")

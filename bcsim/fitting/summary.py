@@ -1,0 +1,177 @@
+"""The facts of a profile or a fit as plain numbers, and what to record more of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bcsim.dsp.spectra import fractional_octave_smooth
+from bcsim.fitting.fit import FitResult
+from bcsim.sensors.profile import SensorProfile
+
+DROPS_DB = (3.0, 10.0, 20.0)
+ENOUGH_ERROR_DB = 0.5  # median standard error of the magnitude
+ENOUGH_PAUSES_S = 2.0
+ENOUGH_UTTERANCES = 8
+ENOUGH_TALKERS = 5
+WORTHWHILE_DB = 0.1  # of LSD for a doubling of the recordings
+
+
+def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
+    """Return what a reader wants to know, ready for a table or JSON.
+
+    Args:
+        fitted: a profile; or a fit, which also knows each pair.
+    """
+    profile = fitted.profile if isinstance(fitted, FitResult) else fitted
+    provenance = profile.provenance
+    facts: dict[str, Any] = {
+        "name": profile.name,
+        "sample_rate": profile.sample_rate,
+        "estimator": provenance.estimator,
+        "num_pairs": provenance.num_pairs,
+        "num_talkers": provenance.num_talkers,
+        "seconds": round(provenance.seconds, 3),
+        "active_seconds": round(provenance.active_seconds, 3),
+        "pause_seconds": round(provenance.pause_seconds, 3),
+        "delay_ms": round(1000 * profile.delay_s, 4),
+        "polarity": profile.polarity,
+        "level_db": round(profile.level_db, 2),
+        "level_std_db": round(profile.level_std_db, 2),
+        "usable_band_hz": [round(hz, 1) for hz in profile.usable_band_hz],
+        "drops_hz": {f"-{drop:g} dB": drop_hz(profile, drop) for drop in DROPS_DB},
+        "magnitude_error_db": round(magnitude_error_db(profile), 2),
+        "noise_to_speech_db": round(profile.noise_to_speech_db(), 1),
+        "noise_level_std_db": round(profile.noise_level_std_db, 1),
+        "lowpass": {key: round(value, 3) for key, value in asdict(profile.lowpass).items()},
+        "source": provenance.source,
+        "licence": provenance.licence,
+        "speech": None if profile.speech is None else profile.speech.summary_word,
+        "prior": provenance.prior,
+        "spread_between": provenance.spread,
+        "magnitude_interval_db": interval_db(profile),
+        "leakage": profile.leakage_db is not None,
+        "scores": dict(provenance.scores),
+        "learning": dict(provenance.learning),
+        "advice": advice(profile),
+    }
+    if isinstance(fitted, FitResult):
+        facts["pairs"] = [asdict(pair) for pair in fitted.pairs]
+        facts["skipped"] = [asdict(pair) for pair in fitted.skipped]
+        facts["choice"] = fitted.choice
+        facts["candidates"] = fitted.candidates
+        facts["learning_curve"] = [asdict(point) for point in fitted.learning_curve]
+    return facts
+
+
+def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:
+    """Return where the response, above its plateau, first falls `drop_db` below it, in Hz.
+
+    The plateau is the greatest mean over an octave, the response is smoothed over a third.
+    None where it never falls so far.
+    """
+    smooth_db = smooth_magnitude_db(profile, 3)
+    octaves_db = smooth_magnitude_db(profile, 1)
+    plateau = int(octaves_db[1:].argmax()) + 1
+    below = np.flatnonzero(smooth_db[plateau:] < octaves_db[plateau] - drop_db)
+    if len(below) == 0:
+        return None
+    return round(float(profile.transfer_function.frequencies_hz[plateau + below[0]]), 1)
+
+
+def smooth_magnitude_db(profile: SensorProfile, fraction: float) -> NDArray[np.float64]:
+    """Return the magnitude in dB after averaging its power over 1/`fraction` octave, (F,)."""
+    power = torch.from_numpy(np.abs(profile.transfer_function.response) ** 2)
+    smooth = fractional_octave_smooth(power, fraction).clamp(min=1e-20)
+    return 10 * np.log10(smooth.numpy())
+
+
+def magnitude_error_db(profile: SensorProfile) -> float:
+    """Return the median standard error of the magnitude, in dB.
+
+    Over the usable band, or over 100 to 1000 Hz where there is none.
+    """
+    low, high = profile.usable_band_hz if profile.usable_band_hz[1] > 0 else (100.0, 1000.0)
+    grid = profile.transfer_function.frequencies_hz
+    error = profile.transfer_function.standard_error[(grid >= low) & (grid <= high)]
+    return 20 * math.log10(1 + float(np.median(error))) if len(error) else math.inf
+
+
+def interval_db(profile: SensorProfile) -> tuple[float, float] | None:
+    """Return the 95 % interval of the magnitude, median from 100 to 4000 Hz, or None."""
+    if len(profile.magnitude_interval_db) == 0:
+        return None
+    grid = profile.transfer_function.frequencies_hz
+    inside = profile.magnitude_interval_db[:, (grid >= 100) & (grid <= 4000)]
+    low, high = np.median(inside, axis=1)
+    return round(float(low), 2), round(float(high), 2)
+
+
+def learning_advice(learning: Mapping[str, float]) -> list[str]:
+    """Return what another doubling of the recordings promises, from the last one.
+
+    Args:
+        learning: held-out LSD by what was fitted to; see `Provenance`.
+    """
+    found = []
+    kinds = {"half the seconds": "seconds of these talkers", "half the talkers": "talkers"}
+    for label, what in kinds.items():
+        if label not in learning or "all" not in learning:
+            continue
+        gain_db = learning[label] - learning["all"]
+        would = "would help" if gain_db > WORTHWHILE_DB else "would not help"
+        found.append(
+            f"more {what} {would}: the last doubling took the held-out LSD from "
+            f"{learning[label]:.2f} to {learning['all']:.2f} dB"
+        )
+    return found
+
+
+def advice(profile: SensorProfile) -> list[str]:
+    """Return sentences that say what to record more of; none where all is well."""
+    provenance = profile.provenance
+    found = []
+    if profile.usable_band_hz[1] == 0:
+        found.append(
+            "coherence exceeds 0.5 nowhere: check that air and bone are of the same speech, "
+            "recorded in a quiet room, with the sensor firmly in place"
+        )
+    error_db = magnitude_error_db(profile)
+    if error_db > ENOUGH_ERROR_DB:
+        # the error falls with the root of the duration
+        more = provenance.active_seconds * ((error_db / ENOUGH_ERROR_DB) ** 2 - 1)
+        found.append(
+            f"the response is known to {error_db:.1f} dB: {max(1, math.ceil(more))} s more speech "
+            f"would bring that to {ENOUGH_ERROR_DB:g} dB"
+        )
+    if provenance.pause_seconds == 0 and profile.noise_psd.any():
+        found.append(
+            "no pause was long enough for a noise floor, so one is taken that such sensors have: "
+            f"leave {ENOUGH_PAUSES_S:g} s of silence around the speech"
+        )
+    elif not profile.noise_psd.any():
+        found.append(
+            "no noise floor could be measured, so what is simulated will have none: leave "
+            f"{ENOUGH_PAUSES_S:g} s of silence around the speech"
+        )
+    elif provenance.pause_seconds < ENOUGH_PAUSES_S:
+        found.append(
+            f"{provenance.pause_seconds:.1f} s of pauses are little for a noise floor: leave "
+            f"{ENOUGH_PAUSES_S:g} s of silence around the speech"
+        )
+    if provenance.num_pairs < ENOUGH_UTTERANCES:
+        found.append(
+            f"{provenance.num_pairs} utterance(s) say little about the spread: record "
+            f"{ENOUGH_UTTERANCES} or more, taking the sensor off in between"
+        )
+    if provenance.num_talkers < ENOUGH_TALKERS:
+        known = f"{provenance.num_talkers} talker(s)" if provenance.num_talkers else "no talker"
+        found.append(
+            f"{known} named: record {ENOUGH_TALKERS} or more, a folder each, to know how wearers "
+            "differ"
+        )
+    return found + learning_advice(provenance.learning)

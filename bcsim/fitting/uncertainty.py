@@ -1,0 +1,140 @@
+"""How far the magnitude of a fitted response is known: the bootstrap over recordings.
+
+The standard error of `TransferFunction.standard_error` supposes one filter for all speech and all
+wearers, and noise for the rest. Recordings differ by more than that: by what is said, by the
+talker, by how the sensor sits. So recordings are drawn anew, and the response is estimated from
+each draw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.bootstrap import num_clusters, percentile_interval, resampled_counts
+from bcsim.dsp.spectra import CrossSpectra, fill_gaps, fractional_octave_smooth
+from bcsim.fitting.estimation import SMOOTHING
+from bcsim.fitting.estimators.base import Average, Estimator, SpectralEstimator, spectra_of
+from bcsim.fitting.estimators.power_ratio import PowerRatio
+from bcsim.fitting.pairs import AlignedPair
+
+NUM_DRAWS = 1000
+MIN_RECORDINGS = 4  # with fewer, parts of them are drawn
+BLOCK_S = 0.5  # of speech a part: some syllables, so that parts are hardly related
+LOWEST_DB = -100.0  # below the response's maximum, as far as a fit follows it
+
+
+def bootstrap_interval_db(
+    pairs: Sequence[AlignedPair],
+    estimator: Estimator,
+    heard: Tensor,
+    smoothing: float = SMOOTHING,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return the 95 % interval of the magnitude, (2, F), in dB relative to the estimate.
+
+    Talkers are drawn with replacement, then the utterances of each; utterances alone where there
+    is one talker, or none is named. With fewer than 4 utterances their active frames are cut into
+    parts of half a second, and these are drawn instead: then nothing is known about how
+    utterances and talkers differ, and the interval is that of this talker and wearing.
+
+    The spectra of each recording are formed once and pooled anew for each draw, so that a draw
+    costs next to nothing. Estimators that are no function of pooled spectra (the
+    frequency-response curve, the Wiener filter) get the interval of the power ratio, in which
+    the same recordings differ in the same way.
+
+    Args:
+        pairs: that the response was estimated from, equal in level.
+        estimator: with its options.
+        heard: (F,) of bool; other bins are taken from their neighbours, as in the fit.
+        smoothing: parts of an octave, as in the fit.
+        num_draws: of the bootstrap.
+        seed: equal seeds give equal intervals.
+
+    Returns:
+        The lower and the upper end; as a rule below and above 0 dB. Of a single part of half a
+        second nothing is known: NaN.
+    """
+    spectral = estimator if isinstance(estimator, SpectralEstimator) else PowerRatio()
+    units = _units(pairs, spectral)
+    groups = [group for group, _, _ in units]
+    if len(units) < 2:
+        return np.full((2, len(heard)), np.nan)
+    counts = torch.from_numpy(resampled_counts(groups, num_draws, seed))
+    whole = counts.new_ones(1, len(units))
+    estimate_db, drawn_db = (
+        _magnitude_db(spectral, *_pooled(units, c), heard, smoothing) for c in (whole, counts)
+    )
+    draws = (drawn_db - estimate_db).numpy()
+    return percentile_interval(draws, num_clusters(groups))
+
+
+_Unit = tuple[str | None, CrossSpectra, Tensor]  # talker, spectra, noise in yy
+
+
+def _units(pairs: Sequence[AlignedPair], estimator: SpectralEstimator) -> list[_Unit]:
+    """Return what is drawn: recordings, or parts of them where they are few."""
+    if len(pairs) >= MIN_RECORDINGS:
+        units = [
+            (pair.talker, spectra_of(pair, estimator.average), pair.noise_power) for pair in pairs
+        ]
+    else:
+        units = [
+            # Cut without regard to talkers: two of them say nothing about a third.
+            (None, spectra, pair.noise_power)
+            for pair in pairs
+            for spectra in _parts(pair, estimator.average)
+        ]
+    return [unit for unit in units if unit[1].num_averages > 0]
+
+
+def _parts(pair: AlignedPair, average: Average) -> list[CrossSpectra]:
+    """Return the spectra of consecutive stretches of active frames."""
+    hop = pair.num_fft // 4
+    active = torch.nonzero(pair.active)[:, 0]
+    size = max(1, round(BLOCK_S * pair.sample_rate / hop))
+    parts = []
+    for frames in active.split(size):
+        if len(parts) and len(frames) < size / 2:
+            break  # a short rest would count as much as the others
+        first, last = int(frames[0]), int(frames[-1])
+        keep = torch.zeros_like(pair.active)
+        keep[frames] = True
+        # Cut out, or each of the parts of an hour would cost a look at the whole hour.
+        stretch = slice(first * hop, last * hop + pair.num_fft)
+        piece = replace(pair, air=pair.air[stretch], bone=pair.bone[stretch])
+        parts.append(spectra_of(piece, average, keep[first : last + 1]))
+    return parts
+
+
+def _pooled(units: Sequence[_Unit], counts: Tensor) -> tuple[CrossSpectra, Tensor]:
+    """Return the spectra and the noise of every draw, (D, F), from counts (D, N)."""
+    averages = torch.tensor([spectra.num_averages for _, spectra, _ in units], dtype=counts.dtype)
+    weights = counts * averages
+    total = weights.sum(dim=1)
+    shares = weights / total[:, None]
+    xx, yy = (
+        shares @ torch.stack([getattr(spectra, name) for _, spectra, _ in units])
+        for name in ("xx", "yy")
+    )
+    xy = shares.to(torch.complex128) @ torch.stack([spectra.xy for _, spectra, _ in units])
+    noise = shares @ torch.stack([noise for _, _, noise in units])
+    return CrossSpectra(xx, yy, xy, float(total.mean())), noise
+
+
+def _magnitude_db(
+    estimator: SpectralEstimator,
+    spectra: CrossSpectra,
+    noise: Tensor,
+    heard: Tensor,
+    smoothing: float,
+) -> Tensor:
+    """Return the magnitude of every draw, smoothed as a fit is, (D, F)."""
+    power = fill_gaps(estimator.response(spectra, noise).abs().square(), heard)
+    smooth = fractional_octave_smooth(power, smoothing)
+    floor = smooth.max() * 10 ** (LOWEST_DB / 10)
+    return 10 * smooth.clamp(min=torch.finfo(smooth.dtype).tiny).clamp(min=floor).log10()

@@ -1,0 +1,1 @@
+"""A sensor's response as a filter for other programs."""

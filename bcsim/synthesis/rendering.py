@@ -1,0 +1,343 @@
+"""From one clip to the files of its pair."""
+
+import contextlib
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from bcsim.audio.files import (
+    audio_info,
+    encode_audio,
+    is_ours,
+    read_audio,
+    unreadable,
+    writing_audio,
+)
+from bcsim.datasets.journal import Entry, own_notes
+from bcsim.datasets.manifest import SIGNALS, PairRow
+from bcsim.effects.base import Draw, Scene
+from bcsim.errors import InputError
+from bcsim.files.atomic import Writer
+from bcsim.files.hashing import hash_file
+from bcsim.files.paths import printable
+from bcsim.simulator import Simulator
+from bcsim.synthesis.clips import Clip
+from bcsim.synthesis.long_files import is_long, needed_factor, render_stretches
+
+AirFiles = Literal["copy", "link", "encode"]
+LEAST_TIME_S = 60.0  # that a clip may take, however short
+LEAST_BYTES_PER_S = 20_000  # of its file: four times slower than rooms on a busy core
+HEARD_OVER = 1.01  # of full scale, 0.1 dB: less may be clipped without a word
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a clip gave no pair."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A recording: what it says about itself, samples (T,) unless it is long, and its SHA-256."""
+
+    clip: Clip
+    path: Path
+    info: Any
+    samples: NDArray[np.float64]
+    sha256: str
+    draws: dict[str, Draw]
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Everything that rendering one clip takes, apart from the clip; goes to worker processes.
+
+    Args:
+        simulator: what is done to it.
+        source_folder: of the air recordings; absolute, for workers may stand elsewhere.
+        out: folder of the dataset, likewise.
+        sensor: name for the manifest.
+        seed: root seed.
+        mean: render the mean sensor.
+        audio_format: "flac" or "wav".
+        device: of torch.
+        air: what becomes of a recording that no effect has changed, and that is stored as the
+            dataset wants it: its file is copied, linked, or encoded again. The samples are the
+            same.
+        notes: folder in which every process notes down what it has finished, if it shall.
+    """
+
+    simulator: Simulator
+    source_folder: Path
+    out: Path
+    sensor: str
+    seed: int
+    mean: bool = False
+    audio_format: str = "flac"
+    device: str = "cpu"
+    air: AirFiles = "copy"
+    notes: Path | None = None
+
+    def render(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
+        """Render clips one by one and write their files.
+
+        Returns:
+            For each what goes into the journal, or why the source cannot be used.
+
+        Raises:
+            EnvironmentFault: if the disk is full or forbidden.
+        """
+        results = []
+        with contextlib.ExitStack() as stack:
+            notes = None if self.notes is None else stack.enter_context(own_notes(self.notes))
+            writer = stack.enter_context(Writer())
+            for clip in clips:
+                (result,) = self._render([clip], writer)
+                results.append(result)
+                if notes is not None and isinstance(result, Entry):
+                    writer.after(partial(notes.add, result))
+        return results
+
+    def render_together(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
+        """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
+        with Writer() as writer:
+            return self._render(clips, writer)
+
+    def remove(self, clip: Clip) -> None:
+        """Remove files of a clip that is given up: its worker may have been lost in the middle."""
+        for signal in SIGNALS:
+            path = self.out / clip.split / self._file_name(clip, signal)
+            path.unlink(missing_ok=True)
+
+    def limit_s(self, clip: Clip) -> float:
+        """Return how long a clip may take, in seconds: more than any sound file of its size."""
+        try:
+            size = (self.source_folder / clip.source).stat().st_size
+        except OSError:
+            size = 0  # reading it will tell what is wrong
+        return LEAST_TIME_S + size / LEAST_BYTES_PER_S
+
+    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[Entry | Skipped]:
+        read = [self._read(clip) for clip in clips]
+        sources = [s for s in read if isinstance(s, _Source) and len(s.samples)]
+        lines: dict[str, Entry | Skipped] = {}
+        if sources:
+            try:
+                lines = self._render_whole(sources, writer)
+            except InputError as error:  # a recording of noise, which one of the clips drew
+                if len(clips) == 1:
+                    return [Skipped(f"{clips[0].source}: {error}")]
+                return [self._render([clip], writer)[0] for clip in clips]
+        for source in read:
+            if isinstance(source, _Source) and not len(source.samples):
+                lines[source.clip.id] = self._render_stretches(source)
+        return [source if isinstance(source, Skipped) else lines[source.clip.id] for source in read]
+
+    def _read(self, clip: Clip) -> _Source | Skipped:
+        path = self.source_folder / clip.source
+        try:
+            info = audio_info(path)
+            long = is_long(path, info, self.simulator)
+            samples = np.zeros(0) if long else read_audio(path, self.simulator.sample_rate)[0]
+            digest = hash_file(path)
+        except InputError as error:
+            return Skipped(str(error))
+        except OSError as error:
+            fault = unreadable(path, error)
+            if isinstance(fault, InputError):
+                return Skipped(str(fault))
+            raise fault from error
+        draws = self.simulator.sample(self.seed, clip.id, self.mean)
+        if clip.replayed is not None:
+            row = PairRow.from_json(clip.replayed, clip.id)
+            if row.source_sha256 != digest:
+                return Skipped(f"{path}: is not the file that {clip.id} was rendered from")
+            if not _alike(row.drawn, draws):
+                return Skipped(
+                    f"{clip.id}: what was drawn for it does not fit the recipe's effects"
+                )
+            draws = row.drawn
+        return _Source(clip, path, info, samples, digest, draws)
+
+    def _render_whole(
+        self, sources: Sequence[_Source], writer: Writer
+    ) -> dict[str, Entry | Skipped]:
+        """Render clips that were read as one batch; return the entries by id."""
+        # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
+        clips = [torch.from_numpy(source.samples) for source in sources]
+        lengths = torch.tensor([len(clip) for clip in clips]).to(self.device)
+        air = clips[0][None] if len(clips) == 1 else pad_sequence(clips, batch_first=True)
+        air = air.to(self.device)
+        scene = Scene.from_air(air, self.simulator.sample_rate, lengths)
+        with torch.inference_mode():
+            scene = self.simulator.apply(scene, [source.draws for source in sources])
+        untouched = scene.air is air  # most effects leave it alone: nothing to fetch or compare
+        return {
+            source.clip.id: self._write(source, _signals(scene, row), untouched, writer)
+            for row, source in enumerate(sources)
+        }
+
+    def _write(
+        self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
+    ) -> Entry | Skipped:
+        """Write the files of a pair.
+
+        Args:
+            source: that it came of.
+            signals: each (T,), by the name of their folder.
+            untouched: whether air is known to be what was read.
+            writer: that does it.
+        """
+        if not all(map(_is_finite, signals.values())):
+            return _not_finite(source)
+        row = self._row(source, signals, len(signals["air"]))
+        if isinstance(row, Skipped):
+            return row
+        folder, sha256 = self.out / source.clip.split, []
+        peaks: dict[str, float] = {}
+        for name, file_name in row.file_names.items():
+            as_read = name == "air" and untouched
+            samples = source.samples if as_read else signals[name].cpu().numpy()
+            if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
+                take = writer.link if self.air == "link" else writer.copy
+                take(source.path, folder / file_name)
+                sha256.append(source.sha256)
+            else:
+                peaks[name] = float(max(samples.max(), -samples.min()))
+                content = encode_audio(folder / file_name, samples, row.sample_rate)
+                writer.write(folder / file_name, content)
+                sha256.append(hashlib.sha256(content).hexdigest())
+        _tell_of_clipping(source, peaks)
+        return Entry(row.to_json(), tuple(sha256))
+
+    def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
+        """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
+        suffix, rate = f".{self.audio_format}", self.simulator.sample_rate
+        same = air is source.samples or np.array_equal(air, source.samples)
+        return same and is_ours(source.path, source.info, suffix, rate, len(air))
+
+    def _render_stretches(self, source: _Source) -> Entry | Skipped:
+        """Render and write a long clip piece by piece."""
+        try:
+            entry, peaks = self._write_stretches(source, 1.0)
+            factor = needed_factor(self.simulator, max(peaks.values()))
+            if factor < 1:
+                entry, peaks = self._write_stretches(source, factor)
+            _tell_of_clipping(source, peaks)
+            return entry
+        except (_UnusableError, InputError) as error:
+            return Skipped(str(error))
+
+    def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, dict[str, float]]:
+        """Write a long clip times a factor; return its entry and the signals' magnitudes."""
+        append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
+        peaks: dict[str, float] = {}
+        num_samples = 0
+        with torch.inference_mode(), contextlib.ExitStack() as files:
+            for scene in render_stretches(self.simulator, source.draws, source.path, factor):
+                for name, signal in _signals(scene, 0).items():
+                    if not _is_finite(signal):
+                        raise _UnusableError(_not_finite(source).reason)
+                    if name not in append:
+                        path = self.out / source.clip.split / self._file_name(source.clip, name)
+                        file = writing_audio(path, self.simulator.sample_rate)
+                        append[name] = files.enter_context(file)
+                    append[name](signal.cpu().numpy())
+                    peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
+                num_samples += scene.air.shape[-1]
+            row = self._row(source, append, num_samples)
+            if isinstance(row, Skipped):
+                raise _UnusableError(row.reason)
+        paths = [self.out / source.clip.split / name for name in row.file_names.values()]
+        return Entry(row.to_json(), tuple(map(hash_file, paths))), peaks
+
+    def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
+        """Return the manifest's row, or why that is not the pair which is to be replayed."""
+        clip, rate = source.clip, self.simulator.sample_rate
+        row = PairRow(
+            id=clip.id,
+            **{f"{name}_file_name": self._file_name(clip, name) for name in signals},
+            speaker=clip.speaker,
+            duration_s=num_samples / rate,
+            sample_rate=rate,
+            sensor=self.sensor,
+            source=printable(clip.source),
+            source_sha256=source.sha256,
+            seed=self.seed,
+            drawn=source.draws,
+        )
+        if clip.replayed not in (None, row.to_json()):
+            return Skipped(
+                f"{clip.id}: renders to another pair; is this the recipe it was made by?"
+            )
+        return row
+
+    def _file_name(self, clip: Clip, signal: str) -> str:
+        return f"{signal}/{clip.id}.{self.audio_format}"
+
+
+class _UnusableError(Exception):
+    """A clip whose rendering cannot be kept."""
+
+
+def _not_finite(source: _Source) -> Skipped:
+    return Skipped(
+        f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
+    )
+
+
+def _tell_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
+    name = max(peaks, key=peaks.__getitem__)
+    if peaks[name] > HEARD_OVER:
+        log.warning(
+            "%s: %s exceeds full scale (peaks at %.3g) and is clipped; end the recipe with "
+            "peak_limit",
+            printable(str(source.path)),
+            name,
+            peaks[name],
+        )
+
+
+def _is_finite(signal: Tensor) -> bool:
+    # A sum is as finite as all of its terms, and quicker to look at.
+    return math.isfinite(float(signal.sum()))
+
+
+def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
+    """Return the signals of one clip, each (T,)."""
+    length = int(scene.lengths[row])
+    signals = {"bone": scene.bone, "air": scene.air, "noisy_air": scene.noisy_air}
+    return {name: s[row, :length] for name, s in signals.items() if s is not None}
+
+
+def _alike(recorded: Any, drawn: Any) -> bool:
+    """Tell whether recorded values are such as an effect draws: kinds, names and lengths."""
+    if isinstance(drawn, Mapping):
+        return (
+            isinstance(recorded, Mapping)
+            and recorded.keys() == drawn.keys()
+            and all(_alike(recorded[name], drawn[name]) for name in drawn)
+        )
+    if isinstance(drawn, list):
+        return (
+            isinstance(recorded, list)
+            and len(recorded) == len(drawn)
+            and all(map(_alike, recorded, drawn))
+        )
+    if isinstance(drawn, float):
+        return isinstance(recorded, float) and math.isfinite(recorded)
+    return type(recorded) is type(drawn)

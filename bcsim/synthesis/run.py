@@ -1,0 +1,343 @@
+"""Rendering of a corpus: from a folder of air recordings to a dataset of pairs.
+
+A run can be killed at any moment; the same command again finishes it and gives the same bytes.
+Every output is written under a temporary name and renamed. While a run is under way its folder
+holds `.bcsim.tmp/`: what the run is (`run.json`), a lock, and a journal with the manifest line of
+every finished pair and the SHA-256 of its files. `SHA256SUMS` and `dataset.json` are written last,
+then `.bcsim.tmp/` goes. What an earlier run finished is kept if its files are still those, and if
+its source is still what it was rendered from.
+
+A corpus may be large: of a finished pair, only the place of its line in the journal is remembered.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import shutil
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+import bcsim
+from bcsim.datasets.card import dataset_card
+from bcsim.datasets.checksums import SUMS_NAME, hash_files, sum_line
+from bcsim.datasets.journal import JOURNAL_NAME, Entry, Journal
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
+from bcsim.errors import InputError, UsageError
+from bcsim.files.atomic import (
+    environment_faults,
+    not_a_link,
+    replacing,
+    sweep_temporaries,
+    sync_folders,
+    to_json,
+    write_bytes,
+    write_text,
+)
+from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.paths import printable
+from bcsim.progress import track
+from bcsim.synthesis.clips import Clip, Shard, hash_names
+from bcsim.synthesis.rendering import Renderer, Skipped
+from bcsim.synthesis.run_state import (
+    CARD_NAME,
+    DATASET_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    check_settings,
+    claimed,
+)
+from bcsim.workers.pool import Workers, run_parallel
+
+SCHEMA = 2
+GPU_BATCH = 16
+CHECKED_AT_ONCE = 256  # pairs of an earlier run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SynthesisPlan:
+    """What a run would do.
+
+    Args:
+        clips: of the whole corpus.
+        renderer: how.
+        recipe_text: the resolved recipe, which is kept beside the pairs.
+        sensor_file: kept there as well, if there is one.
+        sensor_sha256: of that file.
+        noise_sha256: of the noise recordings that the recipe names, if any.
+        shard: the part of the clips that this run renders; None for all.
+        replayed_sha256: of the manifest that is rendered again, if it is one.
+        inputs: files besides the recordings that it was made of.
+    """
+
+    clips: list[Clip]
+    renderer: Renderer
+    recipe_text: str
+    sensor_file: Path | None = None
+    sensor_sha256: str | None = None
+    noise_sha256: str | None = None
+    shard: Shard | None = None
+    replayed_sha256: str | None = None
+    inputs: tuple[Path, ...] = ()
+
+    @property
+    def todo(self) -> list[Clip]:
+        """The clips that this run renders."""
+        return self.clips if self.shard is None else self.shard.of(self.clips)
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what the pairs are.
+
+        Of the sources only the names: one may be put right as long as there is no pair of it, and
+        each pair's row holds the SHA-256 of its own.
+        """
+        renderer = self.renderer
+        return {
+            "schema": SCHEMA,
+            "bcsim": bcsim.__version__,
+            "sensor": renderer.sensor,
+            "sensor_sha256": self.sensor_sha256,
+            "noise_sha256": self.noise_sha256,
+            "seed": renderer.seed,
+            "mean": renderer.mean,
+            "air": renderer.air,
+            "device": renderer.device,
+            "recipe": yaml.safe_load(self.recipe_text),
+            "num_sources": len(self.clips),
+            "sources_sha256": hash_names(clip.source for clip in self.clips),
+            "replayed_sha256": self.replayed_sha256,
+            "shard": self.shard and str(self.shard),
+        }
+
+
+@dataclass
+class SynthesisResult:
+    """What a run of `synthesize` did.
+
+    Args:
+        out: the dataset's folder.
+        num_pairs: pairs in the dataset.
+        num_reused: of those, the ones that an earlier run had finished.
+        seconds: of speech in all.
+        splits: number of pairs in each.
+        failures: sources that could not be used, and why.
+    """
+
+    out: Path
+    num_pairs: int
+    num_reused: int
+    seconds: float
+    splits: dict[str, int]
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def synthesize_corpus(
+    plan: SynthesisPlan, workers: Workers, overwrite: bool = False
+) -> SynthesisResult:
+    """Render every clip, or finish what an earlier run began.
+
+    Args:
+        plan: what, and how.
+        workers: who does it; the bytes do not depend on that.
+        overwrite: throw an earlier dataset at the same place away.
+
+    Raises:
+        UsageError: if the folder holds something else, or a dataset of other settings.
+        InputError: if the sensor is not what it was when this was planned.
+        EnvironmentFault: if the disk is full or forbidden, or another run is at work there.
+    """
+    out, clips, settings = plan.renderer.out, plan.todo, plan.settings()
+    sensor = _read_sensor(plan.sensor_file, settings)
+    with environment_faults(out), claimed(out, overwrite) as state:
+        check_settings(out, state, settings)
+        sweep_temporaries(out)
+        if sensor is not None:  # at once: whoever gave it may replace it while this works
+            write_bytes(out / PROFILE_NAME, sensor)
+        failures: dict[str, str] = {}
+        with open(state / JOURNAL_NAME, "a+b", opener=not_a_link) as file:
+            journal = Journal(file)
+            journal.adopt(state)
+            try:
+                places = _finished(journal, plan)
+            except UsageError:
+                if (out / DATASET_NAME).is_file():  # as it was, then
+                    shutil.rmtree(state)
+                raise
+            num_reused = len(places)
+            todo = [clip for clip in clips if clip.id not in places]
+            renderer = replace(plan.renderer, notes=state)
+            with contextlib.closing(_render(renderer, todo, workers)) as results:
+                for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
+                    if isinstance(result, Skipped):
+                        failures[clip.source] = result.reason
+                        renderer.remove(clip)
+                        log.warning("skipped: %s", printable(result.reason))
+                    else:
+                        places[clip.id] = journal.add(result)
+            pairs = {
+                split: _entries(journal, places, members)
+                for split in SPLITS
+                if (members := [c.id for c in clips if c.split == split and c.id in places])
+            }
+            sweep_temporaries(out)  # of workers that were killed at their limits
+            kept = None if sensor is None else out / PROFILE_NAME
+            tallies = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
+        shutil.rmtree(state)
+    return SynthesisResult(
+        out=out,
+        num_pairs=len(places),
+        num_reused=num_reused,
+        seconds=sum(tally.seconds for tally in tallies.values()),
+        splits={split: tally.num_pairs for split, tally in tallies.items()},
+        failures=failures,
+    )
+
+
+def finish_dataset(
+    out: Path,
+    pairs: Mapping[str, Iterable[Entry]],
+    failures: dict[str, str],
+    recipe_text: str,
+    sensor_file: Path | None,
+    settings: Mapping[str, Any],
+) -> dict[str, Tally]:
+    """Write the manifests and what stands beside them; the dataset's own file comes last.
+
+    Args:
+        out: folder of the dataset; the files of the pairs are there.
+        pairs: of every split that has some, sorted by id; taken one by one.
+        failures: sources that could not be used, and why.
+        recipe_text: the resolved recipe.
+        sensor_file: the sensor, if there is one.
+        settings: of the run.
+
+    Returns:
+        What is in each split.
+
+    Raises:
+        InputError: if the sensor is not that of the settings.
+    """
+    sensor = _read_sensor(sensor_file, settings)
+    for split in pairs:
+        sync_folders(out / split)
+    tallies = {split: Tally() for split in SPLITS}
+    with replacing(out / SUMS_NAME) as temporary, temporary.open("w", encoding="utf-8") as sums:
+        for split, entries in pairs.items():
+            lines = _summed(entries, split, sums)
+            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
+        totals = {
+            "num_pairs": {split: tally.num_pairs for split, tally in tallies.items()},
+            "num_speakers": len(set().union(*(tally.speakers for tally in tallies.values()))),
+            "num_failures": len(failures),
+            "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
+        }
+        account = to_json({**settings, **totals})
+        write_text(out / RECIPE_NAME, recipe_text)
+        write_text(out / CARD_NAME, dataset_card(settings, tallies))
+        names = [CARD_NAME, RECIPE_NAME, *(f"{split}/{MANIFEST_NAME}" for split in pairs)]
+        if sensor is not None:
+            write_bytes(out / PROFILE_NAME, sensor)
+            names.append(PROFILE_NAME)
+        sums.writelines(sum_line(hash_file(out / name), name) for name in names)
+        sums.write(sum_line(hash_text(account), DATASET_NAME))
+    write_failures(out / FAILURES_NAME, "synthesize", failures)
+    write_text(out / DATASET_NAME, account)
+    return tallies
+
+
+def _read_sensor(path: Path | None, settings: Mapping[str, Any]) -> bytes | None:
+    if path is None:
+        return None
+    with environment_faults(path):
+        content = path.read_bytes()
+    digest, wanted = hashlib.sha256(content).hexdigest(), settings.get("sensor_sha256")
+    if digest != wanted:
+        raise InputError(
+            f"{path}: is not the sensor that the pairs are rendered with (SHA-256 "
+            f"{str(wanted)[:12]}, now {digest[:12]}); put it back, or run the command again"
+        )
+    return content
+
+
+def _summed(entries: Iterable[Entry], split: str, sums: TextIO) -> Iterator[str]:
+    """Yield the manifest's lines of a split, and write the sums of the files that they name."""
+    for entry in entries:
+        names = PairRow.from_json(entry.line, "journal").file_names.values()
+        for digest, name in zip(entry.sha256, names, strict=True):
+            sums.write(sum_line(digest, f"{split}/{name}"))
+        yield f"{entry.line}\n"
+
+
+def _render(
+    renderer: Renderer, clips: Sequence[Clip], workers: Workers
+) -> Generator[tuple[Clip, Entry | Skipped]]:
+    if renderer.device == "cpu":
+        yield from run_parallel(renderer.render, clips, workers, _give_up, renderer.limit_s)
+        return
+    size = workers.batch or GPU_BATCH
+    for start in range(0, len(clips), size):
+        batch = clips[start : start + size]
+        yield from zip(batch, renderer.render_together(batch), strict=True)
+
+
+def _give_up(clip: Clip, reason: str) -> Skipped:
+    return Skipped(f"{clip.source}: {reason}; look at the file, or raise the limits of an item")
+
+
+def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
+    """Return the places of pairs whose files are still those that the journal speaks of.
+
+    Raises:
+        UsageError: if the source of such a pair is not what it was rendered from any more.
+    """
+    out, sources = plan.renderer.out, plan.renderer.source_folder
+    clips = {clip.id: clip for clip in plan.todo}
+    entries = (
+        (place, entry, row)
+        for place, entry in journal.entries()
+        if (row := _row_of(entry)) is not None and row.id in clips
+    )
+    places: dict[str, int] = {}
+    begun = track(entries, len(clips), "looking at what is there already")
+    while block := [*itertools.islice(begun, CHECKED_AT_ONCE)]:
+        paths: list[Path] = []
+        wanted: list[str] = []
+        for _, entry, row in block:
+            folder = out / clips[row.id].split
+            paths += [folder / name for name in row.file_names.values()]
+            paths.append(sources / clips[row.id].source)
+            wanted += [*entry.sha256, row.source_sha256]
+        found = iter(zip(hash_files(paths), wanted, strict=True))
+        for place, entry, row in block:
+            kept = [now == then for now, then in itertools.islice(found, len(entry.sha256))]
+            now, then = next(found)
+            if now != then:
+                raise UsageError(
+                    f"{out}: its pair {row.id} was rendered from another {clips[row.id].source} "
+                    f"(SHA-256 {then[:12]}, now {now and now[:12]}); nothing was changed: put it "
+                    "back, choose another --out, or --overwrite"
+                )
+            if all(kept):
+                places[row.id] = place
+    return places
+
+
+def _row_of(entry: Entry) -> PairRow | None:
+    try:
+        row = PairRow.from_json(entry.line, "journal")
+    except InputError:
+        return None  # the run was killed while it wrote this line; the pair is rendered again
+    return row if len(row.file_names) == len(entry.sha256) else None
+
+
+def _entries(journal: Journal, places: Mapping[str, int], ids: Iterable[str]) -> Iterator[Entry]:
+    """Yield the entries of pairs, sorted by id."""
+    for name in sorted(ids):
+        yield journal.read(places[name])

@@ -1,0 +1,1 @@
+"""Worker processes: the pool, and the limits that contain them."""

@@ -1,0 +1,136 @@
+"""Pairs for training: items depend on seed, epoch and id, whichever way they are loaded."""
+
+import pytest
+import soundfile
+import torch
+
+from bcsim.audio.files import audio_files, write_audio
+from bcsim.datasets.pairs import RenderedPairs, StoredPairs
+from bcsim.dsp.noise import white_noise
+from bcsim.effects.distributions import Constant
+from bcsim.effects.gain import Gain
+from bcsim.effects.sensor_noise import SensorNoise
+from bcsim.effects.sensor_response import SensorResponse
+from bcsim.errors import InputError
+from bcsim.simulator import Simulator
+from bcsim.workers.pool import Workers
+from bcsim.workflows.synthesize import plan_synthesis, synthesize
+
+RATE = 16_000
+
+
+@pytest.fixture
+def air(tmp_path, speech):
+    for number in range(3):
+        path = tmp_path / "air" / f"s{number}" / "clip.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, speech[number % 2, : 8000 + 4000 * number].numpy(), RATE)
+    return tmp_path / "air"
+
+
+@pytest.fixture
+def stored(air, tmp_path, sensor):
+    sensor.save(tmp_path / "known.sensor")
+    settings = ("splits.validation=0", "splits.test=0")
+    plan = plan_synthesis(air, tmp_path / "pairs", str(tmp_path / "known.sensor"), None, settings)
+    synthesize(plan, Workers())
+    return StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
+
+
+@pytest.fixture
+def rendered(air, sensor):
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
+    return RenderedPairs(audio_files(air), air, simulator, seed=0)
+
+
+@pytest.fixture(params=["stored", "rendered"])
+def pairs(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_an_item_is_the_same_whenever_it_is_asked_for(pairs):
+    first = pairs.crop(1, 4, 3000)
+    pairs.crop(0, 4, 3000)
+    again = pairs.crop(1, 4, 3000)
+    assert torch.equal(first.air, again.air)
+    assert torch.equal(first.bone, again.bone)
+    assert first.air.shape == first.bone.shape == (3000,)
+    assert first.air.dtype == torch.float32
+
+
+def test_another_epoch_has_another_crop(pairs):
+    assert not torch.equal(pairs.crop(2, 0, 3000).air, pairs.crop(2, 1, 3000).air)
+
+
+def test_a_short_clip_is_filled_with_silence_behind(pairs):
+    pair = pairs.crop(0, 0, 10_000)
+    assert pair.air[:8000].abs().sum() > 0
+    assert pair.air[8000:].abs().max() == pair.bone[8000:].abs().max() == 0
+
+
+def test_whole_clips_are_whole(pairs):
+    assert [len(pairs.whole(k).air) for k in range(3)] == [8000, 12_000, 16_000]
+
+
+def test_a_crop_is_a_stretch_of_the_stored_pair(stored):
+    crop, whole = stored.crop(2, 0, 3000), stored.whole(2)
+    matches = (whole.air.unfold(0, 3000, 1) == crop.air).all(dim=1).nonzero()
+    assert len(matches) == 1
+    start = int(matches[0])
+    assert torch.equal(whole.bone[start : start + 3000], crop.bone)
+
+
+def test_crops_reach_both_ends(stored):
+    starts = [stored.crop_start(2, epoch, 16, 12) for epoch in range(200)]
+    assert set(starts) == {0, 1, 2, 3, 4}
+
+
+def test_every_epoch_hears_another_wearer(rendered):
+    first, second = (rendered.crop(0, epoch, 8000) for epoch in (0, 1))
+    assert torch.equal(first.air, second.air)
+    assert not torch.equal(first.bone, second.bone)
+
+
+def test_pairs_go_through_the_simulator_and_through_nothing_else(air):
+    simulator = Simulator((Gain(),), RATE)
+    pair = RenderedPairs(audio_files(air), air, simulator, seed=0).whole(1)
+    assert torch.allclose(pair.air, pair.bone, atol=1e-7)
+
+
+def test_pairs_of_another_rate_are_refused_with_line_and_remedy(stored, tmp_path):
+    with pytest.raises(InputError, match=r"metadata\.jsonl line 1: pairs are 16000 Hz.* 8000"):
+        StoredPairs(tmp_path / "pairs", "train", 8000, seed=0)
+
+
+def test_a_missing_file_is_refused_before_work_starts(stored, tmp_path):
+    next((tmp_path / "pairs").glob("train/bone/s1/*")).unlink()
+    with pytest.raises(InputError, match=r"line 2: bone/s1/clip\.flac is missing"):
+        StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
+
+
+def test_a_link_that_comes_to_lead_elsewhere_is_not_followed(stored, tmp_path):
+    """Between reading the manifest and the file, which may be hours."""
+    path = stored.folder / stored.rows[0].bone_file_name
+    path.rename(tmp_path / "decoy.flac")
+    path.symlink_to(tmp_path / "decoy.flac")
+    with pytest.raises(InputError, match=r"metadata\.jsonl: .*leads out of .* through a link"):
+        stored.crop(0, 0, 1000)
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        StoredPairs(tmp_path / "nothing", "train", RATE, seed=0)
+    with pytest.raises(InputError, match="no such manifest"):
+        StoredPairs(tmp_path, "train", RATE, seed=0)
+
+
+def test_noise_goes_by_the_talker_and_not_by_the_crop(tmp_path, sensor):
+    """A crop that falls into a pause once had next to no noise."""
+    noise = white_noise(torch.tensor([5]), 4 * RATE)[0].numpy()
+    noise[: 3 * RATE] *= 1e-3
+    write_audio(tmp_path / "a.wav", 0.1 * noise, RATE)
+    simulator = Simulator((SensorNoise(sensor, Constant(0.0)),), RATE)
+    rendered = RenderedPairs([tmp_path / "a.wav"], tmp_path, simulator, seed=0)
+    crops = [rendered.crop(0, epoch, RATE // 2) for epoch in range(20)]
+    added = [float((pair.bone - pair.air).square().mean().sqrt()) for pair in crops]
+    assert max(added) < 1.3 * min(added)

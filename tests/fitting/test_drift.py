@@ -1,0 +1,169 @@
+"""Clocks that differ by a known ratio, and recordings that lose a piece."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from bcsim.fitting.alignment.align import align, synchronised
+from bcsim.fitting.alignment.drift import Drift, agreed_drifts
+from bcsim.fitting.alignment.timing import timing
+from bcsim.fitting.pairs import RecordedPair
+
+signal: Any = scipy.signal  # whose stubs take arrays for integers
+
+RATE = 16_000
+
+
+def drifting(pair: RecordedPair, drift: float) -> tuple[RecordedPair, float]:
+    """Return the pair with bone on another clock, and by how many ppm, to whole samples.
+
+    By Fourier's series: an independent route from the resampler that takes the drift out.
+    """
+    count = round(len(pair.bone) * (1 + drift))
+    bone = signal.resample(pair.bone, count)
+    length = min(len(pair.air), count)
+    ppm = 1e6 * (count / len(pair.bone) - 1)
+    return replace(pair, air=pair.air[:length], bone=bone[:length]), ppm
+
+
+@pytest.mark.parametrize("drift", [200e-6, -200e-6, 300e-6, -188e-6])
+def test_the_drift_of_two_recorders_over_40_s_is_recovered(drift, systems):
+    (pair,) = systems.recorded(
+        systems.two_mass(RATE), RATE, count=1, delay=-7.2, polarity=-1, snr_db=30, seconds=40
+    )
+    (undisturbed,), _ = align([pair], RATE)
+    pair, ppm = drifting(pair, drift)
+    (aligned,), polarity = align([pair], RATE)
+    assert aligned.drift_ppm == pytest.approx(ppm, abs=0.5)
+    assert polarity == -1
+    # What the drift took away comes back.
+    expected = undisturbed.spectra.coherence
+    np.testing.assert_allclose(aligned.spectra.coherence, expected, atol=0.03)
+    # -7.2 samples when the recorders started, and half of the drift at the middle
+    expected_s = -7.2 / RATE + 1e-6 * ppm * aligned.seconds / 2
+    assert aligned.delay_s == pytest.approx(expected_s, abs=0.06e-3)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 8.0])
+def test_short_pairs_on_their_own_tell_a_drift_of_300_ppm(seconds, systems):
+    (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=20, seconds=seconds)
+    pair, ppm = drifting(pair, 300e-6)
+    (aligned,), _ = align([pair], RATE)
+    assert aligned.drift_ppm == pytest.approx(ppm, abs=5)
+
+
+def test_a_pair_with_a_clock_of_its_own_is_told_from_the_others(systems):
+    pairs = systems.recorded(systems.two_mass(RATE), RATE, count=5, delay=-7.2, snr_db=30)
+    pairs[2], ppm = drifting(pairs[2], 250e-6)
+    aligned, _ = align(pairs, RATE)
+    assert [pair.drift_ppm for pair in aligned[:2] + aligned[3:]] == [0.0] * 4
+    assert aligned[2].drift_ppm == pytest.approx(ppm, abs=2)
+    # Brought into step, it has the others' delay at the start.
+    start_s = aligned[2].delay_s - 0.5e-6 * ppm * aligned[2].seconds
+    assert start_s == pytest.approx(aligned[0].delay_s, abs=0.03e-3)
+
+
+@pytest.mark.parametrize("snr_db", [60, 10])
+def test_one_recorder_has_no_drift(snr_db, systems):
+    pairs = systems.recorded(systems.two_mass(RATE), RATE, count=3, delay=9.0, snr_db=snr_db)
+    aligned, _ = align(pairs, RATE)
+    assert [pair.drift_ppm for pair in aligned] == [0.0] * 3
+
+
+def test_pairs_agree_on_a_drift_that_none_could_prove():
+    """Each is 3 errors from none, sixteen together are 12."""
+    drifts = [Drift(24.0 + wobble, 8.0) for wobble in np.linspace(-8, 8, 16)]
+    assert agreed_drifts(drifts, [4.0] * 16) == [24.0] * 16
+    assert agreed_drifts(drifts[:1], [4.0]) == [0.0]
+
+
+def test_a_pair_that_says_nothing_takes_the_drift_of_the_others():
+    drifts = [Drift(-188.0, 2.0), Drift(0.0, math.inf), Drift(-188.0, 2.0)]
+    assert agreed_drifts(drifts, [10.0] * 3) == [-188.0] * 3
+    assert agreed_drifts(drifts[1:2], [10.0]) == [0.0]
+
+
+def lost(pair: RecordedPair, role: str, start: int, count: int) -> RecordedPair:
+    """Return the pair with samples missing from one channel."""
+    air, bone = (
+        np.delete(samples, np.s_[start : start + count]) if name == role else samples
+        for name, samples in (("air", pair.air), ("bone", pair.bone))
+    )
+    length = min(len(air), len(bone))
+    return replace(pair, air=air[:length], bone=bone[:length])
+
+
+@pytest.mark.parametrize(("role", "sign"), [("bone", -1), ("air", 1)])
+@pytest.mark.parametrize("lost_s", [0.005, 0.02, 0.2])
+def test_a_lost_buffer_is_found_where_it_was_and_the_longer_part_kept(role, sign, lost_s, systems):
+    (whole,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=30, seconds=9)
+    start = round(5.1 * RATE)  # within a syllable
+    pair = lost(whole, role, start, round(lost_s * RATE))
+    (jump,) = timing(pair, RATE).jumps
+    assert jump.size_s == pytest.approx(sign * lost_s, abs=1e-3)
+    # What bone lost has no partner in air: the jump may be anywhere within.
+    assert 5.0 < jump.time_s < 5.2 + (lost_s if role == "bone" else 0)
+    (aligned,), _ = align([pair], RATE)
+    assert aligned.seconds == pytest.approx(jump.time_s - lost_s - 0.05, abs=0.01)
+    assert aligned.jumps == (jump,)
+    (expected,), _ = align([replace(whole, air=whole.air[:start], bone=whole.bone[:start])], RATE)
+    assert float(aligned.spectra.coherence[10:150].mean()) == pytest.approx(
+        float(expected.spectra.coherence[10:150].mean()), abs=0.02
+    )
+
+
+def test_neither_a_whole_nor_a_drifting_recording_jumps(systems):
+    (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=20, seconds=20)
+    assert timing(pair, RATE).jumps == ()
+    for drift in (500e-6, -500e-6):
+        assert timing(drifting(pair, drift)[0], RATE).jumps == ()
+
+
+def test_synchronised_recorders_hear_the_same_moment(systems):
+    (pair,) = systems.recorded(
+        (np.ones(1), np.ones(1)), RATE, count=1, delay=0.3 * RATE, seconds=12
+    )
+    pair, _ = drifting(pair, -200e-6)
+    together = synchronised(pair, RATE)
+    length = len(together.air)
+    assert length == len(together.bone) == pytest.approx(11.7 * RATE, abs=100)
+    for part in (slice(0, length // 4), slice(3 * length // 4, length)):
+        air, bone = together.air[part], together.bone[part]
+        lags = np.arange(-40, 41)
+        middle = slice(40, len(air) - 40)
+        match = [air[middle] @ bone[40 + lag : len(air) - 40 + lag] for lag in lags]
+        assert abs(lags[int(np.argmax(match))]) <= 16  # 1 ms
+
+
+@pytest.mark.shared
+def test_the_throat_pairs_have_no_drift_and_one_delay(shared):
+    from bcsim.datasets.recordings import read_recordings
+
+    folder = shared / "data" / "vibravox_throat"
+    pairs = read_recordings(folder / "air", folder / "bone", RATE).pairs
+    aligned, polarity = align(pairs, RATE)
+    assert polarity == -1
+    assert {pair.drift_ppm for pair in aligned} == {0.0}
+    assert not any(pair.jumps or pair.inverted for pair in aligned)
+    delays_ms = [1e3 * pair.delay_s for pair in aligned]
+    assert np.median(delays_ms) == pytest.approx(-0.45, abs=0.1)
+    assert np.ptp(delays_ms) < 0.01
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("drift", [200e-6, -188e-6])
+def test_a_drift_of_real_pairs_is_found_by_all_and_by_each(drift, shared):
+    from bcsim.datasets.recordings import read_recordings
+
+    folder = shared / "data" / "vibravox_throat"
+    pairs = read_recordings(folder / "air", folder / "bone", RATE).pairs[::3]
+    drifted = [drifting(pair, drift) for pair in pairs]
+    aligned, _ = align([pair for pair, _ in drifted], RATE)
+    assert aligned[0].drift_ppm == pytest.approx(1e6 * drift, abs=8)
+    for pair, ppm in drifted:
+        (alone,), _ = align([pair], RATE)
+        assert alone.drift_ppm == pytest.approx(ppm, abs=20)  # the speech itself looks like 10
