@@ -6,7 +6,7 @@ from types import ModuleType
 from bcsim.errors import UsageError
 
 
-def require(module: str, extra: str) -> ModuleType:
+def optional_import(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 
     Args:
@@ -17,7 +17,7 @@ def require(module: str, extra: str) -> ModuleType:
         UsageError: if it is not installed; the message is the command that mends it.
 
     Example:
-        >>> require("json", extra="train").__name__
+        >>> optional_import("json", extra="train").__name__
         'json'
     """
     try:

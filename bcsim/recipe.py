@@ -153,7 +153,7 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
     Raises:
         UsageError: naming the key: unknown, missing, of a wrong type, not finite or out of range.
     """
-    _refuse_not_finite(content, where, "")
+    _check_finite(content, where, "")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
     _check_keys(content, fields, where)
@@ -346,13 +346,13 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=config)
 
 
-def _refuse_not_finite(value: Any, where: str, key: str) -> None:
+def _check_finite(value: Any, where: str, key: str) -> None:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _refuse_not_finite(inner, where, f"{key}.{name}" if key else str(name))
+            _check_finite(inner, where, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            _refuse_not_finite(inner, where, f"{key}[{number}]")
+            _check_finite(inner, where, f"{key}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where}: {shown(key)} is {value}; it wants a finite number")
 

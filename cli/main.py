@@ -10,7 +10,7 @@ import warnings
 
 import click
 
-from .ending import INTERRUPTED, Ending
+from .exit_handling import INTERRUPTED, Ending
 from .streams import open_closed_streams, say
 
 COMMANDS = {
@@ -72,7 +72,7 @@ def main() -> None:
     open_closed_streams()
     from bcsim.progress import log_to_stderr
 
-    from .faults import tell_of_thread
+    from .unexpected_errors import tell_of_thread
 
     ending = Ending()
     debug = "--debug" in sys.argv
@@ -109,7 +109,7 @@ def run(debug: bool = False) -> int:
         if isinstance(error, BcsimError):
             message, code = str(error), error.exit_code
         else:
-            from .faults import told
+            from .unexpected_errors import told
 
             message, code = told(error)
     say(f"Error: {message}")

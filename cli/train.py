@@ -54,7 +54,7 @@ def command(
     nproc: int,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
-    from bcsim.training.processes import launch, leads, tie_to_launcher
+    from bcsim.training.processes import is_main_process, launch, tie_to_launcher
     from bcsim.workflows.train import train
 
     if nproc > 1 and "RANK" not in os.environ:
@@ -74,7 +74,7 @@ def command(
         validation_pairs=validation_pairs,
         init_from=init_from,
     )
-    if leads():
+    if is_main_process():
         click.echo(f"{result.num_steps} steps; weights of step {result.best_step} in {result.out}")
         for split, scores in result.scores.items():
             for name, value in scores["enhanced"].items():

@@ -29,7 +29,7 @@ UNSAFE_CALLS = {
     *("numpy.loadtxt", "numpy.genfromtxt", "numpy.fromregex"),  # these also open addresses
 }
 UNSAFE_METHODS = {"extractall", "extract", "read_pickle", "to_pickle"}  # of archives and tables
-MAY_RUN = {("cli/ending.py", "os.execve"): "`exit N` of the shell, a constant: the last act"}
+MAY_RUN = {("cli/exit_handling.py", "os.execve"): "`exit N` of the shell, a constant: the last act"}
 # Where the keyword is given at all; numpy.load has to have it.
 MUST_BE = {"allow_pickle": "False", "shell": "False", "trust_remote_code": "False"}
 
@@ -93,9 +93,9 @@ class Names(ast.NodeVisitor):
             self.full[alias.asname or alias.name] = f"{node.module}.{alias.name}"
 
     def visit_Call(self, node: ast.Call) -> None:
-        if ast.unparse(node.func).endswith(("require", "import_module")) and node.args:
+        if ast.unparse(node.func).endswith(("optional_import", "import_module")) and node.args:
             match node.args[0]:
-                case ast.Constant(value=str(name)):  # bcsim.extras.require("pandas", ...)
+                case ast.Constant(value=str(name)):  # bcsim.extras.optional_import("pandas", ...)
                     self.modules.add(name)
         self.generic_visit(node)
 
@@ -207,7 +207,7 @@ def test_final_names_are_written_by_one_writer():
         "import pickle",
         "from torch import hub",
         "import cloudpickle as p",
-        "require('dill', extra='x')",
+        "optional_import('dill', extra='x')",
         "import torch as t\nt.load(path, weights_only=True)",
         "from joblib import load\nload(path)",
         "import yaml\nyaml.load(text, Loader=yaml.SafeLoader)",

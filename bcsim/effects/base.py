@@ -22,7 +22,7 @@ from bcsim.effects.distributions import (
     Normal,
     Seed,
     Value,
-    demand,
+    check_that,
 )
 from bcsim.rng import stream
 
@@ -174,20 +174,20 @@ class Effect(ABC):
         """
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
-            demand(
+            check_that(
                 isinstance(value, Seed) == isinstance(field.default, Seed),
                 f"{name} is {value}; leave seeds to the program",
             )
             if isinstance(value, Normal) and value.size is not None:
                 vector = isinstance(field.default, Normal) and field.default.size is not None
-                demand(vector, f"{name} is a vector of {value.size}; it wants one number")
+                check_that(vector, f"{name} is a vector of {value.size}; it wants one number")
             for number in _numbers(value):
                 # Not math.isfinite, which cannot take every whole number.
-                demand(abs(number) < math.inf, f"{name} is {number}; it wants a finite number")
+                check_that(abs(number) < math.inf, f"{name} is {number}; it wants a finite number")
             if name in self.limits:
                 low, high = self.limits[name]
                 for number in _reached(value):
-                    demand(
+                    check_that(
                         low <= number <= high,
                         f"{name} is {number}; it wants {low:g} to {high:g}",
                     )

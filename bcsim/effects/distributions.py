@@ -54,7 +54,7 @@ class Uniform(Distribution):
     high: float
 
     def __post_init__(self) -> None:
-        demand(self.low <= self.high, f"uniform [{self.low}, {self.high}]: low exceeds high")
+        check_that(self.low <= self.high, f"uniform [{self.low}, {self.high}]: low exceeds high")
 
     def draw(self, generator: np.random.Generator) -> Value:
         return float(generator.uniform(self.low, self.high))
@@ -75,7 +75,7 @@ class LogUniform(Distribution):
 
     def __post_init__(self) -> None:
         ordered = 0 < self.low <= self.high
-        demand(ordered, f"log_uniform [{self.low}, {self.high}]: wants 0 < low <= high")
+        check_that(ordered, f"log_uniform [{self.low}, {self.high}]: wants 0 < low <= high")
 
     def draw(self, generator: np.random.Generator) -> Value:
         return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
@@ -96,9 +96,9 @@ class Normal(Distribution):
     size: int | None = None
 
     def __post_init__(self) -> None:
-        demand(self.std >= 0, f"normal [{self.mean}, {self.std}]: the deviation is negative")
+        check_that(self.std >= 0, f"normal [{self.mean}, {self.std}]: the deviation is negative")
         whole = self.size is None or (isinstance(self.size, int) and self.size >= 1)
-        demand(whole, f"the size is {self.size}; it wants a whole number from 1 on")
+        check_that(whole, f"the size is {self.size}; it wants a whole number from 1 on")
 
     def draw(self, generator: np.random.Generator) -> Value:
         if self.size is None:
@@ -116,7 +116,7 @@ class Choice(Distribution):
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        demand(len(self.values) > 0, "choice []: nothing to choose from")
+        check_that(len(self.values) > 0, "choice []: nothing to choose from")
 
     def draw(self, generator: np.random.Generator) -> Value:
         return float(self.values[int(generator.integers(len(self.values)))])
@@ -146,7 +146,7 @@ class Fluctuation(Distribution):
     scale: float
 
     def __post_init__(self) -> None:
-        demand(self.scale >= 0, f"fluctuation {self.scale}: the scale is negative")
+        check_that(self.scale >= 0, f"fluctuation {self.scale}: the scale is negative")
 
     def draw(self, generator: np.random.Generator) -> Value:
         return float(self.scale)
@@ -196,7 +196,7 @@ DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
 }
 
 
-def demand(condition: bool, message: str) -> None:
+def check_that(condition: bool, message: str) -> None:
     """Raise a ValueError with the message unless the condition holds."""
     if not condition:
         raise ValueError(message)

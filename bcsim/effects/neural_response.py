@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import demand
+from bcsim.effects.distributions import check_that
 from bcsim.errors import InputError, UsageError
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE, fingerprint_of, load_enhancer
@@ -44,7 +44,7 @@ class NeuralResponse(Effect):
         # stand elsewhere.
         object.__setattr__(self, "_folder", Path(self.model).absolute())
         now = fingerprint_of(self.folder)
-        demand(
+        check_that(
             self.fingerprint in ("", now),
             f"{self.model}: another network than the one that was used (fingerprint "
             f"{self.fingerprint[:12]}, now {now[:12]}); give that one, or leave fingerprint empty",
@@ -52,7 +52,7 @@ class NeuralResponse(Effect):
         object.__setattr__(self, "fingerprint", now)
         network = _load(self.folder, now, "cpu", torch.float64)
         reach_s = max(network.history_samples, network.latency_samples) / network.sample_rate
-        demand(
+        check_that(
             reach_s <= MAX_REACH_S,
             f"{self.model}: its outputs depend on what is {reach_s:.1f} s away; it wants a network "
             f"that reaches {MAX_REACH_S:g} s at most",

@@ -112,23 +112,23 @@ class Room(Effect):
         super().__post_init__()
         for name in ("mouth_x", "mouth_y", "noise_distance", "noise_height"):
             low, high = self._extremes(name)
-            _require(low >= 0 and high <= 1, name, (low, high), "0 to 1")
+            _check(low >= 0 and high <= 1, name, (low, high), "0 to 1")
         (shortest, longest), (lowest, tallest) = (
             self._extremes(name) for name in ("rt60_s", "mouth_height_m")
         )
-        _require(shortest >= 0.1, "rt60_s", shortest, "0.1 s or more")
+        _check(shortest >= 0.1, "rt60_s", shortest, "0.1 s or more")
         smallest = tuple(self._extremes(n)[0] for n in ("length_m", "width_m", "height_m"))
         largest_m = max(self._extremes(n)[1] for n in ("length_m", "width_m", "height_m"))
-        _require(largest_m <= 30, "a side of the room", largest_m, "30 m or less")
-        _require(lowest >= CLEARANCE_M, "mouth_height_m", lowest, f"{CLEARANCE_M} m or more")
+        _check(largest_m <= 30, "a side of the room", largest_m, "30 m or less")
+        _check(lowest >= CLEARANCE_M, "mouth_height_m", lowest, f"{CLEARANCE_M} m or more")
         room_above = smallest[2] - CLEARANCE_M
-        _require(tallest <= room_above, "mouth_height_m", tallest, f"{room_above:.2f} m or less")
+        _check(tallest <= room_above, "mouth_height_m", tallest, f"{room_above:.2f} m or less")
         nearest, farthest = self._extremes("distance_m")
-        _require(nearest >= 0.01, "distance_m", nearest, "0.01 m or more")
+        _check(nearest >= 0.01, "distance_m", nearest, "0.01 m or more")
         half = min(smallest[:2]) / 2 - CLEARANCE_M
-        _require(farthest <= half, "distance_m", farthest, f"{half:.2f} m or less in this room")
+        _check(farthest <= half, "distance_m", farthest, f"{half:.2f} m or less in this room")
         order = _reflection_order(smallest, longest)
-        _require(
+        _check(
             order <= MAX_ORDER,
             f"rt60_s {longest:g} in the smallest room wants reflections of order",
             order,
@@ -384,6 +384,6 @@ def _rows(drawn: Drawn, count: int) -> Iterator[dict[str, Any]]:
         yield {name: values[row] for name, values in lists.items()}
 
 
-def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+def _check(condition: bool, name: str, value: object, wanted: str) -> None:
     if not condition:
         raise UsageError(f"room: {name} is {value}; it wants {wanted}")

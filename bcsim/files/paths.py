@@ -82,7 +82,7 @@ def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
     return None
 
 
-def must_not_replace(out: Path, inputs: Iterable[Path | None]) -> None:
+def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
     """Refuse an output that is one of the inputs, under this or another name.
 
     Args:

@@ -69,7 +69,7 @@ def is_free(out: Path) -> bool:
     return not out.exists() or (out.is_dir() and not any(out.iterdir()))
 
 
-def must_not_contain_each_other(source: Path, out: Path) -> None:
+def check_disjoint(source: Path, out: Path) -> None:
     """Refuse an output inside its input, or around it; links are followed, also endless ones.
 
     Raises:

@@ -119,12 +119,12 @@ def parse_json(text: str | bytes) -> Any:
         text = text.decode("utf-8")
     try:
         content = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite
+            text, object_pairs_hook=_unique, parse_constant=_check_constant, parse_float=_finite
         )
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from error
     if text.count("[") + text.count("{") > MAX_DEPTH:  # or it cannot be that deep
-        _refuse_depth(content)
+        _check_depth(content)
     if _LONE_SURROGATE.search(text):
         json.dumps(content, ensure_ascii=False).encode("utf-8")
     return content
@@ -162,7 +162,7 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _refuse(constant: str) -> None:
+def _check_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not a finite number")
 
 
@@ -173,7 +173,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _refuse_depth(content: Any) -> None:
+def _check_depth(content: Any) -> None:
     level = [[content]]
     for _ in range(MAX_DEPTH + 1):
         level = [

@@ -118,15 +118,15 @@ def load_network(
             expected = shapes_of(build().state_dict())
     except UsageError as error:
         raise InputError(f"{blamed}: {fit_line(str(error), MAX_TOLD)}") from error
-    refuse_differences(path, expected, stored)
+    check_shapes(path, expected, stored)
     weights = {rename(key): tensor for key, tensor in read_weights(path, sha256).items()}
     network = build()
-    refuse_other_numbers(path, network.state_dict(), weights)
+    check_values(path, network.state_dict(), weights)
     network.load_state_dict(weights)
     return network
 
 
-def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
+def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
     """Refuse a file whose tensors are not those of the network.
 
     Raises:
@@ -137,9 +137,7 @@ def refuse_differences(path: Path, expected: Shapes, stored: Shapes) -> None:
         raise InputError(f"{path}: other weights than the model has: {differences}")
 
 
-def refuse_other_numbers(
-    path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]
-) -> None:
+def check_values(path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
     """Refuse tensors of another type than the network's, which would be rounded in silence.
 
     Args:
@@ -201,7 +199,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return config
 
 
-def refuse_other_types(path: Path, kind: type, parameters: Mapping[str, Any]) -> None:
+def check_parameter_types(path: Path, kind: type, parameters: Mapping[str, Any]) -> None:
     """Refuse what a config says of a network, if it is of another type than the default.
 
     Names that the network does not know are left to its constructor.

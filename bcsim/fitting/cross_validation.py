@@ -59,7 +59,7 @@ def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
     return sorted(folds, key=min)
 
 
-def units_of(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
+def fold_items(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
     """Return what is held out: pairs, or parts of them where they are few or long."""
     wanted = 1 if len(pairs) >= MAX_FOLDS else -(-MAX_FOLDS // len(pairs))
     return [

@@ -6,7 +6,7 @@ from typing import cast
 
 from bcsim.errors import UsageError
 from bcsim.fitting.estimators import ESTIMATORS
-from bcsim.fitting.estimators.base import Average, Estimator, require_average
+from bcsim.fitting.estimators.base import Average, Estimator, check_average
 
 SMOOTHING = 12.0  # parts of an octave
 OPTIONS = {"average": "--average", "gated": "--gate"}  # as they are called on the command line
@@ -43,7 +43,7 @@ def settings_of(average: str | None, gated: bool | None, smoothing: float) -> Es
         UsageError: if one of them is impossible.
     """
     if average is not None:
-        require_average(average)
+        check_average(average)
     return EstimationSettings(cast(Average | None, average), gated, smoothing)
 
 

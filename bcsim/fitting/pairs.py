@@ -149,7 +149,7 @@ class AlignedPair:
         return replace(self, bone=self.bone * gain, noise=noise)
 
 
-def heard_bins(pairs: Sequence[AlignedPair]) -> Tensor:
+def bins_above_noise(pairs: Sequence[AlignedPair]) -> Tensor:
     """Tell in which bins the air channel holds speech, (F,) of bool.
 
     Elsewhere - above the band of a recording that was once at a lower rate, under the noise of

@@ -20,7 +20,7 @@ from bcsim.fitting.estimation import SMOOTHING
 from bcsim.fitting.estimators.base import Estimator
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.session_noise import pooled_noise, with_noise
-from bcsim.fitting.smoothing import finished, measurable_bins
+from bcsim.fitting.smoothing import measurable_bins, smoothed_response
 from bcsim.fitting.spread import coupling_db
 from bcsim.sensors.responses.base import SpeechResponse, filter_with, speech_frames
 from bcsim.sensors.transfer_function import TransferFunction
@@ -120,7 +120,7 @@ def fit_rendering(
         pair.scaled(10 ** ((pair.level_db - coupling) / 20))
         for pair, coupling in zip(pairs, couplings_db, strict=True)
     ]
-    shape = finished(estimator.estimate(equal), measurable_bins(equal), smoothing)
+    shape = smoothed_response(estimator.estimate(equal), measurable_bins(equal), smoothing)
     response = replace(
         shape,
         response=shape.response * 10 ** (couplings_db.mean() / 20),

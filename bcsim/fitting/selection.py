@@ -12,9 +12,9 @@ from bcsim.fitting.cross_validation import (
     Trial,
     baseline_scores,
     cut,
+    fold_items,
     folds_of,
     try_fits,
-    units_of,
 )
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
 from bcsim.fitting.pairs import AlignedPair
@@ -91,7 +91,7 @@ def select(
         name: _fit(name, settings if automatic or name == estimator else None, prior)
         for name in names
     }
-    units = units_of(pairs)
+    units = fold_items(pairs)
     folds = folds_of([(unit.talker, unit.name) for unit in units])
     if len(folds) < 2:
         # A prior has been tried on its own recordings; without one, the filter is the safe choice.

@@ -11,7 +11,7 @@ from torch import Tensor
 from bcsim.dsp.spectra import chance_coherence, fill_gaps, fractional_octave_smooth, minimum_phase
 from bcsim.errors import InputError
 from bcsim.fitting.estimation import SMOOTHING
-from bcsim.fitting.pairs import AlignedPair, heard_bins
+from bcsim.fitting.pairs import AlignedPair, bins_above_noise
 from bcsim.sensors.transfer_function import TransferFunction
 
 EDGE = 0.95  # of half the sample rate: above, the ratio is that of two resamplers' edges
@@ -20,7 +20,7 @@ USABLE_COHERENCE = 0.5
 KNOWN_PHASE_COHERENCE = 0.2  # from here on the measured phase is taken as it is
 
 
-def finished(
+def smoothed_response(
     estimate: TransferFunction, heard: Tensor, smoothing: float = SMOOTHING
 ) -> TransferFunction:
     """Smooth an estimate and settle its phase where the estimate does not know it.
@@ -68,7 +68,7 @@ def measurable_bins(pairs: Sequence[AlignedPair]) -> Tensor:
     Next to 0 Hz there is nothing once DC is removed, and near half the sample rate the ratio is
     that of two resamplers' edges.
     """
-    heard = heard_bins(pairs)
+    heard = bins_above_noise(pairs)
     heard[:2] = False
     heard[math.floor(EDGE * (len(heard) - 1)) :] = False
     return heard

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bcsim.dsp.randomness import torch_stream
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective, sum_over_processes
 from bcsim.losses.frames import check_frames, check_length
@@ -56,7 +56,7 @@ class MultiResolutionSTFT(Objective):
         self.longest = max(fft_sizes)
         # auraloss draws random taps for its weighting filter before it sets them
         with torch_stream(0, "losses", "multi_resolution_stft"):
-            self.distance = require("auraloss.freq", extra="train").MultiResolutionSTFTLoss(
+            self.distance = optional_import("auraloss.freq", extra="train").MultiResolutionSTFTLoss(
                 fft_sizes=list(fft_sizes),
                 hop_sizes=list(hop_sizes),
                 win_lengths=list(win_lengths),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
@@ -32,7 +32,7 @@ def estoi(pair: Comparison) -> float:
 
 
 def _stoi(pair: Comparison, extended: bool) -> float:
-    pystoi = require("pystoi", extra="eval")
+    pystoi = optional_import("pystoi", extra="eval")
     if pair.is_void or float(pair.estimate.abs().max()) == 0:
         return math.nan
     with warnings.catch_warnings(), _pystois_own_draws():

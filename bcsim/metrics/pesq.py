@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
@@ -25,7 +25,7 @@ def pesq(pair: Comparison) -> float:
     Returns:
         NaN where either signal is silent or shorter than 0.25 s, or P.862 finds no utterance.
     """
-    package = require("pesq", extra="pesq")
+    package = optional_import("pesq", extra="pesq")
     if pair.is_void or not bool(pair.estimate.isfinite().all()):
         return math.nan
     count = math.ceil(len(pair.real) / (MAX_STRETCH_S * SAMPLE_RATE))

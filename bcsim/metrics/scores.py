@@ -22,7 +22,7 @@ def enhancement_metrics() -> tuple[str, ...]:
 def simulation_scores(
     simulated: Tensor, real: Tensor, air: Tensor, sample_rate: int
 ) -> dict[str, float]:
-    """Judge one simulated utterance against the real recording of the same speech.
+    """BestModelTracker one simulated utterance against the real recording of the same speech.
 
     Air decides which frames are active, and the simulated signal is scaled to the real one's
     active RMS: level and pauses, which are easy, would hide the rest.
@@ -41,7 +41,7 @@ def simulation_scores(
 
 
 def enhancement_scores(estimate: Tensor, target: Tensor, sample_rate: int) -> dict[str, float]:
-    """Judge one enhanced utterance against the clean one, levels as they are.
+    """BestModelTracker one enhanced utterance against the clean one, levels as they are.
 
     Args:
         estimate: (T,).

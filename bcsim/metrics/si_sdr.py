@@ -5,7 +5,7 @@ import math
 import torch
 
 from bcsim.dsp.fir import fast_length, frequency_grid
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
@@ -19,7 +19,7 @@ def si_sdr(pair: Comparison) -> float:
     """Return the SI-SDR of the whole signals as they stand, in dB, within +-100 dB."""
     if pair.is_void:
         return math.nan
-    audio = require("torchmetrics.functional.audio", extra="eval")
+    audio = optional_import("torchmetrics.functional.audio", extra="eval")
     value = audio.scale_invariant_signal_distortion_ratio(pair.estimate, pair.real, zero_mean=True)
     return max(-LIMIT_DB, min(LIMIT_DB, float(value)))
 

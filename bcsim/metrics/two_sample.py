@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.metrics.comparison import Comparison
 from bcsim.rng import stream
 
@@ -177,8 +177,8 @@ def separability(
     Returns:
         NaN if no fold has both labels on either side.
     """
-    ensemble = require("sklearn.ensemble", extra="eval")
-    threadpoolctl = require("threadpoolctl", extra="eval")
+    ensemble = optional_import("sklearn.ensemble", extra="eval")
+    threadpoolctl = optional_import("threadpoolctl", extra="eval")
     names = sorted(set(groups))
     scores = []
     for fold in range(min(MAX_FOLDS, len(names))):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import bcsim
 from bcsim.audio.files import write_audio
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.files.atomic import write_text
 from bcsim.reports.pictures import Picture
 from bcsim.reports.plots import spectrograms
@@ -149,7 +149,7 @@ def render(page: Page) -> str:
     Raises:
         UsageError: if jinja2 is not installed.
     """
-    jinja2 = require("jinja2", extra="report")
+    jinja2 = optional_import("jinja2", extra="report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import numpy as np
 
-from bcsim.extras import require
+from bcsim.extras import optional_import
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,7 @@ def as_picture(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
 
     @functools.wraps(plot)
     def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
-        svg_backend = require("matplotlib.backends.backend_svg", extra="report")
+        svg_backend = optional_import("matplotlib.backends.backend_svg", extra="report")
         with _house_style():
             buffer = io.BytesIO()
             canvas = svg_backend.FigureCanvasSVG(plot(*args, **kwargs))
@@ -126,13 +126,15 @@ def as_png(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
 
     @functools.wraps(plot)
     def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
-        agg_backend = require("matplotlib.backends.backend_agg", extra="report")
+        agg_backend = optional_import("matplotlib.backends.backend_agg", extra="report")
         with _house_style():
             figure = plot(*args, **kwargs)
             figure.set(dpi=PNG_DPI, facecolor="white")
             canvas = agg_backend.FigureCanvasAgg(figure)
             canvas.draw()
-        image = require("PIL.Image", extra="report").fromarray(np.asarray(canvas.buffer_rgba()))
+        image = optional_import("PIL.Image", extra="report").fromarray(
+            np.asarray(canvas.buffer_rgba())
+        )
         buffer = io.BytesIO()
         image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
         return Picture(buffer.getvalue(), "image/png")
@@ -142,7 +144,7 @@ def as_png(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
 
 @contextlib.contextmanager
 def _house_style() -> Iterator[None]:
-    matplotlib = require("matplotlib", extra="report")
+    matplotlib = optional_import("matplotlib", extra="report")
     with matplotlib.rc_context(), warnings.catch_warnings():
         # Names in scripts that DejaVu lacks: the browser has the glyphs, the layout guesses.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
@@ -158,7 +160,7 @@ def panels(
     width_in: float = WIDTH_IN,
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure with panels below each other on one horizontal axis."""
-    figure = require("matplotlib.figure", extra="report").Figure(
+    figure = optional_import("matplotlib.figure", extra="report").Figure(
         figsize=(width_in, height_in), layout="constrained"
     )
     grid = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=ratios)
@@ -168,7 +170,7 @@ def panels(
 
 def _compress_images(svg: str) -> str:
     """Store embedded images by palette where they have few colours: a quarter of the size."""
-    pillow = require("PIL.Image", extra="report")
+    pillow = optional_import("PIL.Image", extra="report")
 
     def compress(match: re.Match[str]) -> str:
         image = pillow.open(io.BytesIO(base64.b64decode(match[1]))).convert("RGB")

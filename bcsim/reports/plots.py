@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bcsim.dsp.spectra import fractional_octave_smooth
 from bcsim.errors import InputError
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.reports.pictures import (
     AIR,
     BONE,
@@ -163,7 +163,7 @@ def spectrogram_row(signals: Mapping[str, NDArray[np.floating]], sample_rate: in
         signals: name to samples (T,).
         sample_rate: in Hz, of all of them.
     """
-    figure = require("matplotlib.figure", extra="report").Figure(
+    figure = optional_import("matplotlib.figure", extra="report").Figure(
         figsize=(3.3 * len(signals) + 0.8, 2.7), layout="constrained"
     )
     stack = figure.subplots(1, len(signals), sharey=True, squeeze=False)[0]

@@ -147,12 +147,12 @@ class SensorProfile:
     def __post_init__(self) -> None:
         bins = len(self.transfer_function.frequencies_hz)
         components = self.spread_components_db
-        require(0 < len(self.name) <= 200, "name", self.name, "1 to 200 characters")
+        check_value(0 < len(self.name) <= 200, "name", self.name, "1 to 200 characters")
         same_rate = self.sample_rate == self.transfer_function.sample_rate
-        require(same_rate, "sample_rate", self.sample_rate, "that of the response")
-        require(1000 <= self.sample_rate <= 384_000, "sample_rate", self.sample_rate, "audio")
+        check_value(same_rate, "sample_rate", self.sample_rate, "that of the response")
+        check_value(1000 <= self.sample_rate <= 384_000, "sample_rate", self.sample_rate, "audio")
         peak = float(np.abs(self.transfer_function.response).max())
-        require(peak <= MAX_GAIN, "response", peak, f"at most {MAX_GAIN:g}")
+        check_value(peak <= MAX_GAIN, "response", peak, f"at most {MAX_GAIN:g}")
         shapes = {
             "spread_db": (self.spread_db, (bins,)),
             "noise_psd": (self.noise_psd, (bins,)),
@@ -164,30 +164,34 @@ class SensorProfile:
         if self.leakage_db is not None:
             shapes["leakage_db"] = (self.leakage_db, (bins,))
         for name, (values, shape) in shapes.items():
-            require(values.shape == shape, f"shape of {name}", values.shape, str(shape))
-            require(bool(np.isfinite(values).all()), name, "not finite", "finite numbers")
-            _require_bound(name, float(np.abs(values).max(initial=0)))
-        require(len(components) <= MAX_COMPONENTS, "spread_components_db", len(components), "8")
-        require(bool((self.noise_psd >= 0).all()), "noise_psd", "negative", "0 or more")
-        require(bool((self.spread_db >= 0).all()), "spread_db", "negative", "0 or more")
+            check_value(values.shape == shape, f"shape of {name}", values.shape, str(shape))
+            check_value(bool(np.isfinite(values).all()), name, "not finite", "finite numbers")
+            _check_bound(name, float(np.abs(values).max(initial=0)))
+        check_value(len(components) <= MAX_COMPONENTS, "spread_components_db", len(components), "8")
+        check_value(bool((self.noise_psd >= 0).all()), "noise_psd", "negative", "0 or more")
+        check_value(bool((self.spread_db >= 0).all()), "spread_db", "negative", "0 or more")
         ceiling = self.coherence_ceiling
-        require(bool(((ceiling >= 0) & (ceiling <= 1)).all()), "coherence_ceiling", "", "0 to 1")
+        check_value(
+            bool(((ceiling >= 0) & (ceiling <= 1)).all()), "coherence_ceiling", "", "0 to 1"
+        )
         if self.speech is not None:
             rate = self.speech.sample_rate
-            require(rate == self.sample_rate, "sample_rate of speech", rate, "the sensor's")
+            check_value(rate == self.sample_rate, "sample_rate of speech", rate, "the sensor's")
         for name in NUMBERS:
             value = getattr(self, name)
-            require(math.isfinite(value), name, value, "a finite number")
-            _require_bound(name, abs(value))
+            check_value(math.isfinite(value), name, value, "a finite number")
+            _check_bound(name, abs(value))
         for name in ("noise_level_std_db", "level_std_db", "delay_std_s"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(self.polarity in (1, -1), "polarity", self.polarity, "1 or -1")
+            check_value(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        check_value(self.polarity in (1, -1), "polarity", self.polarity, "1 or -1")
         low, high = self.usable_band_hz
-        require(0 <= low <= high <= self.sample_rate / 2, "usable_band_hz", (low, high), "ordered")
+        check_value(
+            0 <= low <= high <= self.sample_rate / 2, "usable_band_hz", (low, high), "ordered"
+        )
         cutoff_hz, q = self.lowpass.cutoff_hz, self.lowpass.q
-        require(0 < cutoff_hz < self.sample_rate / 2, "lowpass.cutoff_hz", cutoff_hz, "in band")
-        require(0 < q < 1000, "lowpass.q", q, "positive")
-        require(math.isfinite(self.lowpass.gain_db), "lowpass.gain_db", "not finite", "finite")
+        check_value(0 < cutoff_hz < self.sample_rate / 2, "lowpass.cutoff_hz", cutoff_hz, "in band")
+        check_value(0 < q < 1000, "lowpass.q", q, "positive")
+        check_value(math.isfinite(self.lowpass.gain_db), "lowpass.gain_db", "not finite", "finite")
 
     def impulse_response(self) -> tuple[NDArray[np.float64], int]:
         """Return the taps (2 (F - 1),) with polarity, without delay, and the index of time zero."""
@@ -246,7 +250,7 @@ class SensorProfile:
 NUMBERS = ("noise_level_std_db", "level_db", "level_std_db", "delay_s", "delay_std_s")
 
 
-def require(condition: bool, name: str, value: object, wanted: str) -> None:
+def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
     """Refuse a value that no sensor has.
 
     Raises:
@@ -256,6 +260,6 @@ def require(condition: bool, name: str, value: object, wanted: str) -> None:
         raise ValueError(f"{name} is {str(value)[:80]!r}, not {wanted}")
 
 
-def _require_bound(name: str, magnitude: float) -> None:
+def _check_bound(name: str, magnitude: float) -> None:
     if name in _BOUNDS:
-        require(magnitude <= _BOUNDS[name], name, magnitude, f"at most {_BOUNDS[name]:g}")
+        check_value(magnitude <= _BOUNDS[name], name, magnitude, f"at most {_BOUNDS[name]:g}")

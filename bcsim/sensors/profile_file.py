@@ -27,7 +27,7 @@ from bcsim.sensors.profile import (
     LowpassEquivalent,
     Provenance,
     SensorProfile,
-    require,
+    check_value,
 )
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, Residual, SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
@@ -61,7 +61,7 @@ def to_bytes(profile: SensorProfile) -> bytes:
     }
     if profile.leakage_db is not None:
         tensors["leakage_db"] = profile.leakage_db
-    _require_text("name", profile.name)
+    _check_text("name", profile.name)
     facts = {
         "schema": SCHEMA,
         "speech": None if profile.speech is None else _speech_facts(profile.speech),
@@ -138,27 +138,27 @@ def from_bytes(content: bytes) -> SensorProfile:
             f"schema {shown(facts.get('schema'))}, this bcsim reads {SCHEMA}; "
             "fit the sensor again, or install the bcsim that wrote it"
         )
-    _require_keys(
+    _check_keys(
         "facts",
         facts,
         {"schema", "num_averages", "lowpass", "provenance", "speech"} | set(_PLAIN_FACTS),
     )
     speech = _read_speech(facts["speech"], tensors, facts["sample_rate"])
     leakage_db = tensors.pop("leakage_db", None)
-    _require_keys("tensors", tensors, set(_TENSORS))
+    _check_keys("tensors", tensors, set(_TENSORS))
     if leakage_db is not None:
-        require(leakage_db.dtype == np.float64, "leakage_db", leakage_db.dtype, "float64")
+        check_value(leakage_db.dtype == np.float64, "leakage_db", leakage_db.dtype, "float64")
     for name, values in tensors.items():
-        require(values.dtype == np.float64, f"type of {name}", values.dtype, "float64")
+        check_value(values.dtype == np.float64, f"type of {name}", values.dtype, "float64")
     response = tensors["response"]
-    require(
+    check_value(
         response.ndim == 2 and len(response) == 2, "shape of response", response.shape, "(2, F)"
     )
     for name in _TEXTS:
-        _require_text(name, facts[name])
-        require("\n" not in facts[name], name, facts[name], "one line")
+        _check_text(name, facts[name])
+        check_value("\n" not in facts[name], name, facts[name], "one line")
     for name in _INTEGERS:
-        require(type(facts[name]) is int, name, facts[name], "an integer")
+        check_value(type(facts[name]) is int, name, facts[name], "an integer")
     for name in NUMBERS:
         facts[name] = _number(name, facts[name])
     low, high = facts["usable_band_hz"]
@@ -207,14 +207,14 @@ def _read_speech(
     names = [name for name in tensors if name.startswith(_SPEECH)]
     arrays = {name.removeprefix(_SPEECH): tensors.pop(name) for name in names}
     if facts is None:
-        require(not arrays, "speech", sorted(arrays), "described in the header")
+        check_value(not arrays, "speech", sorted(arrays), "described in the header")
         return None
-    require(isinstance(facts, dict), "speech", facts, "a mapping")
+    check_value(isinstance(facts, dict), "speech", facts, "a mapping")
     for name, values in arrays.items():
         known = values.dtype in (np.float32, np.float64)
-        require(known, f"type of speech.{name}", values.dtype, "float32 or float64")
+        check_value(known, f"type of speech.{name}", values.dtype, "float32 or float64")
     factor_db = arrays.pop(_RESIDUAL, None)
-    _require_keys(
+    _check_keys(
         "speech", facts, {"kind", "level_db"} | (set() if factor_db is None else _RESIDUAL_FACTS)
     )
     residual = None
@@ -222,63 +222,63 @@ def _read_speech(
         memory, rise_db = (_number(name, facts[name]) for name in ("memory", "rise_db"))
         residual = Residual(factor_db.astype(np.float64), memory, rise_db)
     kind = facts["kind"]
-    require(isinstance(kind, str) and kind in SPEECH_RESPONSES, "speech.kind", kind, "known")
-    require(type(sample_rate) is int, "sample_rate", sample_rate, "an integer")
-    require(1000 <= sample_rate <= 384_000, "sample_rate", sample_rate, "audio")
+    check_value(isinstance(kind, str) and kind in SPEECH_RESPONSES, "speech.kind", kind, "known")
+    check_value(type(sample_rate) is int, "sample_rate", sample_rate, "an integer")
+    check_value(1000 <= sample_rate <= 384_000, "sample_rate", sample_rate, "audio")
     level_db = _number("speech.level_db", facts["level_db"])
     common = {"sample_rate": sample_rate, "level_db": level_db, "residual": residual}
     speech = SPEECH_RESPONSES[kind].from_arrays(common, arrays)
-    _require_keys("speech tensors", arrays, set(speech.arrays()))
+    _check_keys("speech tensors", arrays, set(speech.arrays()))
     return speech
 
 
 def _read_facts(content: bytes) -> dict[str, Any]:
     """Return the facts from a safetensors header, whose JSON is read strictly."""
     length = int.from_bytes(content[:8], "little")
-    require(len(content) >= 8 and length <= len(content) - 8, "header", "cut short", "whole")
+    check_value(len(content) >= 8 and length <= len(content) - 8, "header", "cut short", "whole")
     header = parse_json(content[8 : 8 + length])
     metadata = header["__metadata__"]
-    _require_keys("metadata", metadata, {_METADATA_KEY})
+    _check_keys("metadata", metadata, {_METADATA_KEY})
     facts = parse_json(metadata[_METADATA_KEY])
-    require(isinstance(facts, dict), "facts", type(facts).__name__, "a mapping")
+    check_value(isinstance(facts, dict), "facts", type(facts).__name__, "a mapping")
     return facts
 
 
 def _facts_of(kind: type, facts: Any) -> Any:
     """Build one of the flat dataclasses above from JSON, every field present and of its type."""
     name = kind.__name__.lower()
-    require(isinstance(facts, dict), name, facts, "a mapping")
+    check_value(isinstance(facts, dict), name, facts, "a mapping")
     kinds = {item.name: item.type for item in dataclasses.fields(kind)}
-    _require_keys(name, facts, set(kinds))
+    _check_keys(name, facts, set(kinds))
     for key, value in facts.items():
         if kinds[key] is float:
             facts[key] = _number(f"{name}.{key}", value)
         elif kinds[key] is int:
-            require(type(value) is int, f"{name}.{key}", value, "an integer")
+            check_value(type(value) is int, f"{name}.{key}", value, "an integer")
         elif kinds[key] is str:
-            _require_text(f"{name}.{key}", value)
+            _check_text(f"{name}.{key}", value)
         else:
-            require(isinstance(value, dict), f"{name}.{key}", value, "a mapping")
+            check_value(isinstance(value, dict), f"{name}.{key}", value, "a mapping")
             for label in value:
-                _require_text(f"{name}.{key}", label)
+                _check_text(f"{name}.{key}", label)
             facts[key] = {label: _number(label, number) for label, number in value.items()}
     return kind(**facts)
 
 
-def _require_text(name: str, value: Any) -> None:
+def _check_text(name: str, value: Any) -> None:
     """Refuse what a terminal might take for a command."""
-    require(isinstance(value, str), name, value, "text")
+    check_value(isinstance(value, str), name, value, "text")
     is_plain = all(c.isprintable() or c in "\n\t" for c in value)
-    require(is_plain, name, value, "text without control characters")
+    check_value(is_plain, name, value, "text without control characters")
 
 
 def _number(name: str, value: Any) -> float:
     is_number = isinstance(value, float) or type(value) is int
-    require(is_number and math.isfinite(value), name, value, "a finite number")
+    check_value(is_number and math.isfinite(value), name, value, "a finite number")
     return float(value)
 
 
-def _require_keys(what: str, mapping: Mapping[str, Any], expected: set[str]) -> None:
+def _check_keys(what: str, mapping: Mapping[str, Any], expected: set[str]) -> None:
     missing, unknown = expected - set(mapping), set(mapping) - expected
     if missing or unknown:
         found = [f"lacks {name!r}" for name in sorted(missing)]

@@ -27,7 +27,7 @@ from bcsim.workers.limits import sweep_semaphores
 DATASET_NAME, PROFILE_NAME = DATASET_FILE, "profile.sensor"
 STATE_FOLDER, RUN_NAME, LOCK_NAME = ".bcsim.tmp", "run.json", "lock"
 WRITTEN_SUFFIXES = (".flac", ".wav")
-MAX_ACCOUNT_BYTES = 1 << 24  # a recipe may name thousands of things; more is none of ours
+MAX_METADATA_BYTES = 1 << 24  # a recipe may name thousands of things; more is none of ours
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def claimed(out: Path, overwrite: bool) -> Iterator[Path]:
     ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
     if out.is_dir() and not ours and any(out.iterdir()):
         raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another --out")
-    _refuse_links(out)
+    _check_no_links(out)
     state.mkdir(parents=True, exist_ok=True)
     for folder in (out, out.parent):
         sync(folder)
@@ -76,7 +76,7 @@ def _clean_up_after(lock: TextIO) -> None:
     lock.flush()
 
 
-def _refuse_links(out: Path) -> None:
+def _check_no_links(out: Path) -> None:
     """Refuse a folder in which a link leads elsewhere: what is written there would go there."""
     for parent, folders, _ in os.walk(out):
         for name in folders:
@@ -84,13 +84,13 @@ def _refuse_links(out: Path) -> None:
                 raise UsageError(f"{path}: is a link; remove it, or choose another --out")
 
 
-def read_account(path: Path) -> dict[str, Any]:
+def read_dataset_metadata(path: Path) -> dict[str, Any]:
     """Return what a dataset, or a run that makes one, says of itself.
 
     Raises:
         InputError: if that cannot be read, or is no account of bcsim.
     """
-    text = read_bytes(path, MAX_ACCOUNT_BYTES, "the account of a dataset of bcsim")
+    text = read_bytes(path, MAX_METADATA_BYTES, "the account of a dataset of bcsim")
     try:
         content = parse_json(text)
     except ValueError as error:
@@ -106,7 +106,7 @@ def read_account(path: Path) -> dict[str, Any]:
 def _is_ours(path: Path) -> bool:
     """Tell whether a JSON file is the account of a dataset that bcsim wrote."""
     try:
-        return bool(read_account(path))
+        return bool(read_dataset_metadata(path))
     except InputError:
         return False
 
@@ -151,7 +151,7 @@ def check_settings(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
     if not earlier_path.is_file():
         write_json(begun, dict(settings))
         return
-    account = read_account(earlier_path)
+    account = read_dataset_metadata(earlier_path)
     earlier = {key: account.get(key) for key in settings}
     difference = find_difference(earlier, settings)
     if difference is not None:

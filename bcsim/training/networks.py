@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from bcsim.discriminators import storage as discriminators
 from bcsim.discriminators.base import Discriminator
 from bcsim.errors import UsageError
-from bcsim.files.weights import refuse_differences, shapes_of
+from bcsim.files.weights import check_shapes, shapes_of
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import Direction, build_enhancer, load_enhancer, save_enhancer
 from bcsim.training.config import TrainingConfig
@@ -80,7 +80,7 @@ class Networks:
                     f"model.{key}"
                 )
         weights = source.state_dict()
-        refuse_differences(folder, shapes_of(self.model.state_dict()), shapes_of(weights))
+        check_shapes(folder, shapes_of(self.model.state_dict()), shapes_of(weights))
         for network in {self.model, self.enhancer}:
             network.load_state_dict(weights)
         if self.discriminator is not None and (folder / discriminators.WEIGHTS_FILE).is_file():

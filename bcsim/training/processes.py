@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bcsim.errors import UsageError
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.models.base import Enhancer
 from bcsim.training.config import LoopConfig
 from bcsim.workers.pool import end_with
@@ -25,7 +25,7 @@ GRACE_S = 5.0  # that processes get to end once another one has failed
 PARENT = "BCSIM_LAUNCHER"  # in the environment: who launched this process
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Tell whether this process is the one that writes, by what torchrun says of it."""
     return int(os.environ.get("RANK", "0")) == 0
 
@@ -40,7 +40,7 @@ def make_accelerator(config: LoopConfig) -> Any:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("training.device is cuda, and there is no CUDA device; use auto or cpu")
     mixed_precision = "bf16" if config.precision == "bfloat16" else "no"
-    accelerate = require("accelerate", extra="train")
+    accelerate = optional_import("accelerate", extra="train")
     # The others wait for as long as the leading process validates.
     patience = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
     try:

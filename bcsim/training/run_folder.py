@@ -21,7 +21,7 @@ from bcsim.datasets.pairs import Pair
 from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
 from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
 from bcsim.errors import EnvironmentFault, UsageError
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.files.atomic import environment_faults, is_temporary, write_text
 from bcsim.files.text import parse_json
 from bcsim.models.storage import AIR_TO_BONE, CONFIG_FILE, WEIGHTS_FILE
@@ -100,7 +100,7 @@ class MetricsLog:
     """
 
     def __init__(self, out: Path, last_step: int) -> None:
-        require("tensorboard", extra="train")
+        optional_import("tensorboard", extra="train")
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = out / METRICS_FILE

@@ -41,7 +41,7 @@ def comparable_settings(
     return json.loads(json.dumps(settings))
 
 
-def refuse_other_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compare the settings of a run with those that it is to be continued with.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bcsim.errors import InputError
 from bcsim.files.text import shown
-from bcsim.files.weights import refuse_differences, refuse_other_numbers, shapes_of
+from bcsim.files.weights import check_shapes, check_values, shapes_of
 from bcsim.training.balancing import Balancer
 from bcsim.training.checkpoint import (
     optimizer_tensors,
@@ -135,8 +135,8 @@ class RunState:
         growing = tuple(f"{name}." for name in self.optimizers)
         stored = {name: value for name, value in tensors.items() if not name.startswith(growing)}
         scalars = {f"{BALANCER}.{name}": [] for name in averages}
-        refuse_differences(where, shapes_of(weights) | scalars, shapes_of(stored))
-        refuse_other_numbers(where, weights, tensors)
+        check_shapes(where, shapes_of(weights) | scalars, shapes_of(stored))
+        check_values(where, weights, tensors)
         try:
             for name, optimizer in self.optimizers.items():
                 restore_optimizer(optimizer, without_prefix(name, tensors))

@@ -28,6 +28,7 @@ from bcsim.progress import track
 from bcsim.training.adversarial import AdversarialObjective
 from bcsim.training.balancing import make_balancer
 from bcsim.training.batches import Batch, Batches, Loader, Share
+from bcsim.training.best_model import BestModelTracker
 from bcsim.training.checkpoint import (
     Checkpoint,
     holds_checkpoint,
@@ -37,7 +38,6 @@ from bcsim.training.checkpoint import (
 )
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
-from bcsim.training.judge import Judge
 from bcsim.training.networks import Networks, build_model
 from bcsim.training.optimization import (
     WeightedObjectives,
@@ -45,8 +45,7 @@ from bcsim.training.optimization import (
     make_optimizer,
     set_learning_rate,
 )
-from bcsim.training.pace import Pace
-from bcsim.training.processes import compile_blocks, leads, make_accelerator
+from bcsim.training.processes import compile_blocks, is_main_process, make_accelerator
 from bcsim.training.run_folder import (
     CHECKPOINTS,
     METRICS_FILE,
@@ -55,9 +54,10 @@ from bcsim.training.run_folder import (
     locked,
     write_card,
 )
-from bcsim.training.settings import comparable_settings, refuse_other_settings
+from bcsim.training.settings import check_same_settings, comparable_settings
 from bcsim.training.state import RunFacts, RunState
 from bcsim.training.step import Gradients
+from bcsim.training.throughput import Throughput
 from bcsim.training.validation import Scores
 
 FOLLOW_S = 3.0
@@ -120,7 +120,7 @@ def train(
         EnvironmentFault: if the disk is full or another process trains in `out`.
     """
     with ExitStack() as stack:
-        if leads():
+        if is_main_process():
             check_run_folder(out, resume)
             stack.enter_context(locked(out))
             check_run_folder(out, resume)  # again: another process may have filled it just now
@@ -128,7 +128,7 @@ def train(
             prepare(not holds_checkpoints(_folders(out)))
         trainer = Trainer(config, data, out, after_validation)
         resumed = trainer.restore()
-        trainer.refuse_other_steps()
+        trainer.check_same_step()
         if not resumed and init_from is not None:
             trainer.networks.begin_from(init_from, config.direction)
             log.info("%s: beginning from the weights of %s", out, init_from)
@@ -204,7 +204,7 @@ class Trainer:
         if loop.compile:
             compile_blocks(self.model)
         self._try_out()
-        self.judge = Judge(data.sets, config, out)
+        self.tracker = BestModelTracker(data.sets, config, out)
         self.step = 0
         # Of the values since the last line of metrics: sum and number.
         self.sums: dict[str, tuple[float, int]] = {}
@@ -250,16 +250,16 @@ class Trainer:
 
     def run(self) -> TrainingResult:
         """Take all steps that are left."""
-        metrics = MetricsLog(self.out, self.step) if leads() else None
+        metrics = MetricsLog(self.out, self.step) if is_main_process() else None
         if metrics is not None and metrics.sha256 != self.metrics_sha256:
             log.warning(
                 "%s: was changed; it is no longer the log of the whole run", self.out / METRICS_FILE
             )
         loader = Loader(self.batches, self.config.data.num_workers, self.step)
-        pace = Pace(loader, self.config, self.step, self.share.num_processes)
+        pace = Throughput(loader, self.config, self.step, self.share.num_processes)
         total = self.config.training.num_steps
         try:
-            told = track(loader, total, "training", done=self.step) if leads() else loader
+            told = track(loader, total, "training", done=self.step) if is_main_process() else loader
             for batch in told:
                 self._take_step(batch)
                 self._after_step(metrics, pace)
@@ -279,13 +279,13 @@ class Trainer:
         finally:
             if metrics is not None:
                 metrics.close()
-        if self.judge.best is None:  # nothing to judge by
-            self.judge.best = {"step": self.step, "value": None, "scores": {}}
-            if leads():
+        if self.tracker.best is None:  # nothing to judge by
+            self.tracker.best = {"step": self.step, "value": None, "scores": {}}
+            if is_main_process():
                 self._export()
-        elif leads():
+        elif is_main_process():
             self._mend_export()
-        best = self.judge.best
+        best = self.tracker.best
         return TrainingResult(self.out, self.step, best["step"], best["scores"])
 
     def _mend_export(self) -> None:
@@ -297,7 +297,7 @@ class Trainer:
             log.warning("%s; exporting the best weights again", error)
         folder = self.out / CHECKPOINTS / "best"
         best = load_newest([folder])
-        if best is None or self.judge.best is None or best.step != self.judge.best["step"]:
+        if best is None or self.tracker.best is None or best.step != self.tracker.best["step"]:
             raise InputError(f"{folder}: not the best weights of this run; begin anew elsewhere")
         self.state.restore(best.tensors, folder)
         self._export()
@@ -314,7 +314,7 @@ class Trainer:
             return False
         where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
         facts = RunFacts.from_json(checkpoint.facts, where)
-        refuse_other_settings(self.out, facts.settings, self.settings)
+        check_same_settings(self.out, facts.settings, self.settings)
         total = self.config.training.num_steps
         if not 0 < checkpoint.step <= total:
             raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
@@ -331,16 +331,20 @@ class Trainer:
             )
         self.state.restore(checkpoint.tensors, where)
         last = _folders(self.out)[0]
-        if leads() and self._saves_at(checkpoint.step) and not holds_checkpoint(last, checkpoint):
+        if (
+            is_main_process()
+            and self._saves_at(checkpoint.step)
+            and not holds_checkpoint(last, checkpoint)
+        ):
             save_checkpoint(last, checkpoint)  # killed after the best was saved, and before this
         self.step = checkpoint.step
         self.sums = dict(facts.sums)
-        self.judge.best = checkpoint.facts["best"]
+        self.tracker.best = checkpoint.facts["best"]
         self.metrics_sha256 = facts.metrics_sha256
         log.info("%s: continuing after step %d", self.out, self.step)
         return True
 
-    def refuse_other_steps(self) -> None:
+    def check_same_step(self) -> None:
         """Refuse to go on from different steps in different processes.
 
         Raises:
@@ -417,7 +421,7 @@ class Trainer:
                 stack.enter_context(self.accelerator.no_sync(self.adversarial.network))
             yield
 
-    def _after_step(self, metrics: MetricsLog | None, pace: Pace) -> None:
+    def _after_step(self, metrics: MetricsLog | None, pace: Throughput) -> None:
         """Log, validate and save where it is time to; the leading process does, for all."""
         if metrics is None:
             return
@@ -427,13 +431,13 @@ class Trainer:
             metrics.write(self.step, self._means())
             metrics.show(self.step, pace.measure(self.step))
             self.sums = {}
-        if self.judge.is_due(self.step, last):
-            self._refuse_divergence()
-            if self.judge.validate(self.networks.enhancer, self.device, self.step, metrics):
+        if self.tracker.is_due(self.step, last):
+            self._check_divergence()
+            if self.tracker.validate(self.networks.enhancer, self.device, self.step, metrics):
                 self._export()
                 self.metrics_sha256 = metrics.sha256
                 save_checkpoint(self.out / CHECKPOINTS / "best", self._checkpoint(), num_kept=1)
-            log.info("step %d: %s; %s", self.step, self.judge.said, pace.said)
+            log.info("step %d: %s; %s", self.step, self.tracker.said, pace.said)
             if not last:  # what follows the end is the caller's
                 self.after_validation()
             pace.restart(self.step)
@@ -442,7 +446,7 @@ class Trainer:
             self.metrics_sha256 = metrics.sha256
             save_checkpoint(self.out / CHECKPOINTS / "last", self._checkpoint())
 
-    def _refuse_divergence(self) -> None:
+    def _check_divergence(self) -> None:
         """Stop before weights that a finite gradient made other than finite reach a file."""
         for name, value in self.state.weights().items():
             if not value.isfinite().all():
@@ -459,7 +463,7 @@ class Trainer:
         facts = {
             "settings": self.settings,
             "sums": self.sums,
-            "best": self.judge.best,
+            "best": self.tracker.best,
             "metrics_sha256": self.metrics_sha256,
             "torch_version": torch.__version__,
         }
@@ -477,7 +481,7 @@ class Trainer:
             "discriminator": config.adversarial and config.adversarial.discriminator["name"],
             "seed": config.seed,
             "num_items": {name: len(pairs) for name, pairs in self.data.sets.items()},
-            **self.judge.facts,
+            **self.tracker.facts,
             "data": self.settings["data_facts"],
         }
         self.networks.export(self.out, config, facts)

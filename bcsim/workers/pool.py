@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from bcsim.errors import EnvironmentFault
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.workers.limits import Limits, OutOfMemoryError, contain, end_with, sweep_semaphores
 
 __all__ = ["Workers", "end_with", "num_cores", "run_parallel", "sweep_semaphores"]
@@ -338,7 +338,7 @@ def _processes(workers: Workers) -> Iterator[_Crew]:
 @contextlib.contextmanager
 def _cluster(workers: Workers) -> Iterator[_Crew]:
     """Use Dask's futures: joblib's Dask backend waits for ever for a task that Dask gave up."""
-    distributed = require("distributed", extra="dask")
+    distributed = optional_import("distributed", extra="dask")
     gone = EnvironmentFault(
         f"--scheduler {workers.scheduler}: is gone; start it again, then the same command goes on"
     )

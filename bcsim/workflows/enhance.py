@@ -10,8 +10,8 @@ from bcsim.audio.files import audio_files, read_audio, write_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
-from bcsim.files.paths import must_not_replace, printable
-from bcsim.files.staging import must_not_contain_each_other
+from bcsim.files.paths import check_not_input, printable
+from bcsim.files.staging import check_disjoint
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer
@@ -62,11 +62,11 @@ def enhance(model: Path, source: Path, out: Path, device: str = "auto") -> Enhan
             out /= _written_name(source.name)
         elif not out.suffix:
             out = out.with_suffix(".wav")
-        must_not_replace(out, [source])
+        check_not_input(out, [source])
         sweep_beside(out)
         _enhance_file(_load(model, device), source, out)
         return EnhanceResult([out])
-    must_not_contain_each_other(source, out)
+    check_disjoint(source, out)
     enhancer = _load(model, device)
     targets = _targets(source, out)
     sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])

@@ -11,7 +11,7 @@ import numpy as np
 from bcsim.audio.files import write_audio
 from bcsim.errors import UsageError
 from bcsim.files.atomic import sweep_beside, write_bytes, write_json
-from bcsim.files.paths import must_not_replace
+from bcsim.files.paths import check_not_input
 from bcsim.sensors.filters.export import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
@@ -72,7 +72,7 @@ def export_response(
     if kind == "iir" and out.suffix.lower() == ".wav":
         raise UsageError(f"{out}: a WAV file holds taps; write the sections of an iir to .json")
     path = find_sensor(sensor)
-    must_not_replace(out, [path])
+    check_not_input(out, [path])
     profile = SensorProfile.load(path)
     designed = response_filter(profile.transfer_function, kind, size, profile.polarity)
     exported = ExportedResponse(out, profile, designed)

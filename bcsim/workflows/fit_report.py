@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bcsim.dsp.levels import active_frames, active_rms
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering
@@ -25,14 +25,14 @@ def report_path(sensor: Path) -> Path:
     return sensor.with_name(f"{sensor.stem}.report.html")
 
 
-def require_report_packages() -> None:
+def check_report_packages() -> None:
     """Make sure that a report can be drawn.
 
     Raises:
         UsageError: naming the command that installs what is missing.
     """
     for module in ("jinja2", "matplotlib", "PIL.Image"):
-        require(module, extra="report")
+        optional_import(module, extra="report")
 
 
 def write_fit_report(path: Path, result: FitResult) -> None:

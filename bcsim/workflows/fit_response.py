@@ -9,12 +9,12 @@ from bcsim.datasets.recordings import read_recordings
 from bcsim.errors import UsageError
 from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
-from bcsim.files.paths import must_not_replace
+from bcsim.files.paths import check_not_input
 from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
 from bcsim.fitting.selection import AUTO
 from bcsim.sensors.profile import SensorProfile
-from bcsim.workflows.fit_report import report_path, require_report_packages, write_fit_report
+from bcsim.workflows.fit_report import check_report_packages, report_path, write_fit_report
 from bcsim.workflows.presets import find_sensor
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def fit_response(
     check_estimator(estimator, settings)  # refused before hours of recordings are read
     prior_path = None if prior is None else find_sensor(prior)
     for written in (out, report_path(out)) if report else (out,):
-        must_not_replace(written, [air, bone, talkers, prior_path, *(noise or ())])
+        check_not_input(written, [air, bone, talkers, prior_path, *(noise or ())])
     start = None if prior_path is None else SensorProfile.load(prior_path)
     ambient = None
     if noise is not None:
@@ -123,7 +123,7 @@ def _can_report(wanted: bool | None) -> bool:
     if wanted is False:
         return False
     try:
-        require_report_packages()
+        check_report_packages()
     except (UsageError, ImportError) as error:  # missing, or there and broken
         if wanted:
             raise

@@ -9,10 +9,10 @@ from typing import Any
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
 from bcsim.errors import InputError, UsageError, one_line
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_file
-from bcsim.files.staging import is_free, must_not_contain_each_other, staged_folder
+from bcsim.files.staging import check_disjoint, is_free, staged_folder
 from bcsim.files.weights import Network, load_network, read_json, read_shapes
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
@@ -105,7 +105,7 @@ def import_checkpoint(
     if not is_free(out):
         raise UsageError(f"{out}: is there already, and not empty; choose another --out")
     published = find_checkpoint(source)
-    must_not_contain_each_other(published.folder, out)
+    check_disjoint(published.folder, out)
     if direction is None:
         reverse = "reverse" in Path(source).name.lower()
         direction = AIR_TO_BONE if reverse else BONE_TO_AIR
@@ -144,8 +144,8 @@ def find_checkpoint(source: str) -> Published:
         raise InputError(f"{source}: a file; give the folder that holds {WEIGHTS_FILE}")
     if not _HUB_ID.fullmatch(source):
         raise InputError(f"{source}: no such folder, and no hub id, which is Owner/Name")
-    hub = require("huggingface_hub", extra="hub")
-    errors = require("huggingface_hub.errors", extra="hub")
+    hub = optional_import("huggingface_hub", extra="hub")
+    errors = optional_import("huggingface_hub.errors", extra="hub")
     try:
         found = hub.snapshot_download(source, allow_patterns=[WEIGHTS_FILE, CONFIG_FILE])
     # The bases are what the library below raises, which is another one in every few versions.

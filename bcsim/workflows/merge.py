@@ -18,7 +18,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import Writer, environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.paths import beneath
-from bcsim.files.staging import must_not_contain_each_other
+from bcsim.files.staging import check_disjoint
 from bcsim.files.text import numbered_lines, open_regular, read_bytes
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
@@ -31,7 +31,7 @@ from bcsim.synthesis.run_state import (
     check_settings,
     claimed,
     find_difference,
-    read_account,
+    read_dataset_metadata,
 )
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
@@ -86,7 +86,7 @@ def merge(
         EnvironmentFault: if the disk is full or forbidden.
     """
     for folder in folders:
-        must_not_contain_each_other(folder, out)
+        check_disjoint(folder, out)
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.shard.number)
     _check_complete(parts)
     settings = {**parts[0].settings, "shard": None}
@@ -125,7 +125,7 @@ def _read(folder: Path) -> _Part:
     if (folder / STATE_FOLDER).is_dir():
         raise UsageError(f"{folder}: this shard is not finished; run its command again")
     try:
-        settings = read_account(path)
+        settings = read_dataset_metadata(path)
         if type(settings["recipe"]["sample_rate"]) is not int:
             raise TypeError("a rate that is no number")
         if {key: type(settings[key]) for key in _TYPES} != _TYPES:

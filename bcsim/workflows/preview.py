@@ -11,7 +11,7 @@ from bcsim.effects.base import Draw, Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
-from bcsim.files.paths import must_not_replace, printable
+from bcsim.files.paths import check_not_input, printable
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
 from bcsim.reports.html import write_page
@@ -19,7 +19,7 @@ from bcsim.reports.preview import PreviewClip, Rendering, preview_page
 from bcsim.reports.recipe_text import flow
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip, plan_clips
-from bcsim.workflows.fit_report import require_report_packages
+from bcsim.workflows.fit_report import check_report_packages
 from bcsim.workflows.presets import DEFAULT_RECIPE, resolve_simulator, sensorless_presets
 from bcsim.workflows.show import effect_facts
 
@@ -73,8 +73,8 @@ def preview(
         raise UsageError(f"{out}: --out is a page, NAME.html")
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; --out is a page, NAME.html")
-    must_not_replace(out, [*inputs, recipe, Path(sensor or "")])
-    require_report_packages()
+    check_not_input(out, [*inputs, recipe, Path(sensor or "")])
+    check_report_packages()
     sources = _sources(inputs, limit)
     resolved = resolve_simulator(sensor, recipe, settings)
     simulator = resolved.simulator

@@ -11,13 +11,13 @@ from bcsim.audio.files import audio_names
 from bcsim.datasets.manifest import SPLITS, read_manifest
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.errors import InputError, UsageError
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
-from bcsim.files.staging import must_not_contain_each_other
+from bcsim.files.staging import check_disjoint
 from bcsim.synthesis.clips import Shard, plan_clips, replay_clips, split_of
 from bcsim.synthesis.rendering import AirFiles, Renderer
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
-from bcsim.synthesis.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_account
+from bcsim.synthesis.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_dataset_metadata
 from bcsim.workers.pool import Workers, num_cores
 from bcsim.workflows.presets import find_sensor, resolve_simulator
 
@@ -57,7 +57,7 @@ def plan_synthesis(
         UsageError: if the request cannot be met; nothing has been written.
     """
     names = audio_names(air)
-    must_not_contain_each_other(air, out)
+    check_disjoint(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     splits = resolved.recipe.splits
     sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
@@ -115,11 +115,11 @@ def plan_replay(
     rows = read_manifest(manifest)
     if not rows:
         raise InputError(f"{manifest}: lists no pairs")
-    must_not_contain_each_other(air, out)
+    check_disjoint(air, out)
     dataset = _dataset_of(manifest)
     made = _account(dataset)
     if made:
-        must_not_contain_each_other(dataset, out)
+        check_disjoint(dataset, out)
     recipe = recipe or dataset / RECIPE_NAME
     if not recipe.is_file():
         raise UsageError(f"{recipe}: no such file; give --recipe, the one that {manifest} came of")
@@ -184,16 +184,16 @@ def synthesize(
         EnvironmentFault: if the disk is full or forbidden.
     """
     if overwrite:
-        _refuse_inside(plan.inputs, plan.renderer.out)
+        _check_inputs_outside(plan.inputs, plan.renderer.out)
     workers = workers or Workers(num_cores())
     if workers.engine == "dask":
-        require("distributed", extra="dask")
+        optional_import("distributed", extra="dask")
         if plan.renderer.device != "cpu":
             raise UsageError("--engine dask renders on processors; add --device cpu")
     return synthesize_corpus(plan, workers, overwrite)
 
 
-def _refuse_inside(inputs: Iterable[Path], out: Path) -> None:
+def _check_inputs_outside(inputs: Iterable[Path], out: Path) -> None:
     """Refuse to throw away what the pairs are to be made of."""
     folder = Path(os.path.realpath(out))
     for path in inputs:
@@ -214,7 +214,7 @@ def _dataset_of(manifest: Path) -> Path:
 def _account(dataset: Path) -> dict[str, Any]:
     """Return what a dataset says of itself; nothing, where only its manifest is left."""
     path = dataset / DATASET_NAME
-    return read_account(path) if path.is_file() else {}
+    return read_dataset_metadata(path) if path.is_file() else {}
 
 
 def _check_same(

@@ -32,7 +32,7 @@ from bcsim.synthesis.clips import hash_sources, plan_clips
 from bcsim.synthesis.run_state import STATE_FOLDER
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
-from bcsim.training.processes import leads
+from bcsim.training.processes import is_main_process
 from bcsim.training.run_folder import RECIPE_FILE, clear_samples
 from bcsim.training.trainer import TrainingResult
 from bcsim.training.trainer import train as train_model
@@ -128,24 +128,24 @@ def train(
     def prepare(begins: bool) -> None:
         if isinstance(data.training, StoredPairs):
             assert pairs is not None
-            refuse_damage(pairs, hashes=begins)
+            check_dataset(pairs, hashes=begins)
         if begins:
             clear_samples(out)
-            refuse_bad_recordings(data)
+            check_recordings(data)
             write_text(out / RECIPE_FILE, resolved_text(config))
 
     try:
         result = train_model(config, data, out, resume, init_from, _Reporter(out), prepare)
     except DivergedError:
-        if leads():
+        if is_main_process():
             write_run_report(out)
         raise
-    if leads():
+    if is_main_process():
         write_run_report(out)
     return result
 
 
-def refuse_damage(dataset: Path, hashes: bool) -> None:
+def check_dataset(dataset: Path, hashes: bool) -> None:
     """Refuse a dataset in which anything is missing, changed, torn or listed twice.
 
     Of one without `SHA256SUMS` (of an earlier bcsim, or a foreign one), nothing but the lengths of
@@ -178,14 +178,14 @@ def refuse_damage(dataset: Path, hashes: bool) -> None:
         raise InputError(f"{problems[0]}{more}; make the dataset again: see bcsim verify")
 
 
-def refuse_bad_recordings(data: TrainingData) -> None:
+def check_recordings(data: TrainingData) -> None:
     """Refuse recordings that would end a run when they are drawn, which may be hours later.
 
     All are decoded once, but for air of more than 2 GiB, of which the headers are read. None is
     left out in silence: that would be another corpus.
 
     Args:
-        data: of the run; datasets are left to `refuse_damage`.
+        data: of the run; datasets are left to `check_dataset`.
 
     Raises:
         InputError: naming the first file that is no audio, is cut short, or holds other than

@@ -8,7 +8,7 @@ from bcsim.datasets.checksums import SUMS_NAME, read_sums, verify_files
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
 from bcsim.errors import InputError
 from bcsim.files.text import open_regular, shown
-from bcsim.synthesis.run_state import DATASET_NAME, STATE_FOLDER, read_account
+from bcsim.synthesis.run_state import DATASET_NAME, STATE_FOLDER, read_dataset_metadata
 
 _BLOCK_BYTES = 1 << 20
 
@@ -60,7 +60,7 @@ def _miscounted(dataset: Path) -> Iterator[str]:
     if not path.exists():
         return
     try:
-        counts = read_account(path)["num_pairs"]
+        counts = read_dataset_metadata(path)["num_pairs"]
         claimed = {split: counts[split] for split in SPLITS}
     except (InputError, KeyError, TypeError):
         yield f"{path}: damaged"

@@ -22,7 +22,7 @@ from bcsim.files.atomic import (
     sweep_temporaries,
     write_bytes,
 )
-from bcsim.files.paths import beneath, must_not_replace
+from bcsim.files.paths import beneath, check_not_input
 
 
 @pytest.mark.parametrize("name", ["a.wav", "bone/a b.flac", "a/ü/1:2.wav", "a..b/c", "./a", "%0A"])
@@ -284,9 +284,9 @@ def test_an_output_is_no_input_by_any_name(tmp_path):
     os.link(tmp_path / "a", tmp_path / "hard")
     for name in ("a", "soft", "hard"):
         with pytest.raises(UsageError, match=f"/{name}: --out is an input"):
-            must_not_replace(tmp_path / name, [None, tmp_path / "gone", tmp_path / "a"])
-        must_not_replace(tmp_path / name, [None, tmp_path / "b", tmp_path / "gone"])
-    must_not_replace(tmp_path / "gone", [tmp_path / "gone", tmp_path / "a"])
+            check_not_input(tmp_path / name, [None, tmp_path / "gone", tmp_path / "a"])
+        check_not_input(tmp_path / name, [None, tmp_path / "b", tmp_path / "gone"])
+    check_not_input(tmp_path / "gone", [tmp_path / "gone", tmp_path / "a"])
 
 
 def test_what_comes_after_a_file_comes_after_it_and_never_without_it(tmp_path):

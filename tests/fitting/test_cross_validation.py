@@ -13,11 +13,11 @@ from bcsim.fitting.alignment.align import align
 from bcsim.fitting.cross_validation import (
     cut,
     dynamics,
+    fold_items,
     folds_of,
     measured_residual,
     prediction_errors,
     try_fits,
-    units_of,
     wearer_curves,
 )
 from bcsim.fitting.estimation import make_estimator
@@ -73,7 +73,7 @@ def test_a_long_recording_is_cut_into_parts_that_make_it_up(aligned):
     parts = cut(whole, 2)
     assert torch.equal(torch.cat([part.air for part in parts]), whole.air)
     assert torch.equal(torch.cat([part.bone for part in parts]), whole.bone)
-    assert len(units_of([whole])) == 2  # 4 s are two parts of 1.5 s or more
+    assert len(fold_items([whole])) == 2  # 4 s are two parts of 1.5 s or more
 
 
 def test_a_short_recording_stays_whole(aligned):
@@ -171,4 +171,4 @@ def test_minutes_are_held_out_in_parts(aligned):
     long = dataclasses.replace(
         pair, air=pair.air.repeat(20), bone=pair.bone.repeat(20), seconds=20 * pair.seconds
     )
-    assert max(unit.seconds for unit in units_of([long, *aligned])) <= 30
+    assert max(unit.seconds for unit in fold_items([long, *aligned])) <= 30

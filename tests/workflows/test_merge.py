@@ -15,7 +15,7 @@ from bcsim.datasets.manifest import PairRow
 from bcsim.errors import InputError, UsageError
 from bcsim.files import atomic
 from bcsim.synthesis.clips import Shard
-from bcsim.synthesis.run_state import read_account
+from bcsim.synthesis.run_state import read_dataset_metadata
 from bcsim.workers.pool import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
@@ -268,4 +268,4 @@ def test_lists_of_a_dataset_are_neither_waited_for_nor_kept_in_memory(one):
     os.mkfifo(one / "dataset.json")
     assert f"{one / 'dataset.json'}: damaged" in verify(one).problems
     with pytest.raises(InputError, match=r"dataset.json: not a regular file"):
-        read_account(one / "dataset.json")
+        read_dataset_metadata(one / "dataset.json")

@@ -15,7 +15,7 @@ from bcsim.datasets.manifest import PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
 from bcsim.workflows import train as workflow
-from bcsim.workflows.train import refuse_damage, train
+from bcsim.workflows.train import check_dataset, train
 
 RATE = 16_000
 RECIPE = """
@@ -89,7 +89,7 @@ DAMAGE = {
 
 
 def test_a_whole_dataset_is_accepted(dataset, caplog):
-    refuse_damage(dataset, hashes=True)
+    check_dataset(dataset, hashes=True)
     assert not caplog.records
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_dataset_is_refused_before_the_first_step(dataset, tmp_path, r
     damage, message = DAMAGE[case]
     damage(dataset)
     with pytest.raises(InputError, match=message):
-        refuse_damage(dataset, hashes=True)
+        check_dataset(dataset, hashes=True)
     with pytest.raises(InputError):
         train(recipe, tmp_path / "run", pairs=dataset)
     assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}
@@ -107,20 +107,20 @@ def test_a_damaged_dataset_is_refused_before_the_first_step(dataset, tmp_path, r
 @pytest.mark.parametrize("case", ["missing", "empty", "cut short"])
 def test_without_sums_lengths_are_looked_at_and_a_line_says_so(dataset, caplog, case):
     (dataset / SUMS_NAME).unlink()
-    refuse_damage(dataset, hashes=True)
+    check_dataset(dataset, hashes=True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"has no {SUMS_NAME}; its files are looked at by length alone" in caplog.text
     damage, _ = DAMAGE[case]
     damage(dataset)
     with pytest.raises(InputError, match=r"a\.flac: (holds 2000 samples|is missing, or no)"):
-        refuse_damage(dataset, hashes=True)
+        check_dataset(dataset, hashes=True)
 
 
 def test_the_first_problems_are_named_and_all_are_counted(dataset, caplog):
     for path in dataset.glob("*/*/*/a.flac"):
         path.unlink()
     with pytest.raises(InputError, match=r"a\.flac: .*the first of \d+ problems.*bcsim verify"):
-        refuse_damage(dataset, hashes=False)
+        check_dataset(dataset, hashes=False)
     assert 1 <= len(caplog.records) < workflow.NUM_TOLD
 
 

@@ -107,7 +107,7 @@ def _chunks(data: HeaderBytes, order: str) -> Iterator[tuple[bytes, int, int]]:
     raise ContainerError(f"has more than {MAX_CHUNKS} chunks; {CONVERT}")
 
 
-def must_hold(claimed: int, there: int, what: str = "bytes of samples") -> None:
+def check_size(claimed: int, there: int, what: str = "bytes of samples") -> None:
     """Refuse a file that claims more than is there."""
     if claimed > there:
         raise ContainerError(f"cut short: claims {claimed} {what}, {there} are there; {COPY}")
@@ -149,7 +149,7 @@ def read_wav(data: HeaderBytes, magic: bytes) -> Container:
             f"its header claims no samples, and {there} bytes follow; have the recorder or "
             "ffmpeg mend it"
         )
-    must_hold(size, there)
+    check_size(size, there)
     if size % align:
         warnings.append(f"ends within a sample; the last {size % align} bytes are left out")
     return Container(name, codec, channels, rate, size // align, tuple(warnings))
@@ -188,7 +188,7 @@ def read_aiff(data: HeaderBytes) -> Container:
                 raise ContainerError(f"its 'COMM' chunk has {size} bytes; {COPY}")
             common = data.at(start, 22 if form == b"AIFC" else 18)
         elif chunk == b"SSND":
-            must_hold(size, data.size - start)
+            check_size(size, data.size - start)
             if size < 8:
                 raise ContainerError("holds 0 samples; leave the file out")
             sound = size - 8 - int.from_bytes(data.at(start, 4), "big")
@@ -206,7 +206,7 @@ def read_aiff(data: HeaderBytes) -> Container:
     if codec is None:
         raise ContainerError(f"AIFF with {bits}-bit {_shown(kind)} inside; {CONVERT}")
     there = max(0, sound) // max(1, width * channels)
-    must_hold(frames, there, "samples")
+    check_size(frames, there, "samples")
     odd = f"its header claims {frames} samples, {there} are there"
     return Container("AIFF", codec, channels, rate, there, (odd,) * (frames != there))
 

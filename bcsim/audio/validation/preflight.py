@@ -96,11 +96,11 @@ def preflight(file: BinaryIO, whole: bool = True) -> Container:
     if not MIN_RATE_HZ <= found.sample_rate <= MAX_RATE_HZ:
         raise ContainerError(f"a sample rate of {found.sample_rate} Hz is not audio; {CONVERT}")
     if found.frames is not None:
-        _must_be_audio(found.frames, found.channels, found.sample_rate, data.size)
+        _check_facts(found.frames, found.channels, found.sample_rate, data.size)
     return found
 
 
-def _must_be_audio(frames: int, channels: int, rate: int, size: int) -> None:
+def _check_facts(frames: int, channels: int, rate: int, size: int) -> None:
     """Refuse nothing at all, and what grows out of proportion: an expansion bomb."""
     if frames == 0:
         raise ContainerError("holds 0 samples; leave the file out")
@@ -152,7 +152,7 @@ def open_file(path: Path) -> BinaryIO:
         EnvironmentFault: if it cannot be opened for now.
     """
     try:
-        _must_be_regular(path, os.stat(path))
+        _check_regular(path, os.stat(path))
         # Whoever puts a pipe in its place just now does not make us wait either.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except InputError:
@@ -162,14 +162,14 @@ def open_file(path: Path) -> BinaryIO:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        _must_be_regular(path, os.fstat(handle))
+        _check_regular(path, os.fstat(handle))
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
 
 
-def _must_be_regular(path: Path, found: os.stat_result) -> None:
+def _check_regular(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise InputError(f"{path}: cannot be read ({kind}, not a regular file); leave it out")

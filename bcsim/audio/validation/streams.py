@@ -13,7 +13,7 @@ from bcsim.audio.validation.headers import (
     Container,
     ContainerError,
     HeaderBytes,
-    must_hold,
+    check_size,
 )
 
 MAX_PAGES = 1_000_000  # of an Ogg stream; usual ones take 4 kB
@@ -86,7 +86,7 @@ def _walk_pages(data: HeaderBytes, codec: str) -> tuple[int, int, tuple[str, ...
                 f"holds more than one stream, and only the first would be read; {CONVERT}"
             )
         end = start + sum(lacing)
-        must_hold(end - place, data.size - place, "bytes in its last page")
+        check_size(end - place, data.size - place, "bytes in its last page")
         page = data.at(place, end - place)
         # The checksum is zlib's polynomial with the bits the other way round, and no inversion.
         check = zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(_REVERSED), 0xFFFFFFFF)
@@ -111,7 +111,7 @@ def read_mp3(data: HeaderBytes, start: int) -> Container:
     header = int.from_bytes(data.at(start, 4), "big")
     first, channels, rate, frame = _mpeg(header)
     there = data.size - start
-    must_hold(frame, there, "bytes in its first frame")
+    check_size(frame, there, "bytes in its first frame")
     if there >= frame + 4:
         following = int.from_bytes(data.at(start + frame, 4), "big")
         if (header ^ following) & _MPEG_SAME:
@@ -124,8 +124,8 @@ def read_mp3(data: HeaderBytes, start: int) -> Container:
         frames = claims.pop(0) if has & 1 else 0
         claimed = claims.pop(0) if has & 2 else 0
         if 0.99 * claimed > there:
-            must_hold(claimed, there, "bytes")
-        must_hold(frames * _MIN_MPEG_FRAME, there, "bytes or more")
+            check_size(claimed, there, "bytes")
+        check_size(frames * _MIN_MPEG_FRAME, there, "bytes or more")
     return Container("MP3", "MPEG_LAYER_III", channels, rate)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import bcsim
-from bcsim.datasets.exporters.base import Exporter, PairedDataset, must_be_listable
+from bcsim.datasets.exporters.base import Exporter, PairedDataset, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
-from bcsim.files.staging import is_free, must_not_contain_each_other, staged_folder
+from bcsim.files.staging import check_disjoint, is_free, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -67,7 +67,7 @@ def export(
         raise UsageError(f"--shard-size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
     found = PairedDataset.open(dataset)
-    must_not_contain_each_other(dataset, out)
+    check_disjoint(dataset, out)
     account = _account(found, exporter, format)
     counts = account["num_pairs"]
     result = ExportResult(out, counts)
@@ -96,7 +96,7 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
     """
     kind = EXPORTERS[format]
     dataset = dataset.resolve()
-    must_be_listable(dataset)
+    check_listable(dataset)
     if not dataset.name:
         raise UsageError(f"{dataset}: has no place beside it for --format; choose another --out")
     out = dataset.with_name(f"{dataset.name}.{format}")

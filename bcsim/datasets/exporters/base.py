@@ -58,7 +58,7 @@ class PairedDataset:
             UsageError: if its path is not UTF-8, which no list of files can hold.
         """
         absolute = folder.resolve()
-        must_be_listable(absolute)
+        check_listable(absolute)
         if (absolute / STATE_FOLDER).is_dir():
             raise InputError(f"{folder}: is not finished; run the same synthesize command again")
         found = {split: absolute / split / MANIFEST_NAME for split in SPLITS}
@@ -127,7 +127,7 @@ def _lines(manifest: Path) -> Iterator[tuple[int, str]]:
         yield from numbered_lines(file, manifest, what)
 
 
-def must_be_listable(folder: Path) -> None:
+def check_listable(folder: Path) -> None:
     """Refuse a path that is not UTF-8, which no list of files can hold.
 
     Raises:

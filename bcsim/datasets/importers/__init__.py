@@ -14,7 +14,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
-from bcsim.files.staging import must_not_contain_each_other, staged_folder
+from bcsim.files.staging import check_disjoint, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -76,7 +76,7 @@ def import_pairs(
             raise UsageError(f"--channels {','.join(channels)}: wants each of {known} once at most")
     name = format or _recognise(source, channels)
     importer = IMPORTERS[name](names=names or {}, channels=channels, root=root and root.absolute())
-    must_not_contain_each_other(source, out)
+    check_disjoint(source, out)
     found = importer.read(source)
     if not found:
         raise InputError(f"{source}: holds no pairs of the format {name}; --from says another one")

@@ -16,7 +16,7 @@ from bcsim.audio.files import audio_files
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording, files_and_splits
 from bcsim.errors import InputError, UsageError
-from bcsim.extras import require
+from bcsim.extras import optional_import
 from bcsim.files.text import reason_of
 
 AIR = "headset_microphone"
@@ -117,7 +117,7 @@ class Vibravox(Importer):
                 raise InputError(f"{path}: claims {sum(sizes)} rows; at most {_MAX_ROWS} are read")
             keys = [name for name in ("id", "speaker_id", "speaker") if name in columns]
             for group in groups:
-                _must_not_expand(path, group, keys)
+                _check_expansion(path, group, keys)
             facts = table.read(columns=keys).to_pylist() if keys else [{}] * sum(sizes)
             if len(facts) != sum(sizes):
                 raise InputError(f"{path}: has other rows than it claims; make it again")
@@ -148,7 +148,7 @@ def _is_audio(column: str) -> bool:
 @lru_cache(maxsize=2)  # the two sides of a pair are asked for in turn, row by row
 def _row_group(path: Path, group: int, column: str) -> Any:
     with _table(path) as table:
-        _must_not_expand(path, table.metadata.row_group(group), [column])
+        _check_expansion(path, table.metadata.row_group(group), [column])
         return table.read_row_group(group, columns=[column]).column(0)
 
 
@@ -164,8 +164,8 @@ def _embedded(path: Path, group: int, row: int, column: str) -> BinaryIO:
 @contextlib.contextmanager
 def _table(path: Path) -> Iterator[Any]:
     """Open a parquet file; what pyarrow says of a damaged one becomes one line that names it."""
-    parquet = require("pyarrow.parquet", extra="parquet")
-    pyarrow = require("pyarrow", extra="parquet")
+    parquet = optional_import("pyarrow.parquet", extra="parquet")
+    pyarrow = optional_import("pyarrow", extra="parquet")
     try:
         with parquet.ParquetFile(path) as table:
             yield table
@@ -177,7 +177,7 @@ def _table(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _must_not_expand(path: Path, group: Any, names: Collection[str]) -> None:
+def _check_expansion(path: Path, group: Any, names: Collection[str]) -> None:
     """Refuse a row group whose columns would grow out of proportion: audio hardly shrinks."""
     for number in range(group.num_columns):
         chunk = group.column(number)

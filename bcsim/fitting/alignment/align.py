@@ -29,7 +29,7 @@ from bcsim.fitting.alignment.consensus import advanced, apart, peak_delay, phase
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts, measure_drift
 from bcsim.fitting.alignment.timing import Timing, coarse_lag, timing, without_dc
 from bcsim.fitting.noise_floor import estimate_noise_floor
-from bcsim.fitting.pairs import AlignedPair, RecordedPair, frame_size, heard_bins
+from bcsim.fitting.pairs import AlignedPair, RecordedPair, bins_above_noise, frame_size
 
 __all__ = ["align", "coarse_lag", "supposed_phase", "synchronised"]
 
@@ -78,7 +78,7 @@ def align(
     spectra = [pair.spectra for pair in rough]
     # Two suppositions, told apart by how well one filter explains all pairs together:
     # the channels were recorded in step, or each pair has an offset of its own.
-    heard = heard_bins(rough)
+    heard = bins_above_noise(rough)
     phase = supposed_phase(CrossSpectra.pooled(spectra), heard)
     polarity, _ = _fit_polarity(spectra, phase, sample_rate)
     starts_s = [_fit_delay(part, phase, sample_rate, polarity)[0] for part in spectra]

@@ -63,7 +63,7 @@ class SpectralEstimator(Estimator):
     average: Average = "mean"
 
     def __post_init__(self) -> None:
-        require_average(self.average)
+        check_average(self.average)
 
     @abstractmethod
     def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
     return with_phase_of(divide(speech, spectra.xx).sqrt(), spectra.xy)
 
 
-def require_average(average: str) -> None:
+def check_average(average: str) -> None:
     """Refuse an average that is neither mean nor median.
 
     Raises:

@@ -11,8 +11,8 @@ from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import (
     Average,
     Estimator,
+    check_average,
     pool,
-    require_average,
     transfer_function,
     with_phase_of,
 )
@@ -36,7 +36,7 @@ class FrequencyResponseCurve(Estimator):
     average: Average = "mean"
 
     def __post_init__(self) -> None:
-        require_average(self.average)
+        check_average(self.average)
 
     def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
         parts = [loud_ratios(pair) for pair in pairs]

@@ -18,11 +18,11 @@ main = importlib.import_module("bcsim_cli.main")
 
 PROGRAM = """
 import atexit, os, signal, sys, time
-from bcsim_cli import ending, main
+from bcsim_cli import exit_handling, main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are started without
 {}
-ending.PATIENCE_S = 0.5
+exit_handling.PATIENCE_S = 0.5
 main.cli.main = command
 print("ready")
 main.main()
@@ -81,7 +81,7 @@ def test_a_signal_that_python_drops_is_not_lost(number, code, line, goes_on):
 def test_the_second_signal_is_immediate(number, code, line):
     command = """
         def command(**options):
-            ending.PATIENCE_S = 30
+            exit_handling.PATIENCE_S = 30
             try:
                 os.kill(os.getpid(), SIGNAL)
                 time.sleep(30)

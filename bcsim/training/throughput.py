@@ -6,7 +6,7 @@ from bcsim.training.batches import Loader
 from bcsim.training.config import TrainingConfig
 
 
-class Pace:
+class Throughput:
     """How fast a run goes, and how much of the time it waits for data.
 
     Attributes:

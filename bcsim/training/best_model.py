@@ -10,12 +10,12 @@ from bcsim.datasets.pairs import Pairs
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.training.config import TrainingConfig
-from bcsim.training.processes import leads
+from bcsim.training.processes import is_main_process
 from bcsim.training.run_folder import MetricsLog, write_samples
 from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator, is_better
 
 
-class Judge:
+class BestModelTracker:
     """Validates on synthetic and on real pairs; where there are real ones, these decide.
 
     Args:
@@ -37,7 +37,7 @@ class Judge:
         self.validators = {
             split: Validator(sets[name], config.validation)
             for split, name in ((SYNTHETIC, "validation"), (REAL, "real_validation"))
-            if name in sets and leads()
+            if name in sets and is_main_process()
         }
 
     def is_due(self, step: int, last: bool) -> bool:
