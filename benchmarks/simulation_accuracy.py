@@ -30,11 +30,11 @@ from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.fit import fit_sensor
-from bcsim.fitting.pairs import RecordedPair
 from bcsim.metrics import METRICS, Comparison, simulation_scores
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.two_sample import two_sample_test
 from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows.evaluate import in_step
 

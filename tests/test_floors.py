@@ -27,7 +27,6 @@ HEIGHT = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 KNOWN = {
     ("audio", "workers"),
     ("datasets", "synthesis"),
-    ("datasets", "fitting"),
     ("sensors", "fitting"),
 }
 

@@ -15,7 +15,7 @@ from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath, manifest_lines
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from bcsim.files.text import parse_json, read_bytes, reason_of, shown
-from bcsim.fitting.pairs import RecordedPair
+from bcsim.sensors.recorded_pair import RecordedPair
 
 AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
 BONE_WORDS = frozenset(

@@ -18,7 +18,7 @@ from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
 from bcsim.fitting.leakage import leakage_db, recorded_noise_psd
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
-from bcsim.fitting.pairs import AlignedPair, RecordedPair
+from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering, fit_rendering
 from bcsim.fitting.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
 from bcsim.fitting.session_noise import deviation
@@ -26,6 +26,7 @@ from bcsim.fitting.smoothing import measurable_bins, usable_band
 from bcsim.fitting.spread import Spread, expected_spread, measured_spread, ratio_curves
 from bcsim.fitting.uncertainty import bootstrap_interval_db
 from bcsim.sensors.profile import Provenance, SensorProfile
+from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 
 MIN_RECORDINGS = 4  # with fewer, what differs between them says nothing about the next one

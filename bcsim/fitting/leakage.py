@@ -22,7 +22,8 @@ from bcsim.dsp.spectra import (
 )
 from bcsim.errors import InputError
 from bcsim.fitting.noise_floor import estimate_noise_floor
-from bcsim.fitting.pairs import RecordedPair, frame_size
+from bcsim.fitting.pairs import frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 SMOOTHING = 3  # parts of an octave, of the leakage in dB
 POWER_SMOOTHING = 12  # of the powers: wider, steep ones would weigh down one side of a band

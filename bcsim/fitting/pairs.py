@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
@@ -18,6 +17,7 @@ from bcsim.dsp.spectra import (
     window_power,
 )
 from bcsim.errors import InputError
+from bcsim.sensors.recorded_pair import RecordedPair
 
 FRAME_S = 0.064
 MIN_SECONDS = 0.5
@@ -35,23 +35,6 @@ class UnusablePair(InputError):
     def __init__(self, message: str, kind: str):
         super().__init__(message)
         self.kind = kind
-
-
-@dataclass(frozen=True, eq=False)
-class RecordedPair:
-    """The same speech at the air microphone and at the sensor, as recorded.
-
-    Args:
-        name: for messages.
-        air: (T,), full scale at 1.
-        bone: (T,); the longer one is cut to the other's length.
-        talker: who speaks, or None where nobody said.
-    """
-
-    name: str
-    air: NDArray[np.floating]
-    bone: NDArray[np.floating]
-    talker: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

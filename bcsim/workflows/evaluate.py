@@ -13,7 +13,6 @@ from bcsim.datasets.recordings import read_recordings
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.alignment.align import synchronised
 from bcsim.fitting.diagnosis.diagnose import examine
-from bcsim.fitting.pairs import RecordedPair
 from bcsim.metrics import METRICS
 from bcsim.metrics.bands import BandErrors, band_errors
 from bcsim.metrics.comparison import Comparison
@@ -21,6 +20,7 @@ from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import SIMULATION
 from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
+from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.signal
 from numpy.typing import NDArray
 
-from bcsim.fitting.pairs import RecordedPair
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

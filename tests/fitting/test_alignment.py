@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 
 from bcsim.fitting.alignment.align import align, coarse_lag
-from bcsim.fitting.pairs import RecordedPair
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

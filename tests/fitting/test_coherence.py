@@ -9,7 +9,8 @@ import torch
 
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.coherence import coherence_ceiling, model_error, within_pair_coherence
-from bcsim.fitting.pairs import AlignedPair, NoiseFloor, RecordedPair, frame_size
+from bcsim.fitting.pairs import AlignedPair, NoiseFloor, frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

@@ -12,7 +12,7 @@ from bcsim.errors import InputError
 from bcsim.fitting.alignment.timing import timing
 from bcsim.fitting.diagnosis.diagnose import diagnose, examine
 from bcsim.fitting.fit import fit_sensor
-from bcsim.fitting.pairs import RecordedPair
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

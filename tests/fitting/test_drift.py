@@ -11,7 +11,7 @@ import scipy.signal
 from bcsim.fitting.alignment.align import align, synchronised
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts
 from bcsim.fitting.alignment.timing import timing
-from bcsim.fitting.pairs import RecordedPair
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

@@ -11,8 +11,8 @@ import scipy.signal
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.fit import fit_sensor
-from bcsim.fitting.pairs import RecordedPair
 from bcsim.fitting.summary import drop_hz, summary
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

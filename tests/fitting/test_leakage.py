@@ -8,7 +8,8 @@ import scipy.signal
 
 from bcsim.errors import InputError
 from bcsim.fitting.leakage import leakage_db, recorded_noise_psd
-from bcsim.fitting.pairs import RecordedPair, frame_size
+from bcsim.fitting.pairs import frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

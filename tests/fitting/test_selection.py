@@ -7,9 +7,9 @@ from bcsim.errors import UsageError
 from bcsim.fitting.cross_validation import BASELINE
 from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.fit import fit_sensor
-from bcsim.fitting.pairs import RecordedPair
 from bcsim.fitting.selection import CANDIDATES, FIXED
 from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.recorded_pair import RecordedPair
 
 RATE = 16_000
 

@@ -29,7 +29,8 @@ from bcsim.fitting.alignment.consensus import advanced, apart, peak_delay, phase
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts, measure_drift
 from bcsim.fitting.alignment.timing import Timing, coarse_lag, timing, without_dc
 from bcsim.fitting.noise_floor import estimate_noise_floor
-from bcsim.fitting.pairs import AlignedPair, RecordedPair, bins_above_noise, frame_size
+from bcsim.fitting.pairs import AlignedPair, bins_above_noise, frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 __all__ = ["align", "coarse_lag", "supposed_phase", "synchronised"]
 

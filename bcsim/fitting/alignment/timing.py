@@ -18,7 +18,8 @@ from torch import Tensor
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import fractional_octave_smooth, frame_power
 from bcsim.fitting.diagnosis.defects import held
-from bcsim.fitting.pairs import Jump, RecordedPair, frame_size
+from bcsim.fitting.pairs import Jump, frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 MAX_OFFSET_S = 1.2  # of the coarse search
 COARSE_SECONDS = 60.0  # of signal that the coarse search looks at

@@ -16,8 +16,9 @@ from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
 from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
 from bcsim.fitting.diagnosis.findings import Finding
 from bcsim.fitting.diagnosis.recognition import recognise
-from bcsim.fitting.pairs import AlignedPair, RecordedPair, UnusablePair, check_pair
+from bcsim.fitting.pairs import AlignedPair, UnusablePair, check_pair
 from bcsim.progress import track
+from bcsim.sensors.recorded_pair import RecordedPair
 
 MAX_DROPOUTS = 3  # that are named one by one
 OFFSET_S = 0.008  # of a single pair, a delay is known to some milliseconds

@@ -12,7 +12,8 @@ from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
 from bcsim.fitting.diagnosis.findings import Finding
 from bcsim.fitting.noise_floor import estimate_noise_floor
-from bcsim.fitting.pairs import RecordedPair, frame_size
+from bcsim.fitting.pairs import frame_size
+from bcsim.sensors.recorded_pair import RecordedPair
 
 ACTIVE_RANGE_DB = 35.0
 # Unrelated recordings. On 16 throat pairs the evidence is 17 or more and the likelihood rate 954
