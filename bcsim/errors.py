@@ -69,7 +69,7 @@ class UsageError(BcsimError):
 
 
 class InputError(UsageError):
-    """A file that was handed in cannot be used."""
+    """A file or a signal that was handed in cannot be used."""
 
 
 class PartialFailure(BcsimError):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bcsim.dsp.signals import Signal, as_batch
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Draw, Drawn, Effect, Scene, collate
 from bcsim.effects.spectral import SpectralEffect, can_fuse, render_spectral
+from bcsim.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,56 @@ class Simulator:
     Args:
         effects: first to last.
         sample_rate: of everything that goes in and comes out, in Hz.
+
+    Example:
+        >>> import torch
+        >>> from bcsim.effects.gain import Gain
+        >>> from bcsim.effects.distributions import Constant
+        >>> louder = Simulator((Gain(Constant(6.0)),), sample_rate=16_000)
+        >>> scene = louder(torch.ones(4), 16_000)
+        >>> scene.air.shape, round(scene.bone.max().item(), 2)
+        (torch.Size([1, 4]), 2.0)
     """
 
     effects: tuple[Effect, ...]
     sample_rate: int
+
+    def __call__(
+        self,
+        air: Signal,
+        sample_rate: int,
+        *,
+        seed: int = 0,
+        clip_ids: Sequence[str] | None = None,
+        mean: bool = False,
+    ) -> Scene:
+        """Simulate the sensor on air-conducted speech.
+
+        The same seed and clip name give the same wearer, level and noise again; another seed gives
+        another draw. Signals of another sample rate are refused, not resampled, so that gradients
+        reach `air` unchanged.
+
+        Args:
+            air: (T,) or (B, T), NumPy array or tensor, float32 or float64; full scale is 1.
+            sample_rate: sample rate of `air` in Hz, which has to be the simulator's.
+            seed: root seed of the draws.
+            clip_ids: B names, one a row of `air`; by default the numbers of the rows.
+            mean: whether to render the mean sensor, in which only the noise floor is random.
+
+        Returns:
+            Scene of tensors (B, T), in the precision and on the device of `air`; B is 1 for (T,).
+
+        Raises:
+            InputError: if `air` is no such array, empty, or not finite, or has another sample rate.
+        """
+        if sample_rate != self.sample_rate:
+            raise InputError(
+                f"air is {sample_rate} Hz, the simulator renders at {self.sample_rate} Hz; "
+                "resample air first"
+            )
+        batch = as_batch(air, "air")
+        names = [str(row) for row in range(len(batch))] if clip_ids is None else clip_ids
+        return self.render(batch, names, seed, mean=mean)
 
     @property
     def step_names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from bcsim.effects.sensor_level import SensorLevel
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.white_noise import WhiteNoise
+from bcsim.errors import InputError
 from bcsim.simulator import Simulator
 
 RATE = 16_000
@@ -103,3 +105,17 @@ def test_a_pair_keeps_its_length_stays_finite_and_scales_with_the_talker(
     assert bone.shape == air.shape
     assert torch.isfinite(bone).all()
     assert torch.allclose(louder, scale * bone, rtol=1e-9, atol=1e-12 * scale)
+
+
+def test_a_simulator_is_called_with_arrays_and_refuses_what_it_cannot_render(sensor):
+    simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor)), RATE)
+    air = np.sin(np.arange(16_000) / 5)
+    scene = simulator(air, 16_000, seed=3)
+    assert scene.bone.shape == (1, 16_000)
+    again = simulator(torch.from_numpy(air)[None], 16_000, seed=3, clip_ids=["0"])
+    assert torch.equal(scene.bone, again.bone)
+    assert not torch.equal(scene.bone, simulator(air, 16_000, seed=4).bone)
+    with pytest.raises(InputError, match="air is 8000 Hz, the simulator renders at 16000 Hz"):
+        simulator(air, 8000)
+    with pytest.raises(InputError, match="air is int16"):
+        simulator(np.ones(9, dtype=np.int16), 16_000)

@@ -1,6 +1,5 @@
 """`bcsim import-checkpoint`: a published EBEN becomes a run."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import Any
 
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
-from bcsim.errors import InputError, UsageError, one_line
-from bcsim.extras import optional_import
+from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_file
 from bcsim.files.staging import check_disjoint, is_free, staged_folder
@@ -31,8 +29,6 @@ CARD_FILE = "README.md"
 UNKNOWN = "not known here; look it up at the source"
 GAIN, SHAPE = (f"parametrizations.weight.original{number}" for number in (0, 1))
 OLDER_NAMES = {"weight_g": GAIN, "weight_v": SHAPE}  # of the two parts of weight norm
-MAX_REASON = 120
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -142,19 +138,10 @@ def find_checkpoint(source: str) -> Published:
         return Published(source, path)
     if path.exists():
         raise InputError(f"{source}: a file; give the folder that holds {WEIGHTS_FILE}")
-    if not _HUB_ID.fullmatch(source):
+    if not is_hub_id(source):
         raise InputError(f"{source}: no such folder, and no hub id, which is Owner/Name")
-    hub = optional_import("huggingface_hub", extra="hub")
-    errors = optional_import("huggingface_hub.errors", extra="hub")
-    try:
-        found = hub.snapshot_download(source, allow_patterns=[WEIGHTS_FILE, CONFIG_FILE])
-    # The bases are what the library below raises, which is another one in every few versions.
-    except (OSError, ValueError, *errors.HfHubHTTPError.__bases__) as error:
-        raise InputError(
-            f"{source}: no such folder, and it cannot be downloaded "
-            f"({one_line(error)[:MAX_REASON]}); check the name and the network, or give a folder"
-        ) from error
-    return Published(source, Path(found), revision=Path(found).name)
+    found = download(source, [WEIGHTS_FILE, CONFIG_FILE])
+    return Published(source, found, revision=found.name)
 
 
 def generator_sizes(path: Path, shapes: Mapping[str, list[int]]) -> Sizes:

@@ -1,6 +1,7 @@
 """Sensors and recipes by name: those that come with bcsim, and those in files."""
 
 import importlib.resources
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bcsim.recipe import (
 )
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
+from bcsim.workflows.hub import download, is_hub_id
 
 DEFAULT_RECIPE = "sensor"
 
@@ -31,7 +33,7 @@ class ResolvedSimulator:
     Args:
         simulator: ready to render.
         sensor: name of the sensor or preset.
-        sensor_sha256: of the sensor's file, or None for a preset that needs none.
+        sensor_sha256: SHA-256 of the sensor's file, or None where there is no file.
         recipe: checked, with every default.
         recipe_text: the same as YAML, for keeping beside the output.
     """
@@ -90,15 +92,68 @@ def find_sensor(name: str) -> Path:
     raise InputError(f"unknown sensor {name!r}{did_you_mean(name, known)}")
 
 
+def load_sensor(sensor: str | Path) -> SensorProfile:
+    """Load the profile of a sensor.
+
+    Args:
+        sensor: file NAME.sensor, name of a bundled sensor, or `Owner/Name` of a repository on the
+            hub that holds one .sensor file.
+
+    Raises:
+        InputError: if there is no such sensor, or its file is damaged.
+        UsageError: if the package that downloads is missing.
+
+    Example:
+        >>> load_sensor("vibravox_throat").sample_rate
+        16000
+    """
+    name = str(sensor)
+    if not is_hub_id(name) or name.endswith(".sensor") or Path(name).exists():
+        return SensorProfile.load(find_sensor(name))
+    found = sorted(download(name, ["*.sensor"]).glob("*.sensor"))
+    if len(found) != 1:
+        raise InputError(f"{name}: holds {len(found)} .sensor files; download the one to use")
+    return SensorProfile.load(found[0])
+
+
+def load_simulator(
+    sensor: str | Path | SensorProfile | None,
+    recipe: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> Simulator:
+    """Make the simulator of a sensor, as `synthesize` renders with.
+
+    Args:
+        sensor: profile, whatever `load_sensor` takes, or a preset that needs no profile, such as
+            "temporal-transforms"; None for a recipe whose effects need no sensor.
+        recipe: file of a synthesis recipe; the default renders the sensor alone, as fitted.
+        settings: overrides of keys of the recipe, `KEY=VALUE` each.
+
+    Raises:
+        InputError: if the sensor or the recipe cannot be read.
+        UsageError: if they do not fit together.
+
+    Example:
+        >>> simulator = load_simulator("vibravox_throat")
+        >>> simulator.step_names[0], simulator.sample_rate
+        ('sensor_speech', 16000)
+    """
+    if isinstance(sensor, str | Path) and str(sensor) not in sensorless_presets():
+        sensor = load_sensor(sensor)
+    recipe = None if recipe is None else Path(recipe)
+    return resolve_simulator(sensor, recipe, tuple(settings)).simulator
+
+
 def resolve_simulator(
-    sensor: str | None,
+    sensor: str | SensorProfile | None,
     recipe: Path | None = None,
     settings: tuple[str, ...] = (),
 ) -> ResolvedSimulator:
     """Make the simulator that a sensor and a recipe stand for.
 
     Args:
-        sensor: file, name of a bundled sensor, or name of a preset such as "temporal-transforms".
+        sensor: file, name of a bundled sensor, name of a preset such as "temporal-transforms", or
+            a profile, of which there is no digest.
         recipe: file of a synthesis recipe; the default is `recipes/sensor.yaml`.
         settings: `KEY=VALUE` overrides.
 
@@ -107,7 +162,9 @@ def resolve_simulator(
     """
     presets = sensorless_presets()
     profile, digest = None, None
-    if sensor in presets:
+    if isinstance(sensor, SensorProfile):
+        profile, name = sensor, sensor.name
+    elif sensor in presets:
         if recipe is not None:
             raise UsageError(f"{sensor} is a recipe of its own; leave --recipe out, or use --set")
         recipe = presets[sensor]

@@ -1,0 +1,51 @@
+"""Signals that callers hand in as arrays: checked once, then tensors (B, T)."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.errors import InputError
+
+Signal = Tensor | NDArray[np.floating]  # (T,) or (B, T), float32 or float64
+PRECISIONS = {"float32", "float64"}
+
+
+def as_batch(signal: Signal, name: str) -> Tensor:
+    """Check a signal and return it as a batch.
+
+    Args:
+        signal: (T,) or (B, T), NumPy array or tensor, float32 or float64; full scale is 1.
+        name: what the signal is called in messages, such as "air".
+
+    Returns:
+        (B, T), in the precision and on the device of `signal`; a tensor keeps its gradient.
+
+    Raises:
+        InputError: if the signal is no array, of another precision or shape, empty, or not finite.
+
+    Example:
+        >>> as_batch(np.zeros(3), "air").shape
+        torch.Size([1, 3])
+        >>> as_batch(np.zeros(3, dtype=np.int16), "air")
+        Traceback (most recent call last):
+            ...
+        bcsim.errors.InputError: air is int16; scale it to -1...1 and give float32 or float64
+    """
+    if not isinstance(signal, Tensor | np.ndarray):
+        kind = type(signal).__name__
+        raise InputError(f"{name} is a {kind}; give a NumPy array or a tensor")
+    is_numpy = isinstance(signal, np.ndarray)
+    precision = signal.dtype.name if is_numpy else str(signal.dtype).removeprefix("torch.")
+    if precision not in PRECISIONS:
+        whole = precision.startswith(("int", "uint", "bool"))
+        remedy = "scale it to -1...1 and give" if whole else "convert it to"
+        raise InputError(f"{name} is {precision}; {remedy} float32 or float64")
+    if is_numpy:
+        signal = torch.from_numpy(np.array(signal, dtype=precision))  # a copy in native byte order
+    if signal.ndim not in (1, 2) or signal.numel() == 0:
+        shape = tuple(signal.shape)
+        raise InputError(f"{name} has shape {shape}; give (T,) or (B, T) with at least one sample")
+    if not bool(signal.isfinite().all()):
+        raise InputError(f"{name} has samples that are NaN or infinite; repair or leave it out")
+    return signal if signal.ndim == 2 else signal[None]
