@@ -5,10 +5,17 @@ is a defect in bcsim.
 """
 
 import difflib
+import errno
 import urllib.parse
 from collections.abc import Iterable
 
 MAX_LINE = 200  # characters
+_OUT_OF_MEMORY = (  # in the words of torch, C++ and libsndfile
+    "can't allocate memory",
+    "CUDA out of memory",
+    "bad_alloc",
+    "malloc () failed",
+)
 LEAST_OF_A_NAME = 32  # or a path: shorter ones, and what only looks like one, are left alone
 
 
@@ -101,3 +108,16 @@ def did_you_mean(unknown: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(unknown, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "; it is none of those known"
     return f"{hint} (known: {', '.join(names)})"
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one in its chain of causes, says that memory ran out."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

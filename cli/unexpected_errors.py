@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 
-from bcsim.workers.limits import is_out_of_memory
+from bcsim.errors import is_out_of_memory
 
 FAILED, ENVIRONMENT = 1, 5
 OF_THE_MACHINE = {

@@ -21,14 +21,12 @@ from bcsim.audio.validation.preflight import (
     check_count,
     loudest,
     oddities,
-    open_file,
     preflight,
-    unreadable,
 )
-from bcsim.errors import BcsimError, InputError
+from bcsim.errors import BcsimError, InputError, is_out_of_memory
 from bcsim.files.atomic import replacing, write_bytes
+from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import printable
-from bcsim.workers.limits import is_out_of_memory
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".mp3"})
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
@@ -142,10 +140,10 @@ def read_blocks(
 def _opened(path: Path, whole: bool = True) -> Iterator[tuple[soundfile.SoundFile, Container]]:
     """Open a file, once its header has been found to be sound; errors within become one line."""
     try:
-        with open_file(path) as file, _decoded(file, path, whole) as decoded:
+        with open_regular(path) as file, _decoded(file, path, whole) as decoded:
             yield decoded
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise reading_error(path, error) from error
 
 
 @contextlib.contextmanager
@@ -233,7 +231,7 @@ def num_frames(path: Path) -> int | None:
 def audio_info(path: Path) -> Any:
     """Return what a file says about itself (soundfile's `info`), or None if it is no audio."""
     try:
-        with open_file(path) as file:
+        with open_regular(path) as file:
             preflight(file)
             file.seek(0)
             return soundfile.info(cast(BinaryIO, _Patient(file)))

@@ -7,8 +7,7 @@ order of the manifests. A run resumes, a merge joins and a verification judges b
 import hashlib
 import itertools
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from bcsim.audio.files import audio_info, read_audio
@@ -24,13 +23,14 @@ from bcsim.datasets.manifest import (
 )
 from bcsim.errors import InputError
 from bcsim.files.atomic import is_temporary, write_text
+from bcsim.files.hashing import hash_files
+from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath, printable
-from bcsim.files.text import MAX_LINE_BYTES, numbered_lines, open_regular, shown
+from bcsim.files.text import MAX_LINE_BYTES, numbered_lines, shown
 from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
 SUMS_NAME, RECIPE_NAME, CARD_NAME = "SHA256SUMS", "recipe.resolved.yaml", "README.md"
-HASHED_AT_ONCE = 64  # files a thread
 BLOCK_BYTES = 1 << 16  # of a text that are in memory
 _DIGITS = frozenset("0123456789abcdef")
 _PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
@@ -147,32 +147,10 @@ def write_sums(dataset: Path) -> None:
     """Write `SHA256SUMS` of everything that is in a folder now."""
     names = [path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if path.is_file()]
     names = sorted(name for name in names if not name.startswith("."))
-    hashed = track(hash_files([dataset / name for name in names]), len(names), "hashing")
+    digests = hash_files([dataset / name for name in names], num_cores())
+    hashed = track(digests, len(names), "hashing")
     lines = [sum_line(digest or "", name) for name, digest in zip(names, hashed, strict=True)]
     write_text(dataset / SUMS_NAME, "".join(lines))
-
-
-def hash_files(paths: Iterable[Path]) -> Iterator[str | None]:
-    """Yield the SHA-256 of each file, or None where there is none that can be read; in order."""
-    count = num_cores()
-    waiting = iter(paths)
-    with ThreadPoolExecutor(count) as threads:
-        while block := [*itertools.islice(waiting, count * HASHED_AT_ONCE)]:
-            parts = [block[at : at + HASHED_AT_ONCE] for at in range(0, len(block), HASHED_AT_ONCE)]
-            for digests in threads.map(_hash_each, parts):
-                yield from digests
-
-
-def _hash_each(paths: Sequence[Path]) -> list[str | None]:
-    return [_hash_if_there(path) for path in paths]
-
-
-def _hash_if_there(path: Path) -> str | None:
-    try:
-        with open_regular(path, "what was written there") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, InputError):
-        return None
 
 
 def verify_files(
@@ -234,7 +212,7 @@ def _changed(dataset: Path, sums: dict[str, str]) -> Iterator[str]:
         except InputError as error:
             yield f"{dataset / SUMS_NAME}: {error}"
             return
-    hashed = track(hash_files(paths), len(paths), "verifying")
+    hashed = track(hash_files(paths, num_cores()), len(paths), "verifying")
     for path, wanted, found in zip(paths, sums.values(), hashed, strict=True):
         if found is None:
             yield f"{path}: is missing"

@@ -13,8 +13,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
+from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
-from bcsim.files.text import numbered_lines, open_regular, parse_json, reason_of, shown
+from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 
 MANIFEST_NAME = "metadata.jsonl"
 SPLITS = ("train", "validation", "test")

@@ -3,15 +3,13 @@
 import itertools
 import json
 import math
-import os
 import re
-import stat
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bcsim.errors import InputError, one_line
+from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import shortened
 
 MAX_DEPTH = 64  # of JSON
@@ -32,48 +30,25 @@ _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
-    """Read a file, if it is a regular one of moderate size; nothing that blocks is waited for.
+    """Read a regular file of moderate size; a pipe or device is refused, not waited for.
 
     Args:
-        path: of the file.
-        max_bytes: that it may have.
-        what: it should be, for the message.
+        path: file to read.
+        max_bytes: largest size that is read.
+        what: what the file should be ("a profile"), for the message.
 
     Raises:
         InputError: if it is missing, too large, not a regular file, or cannot be read.
+        EnvironmentFault: if the machine cannot read it for now.
     """
     try:
         with open_regular(path, what) as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
+        raise reading_error(path, error, what) from error
     if len(content) > max_bytes:
         raise InputError(f"{path}: larger than {max_bytes} bytes; this is not {what}")
     return content
-
-
-def open_regular(path: Path, what: str) -> BufferedReader:
-    """Open a file for reading, if it is a regular one; nothing that blocks is waited for.
-
-    Args:
-        path: of the file.
-        what: it should be, for the message.
-
-    Raises:
-        InputError: if it is missing, not a regular file, or cannot be opened.
-    """
-    try:
-        if not path.is_file():
-            what_is = "not a regular file" if path.exists() else "no such file"
-            raise InputError(f"{path}: {what_is}; give {what}")
-        # Not blocking, and looked at again: it may have become a FIFO just now.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason_of(error)}); give {what}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise InputError(f"{path}: not a regular file; give {what}")
-    return file
 
 
 def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int, str]]:

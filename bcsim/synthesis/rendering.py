@@ -21,7 +21,6 @@ from bcsim.audio.files import (
     encode_audio,
     is_ours,
     read_audio,
-    unreadable,
     writing_audio,
 )
 from bcsim.datasets.journal import Entry, own_notes
@@ -30,6 +29,7 @@ from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files.atomic import Writer
 from bcsim.files.hashing import hash_file
+from bcsim.files.opening import reading_error
 from bcsim.files.paths import printable
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
@@ -157,7 +157,7 @@ class Renderer:
         except InputError as error:
             return Skipped(str(error))
         except OSError as error:
-            fault = unreadable(path, error)
+            fault = reading_error(path, error)
             if isinstance(fault, InputError):
                 return Skipped(str(fault))
             raise fault from error

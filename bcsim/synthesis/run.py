@@ -24,7 +24,7 @@ import yaml
 
 import bcsim
 from bcsim.datasets.card import dataset_card
-from bcsim.datasets.checksums import SUMS_NAME, hash_files, sum_line
+from bcsim.datasets.checksums import SUMS_NAME, sum_line
 from bcsim.datasets.journal import JOURNAL_NAME, Entry, Journal
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
 from bcsim.errors import InputError, UsageError
@@ -39,7 +39,7 @@ from bcsim.files.atomic import (
     write_text,
 )
 from bcsim.files.failures import FAILURES_NAME, write_failures
-from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
 from bcsim.synthesis.clips import Clip, Shard, hash_names
@@ -52,7 +52,7 @@ from bcsim.synthesis.run_state import (
     check_settings,
     claimed,
 )
-from bcsim.workers.pool import Workers, run_parallel
+from bcsim.workers.pool import Workers, num_cores, run_parallel
 
 SCHEMA = 2
 GPU_BATCH = 16
@@ -314,7 +314,7 @@ def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
             paths += [folder / name for name in row.file_names.values()]
             paths.append(sources / clips[row.id].source)
             wanted += [*entry.sha256, row.source_sha256]
-        found = iter(zip(hash_files(paths), wanted, strict=True))
+        found = iter(zip(hash_files(paths, num_cores()), wanted, strict=True))
         for place, entry, row in block:
             kept = [now == then for now, then in itertools.islice(found, len(entry.sha256))]
             now, then = next(found)

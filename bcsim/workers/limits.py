@@ -6,7 +6,6 @@ never comes back to Python, so it is the kernel that ends it; the rest of the ru
 
 import contextlib
 import ctypes
-import errno
 import logging
 import os
 import re
@@ -18,14 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bcsim.errors import is_out_of_memory
 from bcsim.progress import LineFormatter
 
 GIB = 2**30
 _PR_SET_PDEATHSIG = 1
 _SEMAPHORES = Path("/dev/shm")
 _OF_OTHERS = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"}  # signals that no decoder ends by
-# In the words of torch, C++ and libsndfile.
-_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 
 _mapped_at_first: list[int] = []  # bytes: torch alone maps gigabytes, long before the first item
 
@@ -98,19 +96,6 @@ def _ends(error: BaseException) -> list[str]:
     """Return how workers ended, of which loky's errors say: "{SIGSEGV(-11)}"."""
     ends = re.findall(r"\b(SIG[A-Z0-9]+|EXIT)\((-?\d+)\)", str(error))
     return [name if name != "EXIT" else f"exit code {code}" for name, code in ends]
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came of, says that there was not memory enough."""
-    while error is not None:
-        if isinstance(error, MemoryError):
-            return True
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            return True
-        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _mapped() -> int:

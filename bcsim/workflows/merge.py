@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.datasets.checksums import SUMS_NAME, hash_files, parse_sum, stored_entries
+from bcsim.datasets.checksums import SUMS_NAME, parse_sum, stored_entries
 from bcsim.datasets.journal import Entry
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import Writer, environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME
+from bcsim.files.hashing import hash_files
+from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
 from bcsim.files.staging import check_disjoint
-from bcsim.files.text import numbered_lines, open_regular, read_bytes
+from bcsim.files.text import numbered_lines, read_bytes
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
 from bcsim.synthesis.run import finish_dataset
@@ -33,6 +35,7 @@ from bcsim.synthesis.run_state import (
     find_difference,
     read_dataset_metadata,
 )
+from bcsim.workers.pool import num_cores
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 NAMED_AT_MOST = 5  # shards that are missing
@@ -219,7 +222,7 @@ def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
             for name in row.file_names.values()
         ]
         wanted = itertools.chain.from_iterable(entry.sha256 for _, _, entry, _ in block)
-        for path, found, digest in zip(paths, hash_files(paths), wanted, strict=True):
+        for path, found, digest in zip(paths, hash_files(paths, num_cores()), wanted, strict=True):
             if found != digest:
                 raise InputError(f"{path}: {_CHANGED if found else _MISSING}")
         yield from (row for _, row, _, _ in block)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.files import audio_info, audio_names, read_audio
-from bcsim.datasets.checksums import SUMS_NAME, hash_files, unfit_files, verify_files
+from bcsim.datasets.checksums import SUMS_NAME, unfit_files, verify_files
 from bcsim.datasets.manifest import MANIFEST_NAME, read_manifest
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
-from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.text import shown
 from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.progress import track
@@ -36,6 +36,7 @@ from bcsim.training.processes import is_main_process
 from bcsim.training.run_folder import RECIPE_FILE, clear_samples
 from bcsim.training.trainer import TrainingResult
 from bcsim.training.trainer import train as train_model
+from bcsim.workers.pool import num_cores
 from bcsim.workflows.presets import (
     bundled_recipes,
     find_sensor,
@@ -261,7 +262,8 @@ def _fingerprint(recorded: RecordedPairs) -> str:
 
 
 def _contents(paths: Sequence[Path]) -> list[str]:
-    return [digest or "-" for digest in track(hash_files(paths), len(paths), "hashing")]
+    digests = track(hash_files(paths, num_cores()), len(paths), "hashing")
+    return [digest or "-" for digest in digests]
 
 
 def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:

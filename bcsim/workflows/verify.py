@@ -7,7 +7,8 @@ from pathlib import Path
 from bcsim.datasets.checksums import SUMS_NAME, read_sums, verify_files
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
 from bcsim.errors import InputError
-from bcsim.files.text import open_regular, shown
+from bcsim.files.opening import open_regular
+from bcsim.files.text import shown
 from bcsim.synthesis.run_state import DATASET_NAME, STATE_FOLDER, read_dataset_metadata
 
 _BLOCK_BYTES = 1 << 20

@@ -7,11 +7,11 @@ import pickle
 import pytest
 
 from bcsim.errors import InputError
+from bcsim.files.opening import open_regular
 from bcsim.files.text import (
     MAX_DEPTH,
     kind_of,
     numbered_lines,
-    open_regular,
     parse_json,
     read_bytes,
     shown,

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcsim.errors import EnvironmentFault
+from bcsim.errors import EnvironmentFault, is_out_of_memory
 from bcsim.workers import limits as containment
-from bcsim.workers.limits import Limits, OutOfMemoryError, is_out_of_memory, sweep_semaphores
+from bcsim.workers.limits import Limits, OutOfMemoryError, sweep_semaphores
 from bcsim.workers.pool import Workers, run_parallel
 
 CRASH, SLEEP, HANG, FILL = range(-4, 0)

@@ -5,11 +5,7 @@ Ogg streams, all without a word. So the content, never the name, has to be one o
 and codecs, what the header claims has to be there, and what was decoded has to make sense.
 """
 
-import errno
 import math
-import os
-import stat
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -26,7 +22,6 @@ from bcsim.audio.validation.headers import (
     read_wav,
 )
 from bcsim.audio.validation.streams import read_mp3, read_ogg
-from bcsim.errors import BcsimError, EnvironmentFault, InputError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
 MAX_CHANNELS = 32
@@ -37,11 +32,6 @@ MAX_EXPANSION, MAX_EXPANSION_OF_MANY = 2_000, 250
 MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
 MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
-_PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
-_KINDS = {
-    **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
-    **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
-}
 _OTHERS = {
     **{b".snd": "AU audio", b"caff": "CAF audio", b"riff": "Wave64 audio", b"BW64": "BW64 audio"},
     **{b"RIFF": "WAV behind a tag", b"FORM": "AIFF behind a tag", b"OggS": "Ogg behind a tag"},
@@ -142,47 +132,6 @@ def _described(head: bytes) -> str:
     except UnicodeDecodeError:
         return "unknown bytes"
     return "text" if text.replace("\n", "").replace("\r", "").isprintable() else "unknown bytes"
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading; pipes, devices and the like are refused, not waited for.
-
-    Raises:
-        InputError: if there is none, it is something else, or it cannot be opened.
-        EnvironmentFault: if it cannot be opened for now.
-    """
-    try:
-        _check_regular(path, os.stat(path))
-        # Whoever puts a pipe in its place just now does not make us wait either.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except InputError:
-        raise
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # a NUL is no name
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        _check_regular(path, os.fstat(handle))
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def _check_regular(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise InputError(f"{path}: cannot be read ({kind}, not a regular file); leave it out")
-
-
-def unreadable(path: Path, error: OSError) -> BcsimError:
-    """Return what to raise for a file that cannot be read: the file's fault, or the machine's."""
-    if error.errno in _PASSING:
-        return EnvironmentFault(
-            f"{path}: {(error.strerror or str(error)).lower()}; see to it, then run the same "
-            "command again"
-        )
-    return InputError(f"{path}: cannot be read ({error.strerror})")
 
 
 def check_count(found: Container, count: int, claimed: int) -> list[str]:

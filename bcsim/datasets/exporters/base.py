@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLITS
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults
-from bcsim.files.text import numbered_lines, open_regular
+from bcsim.files.opening import open_regular
+from bcsim.files.text import numbered_lines
 from bcsim.synthesis.run_state import STATE_FOLDER
 
 WHOLE = "all"  # the one split of a dataset that has none

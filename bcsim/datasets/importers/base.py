@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, cast
 
-from bcsim.audio.validation.preflight import open_file
 from bcsim.errors import InputError
-from bcsim.files.text import numbered_lines, open_regular, reason_of
+from bcsim.files.opening import open_regular
+from bcsim.files.text import numbered_lines, reason_of
 
 MAX_LIST_BYTES = 1 << 30
 _MAX_STRETCH_S = 1e9  # thirty years
@@ -55,7 +55,7 @@ class Recording:
     @classmethod
     def of_file(cls, path: Path, **stretch: Any) -> "Recording":
         """Return the recording in a file."""
-        return cls(str(path), partial(open_file, path), **stretch)
+        return cls(str(path), partial(open_regular, path), **stretch)
 
 
 @dataclass(frozen=True)
