@@ -4,14 +4,16 @@ What an item is depends on the seed, the epoch and the item's id alone, so loadi
 order, with other workers or after a restart gives the same numbers.
 """
 
+import copy
 import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -38,16 +40,29 @@ class Pair:
     """Air and bone of the same speech.
 
     Args:
-        id: of the pair.
-        air: (T,), float32.
-        bone: (T,), float32.
-        sample_rate: of both, in Hz.
+        id: name of the pair.
+        air: clean speech at the air microphone, (T,), float32.
+        bone: signal of the sensor, (T,), float32.
+        sample_rate: sample rate of all signals in Hz.
+        noisy_air: what the air microphone picks up in noise, (T,), float32; None where that is
+            `air` itself, or where nobody asked for it.
     """
 
     id: str
     air: Tensor
     bone: Tensor
     sample_rate: int
+    noisy_air: Tensor | None = None
+
+    def inputs(self, channels: Sequence[str]) -> Tensor:
+        """Return the input of a network, (C, T).
+
+        Args:
+            channels: what each of the C channels is: "bone", or "air", the noisy air microphone.
+        """
+        microphone = self.air if self.noisy_air is None else self.noisy_air
+        signals = {"bone": self.bone, "air": microphone}
+        return torch.stack([signals[channel] for channel in channels])
 
 
 class Pairs(ABC):
@@ -59,8 +74,12 @@ class Pairs(ABC):
         seed: root seed of everything random about them.
 
     Attributes:
-        simulated_s: how long simulating has taken so far, in seconds.
+        channels: the channels that a network takes from the pairs (`Pair.inputs`); `noisy_air` is
+            read from disk only if "air" is one of them.
+        simulated_s: time that simulating has taken so far, in seconds.
     """
+
+    channels: tuple[str, ...] = ("bone",)
 
     def __init__(self, ids: Sequence[str], sample_rate: int, seed: int) -> None:
         self.ids = list(ids)
@@ -70,6 +89,16 @@ class Pairs(ABC):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def with_channels(self, channels: tuple[str, ...]) -> Self:
+        """Return the same pairs for a network that takes other channels."""
+        pairs = copy.copy(self)
+        pairs.channels = channels
+        return pairs
+
+    def is_read(self, signal: str) -> bool:
+        """Tell whether a signal of the pairs is read, by what the network takes."""
+        return signal != "noisy_air" or "air" in self.channels
 
     def crop_start(self, index: int, epoch: int, total: int, num_samples: int) -> int:
         """Return where the random crop of an item starts, for a clip of `total` samples."""
@@ -117,7 +146,7 @@ class StoredPairs(Pairs):
                     f"{path} line {number}: pairs are {row.sample_rate} Hz, the recipe wants "
                     f"{sample_rate}; rerun synthesize, or set sample_rate"
                 )
-            for name in (row.air_file_name, row.bone_file_name):
+            for name in row.file_names.values():
                 if not os.path.isfile(self.folder / name):  # which a name too long is not either
                     raise InputError(
                         f"{path} line {number}: {shown(name)} is missing; run synthesize again"
@@ -138,11 +167,14 @@ class StoredPairs(Pairs):
     def _read(self, index: int, start: int, num_samples: int, padded: int) -> Pair:
         row = self.rows[index]
         # Looked for again: a link may have come to lead elsewhere since the manifest was read.
-        air, bone = (
-            _as_float32(read_segment(file_beneath(self.folder, name), start, num_samples), padded)
-            for name in (row.air_file_name, row.bone_file_name)
-        )
-        return Pair(row.id, air, bone, self.sample_rate)
+        signals = {
+            signal: _as_float32(
+                read_segment(file_beneath(self.folder, name), start, num_samples), padded
+            )
+            for signal, name in row.file_names.items()
+            if self.is_read(signal)
+        }
+        return Pair(row.id, sample_rate=self.sample_rate, **signals)
 
 
 class RecordedPairs(Pairs):
@@ -177,29 +209,43 @@ class RecordedPairs(Pairs):
         if total is not None:
             start = self.crop_start(index, epoch, total, num_samples)
             end = min(start + num_samples, total)
-            files = self.files[index]
-            sides = [read_segment(path, start, end - start) for path in (files.air, files.bone)]
+            signals = {
+                name: read_segment(path, start, end - start)
+                for name, path in self._wanted(index).items()
+            }
         else:
-            air, bone = self._decode(index)
-            start = self.crop_start(index, epoch, len(air), num_samples)
-            sides = [signal[start : start + num_samples] for signal in (air, bone)]
-        air, bone = (_as_float32(samples, num_samples) for samples in sides)
-        return Pair(self.ids[index], air, bone, self.sample_rate)
+            decoded = self._decode(index)
+            start = self.crop_start(index, epoch, len(decoded["air"]), num_samples)
+            signals = {name: s[start : start + num_samples] for name, s in decoded.items()}
+        return self._pair(index, signals, num_samples)
 
     def whole(self, index: int) -> Pair:
-        air, bone = (_as_float32(samples, len(samples)) for samples in self._decode(index))
-        return Pair(self.ids[index], air, bone, self.sample_rate)
+        signals = self._decode(index)
+        return self._pair(index, signals, len(signals["air"]))
 
-    def _decode(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return air and bone, cut to the shorter."""
-        files = self.files[index]
-        air, bone = (read_audio(path, self.sample_rate)[0] for path in (files.air, files.bone))
-        overlap = min(len(air), len(bone))
-        return air[:overlap], bone[:overlap]
+    def _pair(
+        self, index: int, signals: Mapping[str, NDArray[np.float64]], num_samples: int
+    ) -> Pair:
+        padded = {name: _as_float32(signal, num_samples) for name, signal in signals.items()}
+        return Pair(self.ids[index], sample_rate=self.sample_rate, **padded)
+
+    def _wanted(self, index: int) -> dict[str, Path]:
+        """Return the files of a pair that are read, by signal."""
+        signals = self.files[index].signals
+        return {signal: path for signal, path in signals.items() if self.is_read(signal)}
+
+    def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
+        """Return the whole signals, cut to the shortest."""
+        signals = {
+            name: read_audio(path, self.sample_rate)[0]
+            for name, path in self._wanted(index).items()
+        }
+        overlap = min(map(len, signals.values()))
+        return {name: signal[:overlap] for name, signal in signals.items()}
 
     def _common_length(self, files: PairFiles) -> int | None:
-        infos = [audio_info(path) for path in (files.air, files.bone)]
-        for path, info in zip((files.air, files.bone), infos, strict=True):
+        infos = [audio_info(path) for path in files.signals.values()]
+        for path, info in zip(files.signals.values(), infos, strict=True):
             if info is None or info.frames == 0:
                 raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
         if any((i.samplerate, i.channels) != (self.sample_rate, 1) for i in infos):
@@ -274,16 +320,12 @@ class RenderedPairs(Pairs):
         clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
         # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
         level = torch.cat([self._level(index) for index, _ in picks])
-        signals = self._render(airs, clip_ids, num_samples, level)
-        return [
-            Pair(self.ids[index], air, bone, self.sample_rate)
-            for (index, _), air, bone in zip(picks, *signals, strict=True)
-        ]
+        indices = [index for index, _ in picks]
+        return self._render(indices, airs, clip_ids, num_samples, level)
 
     def whole(self, index: int) -> Pair:
         air, _ = read_audio(self.files[index], self.sample_rate)
-        airs, bones = self._render([air], [self.ids[index]], len(air))
-        return Pair(self.ids[index], airs[0], bones[0], self.sample_rate)
+        return self._render([index], [air], [self.ids[index]], len(air))[0]
 
     def _level(self, index: int) -> Tensor:
         """Return the RMS of active speech in the whole file, (1,)."""
@@ -303,12 +345,13 @@ class RenderedPairs(Pairs):
 
     def _render(
         self,
+        indices: Sequence[int],
         airs: Sequence[NDArray[np.float64]],
         clip_ids: Sequence[str],
         num_samples: int,
         level: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return air and bone of the clips as one batch, (B, num_samples) each."""
+    ) -> list[Pair]:
+        """Return the pairs, of `num_samples` each, that the simulator makes of air as one batch."""
         started = time.perf_counter()
         batch = torch.stack([_as_float32(air, num_samples) for air in airs])
         lengths = torch.tensor([len(air) for air in airs])
@@ -319,7 +362,16 @@ class RenderedPairs(Pairs):
         # An effect may have made the clips longer or shorter.
         missing = (0, num_samples - scene.air.shape[-1])
         self.simulated_s += time.perf_counter() - started
-        return pad(scene.air, missing), pad(scene.bone, missing)
+        signals = {"air": scene.air, "bone": scene.bone, "noisy_air": scene.noisy_air}
+        padded = {name: pad(s, missing) for name, s in signals.items() if s is not None}
+        return [
+            Pair(
+                self.ids[index],
+                sample_rate=self.sample_rate,
+                **{name: batch[row] for name, batch in padded.items()},
+            )
+            for row, index in enumerate(indices)
+        ]
 
 
 def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:

@@ -36,12 +36,20 @@ class PairFiles:
         air: file of the air microphone.
         bone: file of the sensor.
         talker: the first folder of the name, if it has one.
+        noisy_air: file of the air microphone in noise, if there is one beside a clean `air`.
     """
 
     name: str
     air: Path
     bone: Path
     talker: str | None = None
+    noisy_air: Path | None = None
+
+    @property
+    def signals(self) -> dict[str, Path]:
+        """The files by signal: "air", "bone" and perhaps "noisy_air"."""
+        noisy_air = {} if self.noisy_air is None else {"noisy_air": self.noisy_air}
+        return {"air": self.air, "bone": self.bone, **noisy_air}
 
 
 @dataclass
@@ -210,6 +218,8 @@ def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
         try:
             row = parse_json(line)
             files = [row[f"{role}_file_name"] for role in ("air", "bone")]
+            noisy = row.get("noisy_air_file_name")
+            files += [] if noisy is None else [noisy]
             name, talker = row.get("id", files[1]), row.get("speaker", "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -222,8 +232,9 @@ def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
         if name in names:
             raise InputError(f"{where}: id '{shown(name)}' stands there twice; rename one")
         names.add(name)
-        air, bone = (file_beneath(folder, str(file), where) for file in files)
-        pairs.append(PairFiles(name, air, bone, str(talker) if talker else None))
+        air, bone, *noisy = (file_beneath(folder, str(file), where) for file in files)
+        talker = str(talker) if talker else None
+        pairs.append(PairFiles(name, air, bone, talker, *noisy))
     if not pairs:
         raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
     return pairs

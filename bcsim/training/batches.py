@@ -1,7 +1,7 @@
 """Which items a step is fed with, and the loading ahead of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -109,18 +109,18 @@ class Batches:
                 index = int(_permutation(self.seed, number, epoch, len(pairs))[place])
                 picks.append((index, epoch))
             crops += pairs.crops(picks, self.crop_samples)
-        batch = collate(crops)
+        batch = stack_pairs(crops, self.sources[0][0].channels)
         return batch._replace(simulated_s=self._simulated_s() - before_s)
 
     def _simulated_s(self) -> float:
         return sum(pairs.simulated_s for pairs, _ in self.sources)
 
 
-def collate(pairs: list[Pair]) -> Batch:
-    """Stack pairs of equal length."""
+def stack_pairs(pairs: Sequence[Pair], channels: Sequence[str]) -> Batch:
+    """Stack pairs of equal length into the batch of a network that takes `channels`."""
     return Batch(
         ids=[pair.id for pair in pairs],
-        signals=torch.stack([pair.bone for pair in pairs])[:, None],
+        signals=torch.stack([pair.inputs(channels) for pair in pairs]),
         target=torch.stack([pair.air for pair in pairs])[:, None],
     )
 

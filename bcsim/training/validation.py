@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -73,7 +73,8 @@ class Validator:
         scores, samples = [], []
         for item in self.items:
             with torch.inference_mode():
-                enhanced = enhancer(item.bone[None, None].to(device))[0, 0].float().cpu()
+                signals = item.inputs(enhancer.channels)[None].to(device)
+                enhanced = enhancer(signals)[0, 0].float().cpu()
             scores.append(_scores(enhanced, item))
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
@@ -121,7 +122,10 @@ def _shortened(pair: Pair, max_item_s: float | None) -> Pair:
     if max_item_s is None:
         return pair
     num_samples = round(max_item_s * pair.sample_rate)
-    return Pair(pair.id, pair.air[:num_samples], pair.bone[:num_samples], pair.sample_rate)
+    noisy_air = None if pair.noisy_air is None else pair.noisy_air[:num_samples]
+    return replace(
+        pair, air=pair.air[:num_samples], bone=pair.bone[:num_samples], noisy_air=noisy_air
+    )
 
 
 def _scores(estimate: Tensor, item: Pair) -> dict[str, float]:

@@ -1,19 +1,23 @@
 """Pairs for training: items depend on seed, epoch and id, whichever way they are loaded."""
 
+import math
+
 import pytest
 import soundfile
 import torch
 
 from bcsim.audio.files import audio_files, write_audio
-from bcsim.datasets.pairs import RenderedPairs, StoredPairs
+from bcsim.datasets.pairs import RenderedPairs, StoredPairs, open_pairs
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.distributions import Constant
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import InputError
+from bcsim.rng import stream
 from bcsim.simulator import Simulator
 from bcsim.workers.pool import Workers
+from bcsim.workflows.presets import resolve_simulator
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
 RATE = 16_000
@@ -72,7 +76,7 @@ def test_whole_clips_are_whole(pairs):
     assert [len(pairs.whole(k).air) for k in range(3)] == [8000, 12_000, 16_000]
 
 
-def test_a_crop_is_a_stretch_of_the_stored_pair(stored):
+def test_a_crop_is_a_segment_of_the_stored_pair(stored):
     crop, whole = stored.crop(2, 0, 3000), stored.whole(2)
     matches = (whole.air.unfold(0, 3000, 1) == crop.air).all(dim=1).nonzero()
     assert len(matches) == 1
@@ -134,3 +138,42 @@ def test_noise_goes_by_the_talker_and_not_by_the_crop(tmp_path, sensor):
     crops = [rendered.crop(0, epoch, RATE // 2) for epoch in range(20)]
     added = [float((pair.bone - pair.air).square().mean().sqrt()) for pair in crops]
     assert max(added) < 1.3 * min(added)
+
+
+def noisy_pairs(air, folder, sensor):
+    """Stored pairs of a noisy place, the same opened as recordings, and rendered ones."""
+    sensor.save(folder / "known.sensor")
+    write_audio(folder / "noise/hiss.wav", stream(5, "hiss").standard_normal(RATE) / 10, RATE)
+    noise = f"{{name: ambient_noise, noise: {folder / 'noise'}, snr_db: 10}}"
+    settings = (f"effects=[{noise}, {{name: sensor_response}}]",)
+    splits = ("splits.validation=0", "splits.test=0")
+    name, out = str(folder / "known.sensor"), folder / "noisy"
+    synthesize(plan_synthesis(air, out, name, None, settings + splits), Workers())
+    simulator = resolve_simulator(name, settings=settings).simulator
+    return {
+        "stored": StoredPairs(out, "train", RATE, seed=0),
+        "recorded": open_pairs(out, RATE, 0, "train"),
+        "rendered": RenderedPairs(audio_files(air), air, simulator, seed=0),
+    }
+
+
+@pytest.mark.parametrize("kind", ["stored", "recorded", "rendered"])
+def test_the_second_channel_is_the_noisy_air_of_the_same_crop(kind, air, tmp_path, sensor):
+    """Noise 10 dB below speech: what noisy air has beside air is 10 dB weaker, at any crop."""
+    pairs = noisy_pairs(air, tmp_path, sensor)[kind].with_channels(("bone", "air"))
+    whole, crop = pairs.whole(2), pairs.crop(2, 0, 3000)
+    assert whole.noisy_air is not None
+    assert crop.noisy_air is not None
+    ratio = whole.air.square().mean() / (whole.noisy_air - whole.air).square().mean()
+    assert 10 * math.log10(ratio) == pytest.approx(10, abs=1.5)
+    assert torch.equal(crop.inputs(("bone", "air")), torch.stack([crop.bone, crop.noisy_air]))
+    if kind != "rendered":  # which draws other noise for every crop
+        matches = (whole.air.unfold(0, 3000, 1) == crop.air).all(dim=1).nonzero()
+        start = int(matches[0])
+        assert torch.equal(whole.noisy_air[start : start + 3000], crop.noisy_air)
+        assert pairs.with_channels(("bone",)).whole(2).noisy_air is None
+
+
+def test_without_noisy_air_the_second_channel_is_air(stored):
+    pair = stored.with_channels(("bone", "air")).whole(0)
+    assert torch.equal(pair.inputs(("bone", "air")), torch.stack([pair.bone, pair.air]))
