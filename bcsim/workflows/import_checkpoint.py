@@ -22,6 +22,7 @@ from bcsim.models.storage import (
     build_enhancer,
     save_enhancer,
 )
+from bcsim.workflows.hub import download, is_hub_id
 
 Sizes = dict[str, int]
 
