@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.fitting.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
-from bcsim.sensors.responses.base import Residual
+from bcsim.sensors.responses.residual import Residual
+from bcsim.sensors.responses.speech_classes import ClassResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -82,7 +82,7 @@ def speaking_sensor(sensor) -> SensorProfile:
     speech = ClassResponse(
         sample_rate=sensor.sample_rate,
         level_db=0.5,
-        residual=Residual(2.0 * np.eye(bands), memory=0.9, rise_db=0.2),
+        residual=Residual(2.0 * np.eye(bands), ar_coefficient=0.9, level_correction_db=0.2),
         centres=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]),
         mean=np.zeros(coefficients),
         std=np.full(coefficients, 50.0),

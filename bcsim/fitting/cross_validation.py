@@ -20,11 +20,12 @@ from bcsim.dsp.spectra import frame_power
 from bcsim.fitting.alignment.align import ACTIVE_RANGE_DB
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering, excess_level_db
+from bcsim.fitting.speech_frames import speech_frames
 from bcsim.metrics import METRICS, simulation_scores
 from bcsim.metrics.comparison import Comparison
 from bcsim.progress import track
 from bcsim.rng import stream
-from bcsim.sensors.responses.base import Residual, speech_frames
+from bcsim.sensors.responses.residual import Residual
 
 MAX_FOLDS = 4
 MIN_PART_S = 1.5  # of a recording that is cut to be held out in parts
@@ -258,13 +259,13 @@ def _scaled_to_dynamics(residual: Residual, trial: Trial) -> Residual:
         held_out = [(pair, _with_residual(fit, scaled)) for pair, fit in trial.held_out]
         drawn = [excess_level_db(rendering, [pair], True) for pair, rendering in held_out]
         rise = float(np.mean(np.subtract(drawn, without)))
-        compensated = replace(scaled, rise_db=rise)
+        compensated = replace(scaled, level_correction_db=rise)
         ratios.append(dynamics([(p, _with_residual(r, compensated)) for p, r in held_out]))
         rises.append(rise)
     order = np.maximum.accumulate(ratios)  # more of it never moves less
     scale = float(np.interp(1.0, order, SCALES)) if order[0] < 1.0 else 0.0
     rise = float(np.interp(scale, SCALES, rises))
-    return replace(residual, factor_db=scale * residual.factor_db, rise_db=rise)
+    return replace(residual, factor_db=scale * residual.factor_db, level_correction_db=rise)
 
 
 def _with_residual(rendering: Rendering, residual: Residual) -> Rendering:

@@ -21,8 +21,9 @@ from bcsim.fitting.estimators.base import Estimator
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.session_noise import pooled_noise, with_noise
 from bcsim.fitting.smoothing import measurable_bins, smoothed_response
+from bcsim.fitting.speech_frames import filter_with, speech_frames
 from bcsim.fitting.spread import coupling_db
-from bcsim.sensors.responses.base import SpeechResponse, filter_with, speech_frames
+from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 

@@ -29,7 +29,8 @@ from bcsim.sensors.profile import (
     SensorProfile,
     check_value,
 )
-from bcsim.sensors.responses.base import SPEECH_RESPONSES, Residual, SpeechResponse
+from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
+from bcsim.sensors.responses.residual import Residual
 from bcsim.sensors.transfer_function import TransferFunction
 
 MAX_REASON = 100  # characters
@@ -189,7 +190,7 @@ def _speech_facts(speech: SpeechResponse) -> dict[str, Any]:
     kind = SPEECH_RESPONSES.name_of(type(speech))
     facts: dict[str, Any] = {"kind": kind, "level_db": speech.level_db}
     if residual is not None:
-        facts |= {"memory": residual.memory, "rise_db": residual.rise_db}
+        facts |= {"memory": residual.ar_coefficient, "rise_db": residual.level_correction_db}
     return facts
 
 

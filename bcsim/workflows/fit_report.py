@@ -14,7 +14,7 @@ from bcsim.fitting.rendering import Rendering
 from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import write_page
 from bcsim.rng import MAX_SEED, stream
-from bcsim.sensors.responses.base import Residual
+from bcsim.sensors.responses.residual import Residual
 
 MAX_EXAMPLES = 64  # simulated for the long-term spectra
 LISTENING_S = 4.0  # a sentence

@@ -135,7 +135,7 @@ def test_with_the_residual_simulated_speech_moves_as_much_as_real(trial):
     ]
     assert dynamics(moved) < 0.97
     assert dynamics(drawn) == pytest.approx(1.0, abs=0.04)
-    assert 0 < residual.memory < 1
+    assert 0 < residual.ar_coefficient < 1
 
 
 def test_a_wearer_with_more_treble_shows_in_his_curve(trial):

@@ -12,21 +12,20 @@ from bcsim.effects.base import Scene, collate
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.estimation import make_estimator
-from bcsim.fitting.estimators.band_gain_network import (
+from bcsim.fitting.rendering import fit_rendering
+from bcsim.sensors.responses.band_gain_network import (
     MAX_VALUE,
     MIN_INPUT_STD,
     OFFSETS,
     NetworkResponse,
 )
-from bcsim.fitting.rendering import fit_rendering
 from bcsim.sensors.responses.base import (
-    LIMIT_DB,
     SPEECH_RESPONSES,
-    Residual,
     SpeechResponse,
     around,
     relative_levels,
 )
+from bcsim.sensors.responses.residual import LIMIT_DB, Residual
 
 RATE = 16_000
 VOWEL_OVER_FRICATIVE_DB = 14.0
@@ -103,10 +102,10 @@ def test_damaged_arrays_are_refused(fitted, damage):
             type(speech).from_arrays(common, {**speech.arrays(), name: broken})
 
 
-def test_a_drawn_residual_has_the_covariance_and_memory_it_was_given():
+def test_a_drawn_residual_has_the_covariance_and_ar_coefficient_it_was_given():
     generator = np.random.default_rng(1)
     factor = generator.standard_normal((6, 6))
-    residual = Residual(factor, memory=0.8, rise_db=1.5)
+    residual = Residual(factor, ar_coefficient=0.8, level_correction_db=1.5)
     course = residual.draw(torch.tensor([3]), 60_000)[0].numpy() + 1.5
     covariance = course.T @ course / len(course)
     assert np.abs(covariance - factor @ factor.T).max() < 0.06 * np.abs(factor @ factor.T).max()
@@ -115,7 +114,7 @@ def test_a_drawn_residual_has_the_covariance_and_memory_it_was_given():
 
 
 def test_any_stretch_of_a_course_can_be_drawn_by_itself():
-    residual = Residual(np.eye(4), memory=0.5, rise_db=0.0)
+    residual = Residual(np.eye(4), ar_coefficient=0.5, level_correction_db=0.0)
     whole = residual.draw(torch.tensor([6, 7]), 80)
     assert torch.equal(residual.draw(torch.tensor([7]), 50, first=20)[0], whole[1, 20:70])
 
@@ -150,7 +149,8 @@ def test_a_residual_of_100_db_leaves_float32_air_finite_and_within_the_limit(
 ):
     air = speech.float()
     wild = dataclasses.replace(
-        speaking_sensor.speech, residual=Residual(np.full((40, 40), 100.0), 0.9, rise_db=0.0)
+        speaking_sensor.speech,
+        residual=Residual(np.full((40, 40), 100.0), 0.9, level_correction_db=0.0),
     )
     for out in both_ways(wild, speaking_sensor, air):
         assert out.dtype == torch.float32
@@ -192,7 +192,7 @@ def test_the_wildest_network_that_is_accepted_leaves_float32_air_finite(sensor, 
         assert bool(out.isfinite().all())
 
 
-@pytest.mark.parametrize("memory", [-0.1, 0.9999999, 1.0, math.nan])
-def test_a_residual_that_remembers_too_long_to_be_drawn_is_refused(memory):
-    with pytest.raises(ValueError, match="memory of the residual"):
-        Residual(np.eye(4), memory, rise_db=0.0)
+@pytest.mark.parametrize("coefficient", [-0.1, 0.9999999, 1.0, math.nan])
+def test_a_residual_that_decays_too_slowly_to_be_drawn_is_refused(coefficient):
+    with pytest.raises(ValueError, match="ar_coefficient of the residual"):
+        Residual(np.eye(4), coefficient, level_correction_db=0.0)

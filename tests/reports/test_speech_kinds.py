@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.reports.speech_kinds import speech_kinds
-from bcsim.sensors.responses.base import Residual, SpeechResponse
+from bcsim.sensors.responses.base import SpeechResponse
+from bcsim.sensors.responses.residual import Residual
 
 RATE = 16_000
 

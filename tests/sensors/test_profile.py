@@ -11,9 +11,9 @@ import pytest
 import safetensors.numpy
 
 from bcsim.errors import InputError
-from bcsim.fitting.estimators.band_gain_network import OFFSETS, NetworkResponse
-from bcsim.fitting.estimators.speech_classes import ClassResponse
 from bcsim.sensors.profile import MAX_BYTES, SensorProfile
+from bcsim.sensors.responses.band_gain_network import OFFSETS, NetworkResponse
+from bcsim.sensors.responses.speech_classes import ClassResponse
 
 
 def split(content: bytes) -> tuple[dict, bytes]:
@@ -209,7 +209,7 @@ def test_the_speech_dependent_part_survives_the_file(speaking_sensor, tmp_path):
     assert isinstance(after, ClassResponse)
     assert after.residual is not None
     assert after.level_db == before.level_db
-    assert after.residual.memory == before.residual.memory
+    assert after.residual.ar_coefficient == before.residual.ar_coefficient
     np.testing.assert_array_equal(after.class_gains_db, before.class_gains_db)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from bcsim.dsp.spectra import CrossSpectra, chance_coherence, cross_spectra, median_spectra
 from bcsim.errors import UsageError
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.sensors.responses.base import SpeechFrames, SpeechResponse
+from bcsim.fitting.speech_frames import SpeechFrames
+from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 Average = Literal["mean", "median"]

@@ -6,84 +6,22 @@ over time and frequency, predicted from what the air microphone hears: from the 
 bands around each frame of `bcsim.dsp.filter_bank`. No labels are needed, in no language.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.filter_bank import FilterBank
-from bcsim.dsp.fir import fast_length, interpolate_response
-from bcsim.dsp.noise import white_noise
-from bcsim.fitting.pairs import AlignedPair
 from bcsim.registry import Registry
-from bcsim.sensors.transfer_function import TransferFunction
+from bcsim.sensors.responses.residual import LIMIT_DB, Residual
 
 ACTIVE_RANGE_DB = 35.0
 FLOOR_DB = 80.0  # under the level of active speech: what is fainter says nothing about the sound
-LIMIT_DB = 40.0  # of a gain, either way
-MAX_MEMORY = 0.999  # of a residual: it is drawn from as many frames before as it remembers
-
-
-@dataclass(frozen=True, eq=False)
-class Residual:
-    r"""What the prediction leaves unexplained, as a random process to be drawn.
-
-    .. math:: r_t = a\,r_{t-1} + \sqrt{1-a^2}\; L e_t,\quad e_t \sim N(0, I)
-
-    A prediction is a mean, smoother than what it is the mean of; with the residual, simulated
-    speech moves as much as the real.
-
-    Args:
-        factor_db: (M, M), L, in dB.
-        memory: a, 0 to 0.999.
-        rise_db: by how much drawing it raises the level of speech; taken off again.
-    """
-
-    factor_db: NDArray[np.float64]
-    memory: float
-    rise_db: float
-
-    def __post_init__(self) -> None:
-        bands = len(self.factor_db)
-        if self.factor_db.shape != (bands, bands) or not np.isfinite(self.factor_db).all():
-            raise ValueError(f"factor_db of the residual has shape {self.factor_db.shape}")
-        if np.abs(self.factor_db).max(initial=0) > 100:
-            raise ValueError("factor_db of the residual exceeds 100 dB")
-        if not 0 <= self.memory <= MAX_MEMORY:
-            raise ValueError(f"memory of the residual is {self.memory}, not 0 to {MAX_MEMORY}")
-        if not abs(self.rise_db) <= LIMIT_DB:
-            raise ValueError(f"rise_db of the residual is {self.rise_db}")
-
-    def draw(self, seeds: Tensor, num_frames: int, first: int = 0) -> Tensor:
-        """Return a stretch of each seed's endless course of the residual, level compensated.
-
-        Args:
-            seeds: (B,) of int64.
-            num_frames: of the stretch.
-            first: frame.
-
-        Returns:
-            (B, frames, M) in dB, float64.
-        """
-        # y_t = sum of a^k e_(t-k) up to k = 2^n - 1, by n doublings; beyond, a^k is under 1e-6.
-        forgotten = math.log(1e-6) / math.log(self.memory) if self.memory else 1.0
-        doublings = max(0, math.ceil(math.log2(forgotten)))
-        bands = len(self.factor_db)
-        first -= 2**doublings - 1
-        num_frames += 2**doublings - 1
-        shocks = white_noise(seeds, num_frames * bands, first * bands)
-        course = shocks.unflatten(-1, (num_frames, bands))
-        for step in (2**k for k in range(doublings)):
-            course = course[:, step:] + self.memory**step * course[:, :-step]
-        factor_db = torch.from_numpy(self.factor_db).to(course)
-        return course @ (math.sqrt(1 - self.memory**2) * factor_db.T) - self.rise_db
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +129,8 @@ class SpeechResponse(ABC):
         """
         if self.residual is None:
             return gains_db
-        courses = self.residual.draw(seeds, gains_db.shape[1], first).to(gains_db)
-        return (gains_db + scale * courses).clamp(-LIMIT_DB, LIMIT_DB)
+        trajectories = self.residual.draw(seeds, gains_db.shape[1], first).to(gains_db)
+        return (gains_db + scale * trajectories).clamp(-LIMIT_DB, LIMIT_DB)
 
     def apply(self, signal: Tensor, air: Tensor, seed: int | None = None) -> Tensor:
         """Return a signal (B, T) with the gains that go with air (B, T), zero phase.
@@ -209,7 +147,7 @@ class SpeechResponse(ABC):
 
 
 SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
-    "speech response", "bcsim.fitting.estimators"
+    "speech response", "bcsim.sensors.responses"
 )
 
 
@@ -266,75 +204,3 @@ def around(values: Tensor, offsets: Sequence[int], num_frames: Tensor, stride: i
     places = torch.minimum(places[None].clamp(min=0), last)
     rows = torch.arange(len(values), device=values.device).view(-1, 1, 1)
     return values[rows, places]
-
-
-@dataclass(frozen=True, eq=False)
-class SpeechFrames:
-    """The frames of one pair, as a speech-dependent estimator sees them.
-
-    Args:
-        talker: or None.
-        name: of the pair.
-        levels_db: (frames, M), of air, of `relative_levels`.
-        fixed_db: (frames, M), what the fixed response makes of air.
-        bone_db: (frames, M), what the sensor recorded.
-        noise_db: (M,), the sensor's noise in the same bands.
-        active: (frames,) of bool.
-    """
-
-    talker: str | None
-    name: str
-    levels_db: Tensor
-    fixed_db: Tensor
-    bone_db: Tensor
-    noise_db: Tensor
-    active: Tensor
-
-    @property
-    def speech_db(self) -> Tensor:
-        """Return the level of bone less its noise, not more than 10 dB under bone, (frames, M)."""
-        bone, noise = 10 ** (self.bone_db / 10), 10 ** (self.noise_db / 10)
-        return 10 * torch.maximum(bone - noise, 0.1 * bone).log10()
-
-    def error_db(self, gains_db: Tensor) -> Tensor:
-        """Return simulated less real level of active frames, (active frames, M).
-
-        Args:
-            gains_db: (frames, M).
-        """
-        power = 10 ** ((self.fixed_db + gains_db) / 10) + 10 ** (self.noise_db / 10)
-        return (10 * power.log10() - self.bone_db)[self.active]
-
-
-def speech_frames(pair: AlignedPair, response: TransferFunction) -> SpeechFrames:
-    """Return a pair's frames, air beside bone.
-
-    Args:
-        pair: aligned; its noise is used.
-        response: the fixed response from `pair.air` to `pair.bone`, in their units.
-    """
-    bank = FilterBank(pair.sample_rate)
-    air_db = bank.levels_db(pair.air[None])
-    frames = torch.tensor([air_db.shape[1]])
-    filtered = filter_with(response, pair.air[None])
-    grid = torch.linspace(0, pair.sample_rate / 2, bank.num_fft // 2 + 1, dtype=torch.float64)
-    psd = np.interp(grid.numpy(), response.frequencies_hz, pair.noise.psd.numpy())
-    noise = torch.from_numpy(psd) * (pair.sample_rate / 2 * bank.num_fft / 2)  # sum of w^2
-    noise_power = (bank.weights @ noise).clamp(min=1e-16)
-    return SpeechFrames(
-        talker=pair.talker,
-        name=pair.name,
-        levels_db=relative_levels(air_db, frames)[0],
-        fixed_db=bank.levels_db(filtered)[0],
-        bone_db=bank.levels_db(pair.bone[None])[0],
-        noise_db=10 * noise_power.log10(),
-        active=active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0],
-    )
-
-
-def filter_with(response: TransferFunction, signal: Tensor) -> Tensor:
-    """Return the signal after the response, (B, T), as long as it was."""
-    bins = len(response.frequencies_hz)
-    size = fast_length(signal.shape[-1] + 4 * bins)
-    finer = interpolate_response(torch.from_numpy(response.response)[None], size // 2 + 1)
-    return torch.fft.irfft(torch.fft.rfft(signal, size) * finer, size)[..., : signal.shape[-1]]

@@ -1,0 +1,81 @@
+"""The residual of a speech-dependent response: what its prediction leaves open, as a process."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.noise import white_noise
+
+LIMIT_DB = 40.0  # of a gain, either way
+MAX_AR_COEFFICIENT = 0.999  # the nearer to 1, the more innovations go into one frame
+NEGLIGIBLE = 1e-6  # weight of an innovation, from which on it is left out
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    r"""A first-order autoregressive process over the frames, with a covariance over the bands.
+
+    .. math:: r_t = a\,r_{t-1} + \sqrt{1-a^2}\; L e_t,\quad e_t \sim N(0, I)
+
+    A prediction is a mean, and varies less than what it is the mean of; with the residual,
+    simulated speech varies as much as the real.
+
+    Args:
+        factor_db: (M, M), factor L of the covariance over the bands, in dB.
+        ar_coefficient: AR(1) coefficient a, 0 to 0.999 (`memory` in a sensor's file).
+        level_correction_db: by how much the residual would raise the level of speech, in dB;
+            subtracted from every draw (`rise_db` in a sensor's file).
+
+    Raises:
+        ValueError: for a factor that is not square, or numbers out of range.
+    """
+
+    factor_db: NDArray[np.float64]
+    ar_coefficient: float
+    level_correction_db: float
+
+    def __post_init__(self) -> None:
+        bands = len(self.factor_db)
+        if self.factor_db.shape != (bands, bands) or not np.isfinite(self.factor_db).all():
+            raise ValueError(f"factor_db of the residual has shape {self.factor_db.shape}")
+        if np.abs(self.factor_db).max(initial=0) > 100:
+            raise ValueError("factor_db of the residual exceeds 100 dB")
+        if not 0 <= self.ar_coefficient <= MAX_AR_COEFFICIENT:
+            raise ValueError(
+                f"ar_coefficient of the residual (memory in the file) is {self.ar_coefficient}, "
+                f"not 0 to {MAX_AR_COEFFICIENT}"
+            )
+        if not abs(self.level_correction_db) <= LIMIT_DB:
+            raise ValueError(
+                "level_correction_db of the residual (rise_db in the file) is "
+                f"{self.level_correction_db}, not within {LIMIT_DB:g} dB"
+            )
+
+    def draw(self, seeds: Tensor, num_frames: int, first: int = 0) -> Tensor:
+        """Return a segment of each seed's endless trajectory, with the level correction applied.
+
+        Args:
+            seeds: (B,) of int64.
+            num_frames: length of the segment in frames.
+            first: frame of the trajectory that the segment starts with.
+
+        Returns:
+            (B, frames, M) in dB, float64.
+        """
+        a = self.ar_coefficient
+        # y_t = sum of a^k e_(t-k) up to k = 2^n - 1, in n doublings; the rest is negligible.
+        significant = math.log(NEGLIGIBLE) / math.log(a) if a else 1.0
+        doublings = max(0, math.ceil(math.log2(significant)))
+        bands = len(self.factor_db)
+        first -= 2**doublings - 1
+        num_frames += 2**doublings - 1
+        innovations = white_noise(seeds, num_frames * bands, first * bands)
+        trajectory = innovations.unflatten(-1, (num_frames, bands))
+        for step in (2**k for k in range(doublings)):
+            trajectory = trajectory[:, step:] + a**step * trajectory[:, :-step]
+        factor_db = torch.from_numpy(self.factor_db).to(trajectory)
+        return trajectory @ (math.sqrt(1 - a**2) * factor_db.T) - self.level_correction_db

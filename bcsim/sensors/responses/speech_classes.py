@@ -1,0 +1,105 @@
+"""A speech-dependent response made of classes of speech sounds, each with gains of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy  # its parts are loaded when they are asked for
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
+
+MAX_CLASSES = 256
+MAX_GAIN_DB = 100.0  # of a class; more is no sound
+MAX_VALUE = 1e4  # of anything else, far beyond what a fit gives
+MIN_STD = 1e-6
+SOFTNESS = 4.0  # squared distance over which one class fades into the next
+
+
+@SPEECH_RESPONSES.register("speech-classes")
+@dataclass(frozen=True, eq=False)
+class ClassResponse(SpeechResponse):
+    r"""A set of gains for each class; a frame fades between the classes that it is near to.
+
+    With d_k the distance of the frame's standardised cosine coefficients to the centre of class k,
+    the weight of a class is proportional to :math:`e^{-d_k^2/4}`.
+
+    Args:
+        sample_rate: see `SpeechResponse`; so for `level_db` and `residual`.
+        centres: (K, C), in standardised coefficients.
+        mean: (C,), of the coefficients.
+        std: (C,).
+        class_gains_db: (K, M).
+    """
+
+    centres: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    class_gains_db: NDArray[np.float64]
+
+    summary_word: ClassVar[str] = "speech classes"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count, coefficients = self.centres.shape
+        good = (
+            0 < count <= MAX_CLASSES
+            and self.mean.shape == self.std.shape == (coefficients,)
+            and 0 < coefficients <= self.bank.num_bands
+            and self.class_gains_db.shape == (count, self.bank.num_bands)
+        )
+        if not good:
+            raise ValueError("the classes' arrays do not fit together")
+        for name, values in self.arrays().items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of the classes holds values that are not finite")
+            bound = MAX_GAIN_DB if name == "class_gains_db" else MAX_VALUE
+            if np.abs(values).max() > bound:
+                raise ValueError(f"{name} of the classes exceeds {bound:g}")
+        if self.std.min() < MIN_STD:
+            raise ValueError(f"std of the classes is below {MIN_STD:g}")
+
+    def predict(self, levels_db: Tensor, num_frames: Tensor) -> Tensor:
+        return self.memberships(levels_db) @ torch.from_numpy(self.class_gains_db).to(levels_db)
+
+    def memberships(self, levels_db: Tensor) -> Tensor:
+        """Return the weight of every class in every frame, (..., K), from levels (..., M)."""
+        cosines = self._cosines.to(levels_db)
+        mean, std, centres = (
+            torch.from_numpy(v).to(levels_db) for v in (self.mean, self.std, self.centres)
+        )
+        position = (levels_db @ cosines - mean) / std
+        distance = (position[..., None, :] - centres).square().sum(dim=-1)
+        return torch.softmax(-distance / SOFTNESS, dim=-1)
+
+    @cached_property
+    def _cosines(self) -> Tensor:
+        return cosines(self.bank.num_bands, len(self.mean))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            "centres": self.centres,
+            "mean": self.mean,
+            "std": self.std,
+            "class_gains_db": self.class_gains_db,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, common: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "ClassResponse":
+        names = ("centres", "mean", "std", "class_gains_db")
+        if arrays["centres"].ndim != 2:
+            raise ValueError("centres of the classes have no two dimensions")
+        return cls(**{**common, **{name: arrays[name].astype(np.float64) for name in names}})
+
+
+def cosines(num_bands: int, count: int) -> Tensor:
+    """Return the orthonormal cosine transform's first columns, (M, count)."""
+    identity = np.eye(num_bands)
+    columns = np.asarray(scipy.fft.dct(identity, axis=-1, norm="ortho"))
+    return torch.from_numpy(columns[:, :count].copy())
