@@ -7,7 +7,6 @@ interpolated or inherited; an unknown key is refused with the nearest known one.
 
 import copy
 import dataclasses
-import inspect
 import math
 import types
 import typing
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects import EFFECTS
@@ -33,7 +31,7 @@ from bcsim.effects.distributions import (
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.strict_yaml import parse_yaml
 from bcsim.files.text import shown
-from bcsim.registry import Registry
+from bcsim.registry import build, check_keys, convert_plain
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 
@@ -156,7 +154,7 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
     _check_finite(content, where, "")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
-    _check_keys(content, fields, where)
+    check_keys(content, fields, where)
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()}
     required = [
         name
@@ -173,54 +171,26 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
         raise UsageError(f"{where}: {error}") from error
 
 
-def build(
-    registry: Registry[type[T]], spec: Mapping[str, Any], where: str, sensor: Any = None
-) -> T:
-    """Make the registered class that `spec` names, with its parameters.
+def build_effect(
+    spec: Mapping[str, Any], where: str, sensor: SensorProfile | None = None
+) -> Effect:
+    """Make the effect that `spec` names, with its parameters.
 
     Args:
-        registry: where the name is looked up.
         spec: `{name: ..., parameter: value, ...}`. A folder of recordings is given by its path,
             relative to the current folder.
-        where: what to call it in messages.
-        sensor: handed to parameters annotated `SensorProfile`.
+        where: name of the recipe in messages.
+        sensor: value of parameters called `sensor`.
 
     Raises:
-        UsageError: for an unknown name or parameter, a wrong value, or a sensor that is missing.
+        UsageError: as `bcsim.registry.build`.
     """
-    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise UsageError(f"{where}: a {registry.kind} is a mapping with a name, not {spec!r}")
-    cls = registry[spec["name"]]
-    where = f"{where}: {spec['name']}"
-    hints = parameter_types(cls)
-    parameters = inspect.signature(cls).parameters
-    given = {key: value for key, value in spec.items() if key != "name"}
-    _check_keys(given, [key for key in parameters if hints.get(key) is not SensorProfile], where)
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in given.items()}
-    for key, parameter in parameters.items():
-        if hints.get(key) is SensorProfile:
-            if sensor is None:
-                raise UsageError(f"{where} needs a sensor; give --sensor NAME.sensor")
-            values[key] = sensor
-        elif parameter.default is inspect.Parameter.empty and key not in values:
-            remedy = "; name a folder of recordings" if takes_recordings(hints[key]) else ""
-            raise UsageError(f"{where}: the parameter {key!r} is missing{remedy}")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
+    return build(EFFECTS, spec, where, sensor=sensor, convert=_convert)
 
 
 def takes_recordings(hint: Any) -> bool:
     """Tell whether a parameter of this type is given as a folder of recordings."""
     return hint is Recordings or Recordings in typing.get_args(hint)
-
-
-def parameter_types(cls: type) -> dict[str, Any]:
-    """Return the annotated types of the parameters that a class is made with."""
-    if dataclasses.is_dataclass(cls):
-        return typing.get_type_hints(cls)
-    return typing.get_type_hints(cls.__init__)
 
 
 def build_simulator(
@@ -232,9 +202,9 @@ def build_simulator(
     """Make a simulator from the `effects` of a recipe.
 
     Raises:
-        UsageError: as `build`, or if the sensor was fitted at another rate.
+        UsageError: as `build_effect`, or if the sensor was fitted at another rate.
     """
-    built = tuple(build(EFFECTS, spec, where, sensor) for spec in effects)
+    built = tuple(build_effect(spec, where, sensor) for spec in effects)
     if sensor is not None and sensor.sample_rate != sample_rate:
         raise UsageError(
             f"sensor {sensor.name!r} was fitted at {sensor.sample_rate} Hz, {where} wants "
@@ -294,7 +264,7 @@ def distribution_from_data(data: Any, where: str) -> Distribution:
     if isinstance(data, bool) or not isinstance(data, int | float | str | Mapping):
         raise UsageError(f"{where}: {data!r} is neither a number nor a distribution")
     if not isinstance(data, Mapping):
-        return Constant(_convert(float, data, where))
+        return Constant(convert_plain(float, data, where))
     if len(data) != 1:
         raise UsageError(f"{where}: a distribution has one key, such as {{uniform: [0, 1]}}")
     name, arguments = next(iter(data.items()))
@@ -334,16 +304,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         nested = [option for option in arguments if dataclasses.is_dataclass(option)]
         if nested and isinstance(value, Mapping):
             return _convert(nested[0], value, where)
-    try:
-        return _adapter(hint).validate_python(value)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].lower()
-        raise UsageError(f"{where}: {message}, not {value!r}") from error
-
-
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-    return TypeAdapter(hint, config=config)
+    return convert_plain(hint, value, where)
 
 
 def _check_finite(value: Any, where: str, key: str) -> None:
@@ -355,12 +316,6 @@ def _check_finite(value: Any, where: str, key: str) -> None:
             _check_finite(inner, where, f"{key}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where}: {shown(key)} is {value}; it wants a finite number")
-
-
-def _check_keys(content: Mapping[str, Any], known: Any, where: str) -> None:
-    for key in content:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
 
 def _descend(target: Any, key: str, setting: str) -> Any:

@@ -1,20 +1,33 @@
-"""Registries: the one way in which a name in a recipe becomes a class or a function.
+"""Registries: the one way in which a name in a recipe becomes a class, a function or an object.
 
 A registry belongs to a package (`bcsim.effects`, `bcsim.models`, ...). Reading it for the first
 time imports every module of that package, then the plugins that other distributions declare under
 the entry-point group of the same name. A new effect is therefore one new file.
+
+`build` makes the class that a recipe names, with the parameters that it gives, whatever its kind:
+effect, loss, adversarial criterion, model or discriminator.
 """
 
+import dataclasses
 import importlib
+import inspect
+import math
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from bcsim.errors import UsageError, did_you_mean, one_line
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bcsim.errors import UsageError, did_you_mean, fit_line, one_line
 
 T = TypeVar("T")
 S = TypeVar("S")
+Convert = Callable[[Any, Any, str], Any]  # annotated type, plain data, name in messages
+
+MAX_NUMBER = 1e9  # larger sizes are nobody's network, and would take all memory
+MAX_TOLD = 80  # characters of a refused value in a message
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -96,35 +109,124 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def constructor(
-    registry: Registry[type[T]], spec: Mapping[str, Any], where: str = ""
+    registry: Registry[type[T]],
+    spec: Mapping[str, Any],
+    where: str = "",
+    *,
+    sensor: Any = None,
+    sample_rate: int | None = None,
+    convert: Convert | None = None,
 ) -> Callable[[], T]:
-    """Look up the class that `spec` names; what is returned makes one of it.
+    """Check the parameters that a recipe gives a registered class; what is returned makes one.
 
-    Two steps, because looking up may import: what is drawn while a network is made must not depend
-    on whether that has been done.
+    Two steps, because looking a class up may import modules: what is drawn while a network is
+    made must not depend on whether that has been done.
 
     Args:
-        registry: where the name is looked up.
+        registry: registry in which the name is looked up.
         spec: `{name: ..., parameter: value, ...}`.
-        where: what to call it in messages, if it has a place.
+        where: place of the spec in messages, such as the name of the recipe's file.
+        sensor: value of a parameter called `sensor`, which a spec cannot give.
+        sample_rate: value of a parameter called `sample_rate` that the spec does not give, in Hz.
+        convert: function that makes a parameter's value of plain data; `convert_plain` by default.
+
+    Returns:
+        A function without arguments that makes the object.
 
     Raises:
-        UsageError: for an unknown name; when called, for an unknown parameter, or a value that the
-            class refuses.
+        UsageError: for an unknown name or parameter, a missing parameter or sensor, or a value of
+            another type than the constructor's; when called, for a value that it refuses.
     """
-    parameters = dict(spec)
-    name = parameters.pop("name", None)
+    name = spec.get("name") if isinstance(spec, Mapping) else None
     if not isinstance(name, str):
         place = f"{where}: " if where else ""
-        raise UsageError(f"{place}a {registry.kind} is a mapping with a name, not {dict(spec)!r}")
-    registered = registry[name]
+        told = fit_line(repr(spec))
+        raise UsageError(f"{place}a {registry.kind} is a mapping with a name, not {told}")
+    cls = registry[name]
+    place, separator = (f"{where}: {name}", ".") if where else (f"{registry.kind} {name!r}", ": ")
+    hints, parameters = parameter_types(cls), inspect.signature(cls).parameters
+    given = {key: value for key, value in spec.items() if key != "name"}
+    check_keys(given, [key for key in parameters if key != "sensor"], place)
+    convert = convert or convert_plain
+    values = {}
+    for key, value in given.items():
+        told = f"{place}{separator}{key}"
+        if isinstance(value, int | float) and MAX_NUMBER < abs(value) < math.inf:
+            raise UsageError(f"{told} is {fit_line(repr(value), MAX_TOLD)}; it wants 1e9 or less")
+        values[key] = convert(hints.get(key, Any), value, told)
+    if "sensor" in parameters:
+        if sensor is None:
+            raise UsageError(f"{place} needs a sensor; give --sensor NAME.sensor")
+        values["sensor"] = sensor
+    if sample_rate is not None and "sample_rate" in parameters:
+        values.setdefault("sample_rate", sample_rate)
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and key not in values:
+            wanted = getattr(hints.get(key), "written_as", "")
+            remedy = f"; name {wanted}" if wanted else ""
+            raise UsageError(f"{place}: the parameter {key!r} is missing{remedy}")
 
     def make() -> T:
         try:
-            return registered(**parameters)
-        except UsageError:
-            raise
+            return cls(**values)
         except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
-            raise UsageError(f"{registry.kind} {name!r}: {one_line(error)}") from error
+            raise UsageError(f"{place}: {one_line(error)}") from error
 
     return make
+
+
+def build(
+    registry: Registry[type[T]],
+    spec: Mapping[str, Any],
+    where: str = "",
+    *,
+    sensor: Any = None,
+    sample_rate: int | None = None,
+    convert: Convert | None = None,
+) -> T:
+    """Make the registered class that `spec` names; arguments and errors as for `constructor`."""
+    make = constructor(
+        registry, spec, where, sensor=sensor, sample_rate=sample_rate, convert=convert
+    )
+    return make()
+
+
+def parameter_types(cls: type) -> dict[str, Any]:
+    """Return the annotated types of the parameters that a class is made with."""
+    return typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
+
+
+def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse a mapping with a key that is not among those known.
+
+    Raises:
+        UsageError: naming the first such key and the nearest known one.
+    """
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
+
+
+def convert_plain(hint: Any, value: Any, where: str) -> Any:
+    """Return a value of plain data as the annotated type has it.
+
+    Args:
+        hint: annotated type of a parameter.
+        value: number, text, truth value, list, mapping or None.
+        where: name of the parameter in messages.
+
+    Raises:
+        UsageError: if the value is not of that type, or no finite number.
+
+    Example:
+        >>> convert_plain(tuple[float, ...], [1, "3e-4"], "betas")
+        (1.0, 0.0003)
+    """
+    if isinstance(value, bool) and hint in (int, float):
+        raise UsageError(f"{where} is {value}; it wants a number")
+    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    try:
+        return TypeAdapter(hint, config=config).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].lower()
+        raise UsageError(f"{where}: {message}, not {fit_line(repr(value), MAX_TOLD)}") from error

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from bcsim.audio.files import write_audio
-from bcsim.effects import EFFECTS
 from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Choice, Constant, LogUniform, Normal, Uniform
 from bcsim.errors import UsageError
 from bcsim.recipe import (
     SynthesisRecipe,
-    build,
+    build_effect,
     build_simulator,
     distribution_from_data,
     distribution_to_data,
@@ -31,12 +30,12 @@ def test_an_unknown_key_is_refused_with_the_nearest_one():
 
 def test_an_unknown_effect_is_refused_with_the_nearest_one(sensor):
     with pytest.raises(UsageError, match=r"unknown effect 'sensor_nois'; did you mean 'sensor_no"):
-        build(EFFECTS, {"name": "sensor_nois"}, "recipe", sensor)
+        build_effect({"name": "sensor_nois"}, "recipe", sensor)
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_one():
     with pytest.raises(UsageError, match=r"gain: unknown key 'gain'; did you mean 'gain_db'"):
-        build(EFFECTS, {"name": "gain", "gain": 3}, "recipe")
+        build_effect({"name": "gain", "gain": 3}, "recipe")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_overrides_that_lead_nowhere_are_refused(setting):
 
 def test_an_effect_of_a_sensor_needs_one():
     with pytest.raises(UsageError, match="needs a sensor; give --sensor"):
-        build(EFFECTS, {"name": "sensor_noise"}, "recipe")
+        build_effect({"name": "sensor_noise"}, "recipe")
 
 
 def test_a_sensor_of_another_rate_is_refused(sensor):

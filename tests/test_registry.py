@@ -3,7 +3,7 @@
 import pytest
 
 from bcsim.errors import UsageError
-from bcsim.registry import Registry
+from bcsim.registry import Registry, build
 
 
 @pytest.fixture
@@ -40,3 +40,56 @@ def test_plugins_are_found_by_their_entry_point(monkeypatch):
 
     monkeypatch.setattr("bcsim.registry.entry_points", lambda group: [Plugin()])
     assert Registry("colour", "bcsim.dsp")["blue"] == "#00f"
+
+
+@pytest.fixture
+def shapes():
+    registry = Registry("shape", "bcsim.dsp")
+
+    @registry.register("square")
+    class Square:
+        def __init__(self, side: int, sample_rate: int = 8000, labels: tuple[str, ...] = ()):
+            if side < 1:
+                raise ValueError(f"side is {side}; it wants 1 or more")
+            self.side, self.sample_rate, self.labels = side, sample_rate, labels
+
+    @registry.register("worn")
+    class Worn:
+        def __init__(self, sensor: str):
+            self.sensor = sensor
+
+    return registry
+
+
+def test_parameters_come_out_in_the_types_of_the_constructor(shapes):
+    square = build(shapes, {"name": "square", "side": "3", "labels": ["a", "b"]}, "shapes")
+    assert (square.side, square.labels) == (3, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "sqare"}, "unknown shape 'sqare'; did you mean 'square'"),
+        ({"name": "square", "sid": 1}, "list: square: unknown key 'sid'; did you mean 'side'"),
+        ({"name": "square"}, "list: square: the parameter 'side' is missing"),
+        ({"name": "square", "side": 1.5}, r"list: square\.side: .*, not 1\.5"),
+        ({"name": "square", "side": True}, r"list: square\.side is True; it wants a number"),
+        ({"name": "square", "side": 10**10}, r"list: square\.side is 10000000000; it wants 1e9"),
+        ({"name": "square", "side": 0}, "list: square: side is 0; it wants 1 or more"),
+        ({"name": "worn"}, "list: worn needs a sensor"),
+        ({"name": "worn", "sensor": "x"}, "list: worn: unknown key 'sensor'"),
+        ({"side": 1}, "list: a shape is a mapping with a name"),
+        ("square", "list: a shape is a mapping with a name"),
+    ],
+)
+def test_a_spec_that_cannot_be_built_is_refused_with_its_place(shapes, spec, message):
+    with pytest.raises(UsageError, match=message):
+        build(shapes, spec, "list")
+
+
+def test_sensor_and_sample_rate_are_filled_in_where_a_constructor_takes_them(shapes):
+    filled = {"sensor": "throat", "sample_rate": 16_000}
+    assert build(shapes, {"name": "worn"}, **filled).sensor == "throat"
+    assert build(shapes, {"name": "square", "side": 1}, **filled).sample_rate == 16_000
+    own = {"name": "square", "side": 1, "sample_rate": 48_000}
+    assert build(shapes, own, **filled).sample_rate == 48_000

@@ -13,7 +13,7 @@ from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
 from bcsim.files.atomic import write_bytes, write_json
-from bcsim.files.weights import check_parameter_types, load_network, pack_weights, read_config
+from bcsim.files.weights import load_network, pack_weights, read_config
 from bcsim.registry import constructor
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
@@ -67,9 +67,6 @@ def load_discriminator(folder: Path) -> Discriminator:
             than the network has; the first differences are listed.
     """
     config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
-    name = config["discriminator"].get("name")
-    if isinstance(name, str) and name in DISCRIMINATORS:
-        check_parameter_types(folder / CONFIG_FILE, DISCRIMINATORS[name], config["discriminator"])
     return load_network(
         folder / WEIGHTS_FILE,
         lambda: build_discriminator(config["discriminator"], seed=0),

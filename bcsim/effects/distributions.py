@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +165,8 @@ class Recordings(Distribution):
     A recipe gives the path of a folder. Effects cannot read files; whoever builds the simulator
     hands them an instance that does (`bcsim.datasets.noise_folder.NoiseFolder`).
     """
+
+    written_as: ClassVar[str] = "a folder of recordings"  # in a recipe
 
     @property
     @abstractmethod

@@ -4,7 +4,6 @@ Both may come from strangers. Nothing in them is run; a header tells the shapes 
 that they can be compared with the network's before memory is taken.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,6 @@ from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, 
 
 MAX_CONFIG_BYTES = 2**20
 MAX_TOLD = 160  # characters of what a network says
-MAX_NUMBER = 1e9  # in a config
 NUM_DIFFERENCES_TOLD = 3
 
 Shapes = Mapping[str, list[int]]
@@ -197,27 +195,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InputError(f"{path}: not a JSON object; this is no model config")
     return config
-
-
-def check_parameter_types(path: Path, kind: type, parameters: Mapping[str, Any]) -> None:
-    """Refuse what a config says of a network, if it is of another type than the default.
-
-    Names that the network does not know are left to its constructor.
-
-    Raises:
-        InputError: naming the first such parameter.
-    """
-    known = inspect.signature(kind).parameters
-    for name, value in parameters.items():
-        default = known[name].default if name in known else None
-        if default is None or default is inspect.Parameter.empty:
-            continue
-        wanted = {tuple: (list,), float: (float, int)}.get(type(default), (type(default),))
-        too_large = isinstance(value, float | int) and abs(value) > MAX_NUMBER
-        if type(value) not in wanted or too_large:
-            raise InputError(
-                f"{path}: {name} is {shown(value)}; it wants something like {default!r}"
-            )
 
 
 def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.hashing import hash_text
 from bcsim.files.text import shown
-from bcsim.files.weights import check_parameter_types, load_network, pack_weights, read_config
+from bcsim.files.weights import load_network, pack_weights, read_config
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.registry import constructor
@@ -147,9 +147,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: direction is '{shown(direction)}'; it wants {BONE_TO_AIR} or {AIR_TO_BONE}"
         )
-    name, sample_rate = config["model"].get("name"), config["model"].get("sample_rate", MIN_RATE)
-    if isinstance(name, str) and name in MODELS:
-        check_parameter_types(path, MODELS[name], config["model"])
+    sample_rate = config["model"].get("sample_rate", MIN_RATE)
     if type(sample_rate) is not int or not MIN_RATE <= sample_rate <= MAX_RATE:
         raise InputError(
             f"{path}: sample_rate is {shown(sample_rate)}; it wants {MIN_RATE} to {MAX_RATE} Hz"

@@ -9,13 +9,10 @@ from bcsim.discriminators.base import Discriminator, Features
 from bcsim.discriminators.storage import build_discriminator
 from bcsim.losses.adversarial import CRITERIA
 from bcsim.losses.adversarial.feature_matching import FeatureMatching
+from bcsim.registry import build
 from bcsim.training.balancing import ADVERSARIAL
 from bcsim.training.config import AdversarialConfig
-from bcsim.training.optimization import (
-    build_registered,
-    clip_gradients,
-    make_optimizer,
-)
+from bcsim.training.optimization import clip_gradients, make_optimizer
 
 FEATURE_MATCHING = "feature_matching"
 
@@ -42,7 +39,7 @@ class AdversarialObjective:
         self.accelerator = accelerator
         discriminator = build_discriminator(config.discriminator, seed)
         self.discriminator = discriminator.to(accelerator.device)
-        self.criterion = build_registered(CRITERIA, config.criterion, "adversarial")
+        self.criterion = build(CRITERIA, config.criterion, "adversarial")
         self.feature_matching = (
             FeatureMatching(config.feature_matching) if config.feature_matching else None
         )

@@ -1,9 +1,8 @@
 """Objectives, optimizers and learning rates, made from their settings."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from bcsim.errors import UsageError, did_you_mean
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.registry import Registry, constructor
+from bcsim.registry import build
 from bcsim.training.config import OptimizerConfig, ScheduleConfig
-
-T = TypeVar("T")
 
 
 class WeightedObjectives(nn.Module):
@@ -40,7 +37,7 @@ class WeightedObjectives(nn.Module):
             name, weight = parameters.get("name"), parameters.pop("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 0:
                 raise UsageError(f"loss {name!r}: weight is {weight!r}; it wants a number above 0")
-            objective = build_registered(LOSSES, parameters, "losses", sample_rate)
+            objective = build(LOSSES, parameters, "losses", sample_rate=sample_rate)
             if name in names:
                 raise UsageError(f"losses: {name!r} is listed twice; give its weight once")
             names.append(str(name))
@@ -64,27 +61,6 @@ class WeightedObjectives(nn.Module):
             terms |= found
             weights |= dict.fromkeys(found, weight)
         return terms, weights
-
-
-def build_registered(
-    registry: Registry[type[T]], spec: Mapping[str, Any], where: str, sample_rate: int | None = None
-) -> T:
-    """Make the registered class that `spec` names.
-
-    Args:
-        registry: where the name is looked up.
-        spec: `{name: ..., parameter: value, ...}`.
-        where: what to call it in messages.
-        sample_rate: given to classes that take one and are not told another.
-
-    Raises:
-        UsageError: for an unknown name or parameter, or a value that the class refuses.
-    """
-    name = spec.get("name")
-    wanted = inspect.signature(registry[name]).parameters if isinstance(name, str) else ()
-    if sample_rate is not None and "sample_rate" in wanted:
-        spec = {"sample_rate": sample_rate, **spec}
-    return constructor(registry, spec, where)()
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -14,11 +14,11 @@ from bcsim.recipe import (
     build_simulator,
     from_mapping,
     override,
-    parameter_types,
     read_yaml,
     resolve_effect,
     write_yaml,
 )
+from bcsim.registry import parameter_types
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 from bcsim.workflows.hub import download, is_hub_id
@@ -68,7 +68,7 @@ def sensorless_presets() -> dict[str, Path]:
         name: path
         for name, path in bundled_recipes("synthesis").items()
         if not any(
-            SensorProfile in parameter_types(EFFECTS[spec["name"]]).values()
+            "sensor" in parameter_types(EFFECTS[spec["name"]])
             for spec in read_yaml(path)["effects"]
         )
     }

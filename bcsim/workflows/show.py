@@ -21,11 +21,10 @@ from bcsim.recipe import (
     SynthesisRecipe,
     distribution_to_data,
     from_mapping,
-    parameter_types,
     read_yaml,
 )
+from bcsim.registry import check_keys, parameter_types
 from bcsim.reports.recipe_text import unit_of
-from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import bundled_recipes
 
 Facts = dict[str, Any]
@@ -112,14 +111,14 @@ def effect_facts(name: str) -> Facts:
     parameters = [
         _parameter_facts(field, hints[field.name], arguments.get(field.name, ""))
         for field in dataclasses.fields(cls)
-        if hints[field.name] is not SensorProfile and not isinstance(field.default, Seed)
+        if field.name != "sensor" and not isinstance(field.default, Seed)
     ]
     return {
         "name": name,
         "summary": " ".join(summary.split()),
         "description": rest,
         "parameters": parameters,
-        "needs_sensor": SensorProfile in hints.values(),
+        "needs_sensor": "sensor" in hints,
         "differentiable": cls.differentiable,
         "keeps_length": cls.keeps_length,
         "needs_whole_clip": cls.needs_whole_clip,
@@ -217,10 +216,7 @@ def _step_facts(spec: Facts, where: str) -> Facts:
         raise UsageError(f"{where}: an effect is a mapping with a name, not {spec!r}")
     facts = effect_facts(spec["name"])
     known = [parameter["name"] for parameter in facts["parameters"]]
-    for key in spec:
-        if key not in ("name", *known):
-            hint = did_you_mean(str(key), known)
-            raise UsageError(f"{where}: {spec['name']}: unknown key {key!r}{hint}")
+    check_keys(spec, ["name", *known], f"{where}: {spec['name']}")
     for parameter in facts["parameters"]:
         parameter["value"] = spec.get(parameter["name"], parameter["default"])
     return facts

@@ -9,11 +9,10 @@ import pytest
 from bcsim.audio.files import write_audio
 from bcsim.datasets import noise_folder as noise_module
 from bcsim.datasets.noise_folder import NoiseFolder, fingerprint
-from bcsim.effects import EFFECTS
 from bcsim.effects.ambient_noise import AmbientNoise
 from bcsim.effects.gain import Gain
 from bcsim.errors import InputError, UsageError
-from bcsim.recipe import build, resolve_effect
+from bcsim.recipe import build_effect, resolve_effect
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
 
@@ -72,7 +71,7 @@ def test_workers_get_the_names_and_not_the_samples(folder, monkeypatch):
 
 def test_a_relative_folder_is_found_from_elsewhere_and_written_as_given(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    effect = build(EFFECTS, {"name": "ambient_noise", "noise": "a"}, "recipe")
+    effect = build_effect({"name": "ambient_noise", "noise": "a"}, "recipe")
     monkeypatch.chdir("/")
     assert isinstance(effect, AmbientNoise)
     assert len(effect.noise.read("z.wav", RATE)) == 1001
@@ -85,11 +84,11 @@ def test_what_is_missing_is_named_with_a_remedy(folder, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder"):
         NoiseFolder(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"recipe: ambient_noise.noise: .*nowhere: no such folder"):
-        build(EFFECTS, {"name": "ambient_noise", "noise": str(tmp_path / "nowhere")}, "recipe")
+        build_effect({"name": "ambient_noise", "noise": str(tmp_path / "nowhere")}, "recipe")
     with pytest.raises(UsageError, match="parameter 'noise' is missing; name a folder of record"):
-        build(EFFECTS, {"name": "ambient_noise"}, "recipe")
+        build_effect({"name": "ambient_noise"}, "recipe")
     with pytest.raises(UsageError, match="noise"):
-        build(EFFECTS, {"name": "ambient_noise", "noise": 3}, "recipe")
+        build_effect({"name": "ambient_noise", "noise": 3}, "recipe")
 
 
 def test_a_fingerprint_changes_with_the_files_alone(folder):

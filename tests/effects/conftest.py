@@ -8,7 +8,8 @@ import pytest
 from bcsim.audio.files import write_audio
 from bcsim.effects import EFFECTS
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, save_enhancer
-from bcsim.recipe import parameter_types, takes_recordings
+from bcsim.recipe import takes_recordings
+from bcsim.registry import parameter_types
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from bcsim.effects.base import Scene, collate
 from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.polarity import Polarity
-from bcsim.recipe import build, resolve_effect
+from bcsim.recipe import build_effect, resolve_effect
 from bcsim.simulator import Simulator
 
 RATE = 16_000
@@ -22,7 +22,7 @@ SIGNALS = ("air", "bone", "ambient", "noisy_air")
 @pytest.fixture(params=list(EFFECTS))
 def effect(request, speaking_sensor, required):
     spec = {"name": request.param, **required(request.param)}
-    return build(EFFECTS, spec, "test", speaking_sensor)
+    return build_effect(spec, "test", speaking_sensor)
 
 
 def drawn_for(effect, clip_ids, seed=3):
@@ -151,6 +151,6 @@ def test_single_precision_stays_single(effect, speech):
 
 
 def test_a_recipe_can_say_what_the_effect_is(effect, speaking_sensor):
-    again = build(EFFECTS, resolve_effect(effect), "test", speaking_sensor)
+    again = build_effect(resolve_effect(effect), "test", speaking_sensor)
     for field in dataclasses.fields(effect):
         assert getattr(again, field.name) == getattr(effect, field.name)

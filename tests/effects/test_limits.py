@@ -26,7 +26,7 @@ from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.speed import Speed
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.errors import UsageError
-from bcsim.recipe import build
+from bcsim.recipe import build_effect
 
 RATE = 16_000
 LIMITED = [(name, field) for name in EFFECTS for field in EFFECTS[name].limits]
@@ -38,7 +38,7 @@ def built(speaking_sensor, required):
 
     def make(name, **settings):
         spec = {"name": name, **required(name), **settings}
-        return build(EFFECTS, spec, "test.yaml", speaking_sensor)
+        return build_effect(spec, "test.yaml", speaking_sensor)
 
     return make
 

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from bcsim.effects import EFFECTS
 from bcsim.effects.base import Scene, collate
-from bcsim.recipe import build
+from bcsim.recipe import build_effect
 
 RATE = 16_000
 STRETCH = slice(31_313, 80_000)  # starts on no frame of anything
@@ -32,7 +31,7 @@ EDGE = 3200  # samples that the nearest neighbours outside the stretch reach
     ids=lambda spec: " ".join(map(str, spec.values())),
 )
 def test_a_stretch_comes_out_as_in_the_whole(spec, speaking_sensor, speech):
-    effect = build(EFFECTS, spec, "test", speaking_sensor)
+    effect = build_effect(spec, "test", speaking_sensor)
     assert not effect.needs_whole_clip
     drawn = collate([effect.sample(3, "a", "step")])
     whole = Scene.from_air(speech[:1].repeat(1, 4), RATE)

@@ -22,7 +22,8 @@ from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect, Scene, collate
 from bcsim.errors import InputError, fit_line
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, save_enhancer
-from bcsim.recipe import build, parameter_types, takes_recordings
+from bcsim.recipe import build_effect, takes_recordings
+from bcsim.registry import parameter_types
 from bcsim.sensors.profile import SensorProfile
 from tests.hostile.case import RATE, generator, speech
 from tests.hostile.profiles import join, split
@@ -75,7 +76,7 @@ def effects(tmp_path_factory, speaking_sensor) -> dict[str, Effect]:
             key: str(folder / "noise") for key, hint in hints.items() if takes_recordings(hint)
         }
         spec |= {"model": str(folder / "run")} if "model" in hints else {}
-        built[name] = build(EFFECTS, {"name": name, **spec}, "test", speaking_sensor)
+        built[name] = build_effect({"name": name, **spec}, "test", speaking_sensor)
     return built
 
 

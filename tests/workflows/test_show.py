@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bcsim.effects import EFFECTS
 from bcsim.effects.distributions import Seed
 from bcsim.errors import UsageError
-from bcsim.recipe import parameter_types
+from bcsim.registry import parameter_types
 from bcsim.sensors.profile import SensorProfile
 
 
