@@ -1,12 +1,15 @@
-"""Fixtures for all tests: one thread, one known sensor, and the development recordings."""
+"""Fixtures for all tests, and what no test may depend on: threads, chance, time, order."""
 
 import dataclasses
+import itertools
 import os
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from scipy import signal
 
 from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
@@ -15,6 +18,35 @@ from bcsim.sensors.responses.speech_classes import ClassResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# The same examples in every run, and however slow a busy machine makes them.
+settings.register_profile(
+    "bcsim",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("bcsim")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run files, and tests in them, in random order"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Shuffle on demand. Files stay together, and pytest keeps the values of wide fixtures so."""
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        return
+    rng = random.Random(seed)
+    files = [[*group] for _, group in itertools.groupby(items, key=lambda item: item.path)]
+    rng.shuffle(files)
+    for file in files:
+        rng.shuffle(file)
+    items[:] = itertools.chain.from_iterable(files)
 
 
 @pytest.fixture(scope="session", autouse=True)

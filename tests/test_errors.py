@@ -13,7 +13,7 @@ from bcsim.progress import LineFormatter
 REMEDY = ": holds no sound; delete it or record it again"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=400), st.integers(80, 200))
 def test_every_line_is_printable_and_fits(text, width):
     line = fit_line(text, width)

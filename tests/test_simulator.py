@@ -85,7 +85,7 @@ def test_a_scene_of_another_rate_is_refused(speech):
         Simulator((), RATE).apply(Scene.from_air(speech, 8000), [{}, {}])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     num_samples=st.integers(1, 6000),
     scale_db=st.floats(-60, 40),

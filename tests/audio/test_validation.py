@@ -361,15 +361,15 @@ SEEDS = [content[:6000] if content[:4] in (b"RIFF", b"fLaC") else content for co
 
 
 def looked_at(content: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # of the processor: the machine may be busy
     with contextlib.suppress(ContainerError):
         found = preflight(io.BytesIO(content))
         assert isinstance(found, Container)
         assert found.frames is None or 0 < found.frames < 1 << 40
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, len(SEEDS) - 1),
     place=st.integers(0, 300),
@@ -383,7 +383,7 @@ def test_any_change_of_one_byte_and_any_cut_gives_a_verdict(seed, place, value, 
     looked_at(bytes(content))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     magic=st.sampled_from(
         [

@@ -24,7 +24,7 @@ import numpy as np
 
 PAGE = 4096
 ROOM = "size=64m,nr_inodes=10000"
-MOST_TIMES, MOST_MORE_S = 3, 20  # of an undisturbed run, for an attempt
+MOST_TIMES, MOST_MORE_S = 10, 200  # of an undisturbed run, for an attempt
 
 Run = Callable[[list[str]], harness.Outcome]
 

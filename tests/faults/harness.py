@@ -77,7 +77,7 @@ def as_users_do(arguments: Sequence[str], preload: str = "") -> Outcome:
     """Run a command in a process of its own."""
     environment = {**os.environ, "LD_PRELOAD": preload, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*BCSIM, *arguments], env=environment, capture_output=True, text=True, timeout=120
+        [*BCSIM, *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
     return Outcome(done.returncode, done.stderr)
 

@@ -23,14 +23,14 @@ def test_a_reader_that_crashes_or_hangs_is_told_with_its_mutant(tmp_path, monkey
         "import os, sys, time\n"
         "for number in range(*map(int, sys.argv[1:])):\n"
         "    print(number, 'x.wav', flush=True)\n"
-        "    time.sleep(60 if number == 5 else 0)\n"
+        "    time.sleep(3600 if number == 5 else 0)\n"
         "    os.abort() if number == 3 else print(['accepted', 'KeyError: 7'][number == 7])\n"
     )
-    monkeypatch.setattr("tests.hostile.mutations.MAX_SECONDS", 1.0)
+    monkeypatch.setattr("tests.hostile.mutations.MAX_SECONDS", 3.0)
     outcome = run(0, 10, (sys.executable, str(script)))
     assert outcome.problems == [
         "3 x.wav: its process ended with -6",
-        "5 x.wav: hung for 1 s",
+        "5 x.wav: hung for 3 s",
         "7 x.wav: KeyError: 7",
     ]
     assert outcome.counts == {"accepted": 7, "otherwise": 1}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcsim.audio.files import read_audio, write_audio
@@ -35,14 +35,8 @@ TIME_INVARIANT = ("butterworth_lowpass", "fir_lowpass", "gain", "polarity", "sen
 
 
 def fixed(examples: int) -> settings:
-    """Return settings: the same examples in every run, no clock, no database."""
-    return settings(
-        derandomize=True,
-        deadline=None,
-        max_examples=EXAMPLES or examples,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
+    """Return the settings of all tests with another number of examples."""
+    return settings(max_examples=EXAMPLES or examples)
 
 
 @st.composite

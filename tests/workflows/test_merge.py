@@ -157,22 +157,29 @@ def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
 
 def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards, monkeypatch):
     monkeypatch.setattr(checksums, "BLOCK_BYTES", 1)  # a block a line
-    opened, flushed = [], []
-    read_row, sync = PairRow.from_json, atomic.sync
+    manifests, left_open, flushed = [], [], []
+    open_path, read_row, sync = Path.open, PairRow.from_json, atomic.sync
+
+    def watched_open(path, *args, **kwargs):
+        file = open_path(path, *args, **kwargs)
+        if path.name == "metadata.jsonl":
+            manifests.append(file)
+        return file
 
     def watched_row(line, where):
-        links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists())
-        opened.extend(link for link in links if link.endswith("metadata.jsonl"))
+        left_open.extend(file.name for file in manifests if not file.closed)
         return read_row(line, where)
 
     def watched_sync(path):
         flushed.append(path)
         sync(path)
 
+    monkeypatch.setattr(Path, "open", watched_open)
     monkeypatch.setattr(PairRow, "from_json", watched_row)
     monkeypatch.setattr(atomic, "sync", watched_sync)
     assert merge(tmp_path / "merged", shards).num_pairs == 6
-    assert opened == []
+    assert len({Path(file.name) for file in manifests}) >= len(shards)  # all of them were watched
+    assert left_open == []
     for manifest in (tmp_path / "merged").glob("*/metadata.jsonl"):
         folders = [path for path in manifest.parent.rglob("*") if path.is_dir()]
         assert [flushed.count(folder) for folder in folders] == [1] * len(folders)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -401,20 +400,39 @@ def test_speech_above_full_scale_is_turned_down_and_never_clipped(tmp_path, spee
     assert np.abs(air - loud.numpy() / 4).max() < 1e-4
 
 
+KILLED = """
+import os, signal
+from bcsim.workers import pool
+
+run_parallel = pool.run_parallel
+
+def until_the_fourth(*arguments, **options):
+    for number, result in enumerate(run_parallel(*arguments, **options)):
+        if number == 4:
+            os.killpg(0, signal.SIGKILL)
+        yield result
+
+pool.run_parallel = until_the_fourth
+from bcsim_cli.main import main
+main()
+"""
+
+
 def test_a_run_that_is_killed_is_finished_by_the_same_command(air, tmp_path, sensor_file, tree):
     """The real thing: SIGKILL to the whole group in the middle, then the same command again."""
     for number in range(12):
         shutil.copy(air / "s1/b.flac", air / f"s2/copy{number}.flac")
     run(air, tmp_path / "whole", sensor_file)
-    command = [sys.executable, "-m", "bcsim_cli.main", "synthesize", "--in", str(air)]
-    command += ["--out", str(tmp_path / "killed"), "--sensor", sensor_file, "--jobs", "2"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(tmp_path.glob("killed/*/bone/*/*"))) < 4:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    command = ["synthesize", "--in", str(air), "--out", str(tmp_path / "killed")]
+    command += ["--sensor", sensor_file, "--jobs", "2"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *command], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("killed/*/bone/*/*"))) >= 4
     assert not (tmp_path / "killed/dataset.json").exists()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "bcsim_cli.main", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
 
