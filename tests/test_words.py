@@ -1,0 +1,166 @@
+"""The code speaks the field's language: words of our own, which the field has others for, are gone.
+
+The table is in docs/design.md of the development notes; here is what of it can be searched for.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = ("bcsim", "cli", "recipes", "docs", "benchmarks")
+FILES = [
+    *(path for place in PLACES for path in sorted((ROOT / place).rglob("*"))),
+    *ROOT.glob("*.md"),
+]
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in FILES
+    if path.suffix in (".py", ".md", ".yaml", ".html")
+}
+
+# What is searched for, and the field's word for it.
+WORDS = {
+    # `stretches` is what a phase vocoder does to time, and a key of the effect time_mask
+    r"(?i)\bstretch(?!ed|ing)(es)?\b": "segment, chunk",
+    r"\breach_\w+|\w+_reach\b|REACH|\breach\b *[(:=]|\.reach\b": "receptive_field, look_ahead",
+    r"\b([Bb]oth|[Oo]ther|[Tt]wo|[Ee]ither) players?\b": "generator, discriminator",
+    r"is_heard|\bheard_at\b": "adversarial loss active",
+    r"as_wished": "the score of real data",
+    r"\b[Jj]udges?\b": "best-model tracker; evaluate, compare, score",
+    r"\bPace\b|\bpace\b *[:=]|\bpace\.(?!jsonl)\w+": "throughput",
+    r"\bleads\(\)": "is_main_process",
+    r"(?<!of )\b_?[Cc]ourse\b": "trajectory",
+    r"\bshocks?\b": "innovations",
+    r"\bmemory: float\b|\.rise_db\b|\.memory\b": "ar_coefficient, level_correction_db",
+    r"\b[Ff]luctuations?\b(?!:)|\bMoving\b": "within-clip variation",
+    r"\bloose\b": "unsynchronised",
+    r"heard[_ ]bins|\bheard: (Tensor|\(F)": "bins above noise",
+    r"\bfinished\(": "smoothed_response",
+    r"units_of|\bunit of a fold\b": "fold items",
+    r"\b_?accounts?\b(?! for)|\b_account_": "metadata of a dataset",
+    r"\b[Ff]oreign\b": "untrusted; of something else than bcsim",
+    r"\b[Cc]ontainment\b": "worker limits",
+    r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire\w*\(": "check_... raises, is_... answers",
+    r"\b[Ll]ikewise\b": "a whole noun phrase",
+}
+# Where a word has its ordinary meaning: a key that recipes have, or what the field calls so.
+ALLOWED = {
+    ("bcsim/effects/time_mask.py", "stretches"),  # the name of a parameter, in recipes
+    ("bcsim/effects/pitch.py", "stretches"),
+}
+
+
+def found(pattern: str) -> list[str]:
+    """Say where a pattern occurs: file, line and word."""
+    return [
+        f"{path}:{number}: {match[0]}"
+        for path, text in TEXTS.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        for match in re.finditer(pattern, line)
+        if (path, match[0]) not in ALLOWED
+    ]
+
+
+@pytest.mark.parametrize("pattern", WORDS)
+def test_a_word_of_our_own_has_given_way_to_that_of_the_field(pattern):
+    left = [place for place in found(pattern) if place.split(":")[0] not in MENDING]
+    assert left == [], f"the field says: {WORDS[pattern]}"
+
+
+# Still to be mended: each goes with the change that mends its file.
+MENDING = {
+    "CHANGELOG.md",
+    "README.md",
+    "bcsim/audio/files.py",
+    "bcsim/datasets/checksums.py",
+    "bcsim/datasets/exporters/__init__.py",
+    "bcsim/datasets/importers/__init__.py",
+    "bcsim/datasets/importers/base.py",
+    "bcsim/datasets/importers/lhotse.py",
+    "bcsim/datasets/manifest.py",
+    "bcsim/datasets/pairs.py",
+    "bcsim/dsp/delay.py",
+    "bcsim/dsp/events.py",
+    "bcsim/dsp/noise.py",
+    "bcsim/effects/ambient_leakage.py",
+    "bcsim/effects/band_limit.py",
+    "bcsim/effects/base.py",
+    "bcsim/effects/body_noise.py",
+    "bcsim/effects/butterworth_lowpass.py",
+    "bcsim/effects/crop.py",
+    "bcsim/effects/distributions.py",
+    "bcsim/effects/dropouts.py",
+    "bcsim/effects/fir_lowpass.py",
+    "bcsim/effects/gain.py",
+    "bcsim/effects/neural_response.py",
+    "bcsim/effects/playback.py",
+    "bcsim/effects/polarity.py",
+    "bcsim/effects/room.py",
+    "bcsim/effects/sensor_delay.py",
+    "bcsim/effects/sensor_level.py",
+    "bcsim/effects/sensor_noise.py",
+    "bcsim/effects/sensor_response.py",
+    "bcsim/effects/sensor_speech.py",
+    "bcsim/effects/spectral.py",
+    "bcsim/effects/time_mask.py",
+    "bcsim/effects/wearer_drift.py",
+    "bcsim/effects/zero_phase_lowpass.py",
+    "bcsim/errors.py",
+    "bcsim/fitting/alignment/align.py",
+    "bcsim/fitting/alignment/consensus.py",
+    "bcsim/fitting/alignment/drift.py",
+    "bcsim/fitting/alignment/timing.py",
+    "bcsim/fitting/cross_validation.py",
+    "bcsim/fitting/diagnosis/defects.py",
+    "bcsim/fitting/diagnosis/diagnose.py",
+    "bcsim/fitting/estimators/band_gain_network.py",
+    "bcsim/fitting/fit.py",
+    "bcsim/fitting/pairs.py",
+    "bcsim/fitting/selection.py",
+    "bcsim/fitting/smoothing.py",
+    "bcsim/fitting/uncertainty.py",
+    "bcsim/losses/adversarial/__init__.py",
+    "bcsim/losses/adversarial/base.py",
+    "bcsim/losses/adversarial/hinge.py",
+    "bcsim/losses/adversarial/least_squares.py",
+    "bcsim/losses/multi_resolution_stft.py",
+    "bcsim/metrics/pesq.py",
+    "bcsim/metrics/si_sdr.py",
+    "bcsim/metrics/two_sample.py",
+    "bcsim/models/eben.py",
+    "bcsim/models/reach.py",
+    "bcsim/models/seanet.py",
+    "bcsim/recipe.py",
+    "bcsim/reports/fit.py",
+    "bcsim/reports/plots.py",
+    "bcsim/reports/recipe_text.py",
+    "bcsim/reports/run.py",
+    "bcsim/sensors/responses/base.py",
+    "bcsim/simulator.py",
+    "bcsim/synthesis/clips.py",
+    "bcsim/synthesis/long_files.py",
+    "bcsim/synthesis/rendering.py",
+    "bcsim/synthesis/run.py",
+    "bcsim/synthesis/run_state.py",
+    "bcsim/training/adversarial.py",
+    "bcsim/training/balancing.py",
+    "bcsim/training/data.py",
+    "bcsim/training/optimization.py",
+    "bcsim/training/run_folder.py",
+    "bcsim/training/step.py",
+    "bcsim/training/trainer.py",
+    "bcsim/training/validation.py",
+    "bcsim/workflows/import_checkpoint.py",
+    "bcsim/workflows/synthesize.py",
+    "bcsim/workflows/train.py",
+    "benchmarks/eben_step.py",
+    "benchmarks/scale.py",
+    "benchmarks/sim_to_real.py",
+    "docs/clusters.md",
+    "docs/performance.md",
+    "recipes/eben.yaml",
+    "recipes/seanet-streaming.yaml",
+    "recipes/seanet.yaml",
+}
