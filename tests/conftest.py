@@ -12,7 +12,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from scipy import signal
 
-from bcsim.sensors.profile import LowpassEquivalent, Provenance, SensorProfile
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.residual import Residual
 from bcsim.sensors.responses.speech_classes import ClassResponse
 from bcsim.sensors.transfer_function import TransferFunction

@@ -20,7 +20,8 @@ from bcsim.audio.files import audio_files, read_audio
 from bcsim.dsp.levels import FRAME, HOP, active_frames
 from bcsim.dsp.spectra import minimum_phase, stft
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
-from bcsim.sensors.profile import Provenance, SensorProfile
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.provenance import Provenance
 from bcsim.sensors.transfer_function import TransferFunction
 
 SAMPLE_RATE = 16_000

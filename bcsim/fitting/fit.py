@@ -25,7 +25,8 @@ from bcsim.fitting.session_noise import deviation
 from bcsim.fitting.smoothing import measurable_bins, usable_band
 from bcsim.fitting.spread import Spread, expected_spread, measured_spread, ratio_curves
 from bcsim.fitting.uncertainty import bootstrap_interval_db
-from bcsim.sensors.profile import Provenance, SensorProfile
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.provenance import Provenance
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 

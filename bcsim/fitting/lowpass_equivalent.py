@@ -7,7 +7,7 @@ import scipy  # its parts are loaded when they are asked for
 import torch
 
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
-from bcsim.sensors.profile import LowpassEquivalent
+from bcsim.sensors.provenance import LowpassEquivalent
 from bcsim.sensors.transfer_function import TransferFunction
 
 DYNAMIC_RANGE_DB = 40.0  # below the maximum; what lies deeper is noise and matters little

@@ -1,21 +1,27 @@
 """`SensorProfile`: all that bcsim knows about one sensor, in one shareable file.
 
-`bcsim.sensors.profile_file` reads and writes the file; what no sensor can be is refused here.
+What no sensor can be is refused by the constructor, whatever the profile comes from;
+`bcsim.sensors.profile_file` holds the file's format.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
+from bcsim.errors import InputError, fit_line, one_line
+from bcsim.files.atomic import write_bytes
+from bcsim.files.text import kind_of, read_bytes
+from bcsim.sensors.profile_file import NUMBERS, decode, encode
+from bcsim.sensors.provenance import LowpassEquivalent, Provenance, check_value
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
-SCHEMA = 2
-MAX_BYTES = 2**23
+MAX_BYTES = 2**23  # of a profile's file
+MAX_REASON = 100  # characters of an error that is quoted
 MAX_COMPONENTS = 8
 MAX_GAIN = 1e6  # 120 dB: more is no sensor
 # Bounds on magnitudes, far beyond any sensor: a file with 1e200 in it would render as NaN.
@@ -31,58 +37,6 @@ _BOUNDS = {
     "delay_s": 10.0,
     "delay_std_s": 1.0,
 }
-
-
-@dataclass(frozen=True)
-class LowpassEquivalent:
-    """The low-pass nearest to a response: a second-order section, run forward and backward.
-
-    Args:
-        cutoff_hz: of the section, below half the sample rate.
-        q: quality factor of the section.
-        gain_db: in the pass band.
-    """
-
-    cutoff_hz: float
-    q: float
-    gain_db: float
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a profile comes from.
-
-    Args:
-        estimator: registered name of the estimator.
-        num_pairs: pairs that were used.
-        num_talkers: different talkers among them; 0 where the pairs do not say.
-        seconds: of pairs.
-        active_seconds: of speech therein.
-        pause_seconds: of pauses therein, from which the noise floor was taken.
-        bcsim_version: that fitted it.
-        source: what was recorded, by whom.
-        licence: under which the recordings, hence the profile, may be passed on.
-        scores: what was measured on held-out recordings, by name.
-        learning: LSD on held-out recordings, in dB, by what it was fitted to: "all", and where it
-            was measured "half the seconds" and "half the talkers".
-        spread: what the spread was measured between: "talkers", "utterances", or "prior" where it
-            was taken from another sensor of the kind.
-        prior: the sensor whose speech-dependent part was the starting point, or empty.
-    """
-
-    estimator: str
-    num_pairs: int
-    num_talkers: int
-    seconds: float
-    active_seconds: float
-    pause_seconds: float
-    bcsim_version: str
-    source: str = ""
-    licence: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    learning: Mapping[str, float] = field(default_factory=dict)
-    spread: str = "utterances"
-    prior: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,13 +157,9 @@ class SensorProfile:
         power = np.trapezoid(self.noise_psd, self.transfer_function.frequencies_hz)
         return 10 * math.log10(max(float(power), 1e-20))
 
-    # Imported where they are used: profile_file stands on this module.
-
     def to_bytes(self) -> bytes:
-        """Return the file's content; equal profiles give equal bytes."""
-        from bcsim.sensors import profile_file
-
-        return profile_file.to_bytes(self)
+        """Return the content of the profile's file; equal profiles give equal bytes."""
+        return encode({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "SensorProfile":
@@ -219,9 +169,7 @@ class SensorProfile:
             InputError: for another schema.
             ValueError, TypeError, KeyError, SafetensorError: for anything else amiss.
         """
-        from bcsim.sensors import profile_file
-
-        return profile_file.from_bytes(content)
+        return cls(**decode(content))
 
     def save(self, path: Path) -> None:
         """Write the profile, whole or not at all; equal profiles give equal bytes.
@@ -230,9 +178,10 @@ class SensorProfile:
             InputError: if it would exceed 8 MiB.
             EnvironmentFault: if the disk is full or forbidden.
         """
-        from bcsim.sensors import profile_file
-
-        profile_file.save(self, path)
+        content = self.to_bytes()
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{path}: {len(content)} bytes exceed the {MAX_BYTES} of a profile")
+        write_bytes(Path(path), content)
 
     @classmethod
     def load(cls, path: Path) -> "SensorProfile":
@@ -242,22 +191,18 @@ class SensorProfile:
             InputError: if the file is missing, too large, damaged, of another schema, or holds
                 what no sensor can be; the message names the file and the remedy.
         """
-        from bcsim.sensors import profile_file
-
-        return profile_file.load(path)
-
-
-NUMBERS = ("noise_level_std_db", "level_db", "level_std_db", "delay_s", "delay_std_s")
-
-
-def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
-    """Refuse a value that no sensor has.
-
-    Raises:
-        ValueError: that names the value, and what it should be, if the condition is not met.
-    """
-    if not condition:
-        raise ValueError(f"{name} is {str(value)[:80]!r}, not {wanted}")
+        content = read_bytes(Path(path), MAX_BYTES, "a sensor profile")
+        try:
+            return cls.from_bytes(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (
+            ValueError, TypeError, KeyError, IndexError, OverflowError, SafetensorError
+        ) as error:  # fmt: skip
+            reason = kind_of(content) or fit_line(one_line(error), MAX_REASON)
+            raise InputError(
+                f"{path}: not a sensor profile ({reason}); fit it again with bcsim fit-response"
+            ) from error
 
 
 def _check_bound(name: str, magnitude: float) -> None:

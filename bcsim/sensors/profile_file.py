@@ -1,39 +1,29 @@
-"""Reading and writing `SensorProfile` files.
+"""The format of a sensor's file: the fields of a `SensorProfile` to bytes and back.
 
 The file is safetensors: arrays as float64, and the facts as JSON in the header. It is read as
-hostile input: size-capped before parsing, no pickle, unknown or repeated keys refused, values
-checked by the constructors that everybody else uses.
+untrusted input: no pickle, unknown or repeated keys refused, values checked by the constructors
+that everybody else uses.
 """
 
 import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bcsim.errors import InputError, fit_line, one_line
-from bcsim.files.atomic import write_bytes
-from bcsim.files.text import kind_of, parse_json, read_bytes, shown
-from bcsim.sensors.profile import (
-    MAX_BYTES,
-    NUMBERS,
-    SCHEMA,
-    LowpassEquivalent,
-    Provenance,
-    SensorProfile,
-    check_value,
-)
+from bcsim.errors import InputError
+from bcsim.files.text import parse_json, shown
+from bcsim.sensors.provenance import LowpassEquivalent, Provenance, check_value
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 from bcsim.sensors.responses.residual import Residual
 from bcsim.sensors.transfer_function import TransferFunction
 
-MAX_REASON = 100  # characters
+SCHEMA = 2
+NUMBERS = ("noise_level_std_db", "level_db", "level_std_db", "delay_s", "delay_std_s")
 _METADATA_KEY = "bcsim_sensor"
 _TENSORS = (
     "coherence", "coherence_ceiling", "magnitude_interval_db", "noise_psd", "response",
@@ -47,142 +37,79 @@ _RESIDUAL = "residual.factor_db"
 _RESIDUAL_FACTS = {"memory", "rise_db"}
 
 
-def to_bytes(profile: SensorProfile) -> bytes:
-    """Return the file's content; equal profiles give equal bytes."""
-    tensors = {
-        "coherence": profile.transfer_function.coherence,
-        "noise_psd": profile.noise_psd,
-        "response": np.stack(
-            [profile.transfer_function.response.real, profile.transfer_function.response.imag]
-        ),
-        "spread_components_db": profile.spread_components_db,
-        "spread_db": profile.spread_db,
-        "coherence_ceiling": profile.coherence_ceiling,
-        "magnitude_interval_db": profile.magnitude_interval_db,
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """Return the content of the file for the fields of a `SensorProfile`.
+
+    Args:
+        fields: every field of the profile, by name; equal fields give equal bytes.
+    """
+    transfer_function: TransferFunction = fields["transfer_function"]
+    provenance: Provenance = fields["provenance"]
+    speech: SpeechResponse | None = fields["speech"]
+    response = transfer_function.response
+    arrays = {name: fields[name] for name in _TENSORS if name in fields}
+    arrays |= {
+        "response": np.stack([response.real, response.imag]),
+        "coherence": transfer_function.coherence,
     }
-    if profile.leakage_db is not None:
-        tensors["leakage_db"] = profile.leakage_db
-    _check_text("name", profile.name)
+    if fields["leakage_db"] is not None:
+        arrays["leakage_db"] = fields["leakage_db"]
+    tensors = {name: np.ascontiguousarray(values, "<f8") for name, values in arrays.items()}
+    if speech is not None:
+        tensors |= _speech_tensors(speech)
+    _check_text("name", fields["name"])
     facts = {
         "schema": SCHEMA,
-        "speech": None if profile.speech is None else _speech_facts(profile.speech),
-        "num_averages": profile.transfer_function.num_averages,
-        "lowpass": dataclasses.asdict(profile.lowpass),
+        "speech": None if speech is None else _speech_facts(speech),
+        "num_averages": transfer_function.num_averages,
+        "lowpass": dataclasses.asdict(fields["lowpass"]),
         "provenance": {
-            **dataclasses.asdict(profile.provenance),
-            "scores": dict(profile.provenance.scores),
-            "learning": dict(profile.provenance.learning),
+            **dataclasses.asdict(provenance),
+            "scores": dict(provenance.scores),
+            "learning": dict(provenance.learning),
         },
-        **{name: getattr(profile, name) for name in _PLAIN_FACTS},
+        **{name: fields[name] for name in _PLAIN_FACTS},
     }
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     # One metadata key: safetensors keeps the order of tensors, not that of metadata.
-    contiguous = {
-        name: np.ascontiguousarray(values, dtype="<f8") for name, values in tensors.items()
-    }
-    if profile.speech is not None:
-        contiguous |= _speech_tensors(profile.speech)
-    return safetensors.numpy.save(contiguous, metadata={_METADATA_KEY: text})
+    return safetensors.numpy.save(tensors, metadata={_METADATA_KEY: text})
 
 
-def save(profile: SensorProfile, path: Path) -> None:
-    """Write the profile, whole or not at all; equal profiles give equal bytes.
-
-    Raises:
-        InputError: if it would exceed 8 MiB.
-        EnvironmentFault: if the disk is full or forbidden.
-    """
-    content = to_bytes(profile)
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path}: {len(content)} bytes exceed the {MAX_BYTES} of a profile")
-    write_bytes(Path(path), content)
-
-
-def load(path: Path) -> SensorProfile:
-    """Read a profile, trusting nothing.
-
-    Raises:
-        InputError: if the file is missing, too large, damaged, of another schema, or holds
-            what no sensor can be; the message names the file and the remedy.
-    """
-    path = Path(path)
-    content = read_bytes(path, MAX_BYTES, "a sensor profile")
-    try:
-        return from_bytes(content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OverflowError,
-        safetensors.SafetensorError,
-    ) as error:
-        reason = kind_of(content) or fit_line(one_line(error), MAX_REASON)
-        raise InputError(
-            f"{path}: not a sensor profile ({reason}); fit it again with bcsim fit-response"
-        ) from error
-
-
-def from_bytes(content: bytes) -> SensorProfile:
-    """Return the profile that `to_bytes` gave.
+def decode(content: bytes) -> dict[str, Any]:
+    """Return the fields of the `SensorProfile` whose file holds these bytes.
 
     Raises:
         InputError: for another schema.
         ValueError, TypeError, KeyError, SafetensorError: for anything else amiss.
     """
     facts = _read_facts(content)
-    tensors = safetensors.numpy.load(content)
-    if facts.get("schema") != SCHEMA:
-        raise InputError(
-            f"schema {shown(facts.get('schema'))}, this bcsim reads {SCHEMA}; "
-            "fit the sensor again, or install the bcsim that wrote it"
-        )
-    _check_keys(
-        "facts",
-        facts,
-        {"schema", "num_averages", "lowpass", "provenance", "speech"} | set(_PLAIN_FACTS),
-    )
-    speech = _read_speech(facts["speech"], tensors, facts["sample_rate"])
-    leakage_db = tensors.pop("leakage_db", None)
-    _check_keys("tensors", tensors, set(_TENSORS))
+    arrays = safetensors.numpy.load(content)
+    speech = _read_speech(facts["speech"], arrays, facts["sample_rate"])
+    leakage_db = arrays.pop("leakage_db", None)
+    _check_keys("tensors", arrays, set(_TENSORS))
     if leakage_db is not None:
-        check_value(leakage_db.dtype == np.float64, "leakage_db", leakage_db.dtype, "float64")
-    for name, values in tensors.items():
+        arrays["leakage_db"] = leakage_db
+    for name, values in arrays.items():
         check_value(values.dtype == np.float64, f"type of {name}", values.dtype, "float64")
-    response = tensors["response"]
-    check_value(
-        response.ndim == 2 and len(response) == 2, "shape of response", response.shape, "(2, F)"
-    )
-    for name in _TEXTS:
-        _check_text(name, facts[name])
-        check_value("\n" not in facts[name], name, facts[name], "one line")
-    for name in _INTEGERS:
-        check_value(type(facts[name]) is int, name, facts[name], "an integer")
-    for name in NUMBERS:
-        facts[name] = _number(name, facts[name])
+    response, coherence = arrays.pop("response"), arrays.pop("coherence")
+    is_complex = response.ndim == 2 and len(response) == 2
+    check_value(is_complex, "shape of response", response.shape, "(2, F)")
     low, high = facts["usable_band_hz"]
-    transfer_function = TransferFunction(
-        frequencies_hz=np.linspace(0, facts["sample_rate"] / 2, response.shape[1]),
-        response=response[0] + 1j * response[1],
-        coherence=tensors["coherence"],
-        num_averages=_number("num_averages", facts["num_averages"]),
-    )
-    return SensorProfile(
-        transfer_function=transfer_function,
-        spread_db=tensors["spread_db"],
-        spread_components_db=tensors["spread_components_db"],
-        noise_psd=tensors["noise_psd"],
-        coherence_ceiling=tensors["coherence_ceiling"],
-        magnitude_interval_db=tensors["magnitude_interval_db"],
-        leakage_db=leakage_db,
-        speech=speech,
-        lowpass=_facts_of(LowpassEquivalent, facts["lowpass"]),
-        provenance=_facts_of(Provenance, facts["provenance"]),
-        usable_band_hz=(_number("usable_band_hz", low), _number("usable_band_hz", high)),
-        **{name: facts[name] for name in (*_TEXTS, *_INTEGERS, *NUMBERS)},
-    )
+    return {
+        **arrays,
+        **{name: facts[name] for name in (*_TEXTS, *_INTEGERS)},
+        **{name: _number(name, facts[name]) for name in NUMBERS},
+        "transfer_function": TransferFunction(
+            frequencies_hz=np.linspace(0, facts["sample_rate"] / 2, response.shape[1]),
+            response=response[0] + 1j * response[1],
+            coherence=coherence,
+            num_averages=_number("num_averages", facts["num_averages"]),
+        ),
+        "speech": speech,
+        "lowpass": _facts_of(LowpassEquivalent, facts["lowpass"]),
+        "provenance": _facts_of(Provenance, facts["provenance"]),
+        "usable_band_hz": (_number("usable_band_hz", low), _number("usable_band_hz", high)),
+    }
 
 
 def _speech_facts(speech: SpeechResponse) -> dict[str, Any]:
@@ -202,7 +129,7 @@ def _speech_tensors(speech: SpeechResponse) -> dict[str, NDArray[Any]]:
 
 
 def _read_speech(
-    facts: Any, tensors: dict[str, NDArray[Any]], sample_rate: Any
+    facts: Any, tensors: dict[str, NDArray[Any]], sample_rate: int
 ) -> SpeechResponse | None:
     """Build the speech-dependent part, and take its arrays out of `tensors`."""
     names = [name for name in tensors if name.startswith(_SPEECH)]
@@ -220,11 +147,13 @@ def _read_speech(
     )
     residual = None
     if factor_db is not None:
-        memory, rise_db = (_number(name, facts[name]) for name in ("memory", "rise_db"))
-        residual = Residual(factor_db.astype(np.float64), memory, rise_db)
+        residual = Residual(
+            factor_db=factor_db.astype(np.float64),
+            ar_coefficient=_number("memory", facts["memory"]),
+            level_correction_db=_number("rise_db", facts["rise_db"]),
+        )
     kind = facts["kind"]
     check_value(isinstance(kind, str) and kind in SPEECH_RESPONSES, "speech.kind", kind, "known")
-    check_value(type(sample_rate) is int, "sample_rate", sample_rate, "an integer")
     check_value(1000 <= sample_rate <= 384_000, "sample_rate", sample_rate, "audio")
     level_db = _number("speech.level_db", facts["level_db"])
     common = {"sample_rate": sample_rate, "level_db": level_db, "residual": residual}
@@ -242,6 +171,18 @@ def _read_facts(content: bytes) -> dict[str, Any]:
     _check_keys("metadata", metadata, {_METADATA_KEY})
     facts = parse_json(metadata[_METADATA_KEY])
     check_value(isinstance(facts, dict), "facts", type(facts).__name__, "a mapping")
+    if facts.get("schema") != SCHEMA:
+        raise InputError(
+            f"schema {shown(facts.get('schema'))}, this bcsim reads {SCHEMA}; "
+            "fit the sensor again, or install the bcsim that wrote it"
+        )
+    nested = {"schema", "num_averages", "lowpass", "provenance", "speech"}
+    _check_keys("facts", facts, nested | set(_PLAIN_FACTS))
+    for name in _TEXTS:
+        _check_text(name, facts[name])
+        check_value("\n" not in facts[name], name, facts[name], "one line")
+    for name in _INTEGERS:
+        check_value(type(facts[name]) is int, name, facts[name], "an integer")
     return facts
 
 
