@@ -58,9 +58,8 @@ MAY_CALL = {
 MAY_WRITE = {
     "cli/streams.py": "/dev/null, where a standard stream is closed",
     "bcsim/workers/limits.py": "a worker's stderr",
-    "bcsim/synthesis/run_state.py": "the lock, which holds nothing but a process id",
-    "bcsim/files/staging.py": "its lock; and a folder that is whole gets its final name",
-    "bcsim/datasets/journal.py": "notes of a process, whose torn last line is cut off",
+    "bcsim/files/run_folder.py": "locks; and a folder that is whole gets its final name",
+    "bcsim/synthesis/journal.py": "notes of a process, whose torn last line is cut off",
     "bcsim/synthesis/run.py": "the journal, likewise",
     "bcsim/training/run_folder.py": "the lock, and logs that are cut to the last checkpoint",
 }

@@ -143,7 +143,6 @@ MENDING = {
     "bcsim/synthesis/long_files.py",
     "bcsim/synthesis/rendering.py",
     "bcsim/synthesis/run.py",
-    "bcsim/synthesis/run_state.py",
     "bcsim/training/adversarial.py",
     "bcsim/training/balancing.py",
     "bcsim/training/data.py",

@@ -11,12 +11,14 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from bcsim.audio.files import audio_info, read_audio
-from bcsim.datasets.journal import Entry
 from bcsim.datasets.manifest import (
-    DATASET_FILE,
+    CARD_NAME,
+    DATASET_NAME,
     MANIFEST_NAME,
+    RECIPE_NAME,
     SIGNALS,
     SPLITS,
+    SUMS_NAME,
     PairRow,
     file_beneath,
     read_manifest,
@@ -28,9 +30,9 @@ from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath, printable
 from bcsim.files.text import MAX_LINE_BYTES, numbered_lines, shown
 from bcsim.progress import track
+from bcsim.synthesis.journal import Entry
 from bcsim.workers.pool import num_cores
 
-SUMS_NAME, RECIPE_NAME, CARD_NAME = "SHA256SUMS", "recipe.resolved.yaml", "README.md"
 BLOCK_BYTES = 1 << 16  # of a text that are in memory
 _DIGITS = frozenset("0123456789abcdef")
 _PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
@@ -194,8 +196,8 @@ def verify_files(
             listed.update(names)
             yield from unfit_files(dataset / folder, row)
         yield from _strays(dataset, folder, listed, sums)
-    if (dataset / DATASET_FILE).is_file():
-        listed.update((RECIPE_NAME, CARD_NAME, DATASET_FILE))
+    if (dataset / DATASET_NAME).is_file():
+        listed.update((RECIPE_NAME, CARD_NAME, DATASET_NAME))
     yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sorted(listed - sums.keys()))
     if hashes:
         left_out = {split for split in SPLITS if split not in splits}

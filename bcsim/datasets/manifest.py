@@ -17,10 +17,12 @@ from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
 from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 
-MANIFEST_NAME = "metadata.jsonl"
+# Files of a dataset; the manifests lie in the folders of the splits.
+MANIFEST_NAME, DATASET_NAME, SUMS_NAME = "metadata.jsonl", "dataset.json", "SHA256SUMS"
+RECIPE_NAME, PROFILE_NAME, CARD_NAME = "recipe.resolved.yaml", "profile.sensor", "README.md"
+STATE_FOLDER = ".bcsim.tmp"  # there as long as the dataset is not finished
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
-DATASET_FILE = "dataset.json"
 MAX_SAMPLE_RATE = 384_000
 MAX_DURATION_S = 7 * 24 * 3600.0
 
@@ -212,7 +214,7 @@ def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
         try:
             return beneath(folder, name)
         except InputError:
-            if _leaves(name) or not (folder.parent / DATASET_FILE).is_file():
+            if _leaves(name) or not (folder.parent / DATASET_NAME).is_file():
                 raise
             return beneath(folder.parent, f"{folder.name}/{name}")
     except InputError as error:

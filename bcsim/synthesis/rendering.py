@@ -23,7 +23,6 @@ from bcsim.audio.files import (
     read_audio,
     writing_audio,
 )
-from bcsim.datasets.journal import Entry, own_notes
 from bcsim.datasets.manifest import SIGNALS, PairRow
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
@@ -33,6 +32,7 @@ from bcsim.files.opening import reading_error
 from bcsim.files.paths import printable
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
+from bcsim.synthesis.journal import Entry, own_notes
 from bcsim.synthesis.long_files import is_long, needed_factor, render_stretches
 
 AirFiles = Literal["copy", "link", "encode"]

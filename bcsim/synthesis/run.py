@@ -24,9 +24,19 @@ import yaml
 
 import bcsim
 from bcsim.datasets.card import dataset_card
-from bcsim.datasets.checksums import SUMS_NAME, sum_line
-from bcsim.datasets.journal import JOURNAL_NAME, Entry, Journal
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow, Tally, write_lines
+from bcsim.datasets.checksums import sum_line
+from bcsim.datasets.manifest import (
+    CARD_NAME,
+    DATASET_NAME,
+    MANIFEST_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    SPLITS,
+    SUMS_NAME,
+    PairRow,
+    Tally,
+    write_lines,
+)
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import (
     environment_faults,
@@ -43,15 +53,9 @@ from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
 from bcsim.synthesis.clips import Clip, Shard, hash_names
+from bcsim.synthesis.journal import JOURNAL_NAME, Entry, Journal
 from bcsim.synthesis.rendering import Renderer, Skipped
-from bcsim.synthesis.run_state import (
-    CARD_NAME,
-    DATASET_NAME,
-    PROFILE_NAME,
-    RECIPE_NAME,
-    check_settings,
-    claimed,
-)
+from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import Workers, num_cores, run_parallel
 
 SCHEMA = 2
@@ -155,8 +159,8 @@ def synthesize_corpus(
     """
     out, clips, settings = plan.renderer.out, plan.todo, plan.settings()
     sensor = _read_sensor(plan.sensor_file, settings)
-    with environment_faults(out), claimed(out, overwrite) as state:
-        check_settings(out, state, settings)
+    with environment_faults(out), locked_output(out, overwrite) as state:
+        continue_or_begin(out, state, settings)
         sweep_temporaries(out)
         if sensor is not None:  # at once: whoever gave it may replace it while this works
             write_bytes(out / PROFILE_NAME, sensor)

@@ -1,6 +1,5 @@
 """`bcsim demo`: the whole chain on bundled data, where the truth is known."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from bcsim.audio.files import audio_files, read_audio
 from bcsim.dsp.delay import delay_signal
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, write_text
+from bcsim.files.run_folder import LOCK_NAME, clear_folder, is_free, locked
 from bcsim.metrics import enhancement_scores
 from bcsim.reports import plots
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
@@ -65,16 +65,18 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
 
     Raises:
         UsageError: if `out` holds anything but an earlier demo.
+        EnvironmentFault: if another demo is at work there, or the disk is full or forbidden.
     """
     with environment_faults(out):
-        if out.exists() and not (out / MARKER).is_file() and (out.is_file() or any(out.iterdir())):
-            raise UsageError(f"{out}: is not empty and no earlier demo; choose another --out")
+        if not is_free(out) and not (out / MARKER).is_file():
+            raise UsageError(f"{out}: is not empty and no earlier demo; choose another folder")
         write_text(out / MARKER, "made by bcsim demo\n")  # first and last: a kill changes nothing
-        for path in out.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != MARKER:
-                path.unlink()
+    with locked(out, out / LOCK_NAME):
+        clear_folder(out, kept={MARKER, LOCK_NAME})
+        return _run_chain(out, num_steps)
+
+
+def _run_chain(out: Path, num_steps: int) -> DemoResult:
     demo = bundled_folder("bcsim.assets") / "demo"
     air, known_path = demo / "air", demo / "known.sensor"
     known = SensorProfile.load(known_path)

@@ -11,7 +11,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input, printable
-from bcsim.files.staging import check_disjoint
+from bcsim.files.run_folder import check_disjoint
 from bcsim.inference.enhancer import enhance as enhance_samples
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer

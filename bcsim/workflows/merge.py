@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.datasets.checksums import SUMS_NAME, parse_sum, stored_entries
-from bcsim.datasets.journal import Entry
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, PairRow
+from bcsim.datasets.checksums import parse_sum, stored_entries
+from bcsim.datasets.dataset import read_dataset_metadata
+from bcsim.datasets.manifest import (
+    DATASET_NAME,
+    MANIFEST_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    SPLITS,
+    STATE_FOLDER,
+    SUMS_NAME,
+    PairRow,
+)
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import Writer, environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.hashing import hash_files
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
-from bcsim.files.staging import check_disjoint
+from bcsim.files.run_folder import check_disjoint, differences
 from bcsim.files.text import numbered_lines, read_bytes
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
+from bcsim.synthesis.journal import Entry
 from bcsim.synthesis.run import finish_dataset
-from bcsim.synthesis.run_state import (
-    DATASET_NAME,
-    PROFILE_NAME,
-    RECIPE_NAME,
-    STATE_FOLDER,
-    check_settings,
-    claimed,
-    find_difference,
-    read_dataset_metadata,
-)
+from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import num_cores
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
@@ -98,8 +99,8 @@ def merge(
     num_pairs = sum(1 for split in SPLITS for _ in _pairs(parts, split))  # no id is there twice
     for _ in track(_checked(parts), num_pairs, "verifying"):
         pass
-    with environment_faults(out), claimed(out, overwrite) as state:
-        check_settings(out, state, settings)
+    with environment_faults(out), locked_output(out, overwrite) as state:
+        continue_or_begin(out, state, settings)
         sweep_temporaries(out)
         tallies = finish_dataset(
             out,
@@ -150,7 +151,8 @@ def _check_complete(parts: Sequence[_Part]) -> None:
     for part in parts:
         of_same_count = part.shard.count == first.shard.count
         shard = first.settings["shard"] if of_same_count else part.settings["shard"]
-        difference = find_difference(first.settings, {**part.settings, "shard": shard})
+        settings = {**part.settings, "shard": shard}
+        difference = next(differences(first.settings, settings), None)
         if difference is not None:
             raise UsageError(
                 f"{part.folder}: is of another dataset than {first.folder}: {difference}"

@@ -8,16 +8,22 @@ from typing import Any
 
 import bcsim
 from bcsim.audio.files import audio_names
-from bcsim.datasets.manifest import SPLITS, read_manifest
+from bcsim.datasets.dataset import read_dataset_metadata
+from bcsim.datasets.manifest import (
+    DATASET_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    SPLITS,
+    read_manifest,
+)
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
-from bcsim.files.staging import check_disjoint
+from bcsim.files.run_folder import check_disjoint
 from bcsim.synthesis.clips import Shard, plan_clips, replay_clips, split_of
 from bcsim.synthesis.rendering import AirFiles, Renderer
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
-from bcsim.synthesis.run_state import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, read_dataset_metadata
 from bcsim.workers.pool import Workers, num_cores
 from bcsim.workflows.presets import find_sensor, resolve_simulator
 

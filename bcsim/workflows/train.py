@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.files import audio_info, audio_names, read_audio
-from bcsim.datasets.checksums import SUMS_NAME, unfit_files, verify_files
-from bcsim.datasets.manifest import MANIFEST_NAME, read_manifest
+from bcsim.datasets.checksums import unfit_files, verify_files
+from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME, read_manifest
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
@@ -29,7 +29,6 @@ from bcsim.recipe import (
 from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
 from bcsim.synthesis.clips import hash_sources, plan_clips
-from bcsim.synthesis.run_state import STATE_FOLDER
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import is_main_process

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.datasets.checksums import SUMS_NAME, read_sums, verify_files
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
+from bcsim.datasets.checksums import read_sums, verify_files
+from bcsim.datasets.dataset import read_dataset_metadata
+from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.text import shown
-from bcsim.synthesis.run_state import DATASET_NAME, STATE_FOLDER, read_dataset_metadata
 
 _BLOCK_BYTES = 1 << 20
 

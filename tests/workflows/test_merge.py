@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bcsim.datasets import checksums
+from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import PairRow
 from bcsim.errors import InputError, UsageError
 from bcsim.files import atomic
 from bcsim.synthesis.clips import Shard
-from bcsim.synthesis.run_state import read_dataset_metadata
 from bcsim.workers.pool import Workers
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize

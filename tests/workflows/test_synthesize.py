@@ -16,12 +16,11 @@ import soundfile
 import torch
 
 from bcsim.audio.files import read_audio, to_pcm16
-from bcsim.datasets.manifest import read_manifest
+from bcsim.datasets.manifest import STATE_FOLDER, read_manifest
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.synthesis.clips import plan_clips, split_of
 from bcsim.synthesis.rendering import Renderer, Skipped
-from bcsim.synthesis.run_state import STATE_FOLDER
 from bcsim.workers.pool import Workers
 from bcsim.workflows.presets import resolve_simulator
 from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from bcsim.audio.files import write_audio
-from bcsim.datasets.checksums import SUMS_NAME, write_sums
-from bcsim.datasets.manifest import PairRow, write_manifest
+from bcsim.datasets.checksums import write_sums
+from bcsim.datasets.manifest import SUMS_NAME, PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
 from bcsim.workflows import train as workflow

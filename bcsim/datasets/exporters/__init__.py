@@ -11,7 +11,7 @@ import bcsim
 from bcsim.datasets.exporters.base import Exporter, PairedDataset, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
-from bcsim.files.staging import check_disjoint, is_free, staged_folder
+from bcsim.files.run_folder import check_disjoint, is_free, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLITS
+from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLITS, STATE_FOLDER
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults
 from bcsim.files.opening import open_regular
 from bcsim.files.text import numbered_lines
-from bcsim.synthesis.run_state import STATE_FOLDER
 
 WHOLE = "all"  # the one split of a dataset that has none
 _NO_ROW = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

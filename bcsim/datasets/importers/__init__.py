@@ -14,7 +14,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
-from bcsim.files.staging import check_disjoint, staged_folder
+from bcsim.files.run_folder import check_disjoint, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 

@@ -1,0 +1,203 @@
+"""The output folder of a run: one run at a time, continued with equal settings, or whole at once.
+
+There are two ways to fill an output folder, each with a lock of its own:
+
+- **In place** (`locked`): `synthesize`, `merge`, `train` and `demo` work in the folder itself.
+  Files appear there one by one, each whole, and the same command continues a run that was killed.
+  The lock is on a file inside the folder, which stays there for the next run.
+- **Staged** (`staged_folder`): `convert`, `import` and `import-checkpoint` give a whole folder or
+  none. They write to a hidden folder beside the output folder and rename it at the end; there is
+  nothing to continue, and what a killed run left is thrown away. The output folder does not exist
+  yet, so the lock is on a file in the hidden one; it goes once the folder has its final name.
+
+Both locks are `flock`s: the kernel releases them when the process ends, however it ends, and a
+second run in the same process is refused like one of another process. A forked child inherits the
+open file, and with it the lock: it would keep the folder locked after its parent was killed, so
+every child closes its copy first.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.files.atomic import environment_faults, not_a_link, sync, sync_folders
+from bcsim.files.hashing import hash_text
+from bcsim.files.text import shown
+
+LOCK_NAME = ".lock"
+
+_HELD: set[TextIO] = set()  # the locks of this process
+
+
+@contextlib.contextmanager
+def locked(out: Path, lock: Path) -> Iterator[TextIO]:
+    """Keep every other run from writing to an output folder.
+
+    Args:
+        out: output folder, for the message.
+        lock: path of the lock file, whose folder exists. The file is made if it is missing, and
+            never removed here.
+
+    Yields:
+        The lock file, open for reading and appending: a run may leave a note there for the next.
+
+    Raises:
+        EnvironmentFault: if another run holds the lock, or the file cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        with environment_faults(out):
+            file = stack.enter_context(open(lock, "a+", errors="replace", opener=not_a_link))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EnvironmentFault(
+                    f"{out}: another run is writing there; wait for it, or choose another folder"
+                ) from None
+        _HELD.add(file)
+        stack.callback(_HELD.discard, file)
+        yield file
+
+
+def _close_inherited_locks() -> None:
+    for file in _HELD:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_close_inherited_locks)
+
+
+@contextlib.contextmanager
+def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder to write to; on leaving, it becomes the output folder.
+
+    After an error it is removed; what a killed run left there is thrown away by the next one.
+
+    Args:
+        out: new or empty output folder.
+        replace: the output folder may hold something, which goes when the new one is whole.
+
+    Yields:
+        The folder to write to, beside the output folder.
+
+    Raises:
+        UsageError: if `out` is a link, or there and not an empty folder.
+        EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
+    """
+    check_is_no_link(out)
+    out = out.resolve()
+    if not replace and not is_free(out):
+        raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
+    staging, aside = (
+        out.with_name(f".{hash_text(out.name)[:16]}.{ending}") for ending in ("part", "old")
+    )
+    with environment_faults(out):
+        if staging.is_symlink():  # none of ours; what it leads to is left alone
+            staging.unlink()
+        staging.mkdir(parents=True, exist_ok=True)
+        with locked(out, staging / LOCK_NAME):
+            try:
+                clear_folder(staging, kept={LOCK_NAME})
+                yield staging
+                sync_folders(staging)
+                shutil.rmtree(aside, ignore_errors=True)  # a killed run's
+                if replace and out.is_dir():
+                    os.replace(out, aside)  # at once: half of it would be nobody's folder
+                os.replace(staging, out)
+                (out / LOCK_NAME).unlink()  # until now, nobody else could begin here
+                for folder in (out, out.parent):
+                    sync(folder)
+                shutil.rmtree(aside, ignore_errors=True)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+
+
+def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Yield every difference between two settings, as JSON holds them.
+
+    Args:
+        begun: settings that the run was begun with.
+        now: settings that it is to be continued with.
+        name: dotted name of the setting, where the two are values inside of others.
+
+    Example:
+        >>> list(differences({"seed": 0, "losses": [{"weight": 1}]}, {"losses": [{"weight": 2}]}))
+        ['losses.0.weight 1, now 2', 'seed 0, now None']
+    """
+    if isinstance(begun, dict) and isinstance(now, dict):
+        pairs = [(key, begun.get(key), now.get(key)) for key in {**now, **begun}]
+    elif isinstance(begun, list) and isinstance(now, list) and len(begun) == len(now):
+        pairs = list(zip(range(len(now)), begun, now, strict=True))
+    else:
+        if begun != now:
+            yield f"{shown(name)} {shown(repr(begun))}, now {shown(repr(now))}"
+        return
+    for key, earlier, later in pairs:
+        yield from differences(earlier, later, f"{name}.{key}".lstrip("."))
+
+
+def check_same_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise if a run is to be continued with other settings than it was begun with.
+
+    Args:
+        out: output folder, for the message.
+        begun: settings that the run was begun with, as JSON holds them.
+        now: settings that it is to be continued with.
+
+    Raises:
+        UsageError: naming the first setting that differs, and both values.
+    """
+    found = [*differences(dict(begun), dict(now))]
+    if found:
+        more = f" (and {len(found) - 1} more differences)" if len(found) > 1 else ""
+        raise UsageError(
+            f"{out}: made with {found[0]}{more}; nothing was changed: use the same settings, "
+            "choose another output folder, or overwrite this one"
+        )
+
+
+def is_free(out: Path) -> bool:
+    """Tell whether a folder is not there, or empty."""
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
+
+
+def check_is_no_link(out: Path) -> None:
+    """Raise if an output folder is a link.
+
+    Raises:
+        UsageError: if it is.
+    """
+    if out.is_symlink():
+        raise UsageError(f"{out}: is a link; give the folder that it leads to as output folder")
+
+
+def check_disjoint(source: Path, out: Path) -> None:
+    """Raise if an output folder is inside its input, or around it; links are followed.
+
+    Raises:
+        UsageError: if it is.
+    """
+    inside, outside = (Path(os.path.realpath(path)) for path in (source, out))
+    if inside == outside or inside in outside.parents or outside in inside.parents:
+        raise UsageError(
+            f"{out}: output folder and input must not contain each other; choose another"
+        )
+
+
+def clear_folder(folder: Path, kept: Collection[str]) -> None:
+    """Remove everything in a folder but the files of some names; links are not followed.
+
+    Args:
+        folder: path of the folder.
+        kept: names of files that stay.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            path.unlink()

@@ -1,0 +1,170 @@
+"""The output folder of `synthesize` and `merge`: lock, settings, and what a run resumes from."""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from bcsim.datasets.checksums import stored_entries
+from bcsim.datasets.dataset import read_dataset_metadata
+from bcsim.datasets.manifest import (
+    CARD_NAME,
+    DATASET_NAME,
+    MANIFEST_NAME,
+    PROFILE_NAME,
+    RECIPE_NAME,
+    SIGNALS,
+    SPLITS,
+    STATE_FOLDER,
+    SUMS_NAME,
+)
+from bcsim.errors import InputError, UsageError
+from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, write_json
+from bcsim.files.run_folder import check_is_no_link, check_same_settings, locked
+from bcsim.synthesis.journal import JOURNAL_NAME, Journal
+from bcsim.workers.limits import sweep_semaphores
+
+RUN_NAME, LOCK_NAME = "run.json", "lock"  # in the state folder
+WRITTEN_SUFFIXES = (".flac", ".wav")
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Lock an output folder, in which files are written in place.
+
+    Args:
+        out: output folder; it may be missing, empty, a dataset, or one in the making.
+        overwrite: remove the dataset that is there, once the folder is locked.
+
+    Yields:
+        The state folder below the output folder, for what the run needs to be resumed.
+
+    Raises:
+        UsageError: if it is a file, a link, holds one, or is the folder of something else.
+        EnvironmentFault: if another run is writing there.
+    """
+    state = out / STATE_FOLDER
+    check_is_no_link(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; choose another output folder")
+    ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
+    if out.is_dir() and not ours and any(out.iterdir()):
+        raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another folder")
+    _check_no_links(out)
+    state.mkdir(parents=True, exist_ok=True)
+    for folder in (out, out.parent):
+        sync(folder)
+    with locked(out, state / LOCK_NAME) as lock:
+        _sweep_after_kill(lock)
+        if overwrite:
+            _clear(out)
+        yield state
+
+
+def _sweep_after_kill(lock: TextIO) -> None:
+    """Remove the semaphores of a killed run, and note down the process id of this one."""
+    lock.seek(0)
+    earlier = lock.read(32)
+    if earlier.isdecimal() and len(earlier) < 10:
+        sweep_semaphores(int(earlier))
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _check_no_links(out: Path) -> None:
+    """Raise if a folder below is a link: what is written there would go elsewhere."""
+    for parent, folders, _ in os.walk(out):
+        for name in folders:
+            if (path := Path(parent, name)).is_symlink():
+                raise UsageError(f"{path}: is a link; remove it, or choose another output folder")
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a JSON file is the metadata of a dataset that bcsim wrote."""
+    try:
+        return bool(read_dataset_metadata(path))
+    except InputError:
+        return False
+
+
+def _is_fresh(state: Path) -> bool:
+    """Tell whether a run was killed before it had written anything but its lock."""
+    if not state.is_dir():
+        return False
+    names = {path.name for path in state.iterdir() if not is_temporary(path.name)}
+    return names <= {LOCK_NAME}
+
+
+def _clear(out: Path) -> None:
+    """Remove what bcsim wrote, and nothing else; the files that mark it as bcsim's go last."""
+    sweep_temporaries(out)
+    for split in SPLITS:
+        for name in SIGNALS:
+            _clear_audio(out / split / name)
+        (out / split / MANIFEST_NAME).unlink(missing_ok=True)
+    for path in (out / STATE_FOLDER).glob(f"{JOURNAL_NAME}*"):
+        path.unlink()
+    for name in (RECIPE_NAME, PROFILE_NAME, CARD_NAME, SUMS_NAME, DATASET_NAME):
+        (out / name).unlink(missing_ok=True)
+    (out / STATE_FOLDER / RUN_NAME).unlink(missing_ok=True)
+
+
+def _clear_audio(folder: Path) -> None:
+    """Remove audio files such as bcsim writes, and the folders that are empty then."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix in WRITTEN_SUFFIXES and path.is_file() and not path.is_symlink():
+                path.unlink()
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)
+
+
+def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
+    """Check the settings of the run or dataset that is there; note down those of a new run.
+
+    A finished dataset is opened again: its pairs go to the journal of the run, which renders
+    what is missing.
+
+    Args:
+        out: output folder, locked.
+        state: state folder below it.
+        settings: everything that decides what the pairs are.
+
+    Raises:
+        UsageError: if what is there was made with other settings.
+    """
+    begun = state / RUN_NAME
+    if begun.is_file():
+        earlier = read_dataset_metadata(begun)
+        check_same_settings(out, {key: earlier.get(key) for key in settings}, settings)
+        return
+    if (out / DATASET_NAME).is_file():
+        earlier = read_dataset_metadata(out / DATASET_NAME)
+        try:
+            check_same_settings(out, {key: earlier.get(key) for key in settings}, settings)
+        except UsageError:
+            shutil.rmtree(state)  # as it was, then
+            raise
+        _reopen(out, state)
+    write_json(begun, dict(settings))
+
+
+def _reopen(out: Path, state: Path) -> None:
+    """Make a journal of a finished dataset, so that what is missing there is rendered."""
+    with replacing(state / JOURNAL_NAME) as temporary, temporary.open("w+b") as file:
+        journal = Journal(file)
+        for split in SPLITS:
+            begin = file.seek(0, os.SEEK_END)
+            try:
+                for _, entry in stored_entries(out, split):
+                    journal.add(entry)
+            except InputError as error:
+                file.truncate(begin)
+                log.warning("%s; %s is rendered again", error, split)
