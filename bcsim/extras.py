@@ -10,7 +10,7 @@ def optional_import(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 
     Args:
-        module: what to import, such as `"auraloss"`.
+        module: what to import, such as `"pystoi"`.
         extra: the extra of bcsim that installs it.
 
     Raises:

@@ -36,6 +36,7 @@ import torch
 from bcsim.audio.files import read_audio
 from bcsim.datasets.recordings import PairFiles, find_pairs
 from bcsim.inference.enhancer import enhance
+from bcsim.metrics import METRICS
 from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.storage import load_enhancer
 from bcsim.workflows.fit_response import fit_response
@@ -43,8 +44,7 @@ from bcsim.workflows.train import train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 RATE = 16_000
-BETTER = {"stoi": 1, "estoi": 1, "lsd": -1, "si_sdr": 1}
-HEADS = {"stoi": "STOI", "estoi": "ESTOI", "lsd": "LSD, dB", "si_sdr": "SI-SDR, dB"}
+SCORES = ("stoi", "estoi", "lsd", "si_sdr")
 UNPROCESSED, LOWPASS, FIXED, SPEECH, REAL, MIXED = (
     "unprocessed", "low-pass", "fixed response", "speech-dependent", "real",
     "speech-dependent + real",
@@ -179,21 +179,24 @@ def judge(pairs: Sequence[PairFiles], function: Callable[[np.ndarray], np.ndarra
         air, bone = air[: len(bone)], bone[: len(air)]
         enhanced = torch.from_numpy(np.asarray(function(bone), dtype=np.float64))
         found = enhancement_scores(enhanced, torch.from_numpy(np.float64(air)), RATE)
-        scores[pair.name] = {name: found[name] for name in BETTER}
+        scores[pair.name] = {name: found[name] for name in SCORES}
     return scores
 
 
 def table(rows: dict[str, Scores]) -> str:
     """Return a Markdown table: means, and how many recordings are better than unprocessed."""
-    lines = [f"| trained on | {' | '.join(HEADS.values())} |", "|---" * (len(HEADS) + 1) + "|"]
+    heads = [METRICS[name].heading for name in SCORES]
+    lines = [f"| trained on | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     floor = rows.get(UNPROCESSED)
     for row, scores in rows.items():
         cells = []
-        for metric, sign in BETTER.items():
+        for metric in SCORES:
             mean = statistics.fmean(found[metric] for found in scores.values())
             cell = f"{mean:.3f}" if metric in ("stoi", "estoi") else f"{mean:.2f}"
             if floor is not None and row != UNPROCESSED:
-                wins = sum(sign * (scores[n][metric] - floor[n][metric]) > 0 for n in scores)
+                wins = sum(
+                    METRICS[metric].is_better(scores[n][metric], floor[n][metric]) for n in scores
+                )
                 cell += f" ({wins}/{len(scores)})"
             cells.append(cell)
         lines.append(f"| {row} | {' | '.join(cells)} |")

@@ -30,8 +30,10 @@ from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.fit import fit_sensor
-from bcsim.metrics import METRICS, Comparison, simulation_scores
+from bcsim.metrics import METRICS
+from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
+from bcsim.metrics.scores import headline_metrics, simulation_scores
 from bcsim.metrics.two_sample import two_sample_test
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -39,10 +41,7 @@ from bcsim.simulator import Simulator
 from bcsim.workflows.evaluate import in_step
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "vibravox_throat"
-COLUMNS = {
-    "lsd": "LSD", "mel_sd": "MelSD", "mcd": "MCD", "ltas": "LTAS", "estoi": "ESTOI",
-    "dynamics_ratio": "dynamics",
-}  # fmt: skip
+COLUMNS = {name: METRICS[name].headline for name in headline_metrics()}
 BASELINE = "temporal-transforms"
 METHODS = (
     BASELINE, "cross-correlation", "h1", "h2", "h3", "hv", "frequency-response-curve",

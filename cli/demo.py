@@ -12,6 +12,7 @@ from .numbers import COUNT
 @click.option("--steps", type=COUNT, help="Training steps.")
 def command(out: Path, steps: int | None) -> None:
     """Fit, synthesize, train and enhance on bundled data whose truth is known."""
+    from bcsim.metrics import METRICS
     from bcsim.workflows.demo import NUM_STEPS, run_demo
 
     result = run_demo(out, steps or NUM_STEPS)
@@ -20,8 +21,8 @@ def command(out: Path, steps: int | None) -> None:
         f"fit against the known sensor: {result.error_db:.2f} dB rms over {low:.0f}-{high:.0f} Hz, "
         f"delay off by {1000 * result.delay_error_s:+.4f} ms"
     )
-    for name, label in (("si_sdr", "SI-SDR"), ("stoi", "STOI"), ("lsd", "LSD")):
+    for name in ("si_sdr", "stoi", "lsd"):
         before, after = result.before[name], result.after[name]
-        click.echo(f"{label:<7}{before:7.2f} at the sensor -> {after:7.2f} enhanced")
+        click.echo(f"{METRICS[name].label:<7}{before:7.2f} at the sensor -> {after:7.2f} enhanced")
     click.echo(f"look at   {out}/report.html")
     click.echo(f"listen to {result.enhanced}")

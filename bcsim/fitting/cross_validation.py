@@ -21,8 +21,9 @@ from bcsim.fitting.alignment.align import ACTIVE_RANGE_DB
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering, excess_level_db
 from bcsim.fitting.speech_frames import speech_frames
-from bcsim.metrics import METRICS, simulation_scores
+from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.scores import headline_metrics, simulation_scores
 from bcsim.progress import track
 from bcsim.rng import stream
 from bcsim.sensors.responses.residual import Residual
@@ -30,7 +31,7 @@ from bcsim.sensors.responses.residual import Residual
 MAX_FOLDS = 4
 MIN_PART_S = 1.5  # of a recording that is cut to be held out in parts
 MAX_PART_S = 30.0  # longer ones are cut, however many there are: scores want memory
-SCORES = ("lsd", "mel_sd", "mcd", "ltas", "estoi")
+SCORES = tuple(name for name in headline_metrics() if METRICS[name].better != "one")
 BASELINE = "temporal-transforms"
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the residual
 AUDIBLE_DB = 6.0  # over the noise: where the recorded level is that of speech

@@ -2,33 +2,58 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 import torch.distributed
 from torch import Tensor, nn
 
 
 class Objective(nn.Module, ABC):
-    """Something about an estimate that training makes small.
+    """A loss: called as `loss(estimate, target)`, it returns a scalar.
 
-    Subclasses are registered in `bcsim.losses.LOSSES` and take plain values in their constructor,
-    every one with a default. They are modules so that windows and filters move with them.
+    Subclasses are registered in `bcsim.losses.LOSSES`, take plain values in their constructor,
+    every one with a default, and define `terms`. They are modules so that windows and filters move
+    with them.
 
     Several processes train on the average of their gradients. A mean over items needs nothing for
     that; what is no such mean, a ratio of sums over the batch for one, takes its sums with
     `sum_over_processes`, and is then computed by all processes or by none.
     """
 
-    @abstractmethod
-    def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Measure an estimate.
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, the sum of its terms, as a scalar.
 
         Args:
-            estimate: (B, 1, T), what the enhancer gave.
-            target: (B, 1, T), what it should have given; no gradient goes there.
+            estimate: (B, T) or (B, 1, T), signals to be judged.
+            target: signals that they should be, of the same shape; no gradient goes there.
+
+        Raises:
+            ValueError: for other shapes.
+        """
+        shape = tuple(estimate.shape)
+        if target.shape != estimate.shape or not (len(shape) == 2 or shape[1:-1] == (1,)):
+            raise ValueError(
+                f"a loss was given estimates {shape} and targets {tuple(target.shape)}; it wants "
+                "(B, T) or (B, 1, T), both alike"
+            )
+        if estimate.ndim == 2:
+            estimate, target = estimate[:, None], target[:, None]
+        return torch.stack(list(self.terms(estimate, target).values())).sum()
+
+    @abstractmethod
+    def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the parts of the loss.
+
+        Args:
+            estimate: (B, 1, T), output of the enhancer.
+            target: (B, 1, T), speech at the air microphone; no gradient goes there.
 
         Returns:
-            The parts of the objective by name, scalars that are at least 0 and are 0 where the
-            two signals are the same. The trainer adds them up; what is to be balanced apart is a
-            term of its own.
+            The terms by name, scalars that are at least 0 and are 0 where the two signals are the
+            same. The trainer weighs and adds them up; parts that are to be balanced against each
+            other are terms of their own.
         """
 
 

@@ -15,12 +15,9 @@ class L1(Objective):
 
     Example:
         >>> import torch
-        >>> L1().terms(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.5, 0.5]]]))
-        {'l1': tensor(0.5000)}
+        >>> L1()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
+        tensor(0.5000)
     """
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"l1": l1_loss(estimate, target)}

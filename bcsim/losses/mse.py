@@ -17,12 +17,9 @@ class MSE(Objective):
 
     Example:
         >>> import torch
-        >>> MSE().terms(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.5, 0.5]]]))
-        {'mse': tensor(0.2500)}
+        >>> MSE()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
+        tensor(0.2500)
     """
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"mse": mse_loss(estimate, target)}

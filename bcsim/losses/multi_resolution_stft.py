@@ -1,17 +1,20 @@
 """The distance of magnitude spectra at several resolutions."""
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
+import numpy as np
+import scipy  # its parts are loaded when they are asked for
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import conv1d, l1_loss
 
-from bcsim.dsp.randomness import torch_stream
-from bcsim.extras import optional_import
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective, sum_over_processes
 from bcsim.losses.frames import check_frames, check_length
+
+A_WEIGHTING_TAPS = 101
+POWER_FLOOR = 1e-8
 
 
 @LOSSES.register("multi_resolution_stft")
@@ -23,19 +26,20 @@ class MultiResolutionSTFT(Objective):
         + \frac{1}{K_r} \lVert \ln S_r - \ln \hat{S}_r \rVert_1
 
     with the magnitudes S of the whole batch, that of all processes where several train; their
-    squares count as 1e-8 at least. Yamamoto, Song and Kim, arXiv 1910.11480; computed by auraloss.
+    squares count as 1e-8 at least. Yamamoto, Song and Kim, arXiv 1910.11480.
 
     Args:
-        fft_sizes: in samples.
-        hop_sizes: in samples, one for each of `fft_sizes`.
-        win_lengths: of the Hann window, in samples, likewise.
+        fft_sizes: FFT size of each resolution, in samples.
+        hop_sizes: hop of each resolution, in samples.
+        win_lengths: length of each resolution's Hann window, in samples.
         a_weighting: whether both signals pass an A-weighting filter first, as in Vibravox.
         sample_rate: in Hz; only the A-weighting depends on it.
 
     Raises:
         ValueError: if the three lists do not fit together.
-        UsageError: if auraloss is not installed.
     """
+
+    taps: Tensor
 
     def __init__(
         self,
@@ -51,51 +55,72 @@ class MultiResolutionSTFT(Objective):
                 f"{len(fft_sizes)} fft_sizes, {len(hop_sizes)} hop_sizes, {len(win_lengths)} "
                 "win_lengths; it wants the same number of each, at least one"
             )
-        for sizes in zip(fft_sizes, hop_sizes, win_lengths, strict=True):
-            check_frames(*sizes)
+        self.resolutions = nn.ModuleList(
+            _Resolution(*sizes) for sizes in zip(fft_sizes, hop_sizes, win_lengths, strict=True)
+        )
         self.longest = max(fft_sizes)
-        # auraloss draws random taps for its weighting filter before it sets them
-        with torch_stream(0, "losses", "multi_resolution_stft"):
-            self.distance = optional_import("auraloss.freq", extra="train").MultiResolutionSTFTLoss(
-                fft_sizes=list(fft_sizes),
-                hop_sizes=list(hop_sizes),
-                win_lengths=list(win_lengths),
-                perceptual_weighting=a_weighting,
-                sample_rate=sample_rate,
-            )
-        for resolution in self.distance.stft_losses:
-            resolution.stft = partial(_magnitudes_without_phases, resolution)
-            resolution.spectralconv = _SpectralConvergence()
+        taps = a_weighting_filter(sample_rate) if a_weighting else np.ones(1)
+        self.register_buffer("taps", torch.from_numpy(taps).float(), persistent=False)
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
         check_length(estimate, self.longest // 2 + 1, self.longest)
-        return {"multi_resolution_stft": self.distance(estimate, target)}
+        if len(self.taps) > 1:
+            estimate, target = (
+                conv1d(signal, self.taps[None, None], padding=len(self.taps) // 2)
+                for signal in (estimate, target)
+            )
+        costs = [resolution(estimate[:, 0], target[:, 0]) for resolution in self.resolutions]
+        return {"multi_resolution_stft": torch.stack(costs).sum() / len(costs)}
 
 
-class _SpectralConvergence(nn.Module):
-    """The ratio of norms, of the batches of all processes."""
+class _Resolution(nn.Module):
+    """Spectral convergence plus log-magnitude distance at one resolution."""
+
+    window: Tensor
+
+    def __init__(self, fft_size: int, hop_size: int, win_length: int) -> None:
+        super().__init__()
+        check_frames(fft_size, hop_size, win_length)
+        self.fft_size, self.hop_size, self.win_length = fft_size, hop_size, win_length
+        self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
-        squares = torch.stack([(target - estimate).square().sum(), target.square().sum()])
+        ours, wanted = self._magnitude(estimate), self._magnitude(target)
+        squares = torch.stack([(wanted - ours).square().sum(), wanted.square().sum()])
         error, energy = sum_over_processes(squares)
         # The root has no slope at 0; a least error gives it one of 0, as that of a norm is.
-        return error.clamp(min=torch.finfo(error.dtype).tiny).sqrt() / energy.sqrt()
+        convergence = error.clamp(min=torch.finfo(error.dtype).tiny).sqrt() / energy.sqrt()
+        return convergence + l1_loss(ours.log(), wanted.log())
+
+    def _magnitude(self, signal: Tensor) -> Tensor:
+        """Return (B, F, frames) for (B, T)."""
+        spectrum = torch.stft(
+            signal,
+            self.fft_size,
+            self.hop_size,
+            self.win_length,
+            self.window,
+            return_complex=True,
+        )
+        power = spectrum.real.square() + spectrum.imag.square()
+        return power.clamp(min=POWER_FLOOR).sqrt()
 
 
-def _magnitudes_without_phases(resolution: Any, signal: Tensor) -> tuple[Tensor, None]:
-    """Do what `stft` of auraloss does but for the phases: they take time, and are not used.
+def a_weighting_filter(sample_rate: int) -> NDArray[np.float64]:
+    r"""Return a linear-phase FIR filter of 101 taps with the A-weighting of IEC 61672.
+
+    .. math:: A(f) = \frac{1.2589\, f_4^2 f^4}{(f^2 + f_1^2)
+        \sqrt{(f^2 + f_2^2)(f^2 + f_3^2)}\,(f^2 + f_4^2)}
+
+    at the frequencies of the bilinear transform, fitted by least squares.
 
     Args:
-        resolution: the `STFTLoss` with the sizes.
-        signal: (B, T).
+        sample_rate: in Hz.
     """
-    spectrum = torch.stft(
-        signal,
-        resolution.fft_size,
-        resolution.hop_size,
-        resolution.win_length,
-        resolution.window,
-        return_complex=True,
-    )
-    power = spectrum.real.square() + spectrum.imag.square()
-    return power.clamp(min=resolution.eps).sqrt(), None
+    grid_hz = np.arange(512) * sample_rate / 1024
+    analog_hz = sample_rate / np.pi * np.tan(np.pi * grid_hz / sample_rate)
+    squared = analog_hz**2
+    f1, f2, f3, f4 = (corner_hz**2 for corner_hz in (20.598997, 107.65265, 737.86223, 12194.217))
+    gain = 10 ** (1.9997 / 20) * f4 * squared**2
+    gain /= (squared + f1) * np.sqrt((squared + f2) * (squared + f3)) * (squared + f4)
+    return scipy.signal.firls(A_WEIGHTING_TAPS, grid_hz, gain, fs=sample_rate)

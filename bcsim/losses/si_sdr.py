@@ -37,9 +37,9 @@ class SISDR(Objective):
 
     Example:
         >>> import torch
-        >>> target, other = torch.tensor([[[1.0, -1, 1, -1]]]), torch.tensor([[[1.0, 1, -1, -1]]])
-        >>> SISDR().terms(5 * (target + 0.1 * other), target)  # SI-SDR is 20 dB
-        {'si_sdr': tensor(10.4139)}
+        >>> target, other = torch.tensor([[1.0, -1, 1, -1]]), torch.tensor([[1.0, 1, -1, -1]])
+        >>> SISDR()(5 * (target + 0.1 * other), target)  # SI-SDR is 20 dB
+        tensor(10.4139)
     """
 
     def __init__(self, max_db: float = 30.0) -> None:

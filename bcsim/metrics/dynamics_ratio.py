@@ -1,12 +1,22 @@
 """Whether a simulated sensor moves as much as the real one."""
 
 import math
+from functools import partial
 
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import Comparison
 
 
 @METRICS.register("dynamics_ratio")
+@partial(
+    Metric,
+    label="dynamics ratio",
+    better="one",
+    note="residual drawn",
+    headline="dynamics",
+    simulation=12,
+)
 def dynamics_ratio(pair: Comparison) -> float:
     """Return the spread of the estimate's mel levels over that of the real signal's.
 

@@ -4,15 +4,25 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
 from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 
 @METRICS.register("stoi")
+@partial(
+    Metric,
+    label="STOI",
+    better="higher",
+    simulation=10,
+    enhancement=2,
+    selects=True,
+)
 def stoi(pair: Comparison) -> float:
     """Return short-time objective intelligibility.
 
@@ -23,6 +33,15 @@ def stoi(pair: Comparison) -> float:
 
 
 @METRICS.register("estoi")
+@partial(
+    Metric,
+    label="ESTOI",
+    better="higher",
+    headline="ESTOI",
+    simulation=11,
+    enhancement=3,
+    selects=True,
+)
 def estoi(pair: Comparison) -> float:
     """Return extended STOI (Jensen & Taal 2016, doi 10.1109/TASLP.2016.2585878); NaN as for STOI.
 

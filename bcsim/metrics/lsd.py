@@ -1,14 +1,27 @@
 """Log-spectral distance."""
 
 import math
+from functools import partial
 
 from torch import Tensor
 
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import Comparison
 
 
 @METRICS.register("lsd")
+@partial(
+    Metric,
+    label="LSD",
+    better="lower",
+    unit="dB",
+    headline="LSD",
+    note="log-spectral distance, active frames",
+    simulation=1,
+    enhancement=4,
+    selects=True,
+)
 def lsd(pair: Comparison) -> float:
     r"""Return the log-spectral distance over active frames, in dB.
 
@@ -21,24 +34,53 @@ def lsd(pair: Comparison) -> float:
 
 
 @METRICS.register("lsd_all")
+@partial(
+    Metric,
+    label="LSD all",
+    better="lower",
+    unit="dB",
+    note="the same over all frames",
+    simulation=2,
+)
 def lsd_all(pair: Comparison) -> float:
     """Return the log-spectral distance over all frames, in dB."""
     return spectral_distance(pair, pair.active | ~pair.active)
 
 
 @METRICS.register("lsd_pauses")
+@partial(
+    Metric,
+    label="LSD pauses",
+    better="lower",
+    unit="dB",
+    simulation=5,
+)
 def lsd_pauses(pair: Comparison) -> float:
     """Return the log-spectral distance over the other frames, in dB; NaN if all are active."""
     return spectral_distance(pair, ~pair.active)
 
 
 @METRICS.register("lsd_0_2k")
+@partial(
+    Metric,
+    label="LSD 0-2 kHz",
+    better="lower",
+    unit="dB",
+    simulation=3,
+)
 def lsd_0_2k(pair: Comparison) -> float:
     """Return the log-spectral distance up to 2 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 0, 2000)
 
 
 @METRICS.register("lsd_2_8k")
+@partial(
+    Metric,
+    label="LSD 2-8 kHz",
+    better="lower",
+    unit="dB",
+    simulation=4,
+)
 def lsd_2_8k(pair: Comparison) -> float:
     """Return the log-spectral distance from 2 to 8 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 2000, 8000)

@@ -1,12 +1,14 @@
 """Distance of the long-term average spectra."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bcsim.dsp.spectra import frame_power, stft
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 NUM_FFT, HOP = 1024, 256
@@ -14,6 +16,15 @@ CENTRES_HZ = [1000 * 2 ** (k / 3) for k in range(-10, 9)]  # 99 to 6350 Hz
 
 
 @METRICS.register("ltas")
+@partial(
+    Metric,
+    label="LTAS",
+    better="lower",
+    unit="dB",
+    note="long-term spectrum, rms over third-octaves",
+    headline="LTAS",
+    simulation=8,
+)
 def ltas(pair: Comparison) -> float:
     """Return the rms difference of the long-term spectra over 19 third-octaves, in dB.
 

@@ -1,17 +1,28 @@
 """Mel-cepstral distortion (Kubichek 1993, doi 10.1109/PACRIM.1993.407206)."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import Comparison
 
 NUM_COEFFICIENTS = 13
 
 
 @METRICS.register("mcd")
+@partial(
+    Metric,
+    label="MCD",
+    better="lower",
+    unit="dB",
+    note="mel-cepstral distortion",
+    headline="MCD",
+    simulation=7,
+)
 def mcd(pair: Comparison) -> float:
     r"""Return the mel-cepstral distortion over active frames, in dB.
 

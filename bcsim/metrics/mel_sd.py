@@ -1,12 +1,23 @@
 """Distance of mel spectra."""
 
 import math
+from functools import partial
 
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import Comparison
 
 
 @METRICS.register("mel_sd")
+@partial(
+    Metric,
+    label="MelSD",
+    better="lower",
+    unit="dB",
+    note="the same over 40 mel bands",
+    headline="MelSD",
+    simulation=6,
+)
 def mel_sd(pair: Comparison) -> float:
     """Return the log-spectral distance on the powers of 40 mel bands, active frames, in dB.
 

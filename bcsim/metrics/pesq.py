@@ -1,17 +1,26 @@
 """Wide-band PESQ, by the package `pesq`."""
 
 import math
+from functools import partial
 
 import numpy as np
 
 from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 MAX_STRETCH_S = 10.0
 
 
 @METRICS.register("pesq")
+@partial(
+    Metric,
+    label="PESQ",
+    better="higher",
+    enhancement=5,
+    package="pesq",
+)
 def pesq(pair: Comparison) -> float:
     """Return the wide-band perceptual evaluation of speech quality, 1 to 4.64.
 

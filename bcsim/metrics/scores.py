@@ -1,51 +1,53 @@
 """The two sets of scores: of a simulator against the real sensor, of an enhancer against clean."""
 
-from importlib.util import find_spec
-
 from torch import Tensor
 
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 
-SIMULATION = (
-    "lsd", "lsd_all", "lsd_0_2k", "lsd_2_8k", "lsd_pauses", "mel_sd", "mcd", "ltas",
-    "si_sdr_100_1000", "stoi", "estoi", "dynamics_ratio",
-)  # fmt: skip
-ENHANCEMENT = ("si_sdr", "stoi", "estoi", "lsd")  # and PESQ, where it is installed
+
+def simulation_metrics() -> list[str]:
+    """Return the metrics of a simulated sensor in their order."""
+    return _in_order({name: metric.simulation for name, metric in METRICS.items()})
 
 
-def enhancement_metrics() -> tuple[str, ...]:
-    """Return what an enhancer is judged by on this machine: PESQ needs a package of its own."""
-    return (*ENHANCEMENT, "pesq") if find_spec("pesq") else ENHANCEMENT
+def enhancement_metrics() -> list[str]:
+    """Return the metrics of an enhancer in their order, without those whose package is missing."""
+    return _in_order({n: m.enhancement for n, m in METRICS.items() if m.is_available})
+
+
+def headline_metrics() -> list[str]:
+    """Return the few metrics of a simulated sensor that tables put side by side."""
+    return [name for name in simulation_metrics() if METRICS[name].headline]
 
 
 def simulation_scores(
     simulated: Tensor, real: Tensor, air: Tensor, sample_rate: int
 ) -> dict[str, float]:
-    """BestModelTracker one simulated utterance against the real recording of the same speech.
+    """Score one simulated utterance against the real recording of the same speech.
 
     Air decides which frames are active, and the simulated signal is scaled to the real one's
     active RMS: level and pauses, which are easy, would hide the rest.
 
     Args:
-        simulated: (T,).
-        real: (T,), of the sensor.
-        air: (T,), of the microphone.
+        simulated: (T,), simulated signal of the sensor.
+        real: (T,), recorded signal of the sensor.
+        air: (T,), signal of the air microphone.
         sample_rate: in Hz.
 
     Returns:
-        Values by name; NaN where there is nothing to compare (silence).
+        Values of `simulation_metrics` by name; NaN where there is nothing to compare (silence).
     """
     pair = Comparison.prepare(simulated, real, sample_rate, reference=air)
-    return {name: METRICS[name](pair) for name in SIMULATION}
+    return {name: METRICS[name](pair) for name in simulation_metrics()}
 
 
 def enhancement_scores(estimate: Tensor, target: Tensor, sample_rate: int) -> dict[str, float]:
-    """BestModelTracker one enhanced utterance against the clean one, levels as they are.
+    """Score one enhanced utterance against the clean one, levels as they are.
 
     Args:
-        estimate: (T,).
-        target: (T,), which decides which frames are active.
+        estimate: (T,), enhanced signal.
+        target: (T,), clean signal, which decides which frames are active.
         sample_rate: in Hz.
 
     Returns:
@@ -53,3 +55,8 @@ def enhancement_scores(estimate: Tensor, target: Tensor, sample_rate: int) -> di
     """
     pair = Comparison.prepare(estimate, target, sample_rate, match_level=False)
     return {name: METRICS[name](pair) for name in enhancement_metrics()}
+
+
+def _in_order(positions: dict[str, int | None]) -> list[str]:
+    placed = [(position, name) for name, position in positions.items() if position is not None]
+    return [name for _, name in sorted(placed)]

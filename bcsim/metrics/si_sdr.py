@@ -1,12 +1,13 @@
 """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019, arXiv 1811.02508)."""
 
 import math
+from functools import partial
 
 import torch
 
 from bcsim.dsp.fir import fast_length, frequency_grid
-from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
+from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 LOW_HZ, HIGH_HZ = 100.0, 1000.0
@@ -15,16 +16,36 @@ LIMIT_DB = 100.0  # equal signals would have an infinite ratio
 
 
 @METRICS.register("si_sdr")
+@partial(
+    Metric,
+    label="SI-SDR",
+    better="higher",
+    unit="dB",
+    enhancement=1,
+    selects=True,
+)
 def si_sdr(pair: Comparison) -> float:
-    """Return the SI-SDR of the whole signals as they stand, in dB, within +-100 dB."""
+    r"""Return the SI-SDR of the whole signals, in dB, within +-100 dB.
+
+    .. math:: 10 \log_{10} \frac{\lVert a s \rVert^2}{\lVert a s - \hat{s} \rVert^2},
+        \quad a = \frac{\langle \hat{s}, s \rangle}{\lVert s \rVert^2}
+
+    of the signals without their means.
+    """
     if pair.is_void:
         return math.nan
-    audio = optional_import("torchmetrics.functional.audio", extra="eval")
-    value = audio.scale_invariant_signal_distortion_ratio(pair.estimate, pair.real, zero_mean=True)
+    estimate, real = (signal - signal.mean() for signal in (pair.estimate, pair.real))
+    tiny = torch.finfo(real.dtype).eps
+    scaled = real * (((estimate * real).sum() + tiny) / (real.square().sum() + tiny))
+    error = (scaled - estimate).square().sum() + tiny
+    value = 10 * ((scaled.square().sum() + tiny) / error).log10()
     return max(-LIMIT_DB, min(LIMIT_DB, float(value)))
 
 
 @METRICS.register("si_sdr_100_1000")
+@partial(
+    Metric, label="SI-SDR 0.1-1 kHz", better="higher", unit="dB", note="a diagnostic", simulation=9
+)
 def si_sdr_100_1000(pair: Comparison) -> float:
     r"""Return the SI-SDR from 100 to 1000 Hz at the best lag within 2 ms, whatever the sign.
 

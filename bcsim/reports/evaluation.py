@@ -3,28 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LABELS = {
-    "lsd": ("LSD, dB", "log-spectral distance, active frames"),
-    "lsd_all": ("LSD all, dB", "the same over all frames"),
-    "lsd_0_2k": ("LSD 0-2 kHz, dB", ""),
-    "lsd_2_8k": ("LSD 2-8 kHz, dB", ""),
-    "lsd_pauses": ("LSD pauses, dB", ""),
-    "mel_sd": ("MelSD, dB", "the same over 40 mel bands"),
-    "mcd": ("MCD, dB", "mel-cepstral distortion"),
-    "ltas": ("LTAS, dB", "long-term spectrum, rms over third-octaves"),
-    "si_sdr_100_1000": ("SI-SDR 0.1-1 kHz, dB", "higher is better; a diagnostic"),
-    "stoi": ("STOI", "higher is better"),
-    "estoi": ("ESTOI", "higher is better"),
-    "dynamics_ratio": ("dynamics ratio", "1 is right; residual drawn"),
+from bcsim.metrics import METRICS
+from bcsim.metrics.scores import headline_metrics, simulation_metrics
+
+# What is no metric of one utterance.
+OF_CORPUS = {
     "dynamics_ratio_mean": ("dynamics ratio, mean", "of the mean sensor, which moves less"),
     "c2st": ("C2ST", "0.5: cannot be told from real; residual drawn"),
     "c2st_null": ("C2ST real/real", "halves of the same real recordings"),
     "c2st_null_std": ("C2ST real/real, sd", "over random splits into halves"),
 }
-COLUMNS = {
-    "lsd": "LSD", "mel_sd": "MelSD", "mcd": "MCD", "ltas": "LTAS", "estoi": "ESTOI",
-    "dynamics_ratio": "dynamics", "c2st": "C2ST",
-}  # fmt: skip
+LABELS = {
+    name: (METRICS[name].heading, METRICS[name].remark) for name in simulation_metrics()
+} | OF_CORPUS
+COLUMNS = {name: METRICS[name].headline for name in headline_metrics()} | {"c2st": "C2ST"}
 NAME_WIDTH = 22
 Facts = Mapping[str, Any]
 
@@ -62,7 +54,13 @@ def comparison_lines(evaluations: Sequence[Facts]) -> list[str]:
     """
     first = evaluations[0]
     headings = list(COLUMNS.values())
-    lines = [f"{_material(first)}; lower is better, but ESTOI higher, dynamics 1, C2ST 0.5"]
+    best = {"higher": "higher", "one": "1"}
+    other = [
+        f"{COLUMNS[name]} {best[METRICS[name].better]}"
+        for name in headline_metrics()
+        if METRICS[name].better in best
+    ]
+    lines = [f"{_material(first)}; lower is better, but {', '.join(other)}, C2ST 0.5"]
     lines.append(_row("sensor", headings))
     for facts in evaluations:
         cells = [_number(facts["scores"][name]) for name in COLUMNS]

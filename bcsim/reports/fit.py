@@ -10,6 +10,7 @@ from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.summary import advice
 from bcsim.fitting.uncertainty import MIN_RECORDINGS
+from bcsim.metrics import METRICS
 from bcsim.reports import plots, sensor_plots
 from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening
 from bcsim.reports.speech_kinds import speech_kinds
@@ -18,16 +19,6 @@ from bcsim.sensors.profile import SensorProfile
 CLIP_S = 5.0  # of each sound: a page stays under some MB
 NUM_PLAYED = 3
 MAX_ROWS = 200  # of a table: more belongs into --json
-SCORES = {
-    "lsd": "LSD, dB",
-    "mel_sd": "MelSD, dB",
-    "mcd": "MCD, dB",
-    "ltas": "LTAS, dB",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "dynamics_ratio": "dynamics ratio",
-    "c2st": "C2ST",
-}
 BASELINE = "temporal-transforms"
 LEAD = (
     "What bcsim learned about a body-conduction sensor from recordings of the same speech at the "
@@ -187,9 +178,7 @@ def _speech(profile: SensorProfile, examples: Sequence[Example]) -> Section | No
 def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
     if not result.candidates:
         return None
-    columns = [
-        name for name in SCORES if any(name in scores for scores in result.candidates.values())
-    ]
+    columns = list(next(iter(result.candidates.values())))
     chosen = result.profile.provenance.estimator
     rows = [
         [
@@ -213,7 +202,7 @@ def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
         "independent noises of equal spectrum have an LSD of 7.9 dB. "
         f"{BASELINE} is the low-pass baseline, which is fitted to nothing.",
         figures=[] if picture is None else [Figure(picture, caption)],
-        tables=[Table(["method", *(SCORES[name] for name in columns)], rows)],
+        tables=[Table(["method", *(METRICS[name].heading for name in columns)], rows)],
     )
 
 

@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 from bcsim.audio.files import read_audio
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes
+from bcsim.metrics import METRICS
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
 from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
 
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
-LABELS = {
-    "si_sdr": "SI-SDR, dB",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "lsd": "LSD, dB",
-    "pesq": "PESQ",
-}
 KINDS = ("unprocessed_", "", "clean_")
 ROLES = ("bone", "enhanced", "air")
 REVERSE = ("air", "simulated bone", "real bone")  # of a run that makes bone from air
@@ -273,7 +267,7 @@ def _listening(samples: Sequence[Sample]) -> Iterable[Section]:
 
 
 def _label(metric: str) -> str:
-    return LABELS.get(metric, metric)
+    return METRICS[metric].heading if metric in METRICS else metric
 
 
 def _number(value: float | None) -> str:

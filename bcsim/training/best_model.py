@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from bcsim.datasets.pairs import Pairs
+from bcsim.metrics import METRICS
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.training.config import TrainingConfig
 from bcsim.training.processes import is_main_process
 from bcsim.training.run_folder import MetricsLog, write_samples
-from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator, is_better
+from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator
 
 
 class BestModelTracker:
@@ -61,7 +62,7 @@ class BestModelTracker:
         deciding = found.get(REAL) or found[SYNTHETIC]
         value = deciding.enhanced[self.config.metric]
         before = None if self.best is None else self.best["value"]
-        if self.best is not None and not is_better(value, before, self.config.metric):
+        if self.best is not None and not METRICS[self.config.metric].is_better(value, before):
             return False
         self.best = {
             "step": step,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bcsim.metrics import METRICS
 from bcsim.models.storage import BONE_TO_AIR, Direction
 
 
@@ -203,11 +204,13 @@ class ValidationConfig:
     interval_steps: int = 1000
     num_items: int = 32
     max_item_s: float | None = 10.0
-    metric: Literal["si_sdr", "stoi", "estoi", "lsd"] = "stoi"
+    metric: str = "stoi"
     num_samples: int = 3
 
     def __post_init__(self) -> None:
         _check(self.interval_steps >= 1, "interval_steps", self.interval_steps, "1 or more")
+        known = [name for name, metric in METRICS.items() if metric.selects]
+        _check(self.metric in known, "metric", self.metric, f"one of {', '.join(known)}")
         _check(self.num_items >= 1, "num_items", self.num_items, "1 or more")
         length = self.max_item_s
         _check(length is None or length >= 1, "max_item_s", length, "1 or more, or null")

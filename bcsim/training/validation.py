@@ -13,7 +13,6 @@ from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig
 
 SYNTHETIC, REAL = "validation", "validation_real"  # names of the sets of pairs to judge by
-LOWER_IS_BETTER = frozenset({"lsd"})
 
 Scores = dict[str, float | None]  # by metric; None where no item could be scored
 
@@ -79,18 +78,6 @@ class Validator:
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
         return Validation(mean_scores(scores), self.unprocessed, self.clean, samples)
-
-
-def is_better(value: float | None, best: float | None, metric: str) -> bool:
-    """Tell whether `value` of a metric beats the best so far.
-
-    Example:
-        >>> is_better(0.8, 0.7, "stoi"), is_better(9.0, 8.0, "lsd"), is_better(9.0, None, "lsd")
-        (True, False, True)
-    """
-    if value is None or best is None:
-        return value is not None
-    return value < best if metric in LOWER_IS_BETTER else value > best
 
 
 def evenly_spread(total: int, count: int) -> list[int]:

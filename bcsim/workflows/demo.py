@@ -11,7 +11,8 @@ from bcsim.dsp.delay import delay_signal
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, write_text
 from bcsim.files.run_folder import LOCK_NAME, clear_folder, is_free, locked
-from bcsim.metrics import enhancement_scores
+from bcsim.metrics import METRICS
+from bcsim.metrics.scores import enhancement_scores
 from bcsim.reports import plots
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
 from bcsim.sensors.profile import SensorProfile
@@ -25,12 +26,6 @@ from bcsim.workflows.train import train
 MARKER = ".bcsim-demo"
 NUM_STEPS = 600
 CURVES = ("train/loss", "validation/si_sdr", "validation/stoi", "validation/lsd")
-SCORES = {
-    "si_sdr": "SI-SDR, dB",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "lsd": "LSD, dB (lower is better)",
-}
 
 
 @dataclass(frozen=True)
@@ -161,8 +156,8 @@ def _page(
 ) -> Page:
     low, high = result.band_hz
     scores = [
-        [label, f"{result.before[key]:.2f}", f"{result.after[key]:.2f}"]
-        for key, label in SCORES.items()
+        [_heading(key), f"{before:.2f}", f"{result.after[key]:.2f}"]
+        for key, before in result.before.items()
     ]
     metrics = plots.read_metrics(training.out / "metrics.jsonl")
     return Page(
@@ -204,3 +199,8 @@ def _page(
             ),
         ],
     )
+
+
+def _heading(name: str) -> str:
+    metric = METRICS[name]
+    return f"{metric.heading} (lower is better)" if metric.better == "lower" else metric.heading

@@ -17,7 +17,7 @@ from bcsim.metrics import METRICS
 from bcsim.metrics.bands import BandErrors, band_errors
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
-from bcsim.metrics.scores import SIMULATION
+from bcsim.metrics.scores import simulation_metrics
 from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -202,7 +202,7 @@ def _judge(
             )
             for residual in (False, True)
         )
-        row = {name: METRICS[name](expected) for name in SIMULATION}
+        row = {name: METRICS[name](expected) for name in simulation_metrics()}
         row["dynamics_ratio_mean"] = row["dynamics_ratio"]
         row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
         rows[pair.name] = row

@@ -33,6 +33,19 @@ def test_the_target_itself_costs_nothing_and_has_finite_slopes(loss):
     assert estimate.grad.isfinite().all()
 
 
+def test_called_it_gives_the_sum_of_its_terms_of_signals_with_or_without_a_channel(loss):
+    estimate, target = speech("a"), speech("b")
+    expected = total(loss.terms(estimate, target))
+    assert torch.equal(loss(estimate, target), expected)
+    assert torch.equal(loss(estimate[:, 0], target[:, 0]), expected)
+
+
+@pytest.mark.parametrize("shapes", [((2, 1, 4000), (2, 4000)), ((2, 2, 4000),) * 2, ((4000,),) * 2])
+def test_other_shapes_are_refused(loss, shapes):
+    with pytest.raises(ValueError, match=r"it wants \(B, T\) or \(B, 1, T\), both alike"):
+        loss(*(torch.zeros(shape) for shape in shapes))
+
+
 def test_an_error_costs_more_the_larger_it_is(loss):
     target, error = speech("a"), speech("b")
     small, large = (total(loss.terms(target + gain * error, target)).item() for gain in (0.1, 0.5))

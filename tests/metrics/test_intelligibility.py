@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from bcsim.metrics import enhancement_scores
+from bcsim.metrics.scores import enhancement_scores
 
 
 def test_scores_repeat_and_leave_numpys_global_generator_alone(speech):
