@@ -18,7 +18,7 @@ import scipy.signal
 from numpy.typing import NDArray
 from PIL import Image
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.files.atomic import write_text
 from bcsim.reports.pictures import AIR, BONE, ENHANCED, GRID, INK, SOFT, Color
 from bcsim.sensors.profile import SensorProfile

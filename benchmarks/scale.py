@@ -21,7 +21,9 @@ from pathlib import Path
 
 import soundfile
 
-from bcsim.audio.files import audio_files, read_audio, write_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workers.pool import Workers, run_parallel
 from bcsim.workflows.presets import bundled_folder, find_sensor

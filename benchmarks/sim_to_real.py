@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import PairFiles, find_pairs
 from bcsim.inference.enhancer import enhance
 from bcsim.metrics import METRICS

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import soundfile
 
-from bcsim.audio.files import audio_files
+from bcsim.audio.folder import audio_files
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workers.pool import Workers, run_parallel
 from bcsim.workflows.presets import bundled_folder, find_sensor

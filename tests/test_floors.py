@@ -34,7 +34,7 @@ def modules():
 
 
 def unit_of(name: str) -> str:
-    """The floor's room a module of bcsim is in: bcsim.audio.files is in data."""
+    """The floor's room a module of bcsim is in: bcsim.audio.read is in audio."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else ""
 

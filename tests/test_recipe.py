@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Choice, Constant, LogUniform, Normal, Uniform
 from bcsim.errors import UsageError

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 import bcsim
-from bcsim.audio.files import audio_files, read_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
 from bcsim.dsp.levels import FRAME, HOP, active_frames
 from bcsim.dsp.spectra import minimum_phase, stft
 from bcsim.fitting.lowpass_equivalent import fit_lowpass

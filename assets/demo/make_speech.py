@@ -21,7 +21,8 @@ import scipy.signal
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.files import read_audio, write_audio
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.errors import EnvironmentFault
 from bcsim.rng import stream

@@ -10,7 +10,7 @@ import os
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
-from bcsim.audio.files import audio_info, read_audio
+from bcsim.audio.read import audio_info, read_audio
 from bcsim.datasets.manifest import (
     CARD_NAME,
     DATASET_NAME,
@@ -236,14 +236,14 @@ def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
             found = audio_info(path)
             if found is None:
                 yield f"{folder / name}: is missing, or no audio"
-            elif (found.samplerate, found.channels) != (row.sample_rate, 1):
+            elif (found.sample_rate, found.channels) != (row.sample_rate, 1):
                 yield (
-                    f"{folder / name}: {found.samplerate} Hz, channels: {found.channels}; its row "
+                    f"{folder / name}: {found.sample_rate} Hz, channels: {found.channels}; its row "
                     f"says {row.sample_rate} Hz, and one is wanted"
                 )
             elif found.frames < wanted:
                 yield f"{folder / name}: holds {found.frames} samples, its row says {wanted}"
-            elif found.subtype in ("FLOAT", "DOUBLE"):
+            elif found.codec in ("FLOAT", "DOUBLE"):
                 read_audio(path)  # which may hold what is no number
         except InputError as error:
             yield str(error)

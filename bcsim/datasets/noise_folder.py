@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.audio.files import audio_files, read_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
 from bcsim.effects.distributions import Recordings
 from bcsim.errors import InputError
 from bcsim.files.atomic import environment_faults

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bcsim.audio.files import audio_info, read_audio, read_segment
+from bcsim.audio.open import open_audio
+from bcsim.audio.read import audio_info, read_audio, read_segment
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath, read_manifest
 from bcsim.datasets.recordings import PairFiles, find_pairs
 from bcsim.effects.base import Scene
@@ -244,13 +245,14 @@ class RecordedPairs(Pairs):
         return {name: signal[:overlap] for name, signal in signals.items()}
 
     def _common_length(self, files: PairFiles) -> int | None:
-        infos = [audio_info(path) for path in files.signals.values()]
-        for path, info in zip(files.signals.values(), infos, strict=True):
+        lengths = []
+        for path in files.signals.values():
+            info = audio_info(path)
             if info is None or info.frames == 0:
                 raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
-        if any((i.samplerate, i.channels) != (self.sample_rate, 1) for i in infos):
-            return None
-        return min(info.frames for info in infos)
+            if (info.sample_rate, info.channels) == (self.sample_rate, 1):
+                lengths.append(info.frames)
+        return min(lengths) if len(lengths) == len(files.signals) else None
 
 
 def open_pairs(
@@ -334,12 +336,11 @@ class RenderedPairs(Pairs):
         return self._levels[index]
 
     def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
-        path = self.files[index]
-        info = audio_info(path)
-        if info is not None and info.samplerate == self.sample_rate and info.channels == 1:
-            start = self.crop_start(index, epoch, info.frames, num_samples)
-            return read_segment(path, start, num_samples)
-        air, _ = read_audio(path, self.sample_rate)
+        with open_audio(self.files[index]) as audio:
+            if (audio.info.sample_rate, audio.info.channels) == (self.sample_rate, 1):
+                start = self.crop_start(index, epoch, audio.info.frames, num_samples)
+                return audio.read_segment(start, num_samples)
+            air = audio.read(self.sample_rate)
         start = self.crop_start(index, epoch, len(air), num_samples)
         return air[start : start + num_samples]
 

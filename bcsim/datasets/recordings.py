@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from bcsim.audio.files import audio_files, read_audio, resample
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
+from bcsim.audio.resampling import resample
 from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath, manifest_lines
 from bcsim.errors import InputError
 from bcsim.files.paths import printable

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.audio.files import resample
+from bcsim.audio.resampling import resample
 from bcsim.errors import UsageError
 from bcsim.models.base import Enhancer
 

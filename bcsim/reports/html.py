@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bcsim
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.extras import optional_import
 from bcsim.files.atomic import write_text
 from bcsim.reports.pictures import Picture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.audio.files import to_pcm16
+from bcsim.audio.write import to_pcm16
 from bcsim.effects.base import Draw
 from bcsim.effects.distributions import Value
 from bcsim.reports.html import Figure, Page, Player, Section, Table

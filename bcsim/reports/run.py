@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes
 from bcsim.metrics import METRICS

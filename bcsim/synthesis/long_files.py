@@ -10,14 +10,14 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.audio.files import read_blocks
+from bcsim.audio.open import AudioInfo
+from bcsim.audio.read import read_blocks
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.levels import FRAME, HOP, energy_rms, frame_energy, loud_frames
 from bcsim.effects.base import Draw, Scene
@@ -32,20 +32,18 @@ STRETCH_FRAMES = 2048  # of the filter bank, 16 s
 CONTEXT_FRAMES = 160  # before and behind, 1.3 s, and what the spectral effects reach on top
 
 
-def is_long(path: Path, info: Any, simulator: Simulator) -> bool:
+def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
     """Tell whether a file has to be rendered in stretches.
 
     Args:
         path: of the file.
-        info: `bcsim.audio.files.audio_info` of it.
+        info: what the file says about itself.
         simulator: that is to render it.
 
     Raises:
         InputError: if it has to and cannot be, since an effect needs the whole of a clip.
     """
-    if info is None:
-        return False  # reading it will tell what is wrong
-    num_samples = info.frames * simulator.sample_rate / info.samplerate
+    num_samples = info.frames * simulator.sample_rate / info.sample_rate
     if num_samples <= LONGEST_WHOLE:
         return False
     body, _ = _split(simulator)
@@ -57,8 +55,8 @@ def is_long(path: Path, info: Any, simulator: Simulator) -> bool:
     if hindering and num_samples > LONGEST_AT_ALL:
         longest_s = LONGEST_AT_ALL / simulator.sample_rate
         raise InputError(
-            f"{path}: lasts {info.duration:.0f} s, and {hindering[0]!r} needs a clip whole, up to "
-            f"{longest_s:.0f} s; cut the file into pieces, or leave that effect out"
+            f"{path}: lasts {info.duration_s:.0f} s, and {hindering[0]!r} needs a clip whole, up "
+            f"to {longest_s:.0f} s; cut the file into pieces, or leave that effect out"
         )
     return not hindering
 

@@ -16,19 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.audio.files import (
-    audio_info,
-    encode_audio,
-    is_ours,
-    read_audio,
-    writing_audio,
-)
+from bcsim.audio.open import AudioInfo, open_audio
+from bcsim.audio.write import encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files.atomic import Writer
 from bcsim.files.hashing import hash_file
-from bcsim.files.opening import reading_error
 from bcsim.files.paths import printable
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
@@ -56,7 +50,7 @@ class _Source:
 
     clip: Clip
     path: Path
-    info: Any
+    info: AudioInfo
     samples: NDArray[np.float64]
     sha256: str
     draws: dict[str, Draw]
@@ -150,17 +144,12 @@ class Renderer:
     def _read(self, clip: Clip) -> _Source | Skipped:
         path = self.source_folder / clip.source
         try:
-            info = audio_info(path)
-            long = is_long(path, info, self.simulator)
-            samples = np.zeros(0) if long else read_audio(path, self.simulator.sample_rate)[0]
-            digest = hash_file(path)
+            with open_audio(path) as audio:
+                long = is_long(path, audio.info, self.simulator)
+                samples = np.zeros(0) if long else audio.read(self.simulator.sample_rate)
+                digest = audio.sha256()
         except InputError as error:
             return Skipped(str(error))
-        except OSError as error:
-            fault = reading_error(path, error)
-            if isinstance(fault, InputError):
-                return Skipped(str(fault))
-            raise fault from error
         draws = self.simulator.sample(self.seed, clip.id, self.mean)
         if clip.replayed is not None:
             row = PairRow.from_json(clip.replayed, clip.id)
@@ -171,7 +160,7 @@ class Renderer:
                     f"{clip.id}: what was drawn for it does not fit the recipe's effects"
                 )
             draws = row.drawn
-        return _Source(clip, path, info, samples, digest, draws)
+        return _Source(clip, path, audio.info, samples, digest, draws)
 
     def _render_whole(
         self, sources: Sequence[_Source], writer: Writer
@@ -228,7 +217,7 @@ class Renderer:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
         suffix, rate = f".{self.audio_format}", self.simulator.sample_rate
         same = air is source.samples or np.array_equal(air, source.samples)
-        return same and is_ours(source.path, source.info, suffix, rate, len(air))
+        return same and is_as_written(source.info, suffix, rate, len(air))
 
     def _render_stretches(self, source: _Source) -> Entry | Skipped:
         """Render and write a long clip piece by piece."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.pairs import Pair
 from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
 from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcsim.audio.files import audio_files, read_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
 from bcsim.dsp.delay import delay_signal
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, write_text

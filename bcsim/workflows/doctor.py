@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 import bcsim
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import find_pairs, read_recordings
 from bcsim.errors import InputError
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bcsim.audio.files import audio_files, read_audio, write_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.errors import UsageError
 from bcsim.files.atomic import sweep_beside, write_bytes, write_json
 from bcsim.files.paths import check_not_input

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import read_recordings
 from bcsim.errors import UsageError
 from bcsim.files.atomic import sweep_beside

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bcsim.audio.files import audio_names, read_audio
+from bcsim.audio.folder import audio_names
+from bcsim.audio.read import read_audio
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bcsim
-from bcsim.audio.files import audio_names
+from bcsim.audio.folder import audio_names
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import (
     DATASET_NAME,

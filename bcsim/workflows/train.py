@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bcsim.audio.files import audio_info, audio_names, read_audio
+from bcsim.audio.folder import audio_names
+from bcsim.audio.read import audio_info, read_audio
 from bcsim.datasets.checksums import unfit_files, verify_files
 from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME, read_manifest
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.files import audio_files, read_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import read_audio
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.sensors.profile import SensorProfile
 

@@ -12,17 +12,11 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.files import (
-    audio_files,
-    audio_info,
-    copy_audio,
-    read_audio,
-    read_blocks,
-    read_segment,
-    resample,
-    to_pcm16,
-    write_audio,
-)
+from bcsim.audio.copy import copy_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
+from bcsim.audio.resampling import resample
+from bcsim.audio.write import to_pcm16, write_audio
 from bcsim.errors import EnvironmentFault, InputError
 
 TONE = 0.3 * np.sin(np.arange(3001) / 7)
@@ -50,7 +44,7 @@ def test_full_scale_is_clipped_and_never_wraps():
 def test_lack_of_memory_is_not_the_fault_of_the_file(tmp_path, monkeypatch):
     """It used to be "cannot be read as audio; copy the file again"."""
     write_audio(tmp_path / "x.wav", TONE, 16_000)
-    monkeypatch.setattr("bcsim.audio.files._samples", lambda _: torch.empty(2**50))
+    monkeypatch.setattr("soundfile.SoundFile.read", lambda *_, **__: torch.empty(2**50))
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         read_audio(tmp_path / "x.wav")
 

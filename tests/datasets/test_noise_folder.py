@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets import noise_folder as noise_module
 from bcsim.datasets.noise_folder import NoiseFolder, fingerprint
 from bcsim.effects.ambient_noise import AmbientNoise

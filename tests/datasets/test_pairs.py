@@ -6,7 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.files import audio_files, write_audio
+from bcsim.audio.folder import audio_files
+from bcsim.audio.write import write_audio
 from bcsim.datasets.pairs import RenderedPairs, StoredPairs, open_pairs
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.distributions import Constant

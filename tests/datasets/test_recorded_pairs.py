@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.pairs import RecordedPairs, StoredPairs, open_pairs
 from bcsim.datasets.recordings import PairFiles
 from bcsim.errors import InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.effects import EFFECTS
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, save_enhancer
 from bcsim.recipe import takes_recordings

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.gain import Gain
 from bcsim.effects.neural_response import NeuralResponse

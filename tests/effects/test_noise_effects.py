@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.noise import white_noise

@@ -9,7 +9,7 @@ import pyroomacoustics
 import pytest
 import torch
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.base import Scene, collate

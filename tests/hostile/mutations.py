@@ -101,7 +101,7 @@ class Subjects:
     """
 
     def __init__(self, folder: Path) -> None:
-        from bcsim.audio.files import read_audio, read_blocks
+        from bcsim.audio.read import read_audio, read_blocks
         from bcsim.datasets.manifest import MANIFEST_NAME, PairRow, write_manifest
         from bcsim.datasets.pairs import StoredPairs
         from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer

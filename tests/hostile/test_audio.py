@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from bcsim.audio.files import read_audio, read_blocks
+from bcsim.audio.read import read_audio, read_blocks
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from tests.hostile.audio import write_audio_corpus

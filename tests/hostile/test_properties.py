@@ -16,7 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcsim.audio.files import read_audio, write_audio
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.manifest import PairRow
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect, Scene, collate

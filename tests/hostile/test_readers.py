@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.pairs import StoredPairs
 from bcsim.errors import BcsimError, InputError
 from bcsim.models.storage import load_enhancer

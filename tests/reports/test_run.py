@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.errors import InputError
 from bcsim.reports import run as report
 from bcsim.reports.html import Page

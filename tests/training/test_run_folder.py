@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from bcsim.audio.files import read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.pairs import Pair
 from bcsim.training.run_folder import MetricsLog, check_run_folder, write_card, write_samples
 from bcsim.training.validation import REAL

@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from bcsim.audio.files import read_audio, write_audio
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.discriminators.eben import EBENMultiBand
 from bcsim.discriminators.storage import load_discriminator
 from bcsim.errors import InputError, UsageError

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.files import read_audio, to_pcm16
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import to_pcm16
 from bcsim.datasets.manifest import STATE_FOLDER, read_manifest
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.manifest import SUMS_NAME, PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError

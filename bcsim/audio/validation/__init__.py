@@ -1,1 +1,1 @@
-"""Headers of audio containers, checked before libsndfile sees the file."""
+"""Checks of audio files before libsndfile decodes them: one file a container."""

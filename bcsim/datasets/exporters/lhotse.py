@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bcsim.audio.files import num_frames
+from bcsim.audio.read import audio_info
 from bcsim.datasets.exporters import EXPORTERS
 from bcsim.datasets.exporters.base import Exporter, ListedPair
 from bcsim.errors import InputError
@@ -68,14 +68,14 @@ def _cut(pair: ListedPair) -> dict[str, Any]:
 
 
 def _recording(name: str, path: Path, sample_rate: int) -> dict[str, Any]:
-    num_samples = num_frames(path)
-    if num_samples is None:
+    info = audio_info(path)
+    if info is None:
         raise InputError(f"{path}: cannot be read as audio; run synthesize again")
     return {
         "id": name,
         "sources": [{"type": "file", "channels": [0], "source": str(path)}],
         "sampling_rate": sample_rate,
-        "num_samples": num_samples,
-        "duration": num_samples / sample_rate,
+        "num_samples": info.frames,
+        "duration": info.frames / sample_rate,
         "channel_ids": [0],
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.audio.files import copy_audio
+from bcsim.audio.copy import copy_audio
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, PairRow, write_manifest
@@ -140,9 +140,9 @@ def _store(pair: FoundPair, pair_id: str, folder: Path) -> PairRow:
                     file,
                     recording.name,
                     folder / role / pair_id,
-                    recording.channel,
-                    recording.start_s,
-                    recording.duration_s,
+                    channel=recording.channel,
+                    start_s=recording.start_s,
+                    duration_s=recording.duration_s,
                 )
         rates = {role: copy.sample_rate for role, copy in copies.items()}
         if len(set(rates.values())) > 1:

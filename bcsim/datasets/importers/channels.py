@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bcsim.audio.files import audio_files
+from bcsim.audio.folder import audio_files
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording
 from bcsim.errors import UsageError

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
 
-from bcsim.audio.files import audio_files
+from bcsim.audio.folder import audio_files
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording, files_and_splits
 from bcsim.errors import InputError, UsageError

@@ -1,0 +1,120 @@
+"""Copying recordings without loss, whole or in part."""
+
+import io
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from bcsim.audio.open import AudioFile
+from bcsim.audio.validation.containers import CONTAINERS
+from bcsim.errors import InputError
+from bcsim.files.atomic import replacing, write_bytes
+
+_SUFFIXES = {container.name: container.suffixes[0] for container in CONTAINERS}
+_BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16, "PCM_24": 24}  # all else takes 32
+_ROUNDING_S = 0.01  # by which the end of a segment may miss the end of its recording
+
+
+@dataclass(frozen=True)
+class CopiedAudio:
+    """A file that `copy_audio` wrote.
+
+    Args:
+        path: path of the file; its suffix says the container.
+        sample_rate: rate in Hz.
+        num_samples: number of samples in the file.
+    """
+
+    path: Path
+    sample_rate: int
+    num_samples: int
+
+
+def copy_audio(
+    file: BinaryIO,
+    name: str,
+    stem: Path,
+    *,
+    channel: int | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> CopiedAudio:
+    """Copy a recording of one channel, or one channel of a segment of it, without loss.
+
+    A recording of one channel that is wanted whole keeps its bytes. Else up to 24 bits become FLAC
+    with the same samples; more bits and floating point become WAV of 32 bits.
+
+    Args:
+        file: recording, open for reading and seeking.
+        name: name of the recording, for messages.
+        stem: path of the copy without its suffix.
+        channel: channel to copy, counted from 0; None for a recording that has one.
+        start_s: start of the segment in seconds.
+        duration_s: duration of the segment in seconds; None for all that is left.
+
+    Raises:
+        InputError: if it is no audio, has other channels, or is shorter.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    with AudioFile(file, name) as audio:
+        _check_channel(audio, channel)
+        start, stop = _segment(audio, start_s, duration_s)
+        info, suffix = audio.info, _SUFFIXES.get(audio.header.container)
+        audio.warn(*audio.header.warnings)
+        if suffix is not None and info.channels == 1 and (start, stop) == (0, info.frames):
+            path = stem.with_name(stem.name + suffix)
+            for _ in audio.blocks(warn=False):  # checks the samples
+                pass
+            file.seek(0)
+            with replacing(path) as temporary, temporary.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+            return CopiedAudio(path, info.sample_rate, info.frames)
+        is_integer = info.codec.startswith("PCM")
+        read = audio.read_frames(start, stop - start, "int32" if is_integer else "float64")
+    samples = read[:, channel or 0]
+    if not is_integer:
+        samples = _as_int32(samples, name)
+    bits = _BITS.get(info.codec, 32)
+    container = "WAV" if bits == 32 else "FLAC"
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, info.sample_rate, format=container, subtype=f"PCM_{bits}")
+    path = stem.with_name(f"{stem.name}.{container.lower()}")
+    write_bytes(path, encoded.getvalue())
+    return CopiedAudio(path, info.sample_rate, len(samples))
+
+
+def _check_channel(audio: AudioFile, channel: int | None) -> None:
+    channels = audio.info.channels
+    if channels > 1 and channel is None:
+        raise InputError(f"{audio.name}: has {channels} channels; say which is which")
+    if channel is not None and not 0 <= channel < channels:
+        raise InputError(f"{audio.name}: has {channels} channels, and no channel {channel}")
+
+
+def _segment(audio: AudioFile, start_s: float, duration_s: float | None) -> tuple[int, int]:
+    """Return the first sample of a segment, and the first one behind it."""
+    rate, total = audio.info.sample_rate, audio.info.frames
+    start = round(start_s * rate)
+    stop = total if duration_s is None else start + round(duration_s * rate)
+    if total < stop <= total + _ROUNDING_S * rate:
+        stop = total
+    if not 0 <= start < stop <= total:
+        raise InputError(f"{audio.name}: holds {total} samples, not those from {start} to {stop}")
+    return start, stop
+
+
+def _as_int32(samples: NDArray[np.float64], name: str) -> NDArray[np.int32]:
+    """Return samples in fixed point.
+
+    Args:
+        samples: (T,), full scale at 1.
+        name: name of the recording, for the message.
+    """
+    if not np.abs(samples).max() <= 1:  # not a number is not <= 1 either
+        raise InputError(f"{name}: exceeds full scale, which no fixed point holds; turn it down")
+    return np.minimum(np.rint(samples * 2.0**31), 2.0**31 - 1).astype(np.int32)

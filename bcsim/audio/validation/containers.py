@@ -1,0 +1,133 @@
+"""The containers that bcsim reads, and the check of a header by whichever it is.
+
+libsndfile forgives too much: it returns half of a cut WAV, noise for 17 bits, and the first of two
+Ogg streams, all without a word. So the content, never the name, has to be one of a few containers
+and codecs, and what the header claims has to be there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from bcsim.audio.validation.aiff import read_aiff
+from bcsim.audio.validation.base import CONVERT, ContainerError, Header, HeaderBytes
+from bcsim.audio.validation.flac import read_flac
+from bcsim.audio.validation.mp3 import is_frame, read_mp3
+from bcsim.audio.validation.ogg import read_ogg
+from bcsim.audio.validation.wav import read_wav
+
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
+MAX_CHANNELS = 32
+MAX_EXPANDED_S = 600.0  # below this, and below so many samples, any expansion fits into memory
+MAX_EXPANDED_SAMPLES = 1 << 25
+# Times its size, in 16 bits: FLAC of speech reaches 5, Opus 100, FLAC of silence 600.
+MAX_EXPANSION, MAX_EXPANSION_OF_MANY = 2_000, 250
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that bcsim reads.
+
+    Args:
+        name: name for messages, which `Header.container` repeats.
+        suffixes: suffixes of its files; the first is the usual one.
+        begins: tells whether a file is one, from its first four bytes (behind tags).
+        read: checks the header.
+        may_be_tagged: whether ID3v2 tags may stand before it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    begins: Callable[[bytes], bool]
+    read: Callable[[HeaderBytes], Header]
+    may_be_tagged: bool = False
+
+
+CONTAINERS = (
+    Container("WAV", (".wav",), {b"RIFF", b"RIFX", b"RF64"}.__contains__, read_wav),
+    Container("FLAC", (".flac",), b"fLaC".__eq__, read_flac, may_be_tagged=True),
+    Container("Ogg", (".ogg", ".oga", ".opus"), b"OggS".__eq__, read_ogg),
+    Container("AIFF", (".aiff", ".aif"), b"FORM".__eq__, read_aiff),
+    Container("MP3", (".mp3",), is_frame, read_mp3, may_be_tagged=True),
+)
+
+_OTHERS = {  # first bytes of what is no audio, or no audio that bcsim reads
+    **{b".snd": "AU audio", b"caff": "CAF audio", b"riff": "Wave64 audio", b"BW64": "BW64 audio"},
+    **{b"RIFF": "WAV behind a tag", b"FORM": "AIFF behind a tag", b"OggS": "Ogg behind a tag"},
+    **{b"wvpk": "WavPack audio", b"MAC ": "Monkey's Audio", b"#!AMR": "AMR audio"},
+    **{b"NIST_1A": "SPHERE audio", b"Creative Voice": "VOC audio", b"\x30\x26\xb2\x75": "WMA"},
+    **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"MThd": "MIDI", b"PK\x03\x04": "a zip archive"},
+    **{b"\x1f\x8b": "a gzip archive", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive"},
+    **{
+        b"7z\xbc\xaf": "a 7-Zip archive",
+        b"\x89PNG": "a PNG image",
+        b"\xff\xd8\xff": "a JPEG image",
+    },
+    **{b"GIF8": "a GIF image", b"%PDF": "a PDF", b"\x7fELF": "a program (ELF)", b"MZ": "a program"},
+    **{b"\x93NUMPY": "a numpy array", b"MATLAB": "a MATLAB file", b"\x80\x04": "a Python pickle"},
+    **{b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)", b"<": "HTML or XML"},
+}
+
+
+def check_header(file: BinaryIO, whole: bool = True) -> Header:
+    """Check the header of an audio file, and that what it claims is there.
+
+    Args:
+        file: file open for reading and seeking; it may stand anywhere, and is left anywhere.
+        whole: read and check all pages of an Ogg file, which takes as long as reading it. Of any
+            other container nothing but the header is read.
+
+    Raises:
+        ContainerError: if it is nothing that bcsim reads, or cut short, or damaged.
+    """
+    data = HeaderBytes(file, whole)
+    magic = data.upto(data.start, 4)
+    for container in CONTAINERS:
+        if container.begins(magic) and (container.may_be_tagged or data.start == 0):
+            header = container.read(data)
+            break
+    else:
+        *names, last = (container.name for container in CONTAINERS)
+        raise ContainerError(
+            f"holds {_described(data.upto(data.start, 64))}, not {', '.join(names)} or {last}; "
+            f"{CONVERT}"
+        )
+    if not 1 <= header.channels <= MAX_CHANNELS:
+        raise ContainerError(
+            f"has {header.channels} channels, not 1 to {MAX_CHANNELS}; extract those you need"
+        )
+    if not MIN_RATE_HZ <= header.sample_rate <= MAX_RATE_HZ:
+        raise ContainerError(f"a sample rate of {header.sample_rate} Hz is not audio; {CONVERT}")
+    if header.frames is not None:
+        _check_length(header.frames, header.channels, header.sample_rate, data.size)
+    return header
+
+
+def _check_length(frames: int, channels: int, rate: int, size: int) -> None:
+    """Check that a file holds samples, and not far more of them than its size explains."""
+    if frames == 0:
+        raise ContainerError("holds 0 samples; leave the file out")
+    samples = frames * channels
+    many = samples > MAX_EXPANDED_SAMPLES
+    most = MAX_EXPANSION_OF_MANY if many else MAX_EXPANSION
+    if (many or frames > MAX_EXPANDED_S * rate) and 2 * samples > most * size:
+        raise ContainerError(
+            f"{size} bytes expand to {frames / rate:.0f} s: it holds hardly anything but digital "
+            "silence; cut it"
+        )
+
+
+def _described(head: bytes) -> str:
+    """Say what a file holds that is none of the containers."""
+    if head[4:8] == b"ftyp":
+        return "MP4 (AAC)"
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            return name
+    if not head.strip(b"\0"):
+        return "nothing but zeros"
+    try:
+        text = head.decode("utf-8", "strict")
+    except UnicodeDecodeError:
+        return "unknown bytes"
+    return "text" if text.replace("\n", "").replace("\r", "").isprintable() else "unknown bytes"
