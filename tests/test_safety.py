@@ -51,7 +51,7 @@ MAY_CALL = {
     ("bcsim/workers/pool.py", "distributed"): "--engine dask: the cluster that is asked for",
     ("bcsim/workflows/synthesize.py", "distributed"): "is it installed?",
     ("bcsim/training/processes.py", "socket"): "a free port of 127.0.0.1, for --nproc",
-    ("bcsim/workflows/import_checkpoint.py", "huggingface_hub"): "import-checkpoint Owner/Name",
+    ("bcsim/workflows/hub.py", "huggingface_hub"): "a hub id, Owner/Name, that is asked for",
 }
 
 # Final names come from bcsim.files: what is written goes to a `temporary` of `with replacing(...)`.
