@@ -13,7 +13,7 @@ from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
 from bcsim.files.atomic import write_bytes, write_json
-from bcsim.files.weights import load_network, pack_weights, read_config
+from bcsim.files.safetensors_file import load_network, pack_weights, read_config
 from bcsim.registry import constructor
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"

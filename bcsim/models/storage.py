@@ -11,8 +11,8 @@ from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.hashing import hash_text
+from bcsim.files.safetensors_file import load_network, pack_weights, read_config
 from bcsim.files.text import shown
-from bcsim.files.weights import load_network, pack_weights, read_config
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.registry import constructor

@@ -21,9 +21,9 @@ from bcsim.audio.write import encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
-from bcsim.files.atomic import Writer
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
+from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
 from bcsim.synthesis.journal import Entry, own_notes

@@ -23,8 +23,8 @@ from torch import Tensor
 from bcsim.errors import DivergedError, InputError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, write_bytes, write_text
 from bcsim.files.hashing import hash_text
+from bcsim.files.safetensors_file import shapes_of, state_differences
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
-from bcsim.files.weights import shapes_of, state_differences
 
 FORMAT = "bcsim-checkpoint"
 SCHEMA = 2

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from bcsim.discriminators import storage as discriminators
 from bcsim.discriminators.base import Discriminator
 from bcsim.errors import UsageError
-from bcsim.files.weights import check_shapes, shapes_of
+from bcsim.files.safetensors_file import check_shapes, shapes_of
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import Direction, build_enhancer, load_enhancer, save_enhancer
 from bcsim.training.config import TrainingConfig

@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from bcsim.errors import InputError
+from bcsim.files.safetensors_file import check_shapes, check_values, shapes_of
 from bcsim.files.text import shown
-from bcsim.files.weights import check_shapes, check_values, shapes_of
 from bcsim.training.balancing import Balancer
 from bcsim.training.checkpoint import (
     optimizer_tensors,

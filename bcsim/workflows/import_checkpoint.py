@@ -11,7 +11,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_file
 from bcsim.files.run_folder import check_disjoint, is_free, staged_folder
-from bcsim.files.weights import Network, load_network, read_json, read_shapes
+from bcsim.files.safetensors_file import Network, load_network, read_json, read_shapes
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     AIR_TO_BONE,

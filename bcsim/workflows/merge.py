@@ -24,13 +24,14 @@ from bcsim.datasets.manifest import (
     PairRow,
 )
 from bcsim.errors import InputError, UsageError
-from bcsim.files.atomic import Writer, environment_faults, sweep_temporaries, sync_folders
+from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.hashing import hash_files
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
 from bcsim.files.run_folder import check_disjoint, differences
 from bcsim.files.text import numbered_lines, read_bytes
+from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
 from bcsim.synthesis.journal import Entry

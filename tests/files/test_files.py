@@ -12,7 +12,6 @@ from joblib import Parallel, delayed
 
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files.atomic import (
-    Writer,
     copy_file,
     environment_faults,
     is_temporary,
@@ -23,6 +22,7 @@ from bcsim.files.atomic import (
     write_bytes,
 )
 from bcsim.files.paths import beneath, check_not_input
+from bcsim.files.writer import Writer
 
 
 @pytest.mark.parametrize("name", ["a.wav", "bone/a b.flac", "a/ü/1:2.wav", "a..b/c", "./a", "%0A"])

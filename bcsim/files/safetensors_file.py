@@ -1,4 +1,4 @@
-"""Weights in files: safetensors, beside a JSON config that says what they are of.
+"""Weights of networks in safetensors files, beside JSON configs that say how to build them.
 
 Both may come from strangers. Nothing in them is run; a header tells the shapes of all tensors, so
 that they can be compared with the network's before memory is taken.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files.hashing import hash_file
+from bcsim.files.opening import open_regular
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
 MAX_CONFIG_BYTES = 2**20
@@ -44,9 +45,7 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
     Raises:
         InputError: if it is missing or no whole safetensors file.
     """
-    if not path.is_file():
-        what = "not a regular file" if path.exists() else "no such file"
-        raise InputError(f"{path}: {what}; give the folder that holds it")
+    open_regular(path, "the folder that holds it").close()
     try:
         with safe_open(path, framework="pt") as file:
             return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
@@ -55,11 +54,11 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Read the tensors of a file whose shapes have been looked at.
+    """Read the tensors of a file whose shapes have been checked.
 
     Args:
-        path: of the file.
-        sha256: what its config says of it, or None for a file that nothing is said of.
+        path: safetensors file.
+        sha256: hash of the file that its config gives, or None where it gives none.
 
     Raises:
         InputError: if it is another file than that, damaged, or holds other than finite numbers.
@@ -100,11 +99,11 @@ def load_network(
     """Build a network and give it the weights of a file, if they are its own.
 
     Args:
-        path: of the file.
+        path: safetensors file.
         build: makes the network; called once without memory for its weights, and once with.
-        blamed: the file that is at fault if it cannot be made.
-        sha256: what a config says of the weights, or None where nothing is said.
-        rename: what the network calls a tensor of the file.
+        blamed: file to name where the network cannot be made.
+        sha256: hash of the file that its config gives, or None where it gives none.
+        rename: returns the network's name of a tensor from the file's.
 
     Raises:
         InputError: if the file is missing, damaged, or holds other weights than the network has;
@@ -125,7 +124,7 @@ def load_network(
 
 
 def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
-    """Refuse a file whose tensors are not those of the network.
+    """Check that the tensors of a file are those of the network.
 
     Raises:
         InputError: naming the first differences.
@@ -136,12 +135,12 @@ def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
 
 
 def check_values(path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of another type than the network's, which would be rounded in silence.
+    """Check that tensors have the network's types: others would be rounded in silence.
 
     Args:
-        path: that the tensors are from.
-        expected: the network's, by name.
-        stored: of the same names.
+        path: file that the tensors are from.
+        expected: tensors of the network by name.
+        stored: tensors of the file with the same names.
 
     Raises:
         InputError: naming the first.
