@@ -4,10 +4,12 @@ BIN := .venv/bin
 
 .PHONY: test lint types audit lock demo clean
 
-# One thread a process: tests run processes side by side, and on two cores threads would wait.
+# One thread a process: tests run processes side by side, and on two cores threads would wait. Each
+# process compiles all of bcsim, a fifth of its start, unless the first one may keep the bytecode.
 # Tests are dealt out by files, so that the fixtures of a module are made once, and in the order of
 # collection, whose last files are short.
 test: export OMP_NUM_THREADS := 1
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/installed lint types
 	bash tests/packaging/use_wheel.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

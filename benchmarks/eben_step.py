@@ -4,7 +4,7 @@
     python benchmarks/eben_step.py --device cuda --batch-size 32 --bf16 --compile
 
 The public form is that of Vibravox, restated here from its description: the discriminator is run
-anew for each player, its weights frozen while the enhancer learns; every loss sends a gradient of
+anew for its own loss, its weights frozen while the enhancer learns; every loss sends a gradient of
 its own through discriminator and output to the last layer, for its norm, before their sum goes back
 through everything. Ours is `bcsim.training.step`, as `bcsim train` runs it.
 

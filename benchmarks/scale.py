@@ -2,7 +2,7 @@
 
 Each corpus is so many short files (names for a handful of recordings), rendered by a process of
 its own; starting its workers is timed apart and taken off. The last run is one file of hours,
-rendered in stretches.
+rendered in segments.
 
     python benchmarks/scale.py [--sizes 1000 10000 100000] [--hours 6] [--jobs 2] [--json FILE]
 """

@@ -2,7 +2,7 @@
 
 Real pairs are cut into two halves that share no talker. A sensor is fitted to the first, air speech
 of other people, in another language, is rendered through it, and the recipe's model is trained on
-that alone. It is judged on the second half, real recordings of talkers that nothing was fitted to:
+that alone. It is scored on the second half, real recordings of talkers that nothing was fitted to:
 
 - *unprocessed*: the sensor's signal as it is;
 - *low-pass*: trained on the pairs of EBEN's `temporal-transforms`, which are fitted to nothing;
@@ -12,7 +12,7 @@ that alone. It is judged on the second half, real recordings of talkers that not
 - *speech-dependent + real*: the speech-dependent one, trained on with the real pairs in the batch.
 
 Every run takes the same steps on the same model, but for the last, which goes on for a quarter as
-many. The weights are those of the last step: nothing is chosen by the recordings that judge.
+many. The weights are those of the last step: nothing is chosen by the recordings that score it.
 
     python benchmarks/sim_to_real.py [--steps 1500] [--rows NAME ...] [--swap-halves] [--out DIR]
 """
@@ -68,7 +68,7 @@ class Experiment:
 
     Args:
         fitting: folder of the real pairs that may be learnt from, with `talkers.csv`.
-        judging: the other pairs.
+        test_pairs: the other pairs.
         air: folder of air speech.
         recipe: of training.
         steps: of every run.
@@ -79,7 +79,7 @@ class Experiment:
     """
 
     fitting: Path
-    judging: Sequence[PairFiles]
+    test_pairs: Sequence[PairFiles]
     air: Path
     recipe: str
     steps: int
@@ -89,11 +89,11 @@ class Experiment:
     estimators: dict[str, str]
 
     def row(self, name: str) -> Scores:
-        """Train what a row needs, and judge it."""
+        """Train what a row needs, and score it."""
         if name == UNPROCESSED:
-            return judge(self.judging, lambda bone: bone)
+            return score(self.test_pairs, lambda bone: bone)
         model = load_enhancer(self.run(name)).eval()
-        return judge(self.judging, lambda bone: enhance(model, bone, RATE))
+        return score(self.test_pairs, lambda bone: enhance(model, bone, RATE))
 
     def run(self, name: str) -> Path:
         """Train for a row, if that has not been done, and return the run's folder."""
@@ -171,7 +171,7 @@ def copy_pairs(pairs: Sequence[PairFiles], talkers: dict[str, str], folder: Path
     return folder
 
 
-def judge(pairs: Sequence[PairFiles], function: Callable[[np.ndarray], np.ndarray]) -> Scores:
+def score(pairs: Sequence[PairFiles], function: Callable[[np.ndarray], np.ndarray]) -> Scores:
     """Score what a function makes of the sensor's recordings."""
     scores = {}
     for pair in pairs:
@@ -211,7 +211,7 @@ def read_talkers(path: Path) -> dict[str, str]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description="Trained on simulated speech, judged on real.")
+    parser = argparse.ArgumentParser(description="Trained on simulated speech, tested on real.")
     parser.add_argument("--pairs", type=Path, default=SHARED / "vibravox_throat")
     parser.add_argument("--talkers", type=Path, help="CSV: file, talker [PAIRS/pairs.csv]")
     parser.add_argument("--air", type=Path, default=SHARED / "librispeech_air")
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.003, help="at its peak")
     parser.add_argument("--steps", type=int, default=1500, help="of each run")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
-    parser.add_argument("--swap-halves", action="store_true", help="fit to what judges otherwise")
+    parser.add_argument("--swap-halves", action="store_true", help="fit to the second half")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe")
     parser.add_argument("--out", type=Path, help="keep sensors and runs there, and go on with them")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -230,9 +230,9 @@ def main() -> None:
     if failures:
         raise SystemExit("\n".join(failures.values()))
     talkers = read_talkers(arguments.talkers or arguments.pairs / "pairs.csv")
-    fitting, judging = halves(pairs, talkers)
+    fitting, test_pairs = halves(pairs, talkers)
     if arguments.swap_halves:
-        fitting, judging = judging, fitting
+        fitting, test_pairs = test_pairs, fitting
     steps, settings, estimators = arguments.steps, tuple(arguments.set), ESTIMATORS
     if arguments.smoke:
         steps, settings = 2, (*SMOKE, *settings)
@@ -242,7 +242,7 @@ def main() -> None:
         out = arguments.out or Path(name)
         out.mkdir(parents=True, exist_ok=True)
         experiment = Experiment(
-            copy_pairs(fitting, talkers, out / "fitting"), judging, arguments.air,
+            copy_pairs(fitting, talkers, out / "fitting"), test_pairs, arguments.air,
             arguments.recipe, steps, arguments.learning_rate, settings, out, estimators,
         )  # fmt: skip
         rows = {}
@@ -252,7 +252,7 @@ def main() -> None:
             print(f"{row}: {time.perf_counter() - started:.0f} s", flush=True)
         if arguments.out:
             (out / "scores.json").write_text(json.dumps(rows, indent=1), "utf-8")
-    print(f"\n{len(judging)} recordings; in brackets, how many are better than unprocessed\n")
+    print(f"\n{len(test_pairs)} recordings; in brackets, how many are better than unprocessed\n")
     print(table(rows))
 
 

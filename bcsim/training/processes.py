@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -91,12 +90,15 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             f"--nproc {num_processes}: this machine has {torch.cuda.device_count()} GPUs; "
             "use as many processes at most"
         )
+    # Where the processes find each other, on a port that the kernel picks, as torchrun does it.
+    meeting = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         **os.environ,
         "WORLD_SIZE": str(num_processes),
         "LOCAL_WORLD_SIZE": str(num_processes),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(meeting.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     command = [sys.executable, "-m", "bcsim_cli.main", *arguments]
     with contextlib.ExitStack() as files:  # without names: a kill leaves nothing of them
@@ -166,9 +168,3 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -1,6 +1,7 @@
 """A small corpus, a sensor, and the hash of a folder: what tests of datasets share."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import pytest
 import soundfile
 
 
-@pytest.fixture
-def air(tmp_path, speech) -> Path:
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory, speech) -> Path:
     """Six clips of four speakers in a tree, at two rates, one of them in two channels."""
-    folder = tmp_path / "air"
+    folder = tmp_path_factory.mktemp("corpus") / "air"
     clips = {"s1/a.wav": 16_000, "s1/b.flac": 16_000, "s2/a.wav": 8000, "s2/deep/c.ogg": 16_000}
     for number, (name, rate) in enumerate(clips.items()):
         path = folder / name
@@ -22,6 +23,12 @@ def air(tmp_path, speech) -> Path:
     (folder / "s4").mkdir()
     soundfile.write(folder / "s4/a b.AIFF", speech[0, :7000].numpy(), 16_000, format="AIFF")
     return folder
+
+
+@pytest.fixture
+def air(tmp_path, corpus) -> Path:
+    """The same clips, for one test to change."""
+    return Path(shutil.copytree(corpus, tmp_path / "air"))
 
 
 @pytest.fixture

@@ -22,11 +22,30 @@ from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from bcsim.workflows.verify import verify
 
 
+@pytest.fixture(scope="module")
+def rendered(corpus, sensor, tmp_path_factory):
+    """What every test has copies of: shard1 to shard3, and all in one shard."""
+    folder = tmp_path_factory.mktemp("shards")
+    sensor.save(folder / "known.sensor")
+    sensor_file = str(folder / "known.sensor")
+    make(corpus, folder / "one", sensor_file, Shard(1, 1))
+    shutil.copytree(corpus, folder / "air")
+    (folder / "air/s1/text.wav").write_text("not audio")
+    for n in (1, 2, 3):
+        make(folder / "air", folder / f"shard{n}", sensor_file, Shard(n, 3))
+    return folder
+
+
 @pytest.fixture
-def shards(air, tmp_path, sensor_file):
+def sensor_file(rendered) -> str:
+    return str(rendered / "known.sensor")
+
+
+@pytest.fixture
+def shards(air, tmp_path, rendered):
     """Three shards of six clips, and of a file that is no audio."""
     (air / "s1/text.wav").write_text("not audio")
-    return [make(air, tmp_path / f"shard{n}", sensor_file, Shard(n, 3)) for n in (1, 2, 3)]
+    return [shutil.copytree(rendered / f"shard{n}", tmp_path / f"shard{n}") for n in (1, 2, 3)]
 
 
 def make(air, out, sensor_file, shard=None, **options):
@@ -195,9 +214,9 @@ def change(folder, **settings):
 
 
 @pytest.fixture
-def one(air, tmp_path, sensor_file):
+def one(tmp_path, rendered):
     """A shard that is the whole corpus."""
-    return make(air, tmp_path / "one", sensor_file, Shard(1, 1))
+    return shutil.copytree(rendered / "one", tmp_path / "one")
 
 
 def test_a_stranger_cannot_make_us_count_to_a_large_number(tmp_path, one):
