@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed import TCPStore
 
 from bcsim.errors import UsageError
 from bcsim.extras import optional_import
@@ -91,7 +92,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
             "use as many processes at most"
         )
     # Where the processes find each other, on a port that the kernel picks, as torchrun does it.
-    meeting = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         **os.environ,
         "WORLD_SIZE": str(num_processes),

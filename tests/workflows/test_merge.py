@@ -53,8 +53,8 @@ def make(air, out, sensor_file, shard=None, **options):
     return out
 
 
-def test_merged_shards_are_one_run_without_shards(air, tmp_path, sensor_file, shards, tree):
-    make(air, tmp_path / "whole", sensor_file)
+def test_merged_shards_are_one_run_without_shards(tmp_path, rendered, sensor_file, shards, tree):
+    make(rendered / "air", tmp_path / "whole", sensor_file)
     before = [tree(shard) for shard in shards]
     result = merge(tmp_path / "linked", shards)
     merge(tmp_path / "copied", shards[::-1], copy=True)
