@@ -97,6 +97,17 @@ class DivergedError(BcsimError):
     exit_code = 6
 
 
+def check_that(condition: bool, message: str) -> None:
+    """Raise a ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
+    """Raise a ValueError that names a value and what it should be, unless the condition holds."""
+    check_that(condition, f"{name} is {value!r}; it wants {wanted}")
+
+
 def did_you_mean(unknown: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'? (known: ...)` for an unknown name.
 

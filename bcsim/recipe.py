@@ -40,11 +40,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Splits:
-    """How much of the speakers goes where; the rest is for training.
+    """Which part of the speakers goes into which split; the rest is for training.
 
     Args:
-        validation: part of the speakers, 0 to 1.
-        test: likewise.
+        validation: part of the speakers in the validation split, 0 to 1.
+        test: part of the speakers in the test split, 0 to 1.
     """
 
     validation: float = 0.05
@@ -283,7 +283,7 @@ def distribution_from_data(data: Any, where: str) -> Distribution:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if hint is Distribution:
+    if Distribution in (hint, *typing.get_args(hint)):
         return distribution_from_data(value, where)
     if takes_recordings(hint) and isinstance(value, str | Path):
         try:

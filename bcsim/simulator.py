@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bcsim.dsp.signals import Signal, as_batch
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Draw, Drawn, Effect, Scene, collate
+from bcsim.effects.base import Draw, Drawn, Effect, Scene, stack_draws
 from bcsim.effects.spectral import SpectralEffect, can_fuse, render_spectral
 from bcsim.errors import InputError
 
@@ -26,8 +26,7 @@ class Simulator:
     Example:
         >>> import torch
         >>> from bcsim.effects.gain import Gain
-        >>> from bcsim.effects.distributions import Constant
-        >>> louder = Simulator((Gain(Constant(6.0)),), sample_rate=16_000)
+        >>> louder = Simulator((Gain(6.0),), sample_rate=16_000)
         >>> scene = louder(torch.ones(4), 16_000)
         >>> scene.air.shape, round(scene.bone.max().item(), 2)
         (torch.Size([1, 4]), 2.0)
@@ -89,7 +88,7 @@ class Simulator:
         return names
 
     def sample(
-        self, seed: int, clip_id: str, mean: bool = False, moving: bool = False
+        self, seed: int, clip_id: str, mean: bool = False, within_clip: bool = False
     ) -> dict[str, Draw]:
         """Draw everything that is random about one clip.
 
@@ -97,13 +96,13 @@ class Simulator:
             seed: root seed of the run.
             clip_id: the clip's name.
             mean: draw the mean sensor instead (see `Effect.sample`).
-            moving: with `mean`, draw the fluctuations within the clip none the less.
+            within_clip: with `mean`, whether within-clip variation is drawn none the less.
 
         Returns:
             For every step that draws something, field names to plain numbers.
         """
         draws = {
-            name: effect.sample(seed, clip_id, name, mean, moving)
+            name: effect.sample(seed, clip_id, name, mean, within_clip)
             for name, effect in zip(self.step_names, self.effects, strict=True)
         }
         return {name: draw for name, draw in draws.items() if draw}
@@ -123,7 +122,7 @@ class Simulator:
         if len(draws) != len(scene.air):
             raise ValueError(f"{len(scene.air)} clips, but draws for {len(draws)}")
         steps = [
-            (effect, collate([draw.get(name, {}) for draw in draws], scene.air.device))
+            (effect, stack_draws([draw.get(name, {}) for draw in draws], scene.air.device))
             for name, effect in zip(self.step_names, self.effects, strict=True)
         ]
         position = 0
@@ -145,7 +144,7 @@ class Simulator:
         seed: int,
         lengths: Tensor | None = None,
         mean: bool = False,
-        moving: bool = False,
+        within_clip: bool = False,
     ) -> Scene:
         """Draw for a batch of clips and render it.
 
@@ -155,12 +154,12 @@ class Simulator:
             seed: root seed.
             lengths: (B,), or None where every clip fills its row.
             mean: render the mean sensor.
-            moving: with `mean`, draw the fluctuations within each clip none the less.
+            within_clip: with `mean`, whether within-clip variation is drawn none the less.
 
         Returns:
             The scene, in the dtype of `air`.
         """
-        draws = [self.sample(seed, clip_id, mean, moving) for clip_id in clip_ids]
+        draws = [self.sample(seed, clip_id, mean, within_clip) for clip_id in clip_ids]
         return self.apply(Scene.from_air(air, self.sample_rate, lengths), draws)
 
 

@@ -137,12 +137,12 @@ def measure(
         simulator = simulator_of(fits.without(pair, method, way), rate)
         aligned = in_step(pair, rate)
         air, real = (torch.from_numpy(np.float64(x)) for x in (aligned.air, aligned.bone))
-        mean, moving = (
-            simulator.render(air[None], [pair.name], seed=0, mean=True, moving=moving).bone[0]
-            for moving in (False, True)
+        mean, drawn = (
+            simulator.render(air[None], [pair.name], seed=0, mean=True, within_clip=varies).bone[0]
+            for varies in (False, True)
         )
         row = simulation_scores(mean, real, air, rate)
-        comparisons.append(Comparison.prepare(moving, real, rate, reference=air))
+        comparisons.append(Comparison.prepare(drawn, real, rate, reference=air))
         row["dynamics_ratio"] = METRICS["dynamics_ratio"](comparisons[-1])
         rows.append(row)
         talkers.append(str(pair.talker))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcsim.effects import spectral
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_level import SensorLevel
@@ -29,7 +29,7 @@ def test_fused_effects_give_what_one_after_the_other_gives(sensor, speech):
     fused = simulator.apply(Scene.from_air(speech, RATE), draws)
     scene = Scene.from_air(speech, RATE)
     for name, effect in zip(simulator.step_names, effects, strict=True):
-        scene = effect.apply(scene, collate([draw[name] for draw in draws]))
+        scene = effect.apply(scene, stack_draws([draw[name] for draw in draws]))
     # One by one, what rings past the clip's end is lost in between; nothing comes back from it.
     assert torch.allclose(fused.bone, scene.bone, rtol=0, atol=1e-6)
 

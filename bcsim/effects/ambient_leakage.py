@@ -12,7 +12,7 @@ from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.spectra import minimum_phase
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Constant, Distribution, LogUniform, Uniform
+from bcsim.effects.distributions import Constant, LogUniform, Parameter, Uniform
 from bcsim.effects.spectral import AmbientFilter
 from bcsim.sensors.profile import SensorProfile
 
@@ -49,12 +49,12 @@ class AmbientLeakage(AmbientFilter):
     }
 
     sensor: SensorProfile
-    extra_db: Distribution = Constant(0.0)
-    isolation_low_db: Distribution = Uniform(5.0, 15.0)
-    isolation_high_db: Distribution = Uniform(25.0, 40.0)
-    corner_hz: Distribution = LogUniform(300.0, 1500.0)
+    extra_db: Parameter = Constant(0.0)
+    isolation_low_db: Parameter = Uniform(5.0, 15.0)
+    isolation_high_db: Parameter = Uniform(25.0, 40.0)
+    corner_hz: Parameter = LogUniform(300.0, 1500.0)
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return len(self.sensor.transfer_function.frequencies_hz) - 1
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

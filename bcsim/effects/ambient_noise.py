@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Recordings, Uniform
+from bcsim.effects.distributions import Parameter, Recordings, Uniform
 from bcsim.effects.playback import gain_for_snr, play, recorded_power
 
 
@@ -36,8 +36,8 @@ class AmbientNoise(Effect):
     }
 
     noise: Recordings
-    position: Distribution = Uniform(0.0, 1.0)
-    snr_db: Distribution = Uniform(0.0, 20.0)
+    position: Parameter = Uniform(0.0, 1.0)
+    snr_db: Parameter = Uniform(0.0, 20.0)
     level: Literal["snr", "recorded"] = "snr"
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:

@@ -10,7 +10,7 @@ from bcsim.dsp.interpolation import HALF_WIDTH, interpolate
 from bcsim.dsp.lowpass import STEEPNESS, filter_without_delay, windowed_sinc
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Choice, Distribution
+from bcsim.effects.distributions import Choice, Parameter
 
 HALF_TAPS_S = 0.02  # of the low-pass on either side: from pass to stop in 150 Hz
 LOWEST_HZ = 500.0
@@ -33,7 +33,7 @@ class BandLimit(Effect):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"rate_hz": (LOWEST_HZ, 384e3)}
 
-    rate_hz: Distribution = Choice((3200.0, 1600.0, 4000.0, 6400.0, 8000.0))
+    rate_hz: Parameter = Choice((3200.0, 1600.0, 4000.0, 6400.0, 8000.0))
     aliasing: bool = False
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
@@ -48,7 +48,7 @@ class BandLimit(Effect):
             return scene.with_bone(filter_without_delay(scene.bone, taps))
         num_samples = scene.bone.shape[-1]
         ratio = (rate_hz / scene.sample_rate)[:, None]
-        # The sensor's samples are counted from the clip's start, wherever this stretch begins.
+        # The sensor's samples are counted from the clip's start, wherever this segment begins.
         first = (scene.start * ratio).floor() - HALF_WIDTH
         count = int((num_samples * ratio).max()) + 2 * HALF_WIDTH + 2
         device = scene.bone.device

@@ -7,6 +7,7 @@ is enough to make the same signal again.
 """
 
 import math
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from bcsim.dsp.levels import energy_rms, frame_energy, loud_frames
 from bcsim.effects.distributions import (
+    Constant,
     Distribution,
-    Fluctuation,
     Normal,
     Seed,
     Value,
-    check_that,
+    WithinClipVariation,
 )
+from bcsim.errors import check_that
 from bcsim.rng import stream
 
 Draw = dict[str, Value]  # what one effect drew for one clip, field name to value
@@ -46,9 +48,9 @@ class Scene:
         noisy_air: (B, T), what the air microphone picks up: speech by way of the room, and
             ambient. None where that is `air`.
         start: samples of the clip that lie before this scene: 0, but where a long clip is rendered
-            in stretches.
+            in segments.
         level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
-            are only stretches; else None.
+            are only segments; else None.
         leak_gain: (B,), what `ambient` has to be multiplied by to be the noise field at the sensor,
             or None for 1. Less than 1 where the air microphone is far from the mouth, turned up
             so that speech keeps the level of `air`: noise is turned up with it.
@@ -155,7 +157,7 @@ class Effect(ABC):
     differentiable: ClassVar[bool] = True  # whether gradients reach the air signal through `apply`
     keeps_length: ClassVar[bool] = True  # whether clips come out as long as they went in
     # Whether it has to see a clip from end to end. If not, a long clip may be rendered in
-    # stretches: then what it does to a sample depends on the samples near by, on the draws, on
+    # segments: then what it does to a sample depends on the samples near by, on the draws, on
     # the sample's place in the clip (`scene.start`) and on `scene.level` alone.
     needs_whole_clip: ClassVar[bool] = False
     # The closed range that a field keeps to, in its own unit, settings and draws alike. What is
@@ -164,9 +166,9 @@ class Effect(ABC):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
-        """See that every field is one that `apply` can live with; subclasses may add to that.
+        """Take numbers as constants, and check every field; subclasses may check more.
 
-        Of distributions with bounds these have to be within `limits`, of others the centre.
+        The bounds of a distribution have to lie within `limits`; without bounds, its centre.
 
         Raises:
             ValueError: naming field, value and range, for a number that is not finite or outside
@@ -174,6 +176,10 @@ class Effect(ABC):
         """
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and Distribution in typing.get_args(field.type):
+                value = Constant(float(value))
+                self._set(name, value)
             check_that(
                 isinstance(value, Seed) == isinstance(field.default, Seed),
                 f"{name} is {value}; leave seeds to the program",
@@ -186,14 +192,14 @@ class Effect(ABC):
                 check_that(abs(number) < math.inf, f"{name} is {number}; it wants a finite number")
             if name in self.limits:
                 low, high = self.limits[name]
-                for number in _reached(value):
+                for number in _bounds(value):
                     check_that(
                         low <= number <= high,
                         f"{name} is {number}; it wants {low:g} to {high:g}",
                     )
 
     def sample(
-        self, seed: int, clip_id: str, step: str, mean: bool = False, moving: bool = False
+        self, seed: int, clip_id: str, step: str, mean: bool = False, within_clip: bool = False
     ) -> Draw:
         """Draw the parameters for one clip, held within `limits`.
 
@@ -203,14 +209,14 @@ class Effect(ABC):
             step: name of this step in the simulator.
             mean: take the centre of each distribution instead. Seeds of waveforms are drawn
                 all the same: a mean sensor still has its noise floor.
-            moving: with `mean`, draw the fluctuations within the clip none the less.
+            within_clip: with `mean`, whether within-clip variation is drawn none the less.
         """
         drawn: Draw = {}
         for field in fields(self):
             distribution = getattr(self, field.name)
             if isinstance(distribution, Distribution):
-                drawn_all_the_same = moving and isinstance(distribution, Fluctuation)
-                value = distribution.centre() if mean and not drawn_all_the_same else None
+                varies = within_clip and isinstance(distribution, WithinClipVariation)
+                value = distribution.centre() if mean and not varies else None
                 if value is None:
                     value = distribution.draw(stream(seed, clip_id, step, field.name))
                 drawn[field.name] = self._held(field.name, value)
@@ -226,6 +232,13 @@ class Effect(ABC):
                 of B names.
         """
 
+    def _set(self, name: str, value: object) -> None:
+        """Give a field its final value while the effect is being made, and never later.
+
+        A frozen dataclass has no other way to take a number as a constant.
+        """
+        object.__setattr__(self, name, value)
+
     def _held(self, name: str, value: Value) -> Value:
         """Return a drawn value within its limits."""
         if name not in self.limits or isinstance(value, str):
@@ -236,11 +249,11 @@ class Effect(ABC):
         return float(min(max(value, low), high))
 
 
-def collate(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[str, Any]:
+def stack_draws(draws: Sequence[Draw], device: torch.device | str = "cpu") -> dict[str, Any]:
     """Stack the draws of B clips into tensors, float64 or, for seeds, int64; names into a list.
 
     Example:
-        >>> collate([{"gain_db": 1.0}, {"gain_db": 2.0}])["gain_db"]
+        >>> stack_draws([{"gain_db": 1.0}, {"gain_db": 2.0}])["gain_db"]
         tensor([1., 2.], dtype=torch.float64)
     """
     stacked: dict[str, Any] = {}
@@ -262,7 +275,7 @@ def _numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
-def _reached(value: Any) -> list[float]:
+def _bounds(value: Any) -> list[float]:
     """Return the extremes of a field's values or, where there are none, their centre."""
     if not isinstance(value, Distribution):
         return _numbers(value)

@@ -13,11 +13,11 @@ from bcsim.dsp.fir import fast_length, frequency_grid
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Choice, Distribution, Seed, Uniform
+from bcsim.effects.distributions import Choice, Distribution, Parameter, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 SPREAD_DB = 2.0  # of loudness from event to event, standard deviation
-DETUNING = 0.1  # of a thump's frequency, likewise, relative
+DETUNING = 0.1  # of a thump's frequency, relative, standard deviation
 SYSTOLE_S = 0.3  # from the first to the second heart sound
 SECOND_SOUND = 0.5
 
@@ -66,16 +66,16 @@ class BodyNoise(Effect):
     }
 
     sensor: SensorProfile
-    footstep_rate_hz: Distribution = Choice((0.0, 0.0, 0.0, 1.7, 1.9, 2.1))
-    footstep_level_db: Distribution = Uniform(-20.0, 0.0)
-    motion_rate_per_min: Distribution = Uniform(0.0, 6.0)
-    motion_level_db: Distribution = Uniform(-25.0, -5.0)
-    friction_rate_per_min: Distribution = Uniform(0.0, 10.0)
-    friction_level_db: Distribution = Uniform(-40.0, -20.0)
-    heartbeat_rate_hz: Distribution = Uniform(1.0, 1.5)
-    heartbeat_level_db: Distribution = Uniform(-50.0, -30.0)
-    swallow_rate_per_min: Distribution = Uniform(0.0, 2.0)
-    swallow_level_db: Distribution = Uniform(-35.0, -15.0)
+    footstep_rate_hz: Parameter = Choice((0.0, 0.0, 0.0, 1.7, 1.9, 2.1))
+    footstep_level_db: Parameter = Uniform(-20.0, 0.0)
+    motion_rate_per_min: Parameter = Uniform(0.0, 6.0)
+    motion_level_db: Parameter = Uniform(-25.0, -5.0)
+    friction_rate_per_min: Parameter = Uniform(0.0, 10.0)
+    friction_level_db: Parameter = Uniform(-40.0, -20.0)
+    heartbeat_rate_hz: Parameter = Uniform(1.0, 1.5)
+    heartbeat_level_db: Parameter = Uniform(-50.0, -30.0)
+    swallow_rate_per_min: Parameter = Uniform(0.0, 2.0)
+    swallow_level_db: Parameter = Uniform(-35.0, -15.0)
     seed: Distribution = Seed()
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:

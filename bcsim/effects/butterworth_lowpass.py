@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 LOWEST_HZ = 100.0
@@ -42,11 +42,11 @@ class ButterworthLowpass(LinearEffect):
         "order": (1, 8),
     }
 
-    cutoff_hz: Distribution = Uniform(480.0, 720.0)
+    cutoff_hz: Parameter = Uniform(480.0, 720.0)
     order: int = 4
     zero_phase: bool = True
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         # The pole that decays slowest lies at the angle pi/2N from the imaginary axis.
         decay = 2 * math.pi * LOWEST_HZ * math.sin(math.pi / (2 * self.order))
         return math.ceil(TAIL_NEPERS / decay * sample_rate)

@@ -9,7 +9,7 @@ import torch
 from bcsim.dsp.interpolation import interpolate
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Normal
+from bcsim.effects.distributions import Normal, Parameter
 
 
 @EFFECTS.register("clock_drift")
@@ -30,7 +30,7 @@ class ClockDrift(Effect):
     needs_whole_clip: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"drift_ppm": (-1e5, 1e5)}
 
-    drift_ppm: Distribution = Normal(0.0, 100.0)
+    drift_ppm: Parameter = Normal(0.0, 100.0)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         numbers = torch.arange(scene.bone.shape[-1], device=scene.bone.device).double()

@@ -13,7 +13,7 @@ from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.lowpass import filter_without_delay, windowed_sinc
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, LogUniform, Seed, Uniform
+from bcsim.effects.distributions import Distribution, LogUniform, Parameter, Seed, Uniform
 
 HALF_TAPS_S = 0.016  # of the high cut, on either side
 LONGEST_S = 10.0
@@ -48,10 +48,10 @@ class ContactLoss(Effect):
         "fade_s": (0.0, LONGEST_S),
     }
 
-    rate_per_min: Distribution = Uniform(0.0, 6.0)
-    duration_s: Distribution = LogUniform(0.2, 1.5)
-    attenuation_db: Distribution = Uniform(10.0, 40.0)
-    cutoff_hz: Distribution = LogUniform(200.0, 1000.0)
+    rate_per_min: Parameter = Uniform(0.0, 6.0)
+    duration_s: Parameter = LogUniform(0.2, 1.5)
+    attenuation_db: Parameter = Uniform(10.0, 40.0)
+    cutoff_hz: Parameter = LogUniform(200.0, 1000.0)
     seed: Distribution = Seed()
     fade_s: float = 0.03
 

@@ -1,4 +1,4 @@
-"""Cut the same stretch out of every channel."""
+"""Cut the same segment out of every channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 
 
 @EFFECTS.register("crop")
@@ -30,7 +30,7 @@ class Crop(Effect):
     }
 
     duration_s: float = 2.5
-    position: Distribution = Uniform(0.0, 1.0)
+    position: Parameter = Uniform(0.0, 1.0)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         kept = round(self.duration_s * scene.sample_rate)

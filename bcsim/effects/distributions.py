@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.errors import check_that
 from bcsim.rng import MAX_SEED
 
 Value = float | int | str | list[float]
@@ -45,6 +46,9 @@ class Constant(Distribution):
 
     def extremes(self) -> tuple[float, float]:
         return self.value, self.value
+
+
+Parameter = Distribution | float  # of an effect; a number stands for a `Constant`
 
 
 @dataclass(frozen=True)
@@ -141,13 +145,13 @@ class Seed(Distribution):
 
 
 @dataclass(frozen=True)
-class Fluctuation(Distribution):
-    """The scale of something that moves within a clip: `scale`, and 0 in the mean rendering."""
+class WithinClipVariation(Distribution):
+    """The scale of a within-clip variation: always `scale`, but 0 in the mean rendering."""
 
     scale: float
 
     def __post_init__(self) -> None:
-        check_that(self.scale >= 0, f"fluctuation {self.scale}: the scale is negative")
+        check_that(self.scale >= 0, f"within-clip variation {self.scale}: the scale is negative")
 
     def draw(self, generator: np.random.Generator) -> Value:
         return float(self.scale)
@@ -195,11 +199,5 @@ DISTRIBUTIONS: Mapping[str, type[Distribution]] = {
     "normal": Normal,
     "choice": Choice,
     "seed": Seed,
-    "fluctuation": Fluctuation,
+    "fluctuation": WithinClipVariation,
 }
-
-
-def check_that(condition: bool, message: str) -> None:
-    """Raise a ValueError with the message unless the condition holds."""
-    if not condition:
-        raise ValueError(message)

@@ -9,7 +9,7 @@ import torch
 from bcsim.dsp.events import poisson_events
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, LogUniform, Seed
+from bcsim.effects.distributions import Distribution, LogUniform, Parameter, Seed
 
 LONGEST_MS = 1000.0
 
@@ -34,8 +34,8 @@ class Dropouts(Effect):
         "gap_ms": (0.0, LONGEST_MS),
     }
 
-    rate_per_min: Distribution = LogUniform(2.0, 30.0)
-    gap_ms: Distribution = LogUniform(5.0, 60.0)
+    rate_per_min: Parameter = LogUniform(2.0, 30.0)
+    gap_ms: Parameter = LogUniform(5.0, 60.0)
     fill: Literal["zero", "hold"] = "zero"
     seed: Distribution = Seed()
 
@@ -54,7 +54,7 @@ class Dropouts(Effect):
         # In a gap that began before there is any sample, the first one is held at zero.
         last = torch.where(lost, -1, positions).cummax(dim=-1).values
         held = scene.bone.gather(-1, last.clamp(min=0))
-        # Gaps that follow each other without a pause have no end to their length, yet a stretch of
+        # Gaps that follow each other without a pause have no end to their length, yet a segment of
         # a long clip knows only so much of what came before.
         too_long = positions - last > LONGEST_MS / 1000 * rate
         return scene.with_bone(torch.where((last < 0) | too_long, 0, held))

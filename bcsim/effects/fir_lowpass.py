@@ -9,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.lowpass import taps_response, windowed_sinc
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -31,7 +31,7 @@ class FirLowpass(LinearEffect):
         "num_taps": (3, 100_001),
     }
 
-    cutoff_hz: Distribution = Uniform(480.0, 720.0)
+    cutoff_hz: Parameter = Uniform(480.0, 720.0)
     num_taps: int = 255
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class FirLowpass(LinearEffect):
         if self.num_taps % 2 == 0:
             raise ValueError(f"num_taps is {self.num_taps}; it wants an odd number")
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return self.num_taps // 2 + 1
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Constant, Distribution
+from bcsim.effects.distributions import Constant, Parameter
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -24,9 +24,9 @@ class Gain(LinearEffect):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
 
-    gain_db: Distribution = Constant(0.0)
+    gain_db: Parameter = Constant(0.0)
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

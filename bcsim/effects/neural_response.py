@@ -9,12 +9,11 @@ from torch.nn.functional import pad
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import check_that
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError, UsageError, check_that
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE, fingerprint_of, load_enhancer
 
-MAX_REACH_S = 1.0  # long clips are rendered in stretches that see a little more than this
+MAX_CONTEXT_S = 1.0  # long clips are rendered in segments with a little more context than this
 NUM_KEPT = 4  # networks that a process keeps
 
 
@@ -42,20 +41,20 @@ class NeuralResponse(Effect):
         super().__post_init__()
         # No field, for a recipe keeps the path that its author wrote; but worker processes may
         # stand elsewhere.
-        object.__setattr__(self, "_folder", Path(self.model).absolute())
+        self._set("_folder", Path(self.model).absolute())
         now = fingerprint_of(self.folder)
         check_that(
             self.fingerprint in ("", now),
             f"{self.model}: another network than the one that was used (fingerprint "
             f"{self.fingerprint[:12]}, now {now[:12]}); give that one, or leave fingerprint empty",
         )
-        object.__setattr__(self, "fingerprint", now)
+        self._set("fingerprint", now)
         network = _load(self.folder, now, "cpu", torch.float64)
-        reach_s = max(network.history_samples, network.latency_samples) / network.sample_rate
+        context_s = max(network.history_samples, network.latency_samples) / network.sample_rate
         check_that(
-            reach_s <= MAX_REACH_S,
-            f"{self.model}: its outputs depend on what is {reach_s:.1f} s away; it wants a network "
-            f"that reaches {MAX_REACH_S:g} s at most",
+            context_s <= MAX_CONTEXT_S,
+            f"{self.model}: its outputs depend on what is {context_s:.1f} s away; it wants a "
+            f"receptive field of {MAX_CONTEXT_S:g} s at most",
         )
 
     @property
@@ -76,7 +75,7 @@ class NeuralResponse(Effect):
                 f"neural_response: {self.model} is a network for {network.sample_rate} Hz, the "
                 f"pairs have {scene.sample_rate}; set sample_rate to {network.sample_rate}"
             )
-        # A network gives the same from any of its frames on: a stretch begins within one.
+        # A network gives the same from any of its frames on: a segment begins within one.
         lead = scene.start % network.frame_samples
         rows = []
         # One by one at its own length: no clip may depend on what it shares a batch with, and

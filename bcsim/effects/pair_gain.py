@@ -7,7 +7,7 @@ from typing import ClassVar
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 
 
 @EFFECTS.register("pair_gain")
@@ -21,7 +21,7 @@ class PairGain(Effect):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
 
-    gain_db: Distribution = Uniform(-12.0, 6.0)
+    gain_db: Parameter = Uniform(-12.0, 6.0)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         gain = db_to_amplitude(drawn["gain_db"])

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.speed import change_speed
 
 FRAME_S = 0.064
@@ -38,7 +38,7 @@ class Pitch(Effect):
     needs_whole_clip: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"semitones": (-24.0, 24.0)}
 
-    semitones: Distribution = Uniform(-2.0, 2.0)
+    semitones: Parameter = Uniform(-2.0, 2.0)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         lengths = scene.lengths.tolist()

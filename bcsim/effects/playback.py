@@ -53,7 +53,7 @@ def play(
 def loop(
     samples: NDArray[np.float64], position: float, start: int, num_samples: int, crossfade: int
 ) -> NDArray[np.float64]:
-    r"""Return a stretch of a recording that goes round for ever.
+    r"""Return a segment of a recording that is repeated for ever.
 
     .. math:: y(t) = x(p) \sin\phi + x(P + p) \cos\phi, \quad p = (t_0 + t) \bmod P
 
@@ -62,9 +62,9 @@ def loop(
 
     Args:
         samples: (L,), the recording.
-        position: 0 to 1, where the stretch with `start` 0 begins.
-        start: first sample of the stretch; may be negative.
-        num_samples: of the stretch.
+        position: 0 to 1, where the segment with `start` 0 begins.
+        start: first sample of the segment; may be negative.
+        num_samples: length of the segment.
         crossfade: in samples, at most half of the recording.
 
     Returns:
@@ -113,7 +113,7 @@ def gain_for_snr(
 
     Args:
         speech: (B, T), zero past each clip's end.
-        noise: (B, T), likewise.
+        noise: (B, T), zero past each clip's end.
         snr_db: (B,), energy of speech over energy of noise in the whole clip, in dB.
         lengths: (B,), samples in each clip, T.
         power: (B,), mean square P that the noise has over the whole of its recording.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Choice, Distribution
+from bcsim.effects.distributions import Choice, Parameter
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -25,9 +25,9 @@ class Polarity(LinearEffect):
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sign": (-1.0, 1.0)}
 
-    sign: Distribution = Choice((1.0, -1.0))
+    sign: Parameter = Choice((1.0, -1.0))
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

@@ -10,7 +10,7 @@ from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Choice, Distribution, Seed, Uniform
+from bcsim.effects.distributions import Choice, Distribution, Parameter, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -41,8 +41,8 @@ class Quantisation(Effect):
     }
 
     sensor: SensorProfile
-    bits: Distribution = Choice((12.0, 10.0, 8.0))
-    headroom_db: Distribution = Uniform(20.0, 30.0)
+    bits: Parameter = Choice((12.0, 10.0, 8.0))
+    headroom_db: Parameter = Uniform(20.0, 30.0)
     dither: bool = False
     seed: Distribution = Seed()
 

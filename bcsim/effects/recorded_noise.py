@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Recordings, Uniform
+from bcsim.effects.distributions import Parameter, Recordings, Uniform
 from bcsim.effects.playback import play, recorded_power
 from bcsim.sensors.profile import SensorProfile
 
@@ -42,8 +42,8 @@ class RecordedNoise(Effect):
 
     sensor: SensorProfile
     noise: Recordings
-    position: Distribution = Uniform(0.0, 1.0)
-    snr_db: Distribution = Uniform(5.0, 30.0)
+    position: Parameter = Uniform(0.0, 1.0)
+    snr_db: Parameter = Uniform(5.0, 30.0)
     level: Literal["snr", "recorded"] = "snr"
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:

@@ -16,9 +16,9 @@ from torch.nn.utils.rnn import pad_sequence
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, LogUniform, Recordings, Uniform
+from bcsim.effects.distributions import LogUniform, Parameter, Recordings, Uniform
 from bcsim.effects.playback import gain_for_snr, play, recorded_power
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError, check_value
 
 SPEED_OF_SOUND = 343.0  # m/s
 CLEARANCE_M = 0.3  # from mouth and microphone to the next wall
@@ -65,7 +65,7 @@ class Room(Effect):
             slope that Schroeder's integral has from -5 to -45 dB, in s; a clip whose room comes out
             more than 20 % off is refused.
         mouth_x: where along the room's length the mouth is, from 0 to 1 of what the walls allow.
-        mouth_y: likewise along its width.
+        mouth_y: where along the room's width the mouth is, from 0 to 1 of what the walls allow.
         mouth_height_m: of mouth and microphone above the floor, in m.
         distance_m: from the mouth to the air microphone, in m: 0.05 is a headset, 0.5 a hand.
         direction_deg: in which the microphone is, seen from the mouth, in degrees.
@@ -91,20 +91,20 @@ class Room(Effect):
     }
 
     noise: Recordings | None = None
-    length_m: Distribution = Uniform(4.0, 8.0)
-    width_m: Distribution = Uniform(3.6, 6.0)
-    height_m: Distribution = Uniform(2.4, 3.2)
-    rt60_s: Distribution = Uniform(0.2, 0.6)
-    mouth_x: Distribution = Uniform(0.0, 1.0)
-    mouth_y: Distribution = Uniform(0.0, 1.0)
-    mouth_height_m: Distribution = Uniform(1.1, 1.7)
-    distance_m: Distribution = LogUniform(0.05, 1.5)
-    direction_deg: Distribution = Uniform(0.0, 360.0)
-    position: Distribution = Uniform(0.0, 1.0)
-    snr_db: Distribution = Uniform(0.0, 20.0)
-    noise_direction_deg: Distribution = Uniform(0.0, 360.0)
-    noise_distance: Distribution = Uniform(0.3, 1.0)
-    noise_height: Distribution = Uniform(0.1, 0.9)
+    length_m: Parameter = Uniform(4.0, 8.0)
+    width_m: Parameter = Uniform(3.6, 6.0)
+    height_m: Parameter = Uniform(2.4, 3.2)
+    rt60_s: Parameter = Uniform(0.2, 0.6)
+    mouth_x: Parameter = Uniform(0.0, 1.0)
+    mouth_y: Parameter = Uniform(0.0, 1.0)
+    mouth_height_m: Parameter = Uniform(1.1, 1.7)
+    distance_m: Parameter = LogUniform(0.05, 1.5)
+    direction_deg: Parameter = Uniform(0.0, 360.0)
+    position: Parameter = Uniform(0.0, 1.0)
+    snr_db: Parameter = Uniform(0.0, 20.0)
+    noise_direction_deg: Parameter = Uniform(0.0, 360.0)
+    noise_distance: Parameter = Uniform(0.3, 1.0)
+    noise_height: Parameter = Uniform(0.1, 0.9)
     sources: int = 1
     reference_distance_m: float = 0.05
 
@@ -112,23 +112,23 @@ class Room(Effect):
         super().__post_init__()
         for name in ("mouth_x", "mouth_y", "noise_distance", "noise_height"):
             low, high = self._extremes(name)
-            _check(low >= 0 and high <= 1, name, (low, high), "0 to 1")
+            check_value(low >= 0 and high <= 1, name, (low, high), "0 to 1")
         (shortest, longest), (lowest, tallest) = (
             self._extremes(name) for name in ("rt60_s", "mouth_height_m")
         )
-        _check(shortest >= 0.1, "rt60_s", shortest, "0.1 s or more")
+        check_value(shortest >= 0.1, "rt60_s", shortest, "0.1 s or more")
         smallest = tuple(self._extremes(n)[0] for n in ("length_m", "width_m", "height_m"))
         largest_m = max(self._extremes(n)[1] for n in ("length_m", "width_m", "height_m"))
-        _check(largest_m <= 30, "a side of the room", largest_m, "30 m or less")
-        _check(lowest >= CLEARANCE_M, "mouth_height_m", lowest, f"{CLEARANCE_M} m or more")
+        check_value(largest_m <= 30, "a side of the room", largest_m, "30 m or less")
+        check_value(lowest >= CLEARANCE_M, "mouth_height_m", lowest, f"{CLEARANCE_M} m or more")
         room_above = smallest[2] - CLEARANCE_M
-        _check(tallest <= room_above, "mouth_height_m", tallest, f"{room_above:.2f} m or less")
+        check_value(tallest <= room_above, "mouth_height_m", tallest, f"{room_above:.2f} m or less")
         nearest, farthest = self._extremes("distance_m")
-        _check(nearest >= 0.01, "distance_m", nearest, "0.01 m or more")
+        check_value(nearest >= 0.01, "distance_m", nearest, "0.01 m or more")
         half = min(smallest[:2]) / 2 - CLEARANCE_M
-        _check(farthest <= half, "distance_m", farthest, f"{half:.2f} m or less in this room")
+        check_value(farthest <= half, "distance_m", farthest, f"{half:.2f} m or less in this room")
         order = _reflection_order(smallest, longest)
-        _check(
+        check_value(
             order <= MAX_ORDER,
             f"rt60_s {longest:g} in the smallest room wants reflections of order",
             order,
@@ -382,8 +382,3 @@ def _rows(drawn: Drawn, count: int) -> Iterator[dict[str, Any]]:
     }
     for row in range(count):
         yield {name: values[row] for name, values in lists.items()}
-
-
-def _check(condition: bool, name: str, value: object, wanted: str) -> None:
-    if not condition:
-        raise UsageError(f"room: {name} is {value}; it wants {wanted}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -39,7 +39,7 @@ class Saturation(Effect):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"limit_db": (-200.0, 200.0)}
 
     sensor: SensorProfile
-    limit_db: Distribution = Uniform(3.0, 15.0)
+    limit_db: Parameter = Uniform(3.0, 15.0)
     curve: Literal["tanh", "cubic", "hard"] = "tanh"
     relative_to: Literal["speech", "full_scale"] = "speech"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Constant, Distribution, Normal
+from bcsim.effects.distributions import Constant, Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -37,10 +37,10 @@ class SensorDelay(LinearEffect):
     }
 
     sensor: SensorProfile
-    deviation: Distribution = Normal(0.0, 1.0)
-    extra_s: Distribution = Constant(0.0)
+    deviation: Parameter = Normal(0.0, 1.0)
+    extra_s: Parameter = Constant(0.0)
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         longest_s = abs(self.sensor.delay_s) + MAX_EXTRA_S
         return math.ceil(longest_s * sample_rate) + HALF_WIDTH
 

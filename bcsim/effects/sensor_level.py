@@ -9,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Distribution, Normal
+from bcsim.effects.distributions import Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -33,10 +33,10 @@ class SensorLevel(LinearEffect):
     }
 
     sensor: SensorProfile
-    deviation: Distribution = Normal(0.0, 1.0)
+    deviation: Parameter = Normal(0.0, 1.0)
     mean_db: float | None = None
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

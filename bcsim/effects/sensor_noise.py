@@ -11,7 +11,7 @@ from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Scene
-from bcsim.effects.distributions import Distribution, Normal, Seed
+from bcsim.effects.distributions import Distribution, Normal, Parameter, Seed
 from bcsim.effects.spectral import StationaryNoise
 from bcsim.sensors.profile import SensorProfile
 
@@ -38,10 +38,10 @@ class SensorNoise(StationaryNoise):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"level": (-20.0, 20.0)}
 
     sensor: SensorProfile
-    level: Distribution = Normal(0.0, 1.0)
+    level: Parameter = Normal(0.0, 1.0)
     seed: Distribution = Seed()
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return len(self.sensor.noise_psd) - 1
 
     def amplitude(self, frequencies_hz: Tensor, scene: Scene, drawn: Drawn) -> Tensor:

@@ -11,7 +11,7 @@ from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Distribution, Normal
+from bcsim.effects.distributions import Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
 
@@ -35,9 +35,9 @@ class SensorResponse(LinearEffect):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"wearer": (-20.0, 20.0)}
 
     sensor: SensorProfile
-    wearer: Distribution = Normal(0.0, 1.0, size=8)
+    wearer: Parameter = Normal(0.0, 1.0, size=8)
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return len(self.sensor.transfer_function.frequencies_hz) - 1
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Fluctuation, Seed
+from bcsim.effects.distributions import Distribution, Parameter, Seed, WithinClipVariation
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -25,14 +25,14 @@ class SensorSpeech(Effect):
         sensor: whose speech-dependent part; given by the simulator.
         residual: what the prediction leaves open is drawn with this part of its measured
             deviation; the mean rendering has none.
-        seed: of its course.
+        seed: of its trajectory.
         minimum_phase: give the gains minimum instead of zero phase.
     """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"residual": (0.0, 20.0)}
 
     sensor: SensorProfile
-    residual: Distribution = Fluctuation(1.0)
+    residual: Parameter = WithinClipVariation(1.0)
     seed: Distribution = Seed()
     minimum_phase: bool = False
 
@@ -49,7 +49,7 @@ class SensorSpeech(Effect):
 
 
 def _excess_db(scene: Scene) -> Tensor | float:
-    """Return by how much speech in the whole clip is louder than in this stretch of it, (B,)."""
+    """Return by how much speech in the whole clip is louder than in this segment of it, (B,)."""
     if scene.level is None:
         return 0.0
     here = replace(scene, level=None).speech_level()

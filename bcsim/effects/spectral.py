@@ -17,7 +17,7 @@ from bcsim.dsp.fir import extend_by_reflection, fast_length, frequency_grid
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Drawn, Effect, Scene
 
-BLOCK = 1 << 13  # samples in a transform of a long clip, or more if the effects reach far
+BLOCK = 1 << 13  # samples in a transform of a long clip, or more if filters are long
 AT_ONCE = 1 << 16  # samples transformed at a time
 
 
@@ -28,8 +28,8 @@ class SpectralEffect(Effect):
     reflects_edges: ClassVar[bool] = False
 
     @abstractmethod
-    def reach(self, sample_rate: int) -> int:
-        """Return for how many samples, before or after, one sample makes itself felt."""
+    def half_length(self, sample_rate: int) -> int:
+        """Return the half-length of the filter: samples by which an input may affect the output."""
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         return render_spectral(scene, [(self, drawn)])
@@ -90,19 +90,19 @@ def can_fuse(first: Effect, second: Effect) -> bool:
 def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
     """Apply neighbouring spectral effects with one forward and one inverse transform.
 
-    Long clips go through in blocks that overlap by what the effects reach (overlap-save).
+    Long clips go through in blocks that overlap by the half-length of all filters (overlap-save).
 
     Args:
         scene: B clips.
         steps: effects in their order, each with what it drew; all with the same kind of edges.
     """
     num_samples = scene.bone.shape[-1]
-    reach = _farthest(scene, steps)
-    size = _transform_size(num_samples, reach)
-    hop = size - 2 * reach
+    half_length = _total_half_length(scene, steps)
+    size = _transform_size(num_samples, half_length)
+    hop = size - 2 * half_length
     num_blocks = -(-num_samples // hop)
     frequencies_hz = frequency_grid(size, scene.sample_rate, scene.bone)
-    edges = (reach, num_blocks * hop + reach - num_samples)
+    edges = (half_length, num_blocks * hop + half_length - num_samples)
     sources = [
         (waveform.unfold(-1, size, hop), response.to(scene.bone.dtype.to_complex())[:, None])
         for waveform, response in _sources(scene, steps, frequencies_hz, edges)
@@ -117,26 +117,28 @@ def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
         spectrum = torch.fft.rfft(blocks[:, chosen]) * response
         for blocks, response in sources[1:]:
             spectrum = spectrum + torch.fft.rfft(blocks[:, chosen]) * response
-        rendered.append(torch.fft.irfft(spectrum, size)[..., reach : reach + hop].flatten(1))
+        rendered.append(
+            torch.fft.irfft(spectrum, size)[..., half_length : half_length + hop].flatten(1)
+        )
     bone = rendered[0] if len(rendered) == 1 else torch.cat(rendered, dim=-1)
     return scene.with_bone(bone[:, :num_samples])
 
 
-def _transform_size(num_samples: int, reach: int) -> int:
+def _transform_size(num_samples: int, half_length: int) -> int:
     """Return the length of a transform: of the whole clip, or of blocks where those cost less."""
-    whole = fast_length(num_samples + 2 * reach)
-    block = max(BLOCK, 1 << (8 * reach).bit_length())
+    whole = fast_length(num_samples + 2 * half_length)
+    block = max(BLOCK, 1 << (8 * half_length).bit_length())
     return whole if whole <= 2 * block else block
 
 
-def _farthest(scene: Scene, steps: Sequence[Step]) -> int:
-    """Return the longest reach on any way to the sensor's new signal."""
+def _total_half_length(scene: Scene, steps: Sequence[Step]) -> int:
+    """Return the longest half-length of the filters from any source to the sensor's new signal."""
     farthest = behind = 0
     for effect, _ in reversed(steps):
-        reach = behind + effect.reach(scene.sample_rate)
-        farthest = max(farthest, reach)
+        half_length = behind + effect.half_length(scene.sample_rate)
+        farthest = max(farthest, half_length)
         if isinstance(effect, LinearEffect):
-            behind = reach
+            behind = half_length
     return farthest
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 
 GUARD = 256  # samples of silence between a clip's end and, round the circle, its start
 
@@ -33,7 +33,7 @@ class Speed(Effect):
     needs_whole_clip: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.1, 10.0)}
 
-    factor: Distribution = Uniform(0.9, 1.1)
+    factor: Parameter = Uniform(0.9, 1.1)
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         factors = drawn["factor"].tolist()

@@ -18,15 +18,15 @@ EDGE_S = 0.005
 @EFFECTS.register("time_mask")
 @dataclass(frozen=True)
 class TimeMask(Effect):
-    r"""Silence a few stretches of the clip, at the same places in every channel.
+    r"""Silence a few segments of the clip, at the same places in every channel.
 
-    A stretch lasts from 0 to `longest_s`, all equally likely, and so are its places; it begins and
+    A segment lasts from 0 to `longest_s`, all equally likely, and so are its places; it begins and
     ends with half a cosine of 5 ms, :math:`\cos^2` of a rising angle. (Time masking of SpecAugment,
     arXiv 1904.08779, on waveforms.)
 
     Args:
-        stretches: how many a clip; they may overlap.
-        longest_s: of a stretch, in seconds; at most the whole clip.
+        stretches: number of segments in a clip; they may overlap.
+        longest_s: longest segment in seconds; at most the whole clip.
         seed: of places and durations.
     """
 

@@ -13,7 +13,7 @@ from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Distribution, Fluctuation, Seed
+from bcsim.effects.distributions import Distribution, Parameter, Seed, WithinClipVariation
 from bcsim.sensors.profile import MAX_COMPONENTS, SensorProfile
 
 
@@ -32,7 +32,7 @@ class WearerDrift(Effect):
     Args:
         sensor: whose spread; given by the simulator.
         scale: s, in standard deviations between wearers; 0 in the mean rendering.
-        seed: of the course.
+        seed: of the trajectory.
         time_constant_s: from knot to knot, in seconds.
     """
 
@@ -42,23 +42,25 @@ class WearerDrift(Effect):
     }
 
     sensor: SensorProfile
-    scale: Distribution = Fluctuation(0.3)
+    scale: Parameter = WithinClipVariation(0.3)
     seed: Distribution = Seed()
     time_constant_s: float = 2.0
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         bank = FilterBank(scene.sample_rate)
-        # Frames are counted from the clip's start, wherever this stretch begins.
+        # Frames are counted from the clip's start, wherever this segment begins.
         early = scene.start % bank.hop
         bone = torch.nn.functional.pad(scene.bone, (early, 0))
         count = int(bank.num_frames(torch.tensor(bone.shape[-1])))
         frames = scene.start // bank.hop + torch.arange(count, device=bone.device)
         middle_s = (frames * bank.hop - bank.num_fft // 2 + bank.hop) / scene.sample_rate
-        course = self._course(middle_s, drawn["seed"]) * drawn["scale"].double()[:, None, None]
-        gains_db = course @ self._components_db(bank).to(course)
+        trajectory = (
+            self._trajectory(middle_s, drawn["seed"]) * drawn["scale"].double()[:, None, None]
+        )
+        gains_db = trajectory @ self._components_db(bank).to(trajectory)
         return scene.with_bone(bank.filter(bone, gains_db.to(bone.dtype))[:, early:])
 
-    def _course(self, time_s: Tensor, seeds: Tensor) -> Tensor:
+    def _trajectory(self, time_s: Tensor, seeds: Tensor) -> Tensor:
         """Return z at some times, (B, frames, K)."""
         position = time_s.double() / self.time_constant_s
         first = math.floor(float(position[0]))

@@ -9,7 +9,7 @@ import torch
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Scene
-from bcsim.effects.distributions import Constant, Distribution, Seed
+from bcsim.effects.distributions import Constant, Distribution, Parameter, Seed
 
 
 @EFFECTS.register("white_noise")
@@ -26,7 +26,7 @@ class WhiteNoise(Effect):
     needs_whole_clip: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"relative_std": (0.0, 1e3)}
 
-    relative_std: Distribution = Constant(0.005)
+    relative_std: Parameter = Constant(0.005)
     seed: Distribution = Seed()
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:

@@ -9,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn
-from bcsim.effects.distributions import Distribution, Uniform
+from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
 
@@ -36,11 +36,11 @@ class ZeroPhaseLowpass(LinearEffect):
         "padding": (0, 10**6),
     }
 
-    cutoff_hz: Distribution = Uniform(480.0, 720.0)
-    q: Distribution = Uniform(0.8, 1.2)
+    cutoff_hz: Parameter = Uniform(480.0, 720.0)
+    q: Parameter = Uniform(0.8, 1.2)
     padding: int = 10_000
 
-    def reach(self, sample_rate: int) -> int:
+    def half_length(self, sample_rate: int) -> int:
         return self.padding
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:

@@ -10,7 +10,7 @@ from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
-MAX_STRETCH_S = 10.0
+MAX_SEGMENT_S = 10.0
 
 
 @METRICS.register("pesq")
@@ -27,7 +27,7 @@ def pesq(pair: Comparison) -> float:
     ITU-T P.862.2. Levels do not count. Not to choose weights by: it likes body-conducted speech
     as it is better than much that has been made of it.
 
-    Signals over 10 s are cut into equal stretches, and the scores of those that have one
+    Signals over 10 s are cut into equal segments, and the scores of those that have one
     averaged: P.862 was made for 8 to 12 s, and its reference code writes beyond its arrays where
     it finds more than 50 utterances, which take 20 s or more.
 
@@ -37,10 +37,10 @@ def pesq(pair: Comparison) -> float:
     package = optional_import("pesq", extra="pesq")
     if pair.is_void or not bool(pair.estimate.isfinite().all()):
         return math.nan
-    count = math.ceil(len(pair.real) / (MAX_STRETCH_S * SAMPLE_RATE))
-    stretches = (np.array_split(s.numpy(), count) for s in (pair.real, pair.estimate))
+    count = math.ceil(len(pair.real) / (MAX_SEGMENT_S * SAMPLE_RATE))
+    segments = (np.array_split(s.numpy(), count) for s in (pair.real, pair.estimate))
     scores = []
-    for real, estimate in zip(*stretches, strict=True):
+    for real, estimate in zip(*segments, strict=True):
         if not (real.any() and estimate.any()):
             continue
         try:

@@ -55,13 +55,13 @@ def si_sdr_100_1000(pair: Comparison) -> float:
     """
     if pair.is_void:
         return math.nan
-    reach = round(MAX_LAG_S * SAMPLE_RATE)
-    size = fast_length(len(pair.real) + reach)
+    max_lag = round(MAX_LAG_S * SAMPLE_RATE)
+    size = fast_length(len(pair.real) + max_lag)
     frequencies = frequency_grid(size, SAMPLE_RATE, pair.real)
     band = (frequencies >= LOW_HZ) & (frequencies <= HIGH_HZ)
     estimate, real = (torch.fft.rfft(s, size) * band for s in (pair.estimate, pair.real))
     correlation = torch.fft.irfft(estimate.conj() * real, size)
-    best = float(torch.cat([correlation[-reach:], correlation[: reach + 1]]).abs().max())
+    best = float(torch.cat([correlation[-max_lag:], correlation[: max_lag + 1]]).abs().max())
     energies = [float(torch.fft.irfft(s, size).square().sum()) for s in (estimate, real)]
     if min(energies) == 0:
         return -LIMIT_DB if energies[1] > 0 else math.nan

@@ -22,7 +22,7 @@ MAX_FOLDS = 5
 MAX_FRAMES = 400  # of one utterance: beyond, frames are thinned out evenly
 MAX_ALL_FRAMES = 16_000  # of all utterances together, for the sake of time
 NUM_SPLITS = 3  # of the real frames, behind the null
-STRETCH = 31  # frames, half a second
+SEGMENT = 31  # frames, half a second
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def null_accuracy(
 ) -> NullAccuracy:
     """Return the accuracy of real against real, from the same recordings.
 
-    Every utterance is cut into stretches of about half a second, of which a random half goes to
+    Every utterance is cut into segments of about half a second, of which a random half goes to
     either set: as in the test itself, both sets hold every utterance of every talker. Whole
     utterances against others give 0.5 as well, but differ more from split to split, as they
     happen to fall together (16 utterances of 7 talkers: deviation 0.03 instead of 0.01).
@@ -114,20 +114,20 @@ def null_accuracy(
 def halve(
     frames: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Deal consecutive stretches of frames to two halves at random, as many to one as to the other.
+    """Deal consecutive segments of frames to two halves at random, as many to one as to the other.
 
     Args:
         frames: (N, features).
         generator: that draws.
     """
-    stretches = np.array_split(frames, max(2, len(frames) // STRETCH))
-    order = generator.permutation(len(stretches))
+    segments = np.array_split(frames, max(2, len(frames) // SEGMENT))
+    order = generator.permutation(len(segments))
     first, second = order[::2], order[1::2]
     if generator.integers(2):  # where their number is odd, either may get the one more
         first, second = second, first
     return (
-        np.concatenate([stretches[index] for index in sorted(first)]),
-        np.concatenate([stretches[index] for index in sorted(second)]),
+        np.concatenate([segments[index] for index in sorted(first)]),
+        np.concatenate([segments[index] for index in sorted(second)]),
     )
 
 

@@ -80,7 +80,7 @@ def effect_lines(effect: Facts, distributions: Sequence[str], width: int = 100) 
         ("needs a sensor: give --sensor", effect["needs_sensor"]),
         ("no gradient reaches the air signal through it", not effect["differentiable"]),
         ("clips come out of another length", not effect["keeps_length"]),
-        ("sees a clip from end to end: long ones are not rendered in stretches",
+        ("sees a clip from end to end: long ones are not rendered in segments",
          effect["needs_whole_clip"]),
     ]  # fmt: skip
     found = [text for text, holds in remarks if holds]

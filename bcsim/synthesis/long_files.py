@@ -106,7 +106,7 @@ def _context(simulator: Simulator) -> int:
     """Return how many samples before and behind a stretch make themselves felt in it."""
     hop = FilterBank(simulator.sample_rate).hop
     reach = sum(
-        effect.reach(simulator.sample_rate)
+        effect.half_length(simulator.sample_rate)
         for effect in simulator.effects
         if isinstance(effect, SpectralEffect)
     )

@@ -3,13 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bcsim.errors import check_value
 from bcsim.metrics import METRICS
 from bcsim.models.storage import BONE_TO_AIR, Direction
-
-
-def _check(condition: bool, name: str, value: object, wanted: str) -> None:
-    if not condition:
-        raise ValueError(f"{name} is {value!r}; it wants {wanted}")
 
 
 @dataclass(frozen=True)
@@ -32,11 +28,11 @@ class OptimizerConfig:
     layers: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        _check(all(0 <= b < 1 for b in self.betas), "betas", self.betas, "from 0 to below 1")
-        _check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        check_value(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        check_value(all(0 <= b < 1 for b in self.betas), "betas", self.betas, "from 0 to below 1")
+        check_value(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         for name, ratio in self.layers.items():
-            _check(ratio >= 0, f"layers.{name}", ratio, "0 or more")
+            check_value(ratio >= 0, f"layers.{name}", ratio, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,8 @@ class ScheduleConfig:
     final_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        _check(0 <= self.final_ratio <= 1, "final_ratio", self.final_ratio, "from 0 to 1")
+        check_value(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        check_value(0 <= self.final_ratio <= 1, "final_ratio", self.final_ratio, "from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,11 @@ class DataConfig:
     real_fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        _check(self.crop_s >= 0.1, "crop_s", self.crop_s, "0.1 s or more")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        _check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
+        check_value(self.crop_s >= 0.1, "crop_s", self.crop_s, "0.1 s or more")
+        check_value(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        check_value(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more")
         fraction = self.real_fraction
-        _check(0 < fraction < 1, "real_fraction", fraction, "between 0 and 1")
+        check_value(0 < fraction < 1, "real_fraction", fraction, "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -115,12 +111,12 @@ class AdversarialConfig:
 
     def __post_init__(self) -> None:
         for name in ("weight", "feature_matching_weight"):
-            _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+            check_value(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("discriminator_start_step", "start_step"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _check(self.enhancer_steps >= 1, "enhancer_steps", self.enhancer_steps, "1 or more")
+            check_value(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        check_value(self.enhancer_steps >= 1, "enhancer_steps", self.enhancer_steps, "1 or more")
         clip = self.gradient_clip_norm
-        _check(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
+        check_value(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ class BalancingConfig:
     decay: float = 0.9
 
     def __post_init__(self) -> None:
-        _check(0 <= self.decay < 1, "decay", self.decay, "from 0 to below 1")
+        check_value(0 <= self.decay < 1, "decay", self.decay, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -180,12 +176,12 @@ class LoopConfig:
     checkpoint_interval_steps: int = 500
 
     def __post_init__(self) -> None:
-        _check(self.num_steps >= 1, "num_steps", self.num_steps, "1 or more")
+        check_value(self.num_steps >= 1, "num_steps", self.num_steps, "1 or more")
         clip, decay = self.gradient_clip_norm, self.ema_decay
-        _check(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
-        _check(decay is None or 0 < decay < 1, "ema_decay", decay, "between 0 and 1, or null")
+        check_value(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
+        check_value(decay is None or 0 < decay < 1, "ema_decay", decay, "between 0 and 1, or null")
         for name in ("log_interval_steps", "checkpoint_interval_steps", "accumulation"):
-            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+            check_value(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 
 @dataclass(frozen=True)
@@ -208,13 +204,13 @@ class ValidationConfig:
     num_samples: int = 3
 
     def __post_init__(self) -> None:
-        _check(self.interval_steps >= 1, "interval_steps", self.interval_steps, "1 or more")
+        check_value(self.interval_steps >= 1, "interval_steps", self.interval_steps, "1 or more")
         known = [name for name, metric in METRICS.items() if metric.selects]
-        _check(self.metric in known, "metric", self.metric, f"one of {', '.join(known)}")
-        _check(self.num_items >= 1, "num_items", self.num_items, "1 or more")
+        check_value(self.metric in known, "metric", self.metric, f"one of {', '.join(known)}")
+        check_value(self.num_items >= 1, "num_items", self.num_items, "1 or more")
         length = self.max_item_s
-        _check(length is None or length >= 1, "max_item_s", length, "1 or more, or null")
-        _check(self.num_samples >= 0, "num_samples", self.num_samples, "0 or more")
+        check_value(length is None or length >= 1, "max_item_s", length, "1 or more, or null")
+        check_value(self.num_samples >= 0, "num_samples", self.num_samples, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -256,12 +252,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         some = len(self.losses) > 0 or self.adversarial is not None
-        _check(some, "losses", self.losses, "one loss or more, or an adversarial part")
+        check_value(some, "losses", self.losses, "one loss or more, or an adversarial part")
         start = 0 if self.adversarial is None else self.adversarial.start_step
-        _check(len(self.losses) > 0 or start == 0, "losses", self.losses, "one to warm up on")
+        check_value(len(self.losses) > 0 or start == 0, "losses", self.losses, "one to warm up on")
         if self.data.batch_size % self.training.accumulation:
             raise ValueError(
                 f"batch_size is {self.data.batch_size}; it does not divide into "
                 f"{self.training.accumulation} parts, as training.accumulation asks for"
             )
-        _check(self.sample_rate >= 1, "sample_rate", self.sample_rate, "a rate in Hz")
+        check_value(self.sample_rate >= 1, "sample_rate", self.sample_rate, "a rate in Hz")

@@ -159,7 +159,7 @@ def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = Fals
         residual: draw what the mean of the speech-dependent part leaves out; everything else
             stays the mean. Without such a part the rendering is the mean one.
     """
-    return simulator.render(air[None], [name], seed=0, mean=True, moving=residual).bone[0]
+    return simulator.render(air[None], [name], seed=0, mean=True, within_clip=residual).bone[0]
 
 
 def mean(values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.body_noise import BodyNoise
 from bcsim.effects.distributions import Constant
 
@@ -26,7 +26,7 @@ def noise_of(sensor, num_clips, seconds, **settings):
     off = {rate: Constant(0.0) for rate in KINDS.values()}
     given = {key: Constant(value) for key, value in settings.items()}
     effect = BodyNoise(sensor, **(off | given))
-    drawn = collate([effect.sample(0, str(k), "step") for k in range(num_clips)])
+    drawn = stack_draws([effect.sample(0, str(k), "step") for k in range(num_clips)])
     silence = torch.zeros(num_clips, round(seconds * RATE)).double()
     level = torch.full((num_clips,), 10 ** (-sensor.level_db / 20)).double()
     scene = Scene(

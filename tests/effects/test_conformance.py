@@ -8,8 +8,8 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Scene, collate
-from bcsim.effects.distributions import Uniform
+from bcsim.effects.base import Scene, stack_draws
+from bcsim.effects.distributions import Constant, Distribution, Recordings, Seed, Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.polarity import Polarity
 from bcsim.recipe import build_effect, resolve_effect
@@ -26,7 +26,7 @@ def effect(request, speaking_sensor, required):
 
 
 def drawn_for(effect, clip_ids, seed=3):
-    return collate([effect.sample(seed, clip_id, "step") for clip_id in clip_ids])
+    return stack_draws([effect.sample(seed, clip_id, "step") for clip_id in clip_ids])
 
 
 def scene_of(air):
@@ -35,6 +35,20 @@ def scene_of(air):
 
 def noisy_scene_of(air, ambient, lengths=None):
     return Scene.from_air(air, RATE, lengths).with_ambient(ambient)
+
+
+def test_a_plain_number_is_taken_as_a_constant(effect):
+    for field in dataclasses.fields(effect):
+        value = getattr(effect, field.name)
+        if isinstance(value, Distribution) and not isinstance(value, Seed | Recordings):
+            centre = value.centre()
+            if isinstance(centre, float):
+                plain, constant = (
+                    dataclasses.replace(effect, **{field.name: given})
+                    for given in (centre, Constant(centre))
+                )
+                assert getattr(plain, field.name) == Constant(centre)
+                assert plain == constant
 
 
 def test_the_same_draw_gives_the_same_signal(effect, speech):
@@ -60,7 +74,7 @@ def test_what_was_drawn_survives_json_and_depends_on_the_clip_alone(effect):
 def test_a_row_of_the_manifest_renders_the_same_again(effect, speech):
     draws = [effect.sample(3, clip, "step") for clip in "ab"]
     again = json.loads(json.dumps(draws))
-    first, second = (effect.apply(scene_of(speech), collate(drawn)) for drawn in (draws, again))
+    first, second = (effect.apply(scene_of(speech), stack_draws(drawn)) for drawn in (draws, again))
     assert torch.equal(first.bone, second.bone)
     assert torch.equal(first.air, second.air)
     assert torch.equal(first.microphone, second.microphone)

@@ -10,7 +10,7 @@ from scipy import integrate
 
 from bcsim.dsp.resample import resample_clock
 from bcsim.effects.band_limit import BandLimit
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.clock_drift import ClockDrift
 from bcsim.effects.distributions import Constant
 from bcsim.effects.quantisation import Quantisation
@@ -25,7 +25,7 @@ def tone(frequency_hz, amplitude=1.0, num_samples=RATE):
 
 
 def apply(effect, air, **scene):
-    drawn = collate([effect.sample(0, str(k), "step") for k in range(len(air))])
+    drawn = stack_draws([effect.sample(0, str(k), "step") for k in range(len(air))])
     return effect.apply(dataclasses.replace(Scene.from_air(air, RATE), **scene), drawn).bone
 
 
@@ -86,7 +86,7 @@ def test_the_error_of_quantisation_has_the_known_variance(sensor, speech, dither
     level = scene.speech_level() * 10 ** ((sensor.level_db + 30) / 20)
     step = 2 * level / 2**10
     noise = 20 * step[:, None] * torch.randn(2, 96_000, generator=torch.Generator().manual_seed(0))
-    drawn = collate([effect.sample(0, c, "s") for c in "ab"])
+    drawn = stack_draws([effect.sample(0, c, "s") for c in "ab"])
     out = effect.apply(scene.with_bone(noise), drawn).bone
     error = (out - noise) / step[:, None]
     assert error.square().mean().item() == pytest.approx(steps_squared, rel=0.02)
@@ -100,7 +100,7 @@ def test_dither_frees_the_mean_error_from_the_signal(sensor, speech):
     constant = (0.3 * step[:, None]).expand(-1, 96_000)
     for dither, expected in ((False, 0.0), (True, 0.3)):
         effect = Quantisation(sensor, Constant(10.0), Constant(30.0), dither)
-        drawn = collate([effect.sample(0, c, "s") for c in "ab"])
+        drawn = stack_draws([effect.sample(0, c, "s") for c in "ab"])
         out = effect.apply(scene.with_bone(constant), drawn).bone / step[:, None]
         # half a step's deviation over so many samples
         assert torch.allclose(out.mean(-1), torch.tensor(expected).double(), rtol=0, atol=8e-3)
@@ -111,7 +111,7 @@ def test_the_converter_has_as_many_steps_as_its_bits_and_clips_at_both_ends(sens
     scene = Scene.from_air(speech, RATE)
     full_scale = scene.speech_level() * 10 ** ((sensor.level_db + 10) / 20)
     ramp = torch.linspace(-2, 2, speech.shape[1]).double() * full_scale[:, None]
-    drawn = collate([effect.sample(0, c, "s") for c in "ab"])
+    drawn = stack_draws([effect.sample(0, c, "s") for c in "ab"])
     out = effect.apply(scene.with_bone(ramp), drawn).bone / full_scale[:, None]
     for row in out:
         assert torch.allclose(row.unique(), torch.arange(-8, 8).double() / 8, atol=1e-12)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.contact_loss import ContactLoss
 from bcsim.effects.distributions import Constant
 from bcsim.effects.dropouts import Dropouts
@@ -14,7 +14,7 @@ RATE = 16_000
 
 
 def apply(effect, air):
-    drawn = collate([effect.sample(0, str(k), "step") for k in range(len(air))])
+    drawn = stack_draws([effect.sample(0, str(k), "step") for k in range(len(air))])
     return effect.apply(Scene.from_air(air, RATE), drawn).bone
 
 

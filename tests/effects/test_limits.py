@@ -8,17 +8,17 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import (
     Choice,
     Constant,
     Distribution,
-    Fluctuation,
     LogUniform,
     Normal,
     Recordings,
     Seed,
     Uniform,
+    WithinClipVariation,
 )
 from bcsim.effects.edge_fade import EdgeFade
 from bcsim.effects.polarity import Polarity
@@ -45,7 +45,7 @@ def built(speaking_sensor, required):
 
 def applied(effect, air):
     scene = Scene.from_air(air, RATE).with_ambient(0.1 * air)
-    return effect.apply(scene, collate([effect.sample(0, "clip", "step")]))
+    return effect.apply(scene, stack_draws([effect.sample(0, "clip", "step")]))
 
 
 @pytest.mark.parametrize(("name", "field"), LIMITED)
@@ -103,7 +103,7 @@ def test_a_speed_that_was_drawn_negative_ends_no_run(drawn):
     factors = [Speed(drawn).sample(0, str(clip), "step") for clip in range(20)]
     assert min(factor["factor"] for factor in factors) == 0.1
     scene = Scene.from_air(white_noise(torch.arange(20), 1000), RATE)
-    assert torch.isfinite(Speed(drawn).apply(scene, collate(factors)).bone).all()
+    assert torch.isfinite(Speed(drawn).apply(scene, stack_draws(factors)).bone).all()
 
 
 def test_a_vector_is_held_within_the_limits_number_by_number(speaking_sensor):
@@ -151,7 +151,7 @@ def test_a_distribution_that_the_field_cannot_have_is_refused(built, name, setti
         (Uniform(-1.0, 2.0), (-1.0, 2.0)),
         (LogUniform(1.0, 2.0), (1.0, 2.0)),
         (Choice((2.0, -1.0, 1.0)), (-1.0, 2.0)),
-        (Fluctuation(0.5), (0.0, 0.5)),
+        (WithinClipVariation(0.5), (0.0, 0.5)),
         (Normal(0.0, 1.0), None),
         (Seed(), None),
     ],

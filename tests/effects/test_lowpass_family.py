@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.butterworth_lowpass import ButterworthLowpass
 from bcsim.effects.distributions import Constant
 from bcsim.effects.fir_lowpass import FirLowpass
@@ -17,7 +17,7 @@ RATE = 16_000
 def impulse_response(effect, num_samples=8192):
     impulse = torch.zeros(1, num_samples).double()
     impulse[0, num_samples // 2] = 1
-    drawn = collate([effect.sample(0, "clip", "step")])
+    drawn = stack_draws([effect.sample(0, "clip", "step")])
     return effect.apply(Scene.from_air(impulse, RATE), drawn).bone[0].numpy()
 
 
@@ -59,11 +59,11 @@ def test_at_its_lowest_cutoff_nothing_is_left_beyond_the_reach(order, zero_phase
     effect = ButterworthLowpass(Constant(1.0), order, zero_phase)
     size = 1 << 17
     hz = torch.fft.rfftfreq(size, 1 / RATE).double()
-    response = effect.response(hz, collate([effect.sample(0, "c", "s")]), RATE)
+    response = effect.response(hz, stack_draws([effect.sample(0, "c", "s")]), RATE)
     taps = torch.fft.irfft(response + 0j, size)[0].abs()
-    reach = effect.reach(RATE)
-    assert taps[reach:-reach].max() < 1e-10 * taps.max()
-    assert reach < RATE  # and it is no longer than it needs to be
+    half_length = effect.half_length(RATE)
+    assert taps[half_length:-half_length].max() < 1e-10 * taps.max()
+    assert half_length < RATE  # and it is no longer than it needs to be
 
 
 def test_an_order_out_of_range_is_refused():
@@ -89,5 +89,5 @@ def test_half_of_the_clips_are_turned_upside_down(speech):
     assert set(signs) == {-1.0, 1.0}
     assert abs(signs.sum()) < 4 * np.sqrt(400)
     chosen = [int((signs == sign).argmax()) for sign in (1.0, -1.0)]
-    out = effect.apply(Scene.from_air(speech, RATE), collate([draws[k] for k in chosen])).bone
+    out = effect.apply(Scene.from_air(speech, RATE), stack_draws([draws[k] for k in chosen])).bone
     assert torch.allclose(out, speech * torch.tensor([[1.0], [-1.0]]), rtol=0, atol=1e-12)

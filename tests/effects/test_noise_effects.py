@@ -13,7 +13,7 @@ from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.ambient_noise import AmbientNoise
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant
 from bcsim.effects.playback import loop
 from bcsim.effects.recorded_noise import RecordedNoise
@@ -30,7 +30,7 @@ def noise(noise_folder):
 
 
 def drawn_for(effect, clip_ids=("a", "b"), seed=3):
-    return collate([effect.sample(seed, clip_id, "step") for clip_id in clip_ids])
+    return stack_draws([effect.sample(seed, clip_id, "step") for clip_id in clip_ids])
 
 
 def test_the_snr_at_the_air_microphone_is_the_one_asked_for(noise, speech):

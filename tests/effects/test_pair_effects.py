@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant
 from bcsim.effects.pair_gain import PairGain
 from bcsim.effects.pitch import Pitch
@@ -19,7 +19,7 @@ RATE = 16_000
 
 
 def apply(effect, scene):
-    drawn = collate([effect.sample(0, str(row), "step") for row in range(len(scene.air))])
+    drawn = stack_draws([effect.sample(0, str(row), "step") for row in range(len(scene.air))])
     return effect.apply(scene, drawn)
 
 

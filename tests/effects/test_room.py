@@ -12,7 +12,7 @@ import torch
 from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects.ambient_leakage import AmbientLeakage
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant, LogUniform, Normal, Uniform
 from bcsim.effects.room import HALF_TAPS, SPEED_OF_SOUND, Room, decay_time
 from bcsim.errors import InputError, UsageError
@@ -21,7 +21,7 @@ RATE = 16_000
 
 
 def drawn_for(effect, clip_ids=("a", "b"), seed=3):
-    return collate([effect.sample(seed, clip_id, "room") for clip_id in clip_ids])
+    return stack_draws([effect.sample(seed, clip_id, "room") for clip_id in clip_ids])
 
 
 def in_room(effect, air, clip_ids=("a", "b")):

@@ -8,7 +8,7 @@ import torch
 from scipy import signal
 
 from bcsim.dsp.levels import active_frames, active_rms
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant, Normal, Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.peak_limit import PeakLimit
@@ -23,7 +23,7 @@ RATE = 16_000
 
 def apply(effect, air, mean=True, clip_ids=None):
     ids = clip_ids or [str(k) for k in range(len(air))]
-    drawn = collate([effect.sample(0, clip_id, "step", mean) for clip_id in ids])
+    drawn = stack_draws([effect.sample(0, clip_id, "step", mean) for clip_id in ids])
     return effect.apply(Scene.from_air(air, RATE), drawn).bone
 
 
@@ -51,7 +51,7 @@ def test_a_wearer_moves_the_response_along_the_components(sensor):
     impulse[0, 2000] = 1
     effect = SensorResponse(sensor, wearer=Normal(0, 1, size=8))
     draw = effect.sample(7, "someone", "step")
-    out = effect.apply(Scene.from_air(impulse, RATE), collate([draw])).bone[0]
+    out = effect.apply(Scene.from_air(impulse, RATE), stack_draws([draw])).bone[0]
     mean = apply(SensorResponse(sensor), impulse)[0]
     gain_db = 20 * torch.log10(torch.fft.rfft(out).abs() / torch.fft.rfft(mean).abs())
     grid = np.fft.rfftfreq(4000, 1 / RATE)
@@ -128,7 +128,7 @@ def test_the_limiter_turns_down_and_never_up(speech):
 def test_one_coordinate_a_clip_makes_a_wearer_of_each_clip(sensor):
     """Taken for one wearer's many coordinates, it once gave every clip of a batch the same one."""
     effect = SensorResponse(sensor, Uniform(-2.0, 2.0))
-    drawn = collate([effect.sample(0, clip, "step") for clip in "abcd"])
+    drawn = stack_draws([effect.sample(0, clip, "step") for clip in "abcd"])
     hz = torch.linspace(0, RATE / 2, 513, dtype=torch.float64)
     together = effect.response(hz, drawn, RATE)
     assert together.shape == (4, 513)

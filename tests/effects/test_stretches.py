@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.recipe import build_effect
 
 RATE = 16_000
@@ -33,7 +33,7 @@ EDGE = 3200  # samples that the nearest neighbours outside the stretch reach
 def test_a_stretch_comes_out_as_in_the_whole(spec, speaking_sensor, speech):
     effect = build_effect(spec, "test", speaking_sensor)
     assert not effect.needs_whole_clip
-    drawn = collate([effect.sample(3, "a", "step")])
+    drawn = stack_draws([effect.sample(3, "a", "step")])
     whole = Scene.from_air(speech[:1].repeat(1, 4), RATE)
     part = Scene.from_air(whole.air[:, STRETCH].clone(), RATE)
     part = dataclasses.replace(part, start=STRETCH.start, level=whole.speech_level())

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchaudio
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.crop import Crop
 from bcsim.effects.distributions import Constant
 from bcsim.effects.edge_fade import EdgeFade
@@ -21,7 +21,7 @@ RATE = 16_000
 
 def apply(effect, signal):
     scene = Scene.from_air(torch.as_tensor(signal, dtype=torch.float64)[None], RATE)
-    return effect.apply(scene, collate([effect.sample(0, "clip", "step")]))
+    return effect.apply(scene, stack_draws([effect.sample(0, "clip", "step")]))
 
 
 def lowpass(cutoff_hz=600.0, q=1.0):
@@ -73,7 +73,7 @@ def test_the_lowpass_equals_two_passes_of_torchaudios_biquad(speech):
     a = torch.tensor([1 + alpha, -2 * cosine, 1 - alpha], dtype=torch.float64)
     expected = one_pass(one_pass(padded).flip(-1)).flip(-1)[:, 10_000:-10_000]
     scene = Scene.from_air(speech, RATE)
-    ours = lowpass().apply(scene, collate([lowpass().sample(0, c, "s") for c in "ab"])).bone
+    ours = lowpass().apply(scene, stack_draws([lowpass().sample(0, c, "s") for c in "ab"])).bone
     assert torch.allclose(ours, expected, rtol=0, atol=1e-12)
 
 

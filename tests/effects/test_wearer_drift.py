@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant
 from bcsim.effects.wearer_drift import WearerDrift
 
@@ -14,7 +14,7 @@ RATE = 16_000
 
 
 def apply(effect, air, mean=False):
-    drawn = collate([effect.sample(0, str(k), "step", mean) for k in range(len(air))])
+    drawn = stack_draws([effect.sample(0, str(k), "step", mean) for k in range(len(air))])
     return effect.apply(Scene.from_air(air, RATE), drawn).bone
 
 

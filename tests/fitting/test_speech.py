@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bcsim.dsp.filter_bank import FilterBank
-from bcsim.effects.base import Scene, collate
+from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.estimation import make_estimator
@@ -139,7 +139,7 @@ def test_levels_are_relative_to_active_speech_whatever_the_pauses():
 def both_ways(response: SpeechResponse, sensor, air: torch.Tensor) -> list[torch.Tensor]:
     """Return what the response makes of air (B, T), applied alone and as the simulator does."""
     effect = SensorSpeech(dataclasses.replace(sensor, speech=response))
-    drawn = collate([effect.sample(0, str(clip), "step", False) for clip in range(len(air))])
+    drawn = stack_draws([effect.sample(0, str(clip), "step", False) for clip in range(len(air))])
     scene = effect.apply(Scene.from_air(air, RATE), drawn)
     return [response.apply(air, air, seed=3), scene.bone]
 

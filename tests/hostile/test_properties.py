@@ -20,7 +20,7 @@ from bcsim.audio.read import read_audio
 from bcsim.audio.write import write_audio
 from bcsim.datasets.manifest import PairRow
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Effect, Scene, collate
+from bcsim.effects.base import Effect, Scene, stack_draws
 from bcsim.errors import InputError, fit_line
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, save_enhancer
 from bcsim.recipe import build_effect, takes_recordings
@@ -87,7 +87,7 @@ def refusal_or(read: Callable[[], Any], place: str) -> Any:
 
 def rendered(effect: Effect, air: torch.Tensor, seed: int) -> Scene:
     """Apply an effect to speech in a little noise of its own level."""
-    drawn = collate([effect.sample(seed, "clip", "step")])
+    drawn = stack_draws([effect.sample(seed, "clip", "step")])
     scene = Scene.from_air(air, RATE).with_ambient(0.01 * air.flip(1))
     return effect.apply(scene, drawn)
 
