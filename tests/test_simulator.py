@@ -118,4 +118,4 @@ def test_a_simulator_is_called_with_arrays_and_refuses_what_it_cannot_render(sen
     with pytest.raises(InputError, match="air is 8000 Hz, the simulator renders at 16000 Hz"):
         simulator(air, 8000)
     with pytest.raises(InputError, match="air is int16"):
-        simulator(np.ones(9, dtype=np.int16), 16_000)
+        simulator(torch.ones(9, dtype=torch.int16), 16_000)

@@ -79,7 +79,7 @@ def save_enhancer(
     write_json(folder / CONFIG_FILE, config)
 
 
-def load_enhancer(folder: Path, direction: Direction | None = None) -> Enhancer:
+def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enhancer:
     """Read an enhancer that `save_enhancer` wrote, on the CPU and in evaluation mode.
 
     Args:
@@ -91,6 +91,7 @@ def load_enhancer(folder: Path, direction: Direction | None = None) -> Enhancer:
             than the network has; the first differences are listed. If it is of another direction,
             or what the config says of the network is not so.
     """
+    folder = Path(folder)
     config = _read_config(folder)
     if direction not in (None, config["direction"]):
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")

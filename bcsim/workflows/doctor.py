@@ -71,7 +71,7 @@ class Checkup:
         }
 
 
-def doctor(air: Path, bone: Path, sample_rate: int | None = None) -> Checkup:
+def doctor(air: str | Path, bone: str | Path, sample_rate: int | None = None) -> Checkup:
     """Examine all pairs of recordings in two folders.
 
     Args:
@@ -83,6 +83,7 @@ def doctor(air: Path, bone: Path, sample_rate: int | None = None) -> Checkup:
     Raises:
         InputError: if there is no pair that can be read.
     """
+    air, bone = Path(air), Path(bone)
     rate = sample_rate or _own_rate(air, bone)
     recordings = read_recordings(air, bone, rate)
     diagnoses = diagnose(recordings.pairs, rate)

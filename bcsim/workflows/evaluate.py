@@ -20,6 +20,7 @@ from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import simulation_metrics
 from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
 from bcsim.progress import track
+from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
@@ -83,8 +84,30 @@ class InStepPair:
     bone: Tensor
 
 
+def evaluate_sensor(
+    sensor: str | SensorProfile,
+    air: str | Path,
+    bone: str | Path,
+    talkers: str | Path | None = None,
+) -> Evaluation:
+    """Compare one simulated sensor with recordings of the real one; see `evaluate`.
+
+    Args:
+        sensor: profile, file, bundled sensor or preset.
+        air: file or folder of the air microphone.
+        bone: file or folder of the sensor.
+        talkers: CSV of who speaks in which recording; without, the first folder tells.
+
+    Raises:
+        UsageError: if the sensor cannot be found.
+        InputError: if no pair can be used.
+    """
+    table = None if talkers is None else Path(talkers)
+    return evaluate([sensor], Path(air), Path(bone), table)[0]
+
+
 def evaluate(
-    sensors: Sequence[str], air: Path, bone: Path, talkers: Path | None = None
+    sensors: Sequence[str | SensorProfile], air: Path, bone: Path, talkers: Path | None = None
 ) -> list[Evaluation]:
     """Simulate the sensor's signal of real pairs and compare it with the recorded one.
 
@@ -97,7 +120,7 @@ def evaluate(
     look at the leave-one-out table of `benchmarks/simulation_accuracy.py`.
 
     Args:
-        sensors: files, bundled sensors or presets, at least one.
+        sensors: profiles, files, bundled sensors or presets, at least one.
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
         talkers: CSV of who speaks in which recording; without, the first folder tells.

@@ -1,19 +1,26 @@
 """`bcsim fit-response`: pairs of recordings in, a sensor profile out."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
 from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import read_recordings
-from bcsim.errors import UsageError
+from bcsim.dsp.signals import Signal, as_batch
+from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input
 from bcsim.fitting.estimation import EstimationSettings
-from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator, fit_sensor
+from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator
+from bcsim.fitting.fit import fit_sensor as fit_pairs
 from bcsim.fitting.selection import AUTO
 from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.workflows.fit_report import check_report_packages, report_path, write_fit_report
 from bcsim.workflows.presets import find_sensor
 
@@ -35,6 +42,65 @@ class FittedSensor:
     result: FitResult
     failures: dict[str, str]
     report: Path | None = None
+
+
+def fit_sensor(
+    air: str | Path | Signal | Sequence[Signal],
+    bone: str | Path | Signal | Sequence[Signal],
+    *,
+    sample_rate: int = 16_000,
+    estimator: str = AUTO,
+    name: str = "sensor",
+    source: str = "",
+    licence: str = "",
+    settings: EstimationSettings | None = None,
+    prior: SensorProfile | None = None,
+    ambient: AmbientNoise | None = None,
+    talkers: Path | None = None,
+) -> FitResult:
+    """Fit a sensor to recorded pairs; `.profile.save("NAME.sensor")` keeps it.
+
+    Pairs that cannot be used are left out: files with a warning, others in `.skipped`.
+
+    Args:
+        air: recordings of the air microphone: a file or a folder, where files with equal relative
+            paths belong together, or samples: (T,), (B, T), or a sequence of such arrays.
+        bone: recordings of the sensor, given in the same way.
+        sample_rate: sample rate of the fit in Hz, which samples have to have; files are resampled.
+        estimator: a registered name, or "auto" for the best on held-out recordings.
+        name: name of the sensor.
+        source: what was recorded, by whom; goes into the profile.
+        licence: licence of the recordings; goes into the profile.
+        settings: options of the estimator and of the smoothing.
+        prior: sensor of the kind, fitted to other recordings, to start from.
+        ambient: recording of ambient noise alone, from which the leakage is measured.
+        talkers: CSV of who speaks in which file; without, the first folder tells.
+
+    Raises:
+        InputError: if no pair can be used; the message gives the first one's reason.
+        UsageError: for an unknown estimator, or an option that it does not have.
+    """
+    check_estimator(estimator, settings)  # refused before hours of recordings are read
+    if isinstance(air, str | Path) and isinstance(bone, str | Path):
+        recordings = read_recordings(Path(air), Path(bone), sample_rate, talkers)
+        for reason in recordings.failures.values():
+            log.warning("left out: %s", reason)
+        pairs = recordings.pairs
+    elif isinstance(air, str | Path) or isinstance(bone, str | Path):
+        raise UsageError("air and bone are given in different ways; give both as files, or samples")
+    else:
+        pairs = _pairs_of_samples(air, bone)
+    return fit_pairs(
+        pairs,
+        sample_rate,
+        estimator,
+        name,
+        source,
+        licence,
+        settings,
+        prior=prior,
+        ambient=ambient,
+    )
 
 
 def fit_response(
@@ -89,7 +155,7 @@ def fit_response(
         at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)
         ambient = AmbientNoise(at_air, at_bone)
     recordings = read_recordings(air, bone, sample_rate, talkers)
-    result = fit_sensor(
+    result = fit_pairs(
         recordings.pairs,
         sample_rate,
         estimator,
@@ -109,6 +175,21 @@ def fit_response(
     if report:
         write_fit_report(report_path(out), result)
     return FittedSensor(out, result, failures, report_path(out) if report else None)
+
+
+def _pairs_of_samples(
+    air: Signal | Sequence[Signal], bone: Signal | Sequence[Signal]
+) -> list[RecordedPair]:
+    signals = []
+    for role, given in (("air", air), ("bone", bone)):
+        arrays = [given] if isinstance(given, Tensor | np.ndarray) else given
+        signals.append([row.detach().cpu().numpy() for a in arrays for row in as_batch(a, role)])
+    if len(signals[0]) != len(signals[1]):
+        raise InputError(f"{len(signals[0])} signals of air, {len(signals[1])} of bone")
+    return [
+        RecordedPair(str(number), air, bone)
+        for number, (air, bone) in enumerate(zip(*signals, strict=True))
+    ]
 
 
 def _can_report(wanted: bool | None) -> bool:

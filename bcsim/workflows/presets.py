@@ -138,8 +138,9 @@ def load_simulator(
         >>> simulator.step_names[0], simulator.sample_rate
         ('sensor_speech', 16000)
     """
-    if isinstance(sensor, str | Path) and str(sensor) not in sensorless_presets():
-        sensor = load_sensor(sensor)
+    if isinstance(sensor, str | Path):
+        name = str(sensor)
+        sensor = name if name in sensorless_presets() else load_sensor(name)
     recipe = None if recipe is None else Path(recipe)
     return resolve_simulator(sensor, recipe, tuple(settings)).simulator
 
