@@ -67,7 +67,9 @@ MODULES = {module_of(path) for path in TREES}
 def at_the_top(node: ast.AST) -> Iterator[ast.AST]:
     """Every statement that runs when the module is imported, under `if` and `try` as well."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if not later and not for_types:
             yield child
             yield from at_the_top(child)
 
