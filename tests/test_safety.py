@@ -48,7 +48,7 @@ NETWORK = {
 }
 MAY_CALL = {
     ("bcsim/losses/base.py", "torch.distributed"): "sums over the processes of one training",
-    ("bcsim/workers/pool.py", "distributed"): "--engine dask: the cluster that is asked for",
+    ("bcsim/workers/engines.py", "distributed"): "--engine dask: the cluster that is asked for",
     ("bcsim/workflows/synthesize.py", "distributed"): "is it installed?",
     ("bcsim/training/processes.py", "torch.distributed"): "where --nproc processes meet",
     ("bcsim/workflows/hub.py", "huggingface_hub"): "a hub id, Owner/Name, that is asked for",

@@ -1,1 +1,1 @@
-"""Worker processes: the pool, and the limits that contain them."""
+"""Worker processes: the pool, the engines that run them, and their limits."""

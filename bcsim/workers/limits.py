@@ -1,7 +1,7 @@
-"""Worker processes that harm nobody: bounded in time and memory, silent, gone with their parent.
+"""Limits of worker processes: time, memory, no output of C libraries, an end with their parent.
 
 Decoders are large programs in C, and a file may be made to break them. A worker that hangs in one
-never comes back to Python, so it is the kernel that ends it; the rest of the run goes on.
+never comes back to Python, so the kernel ends it, and the rest of the run goes on.
 """
 
 import contextlib
@@ -34,19 +34,19 @@ class OutOfMemoryError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a batch may cost the process that works on it.
+    """Time and memory that a batch may take in a worker process.
 
     Args:
-        seconds: that it may take, by the clock on the wall.
-        memory_gib: address space that the process may take beside what it starts with.
+        seconds: longest wall-clock time.
+        memory_gib: address space in GiB beside what the process starts with.
     """
 
     seconds: float
     memory_gib: float
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep to the limits; out of time, the kernel ends this process with SIGALRM.
+    def enforced(self) -> Iterator[None]:
+        """Enforce the limits; out of time, the kernel ends this process with SIGALRM.
 
         Raises:
             OutOfMemoryError: if the memory does not suffice.
@@ -54,7 +54,7 @@ class Limits:
         if not _mapped_at_first:
             _mapped_at_first.append(_mapped())
         _set_address_space(_mapped_at_first[0] + int(self.memory_gib * GIB))
-        # By default and unblocked, it needs no help from Python, which a hang in C would not give.
+        # By default and unblocked, SIGALRM needs no help from Python, which may hang in C.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
@@ -66,14 +66,14 @@ class Limits:
                 raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        # Out here: raised up there it would carry the first error, and with it all that it held.
+        # Not in `except`: there it would refer to the first error, and all its memory.
         raise OutOfMemoryError(f"needs more than {self.memory_gib:.1f} GiB of memory")
 
-    def broken_by(self, error: BaseException) -> str:
-        """Say what an item did whose worker was lost, and nothing else was under way.
+    def reason_of(self, error: BaseException) -> str:
+        """Return what an item did whose worker was lost while nothing else was under way.
 
         Args:
-            error: that told of it.
+            error: error that the future of the item raised.
         """
         if isinstance(error, OutOfMemoryError):
             return str(error)
@@ -84,16 +84,17 @@ class Limits:
         return f"took its worker down{how}"
 
     @staticmethod
-    def surely_broken(error: BaseException) -> bool:
-        """Tell whether the one item under way cost its worker, by the error that told of the loss.
+    def is_fault_of_item(error: BaseException) -> bool:
+        """Tell whether the item ended its worker, by the error that its future raised.
 
-        One that was killed may have been killed by anybody, such as a kernel short of memory.
+        A worker that was killed may have been killed by another program, or by a kernel short of
+        memory.
         """
         return isinstance(error, OutOfMemoryError) or bool({*_ends(error)} - _OF_OTHERS)
 
 
 def _ends(error: BaseException) -> list[str]:
-    """Return how workers ended, of which loky's errors say: "{SIGSEGV(-11)}"."""
+    """Return how workers ended, from loky's message, such as "{SIGSEGV(-11)}"."""
     ends = re.findall(r"\b(SIG[A-Z0-9]+|EXIT)\((-?\d+)\)", str(error))
     return [name if name != "EXIT" else f"exit code {code}" for name, code in ends]
 
@@ -109,15 +110,15 @@ def _set_address_space(wanted: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *limits]), hard))
 
 
-def contain(parent: int) -> None:
-    """Make this process a worker that ends with its parent, and that does not talk.
+def prepare_worker(parent: int) -> None:
+    """Make this process a worker that ends with its parent, and whose C libraries print nothing.
 
     Args:
-        parent: its number.
+        parent: process id of the parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and ends its workers
     end_with(parent)
-    # On stderr only what bcsim says, in lines that are safe: not what decoders say to themselves.
+    # Python keeps a stderr of its own, for safe lines; what decoders print goes nowhere.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if logging.lastResort is not None:
@@ -125,7 +126,7 @@ def contain(parent: int) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent, whose number this is, has ended."""
+    """Let the kernel kill this process when its parent, of process id `parent`, has ended."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -139,7 +140,7 @@ def sweep_semaphores(pid: int) -> None:
     The kernel keeps them, /dev/shm/sem.loky-PID-*, until they are unlinked or it starts anew.
 
     Args:
-        pid: of the process; nothing happens if there is one of that number.
+        pid: process id; nothing happens while such a process exists.
     """
     if pid <= 0 or Path("/proc", str(pid)).exists():
         return

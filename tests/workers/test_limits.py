@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bcsim.errors import EnvironmentFault, is_out_of_memory
-from bcsim.workers import limits as containment
+from bcsim.workers import limits as worker_limits
 from bcsim.workers.limits import Limits, OutOfMemoryError, sweep_semaphores
 from bcsim.workers.pool import Workers, run_parallel
 
@@ -124,8 +124,8 @@ def test_an_item_that_breaks_its_limits_is_tried_once_more_and_no_more(tmp_path,
     ],
 )
 def test_what_is_known_of_the_end_of_a_worker_is_told(message, reason):
-    assert Limits(2.0, 4.0).broken_by(RuntimeError(message)) == reason
-    assert Limits(2.0, 4.0).broken_by(OutOfMemoryError("too much")) == "too much"
+    assert Limits(2.0, 4.0).reason_of(RuntimeError(message)) == reason
+    assert Limits(2.0, 4.0).reason_of(OutOfMemoryError("too much")) == "too much"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,9 @@ def test_what_is_known_of_the_end_of_a_worker_is_told(message, reason):
     [("SIGKILL(-9)", False), ("SIGTERM(-15)", False), ("SIGALRM(-14)", True), ("EXIT(3)", True)],
 )
 def test_a_worker_that_anybody_may_have_ended_is_no_fault_of_its_item(end, surely):
-    assert Limits.surely_broken(RuntimeError(f"exit codes of the workers are {{{end}}}")) == surely
+    assert (
+        Limits.is_fault_of_item(RuntimeError(f"exit codes of the workers are {{{end}}}")) == surely
+    )
 
 
 def test_a_worker_says_only_safe_lines(capfd):
@@ -168,7 +170,7 @@ def test_the_semaphores_of_a_run_that_was_killed_with_its_children_are_swept():
 
 
 def test_only_semaphores_of_the_dead_are_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(containment, "_SEMAPHORES", tmp_path)
+    monkeypatch.setattr(worker_limits, "_SEMAPHORES", tmp_path)
     dead = 2**22 + 1  # more than there can be
     alive = tmp_path / f"sem.loky-{os.getpid()}-a"
     other = tmp_path / f"sem.loky-{dead}9-a"

@@ -15,6 +15,7 @@ import pytest
 
 from bcsim.errors import EnvironmentFault
 from bcsim.workers import pool as parallel
+from bcsim.workers.engines import ENGINES, Engine
 from bcsim.workers.pool import Workers, run_parallel
 
 
@@ -114,8 +115,8 @@ def test_where_workers_are_lost_over_nothing_it_is_the_machine(monkeypatch):
         future.set_exception(Lost())
         return future
 
-    crew = parallel._Crew(submit, lambda: 2, (Lost,))
-    monkeypatch.setitem(parallel.CREWS, "loky", lambda _: contextlib.nullcontext(crew))
+    engine = Engine(submit, lambda: 2, (Lost,))
+    monkeypatch.setitem(ENGINES, "loky", lambda _: contextlib.nullcontext(engine))
     results = run_parallel(square, range(50), Workers(2), minus)
     with pytest.raises(EnvironmentFault, match="workers were lost 20 times in a row"):
         list(results)
@@ -147,7 +148,7 @@ def test_a_scheduler_that_is_not_there_is_named():
     workers = Workers(engine="dask", scheduler="tcp://127.0.0.1:1")
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
-        pytest.raises(EnvironmentFault, match=r"--scheduler tcp://127\.0\.0\.1:1: nobody answers"),
+        pytest.raises(EnvironmentFault, match=r"scheduler tcp://127\.0\.0\.1:1: nobody answers"),
     ):
         list(run_parallel(square, range(3), workers, minus))
 
