@@ -1,7 +1,6 @@
 """Ambient noise that reaches the sensor through the air, past its isolation."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.spectra import minimum_phase
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Constant, LogUniform, Parameter, Uniform
 from bcsim.effects.spectral import AmbientFilter
 from bcsim.sensors.profile import SensorProfile
@@ -41,7 +40,7 @@ class AmbientLeakage(AmbientFilter):
         corner_hz: of the model, where half of the rise from one to the other is reached, in Hz.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "extra_db": (-200.0, 200.0),
         "isolation_low_db": (-200.0, 200.0),
         "isolation_high_db": (-200.0, 200.0),

@@ -1,11 +1,10 @@
 """Recorded noise around the talker, as the air microphone hears it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Recordings, Uniform
 from bcsim.effects.playback import gain_for_snr, play, recorded_power
 
@@ -30,7 +29,7 @@ class AmbientNoise(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "position": (0.0, 1.0),
         "snr_db": (-200.0, 200.0),
     }

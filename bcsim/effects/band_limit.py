@@ -1,6 +1,5 @@
 """The sensor's own sample rate."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ import torch
 from bcsim.dsp.interpolation import HALF_WIDTH, interpolate
 from bcsim.dsp.lowpass import STEEPNESS, filter_without_delay, windowed_sinc
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Choice, Parameter
 
 HALF_TAPS_S = 0.02  # of the low-pass on either side: from pass to stop in 150 Hz
@@ -31,7 +30,7 @@ class BandLimit(Effect):
         aliasing: sample without anti-alias filter.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"rate_hz": (LOWEST_HZ, 384e3)}
+    limits: ClassVar[Limits] = {"rate_hz": (LOWEST_HZ, 384e3)}
 
     rate_hz: Parameter = Choice((3200.0, 1600.0, 4000.0, 6400.0, 8000.0))
     aliasing: bool = False

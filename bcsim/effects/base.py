@@ -29,6 +29,7 @@ from bcsim.errors import check_that
 from bcsim.rng import stream
 
 Draw = dict[str, Value]  # what one effect drew for one clip, field name to value
+Limits = Mapping[str, tuple[float, float]]  # field name to a closed range in the field's unit
 Drawn = Mapping[str, Any]  # the same for a batch: tensors (B,) or (B, K), or a list of B names
 
 
@@ -163,7 +164,7 @@ class Effect(ABC):
     # The closed range that a field keeps to, in its own unit, settings and draws alike. What is
     # outside is refused before a run; what an unbounded distribution draws beyond it is moved to
     # its end, so that no draw can end a run.
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    limits: ClassVar[Limits] = {}
 
     def __post_init__(self) -> None:
         """Take numbers as constants, and check every field; subclasses may check more.

@@ -1,7 +1,6 @@
 """What the body itself does that a sensor on it picks up."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from bcsim.dsp.events import Events, periodic_events, poisson_events
 from bcsim.dsp.fir import fast_length, frequency_grid
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Choice, Distribution, Parameter, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
@@ -52,7 +51,7 @@ class BodyNoise(Effect):
         seed: of moments and waveforms.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "footstep_rate_hz": (0.0, 20.0),
         "footstep_level_db": (-200.0, 200.0),
         "motion_rate_per_min": (0.0, 600.0),

@@ -1,7 +1,6 @@
 """A Butterworth low-pass of any order, with or without its phase."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
@@ -37,7 +36,7 @@ class ButterworthLowpass(LinearEffect):
         zero_phase: run it forward and backward.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "cutoff_hz": (1.0, 192e3),
         "order": (1, 8),
     }

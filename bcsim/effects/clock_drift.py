@@ -1,6 +1,5 @@
 """A sensor whose recorder has a clock of its own."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 
 from bcsim.dsp.interpolation import interpolate
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Normal, Parameter
 
 
@@ -28,7 +27,7 @@ class ClockDrift(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"drift_ppm": (-1e5, 1e5)}
+    limits: ClassVar[Limits] = {"drift_ppm": (-1e5, 1e5)}
 
     drift_ppm: Parameter = Normal(0.0, 100.0)
 

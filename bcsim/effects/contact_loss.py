@@ -1,7 +1,6 @@
 """Moments in which the sensor loses touch with the skin."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from bcsim.dsp.events import poisson_events
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.lowpass import filter_without_delay, windowed_sinc
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, LogUniform, Parameter, Seed, Uniform
 
 HALF_TAPS_S = 0.016  # of the high cut, on either side
@@ -40,7 +39,7 @@ class ContactLoss(Effect):
         fade_s: length of either edge, in seconds.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "rate_per_min": (0.0, 600.0),
         "duration_s": (0.0, LONGEST_S),
         "attenuation_db": (-200.0, 200.0),

@@ -1,13 +1,12 @@
 """Cut the same segment out of every channel."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Uniform
 
 
@@ -24,7 +23,7 @@ class Crop(Effect):
 
     keeps_length: ClassVar[bool] = False
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "duration_s": (1e-3, 600.0),
         "position": (0.0, 1.0),
     }

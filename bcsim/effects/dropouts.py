@@ -1,6 +1,5 @@
 """Digital gaps: packets that never arrive."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -8,7 +7,7 @@ import torch
 
 from bcsim.dsp.events import poisson_events
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, LogUniform, Parameter, Seed
 
 LONGEST_MS = 1000.0
@@ -29,7 +28,7 @@ class Dropouts(Effect):
         seed: of the moments.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "rate_per_min": (0.0, 6000.0),
         "gap_ms": (0.0, LONGEST_MS),
     }

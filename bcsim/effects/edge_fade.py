@@ -1,6 +1,5 @@
 """Fade every channel in and out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 
 
 @EFFECTS.register("edge_fade")
@@ -22,7 +21,7 @@ class EdgeFade(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"num_samples": (0, 10**6)}
+    limits: ClassVar[Limits] = {"num_samples": (0, 10**6)}
 
     num_samples: int = 512
 

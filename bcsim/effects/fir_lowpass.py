@@ -1,6 +1,5 @@
 """A low-pass that is a windowed sinc."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from bcsim.dsp.lowpass import taps_response, windowed_sinc
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
@@ -26,7 +25,7 @@ class FirLowpass(LinearEffect):
         num_taps: odd; more of them are steeper: 255 at 16 kHz go from pass to stop in 380 Hz.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "cutoff_hz": (1.0, 192e3),
         "num_taps": (3, 100_001),
     }

@@ -1,6 +1,5 @@
 """A plain gain on the sensor's signal."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Constant, Parameter
 from bcsim.effects.spectral import LinearEffect
 
@@ -22,7 +21,7 @@ class Gain(LinearEffect):
         gain_db: in dB.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
+    limits: ClassVar[Limits] = {"gain_db": (-200.0, 200.0)}
 
     gain_db: Parameter = Constant(0.0)
 

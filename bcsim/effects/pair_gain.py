@@ -1,12 +1,11 @@
 """One gain for both sides of a pair."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Uniform
 
 
@@ -19,7 +18,7 @@ class PairGain(Effect):
         gain_db: for every channel, in dB.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"gain_db": (-200.0, 200.0)}
+    limits: ClassVar[Limits] = {"gain_db": (-200.0, 200.0)}
 
     gain_db: Parameter = Uniform(-12.0, 6.0)
 

@@ -1,6 +1,5 @@
 """Keep a pair within full scale by turning the whole of it down."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 
 
 @EFFECTS.register("peak_limit")
@@ -23,7 +22,7 @@ class PeakLimit(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"peak": (1e-6, 1e3)}
+    limits: ClassVar[Limits] = {"peak": (1e-6, 1e3)}
 
     peak: float = 1.0
 

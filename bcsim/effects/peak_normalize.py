@@ -1,6 +1,5 @@
 """Clip rare peaks and scale to full scale, each channel by itself."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 
 
 @EFFECTS.register("peak_normalize")
@@ -25,7 +24,7 @@ class PeakNormalize(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"quantile": (0.01, 1.0)}
+    limits: ClassVar[Limits] = {"quantile": (0.01, 1.0)}
 
     quantile: float = 0.99999
 

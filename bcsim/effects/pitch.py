@@ -1,6 +1,6 @@
 """Higher or lower voices at the same pace, both sides of a pair alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.speed import change_speed
 
@@ -36,7 +36,7 @@ class Pitch(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"semitones": (-24.0, 24.0)}
+    limits: ClassVar[Limits] = {"semitones": (-24.0, 24.0)}
 
     semitones: Parameter = Uniform(-2.0, 2.0)
 

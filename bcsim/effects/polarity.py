@@ -1,6 +1,5 @@
 """A sensor that is wired the other way round."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Choice, Parameter
 from bcsim.effects.spectral import LinearEffect
 
@@ -23,7 +22,7 @@ class Polarity(LinearEffect):
             Between them the sign counts, and 0 is +1.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sign": (-1.0, 1.0)}
+    limits: ClassVar[Limits] = {"sign": (-1.0, 1.0)}
 
     sign: Parameter = Choice((1.0, -1.0))
 

@@ -1,6 +1,5 @@
 """The sensor's converter, whose steps are coarse for what speech makes of its range."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ import torch
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Choice, Distribution, Parameter, Seed, Uniform
 from bcsim.sensors.profile import SensorProfile
 
@@ -35,7 +34,7 @@ class Quantisation(Effect):
         seed: of the dither.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "bits": (1.0, 32.0),
         "headroom_db": (-200.0, 200.0),
     }

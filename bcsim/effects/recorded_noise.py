@@ -1,12 +1,11 @@
 """Noise that was recorded with the sensor itself: chewing, steps, a cable that rubs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Recordings, Uniform
 from bcsim.effects.playback import play, recorded_power
 from bcsim.sensors.profile import SensorProfile
@@ -35,7 +34,7 @@ class RecordedNoise(Effect):
             that was recorded at the same gains.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "position": (0.0, 1.0),
         "snr_db": (-200.0, 200.0),
     }

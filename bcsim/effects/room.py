@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import LogUniform, Parameter, Recordings, Uniform
 from bcsim.effects.playback import gain_for_snr, play, recorded_power
 from bcsim.errors import InputError, check_value
@@ -81,7 +81,7 @@ class Room(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "direction_deg": (-360.0, 360.0),
         "position": (0.0, 1.0),
         "snr_db": (-200.0, 200.0),

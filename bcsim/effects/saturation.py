@@ -1,6 +1,5 @@
 """A sensor, or its amplifier, that is driven too hard."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.sensors.profile import SensorProfile
 
@@ -36,7 +35,7 @@ class Saturation(Effect):
         relative_to: "speech", or "full_scale", where L is 0 dB or a few less.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"limit_db": (-200.0, 200.0)}
+    limits: ClassVar[Limits] = {"limit_db": (-200.0, 200.0)}
 
     sensor: SensorProfile
     limit_db: Parameter = Uniform(3.0, 15.0)

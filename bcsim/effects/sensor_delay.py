@@ -1,7 +1,6 @@
 """The sensor's own delay against the air microphone, off by default."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Constant, Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
@@ -31,7 +30,7 @@ class SensorDelay(LinearEffect):
         extra_s: added to it. Deviation and extra together stay within +-50 ms.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "deviation": (-100.0, 100.0),
         "extra_s": (-MAX_EXTRA_S, MAX_EXTRA_S),
     }

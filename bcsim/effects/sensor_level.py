@@ -1,6 +1,5 @@
 """How loud the sensor is: coupling and gain, which change from one recording to the next."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
@@ -27,7 +26,7 @@ class SensorLevel(LinearEffect):
             has learnt of it is wrong by the difference wherever the knobs stand otherwise.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "deviation": (-20.0, 20.0),
         "mean_db": (-60.0, 60.0),
     }

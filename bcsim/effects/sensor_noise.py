@@ -1,6 +1,5 @@
 """The sensor's own noise floor, as fitted from the pauses of the recordings."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Scene
+from bcsim.effects.base import Drawn, Limits, Scene
 from bcsim.effects.distributions import Distribution, Normal, Parameter, Seed
 from bcsim.effects.spectral import StationaryNoise
 from bcsim.sensors.profile import SensorProfile
@@ -35,7 +34,7 @@ class SensorNoise(StationaryNoise):
         seed: of the waveform.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"level": (-20.0, 20.0)}
+    limits: ClassVar[Limits] = {"level": (-20.0, 20.0)}
 
     sensor: SensorProfile
     level: Parameter = Normal(0.0, 1.0)

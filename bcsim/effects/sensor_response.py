@@ -1,6 +1,5 @@
 """The fitted air-to-bone response, with a new plausible wearer in every clip."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.fir import interpolate_response
 from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Normal, Parameter
 from bcsim.effects.spectral import LinearEffect
 from bcsim.sensors.profile import SensorProfile
@@ -32,7 +31,7 @@ class SensorResponse(LinearEffect):
             beyond those that the profile has are ignored.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"wearer": (-20.0, 20.0)}
+    limits: ClassVar[Limits] = {"wearer": (-20.0, 20.0)}
 
     sensor: SensorProfile
     wearer: Parameter = Normal(0.0, 1.0, size=8)

@@ -1,6 +1,5 @@
 """What the sensor does to this speech sound, beyond its fixed response."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, Parameter, Seed, WithinClipVariation
 from bcsim.sensors.profile import SensorProfile
 
@@ -29,7 +28,7 @@ class SensorSpeech(Effect):
         minimum_phase: give the gains minimum instead of zero phase.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"residual": (0.0, 20.0)}
+    limits: ClassVar[Limits] = {"residual": (0.0, 20.0)}
 
     sensor: SensorProfile
     residual: Parameter = WithinClipVariation(1.0)

@@ -1,6 +1,6 @@
 """Faster or slower speech, both sides of a pair alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.dsp.fir import fast_length
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Uniform
 
 GUARD = 256  # samples of silence between a clip's end and, round the circle, its start
@@ -31,7 +31,7 @@ class Speed(Effect):
 
     keeps_length: ClassVar[bool] = False
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"factor": (0.1, 10.0)}
+    limits: ClassVar[Limits] = {"factor": (0.1, 10.0)}
 
     factor: Parameter = Uniform(0.9, 1.1)
 

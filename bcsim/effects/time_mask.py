@@ -1,7 +1,6 @@
 """Moments of silence in every channel of a pair."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, Seed
 
 EDGE_S = 0.005
@@ -31,7 +30,7 @@ class TimeMask(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "stretches": (0, 1000),
         "longest_s": (0.0, 3600.0),
     }

@@ -1,7 +1,6 @@
 """A wearer whose sensor sits a little differently from one moment to the next."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, Parameter, Seed, WithinClipVariation
 from bcsim.sensors.profile import MAX_COMPONENTS, SensorProfile
 
@@ -36,7 +35,7 @@ class WearerDrift(Effect):
         time_constant_s: from knot to knot, in seconds.
     """
 
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "scale": (0.0, 20.0),
         "time_constant_s": (0.01, 3600.0),
     }

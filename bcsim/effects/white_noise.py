@@ -1,6 +1,5 @@
 """White noise relative to the sensor's signal, as in EBEN's TemporalTransforms."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 
 from bcsim.dsp.noise import white_noise
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn, Effect, Scene
+from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Constant, Distribution, Parameter, Seed
 
 
@@ -24,7 +23,7 @@ class WhiteNoise(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"relative_std": (0.0, 1e3)}
+    limits: ClassVar[Limits] = {"relative_std": (0.0, 1e3)}
 
     relative_std: Parameter = Constant(0.005)
     seed: Distribution = Seed()

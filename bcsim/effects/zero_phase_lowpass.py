@@ -1,6 +1,5 @@
 """EBEN's low-pass: a biquad run forward and backward, with random cutoff and Q."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
 from bcsim.effects import EFFECTS
-from bcsim.effects.base import Drawn
+from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Parameter, Uniform
 from bcsim.effects.spectral import LinearEffect
 
@@ -30,7 +29,7 @@ class ZeroPhaseLowpass(LinearEffect):
     """
 
     reflects_edges: ClassVar[bool] = True
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+    limits: ClassVar[Limits] = {
         "cutoff_hz": (20.0, 192e3),
         "q": (0.05, 50.0),
         "padding": (0, 10**6),

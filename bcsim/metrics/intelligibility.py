@@ -15,14 +15,7 @@ from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 
 @METRICS.register("stoi")
-@partial(
-    Metric,
-    label="STOI",
-    better="higher",
-    simulation=10,
-    enhancement=2,
-    selects=True,
-)
+@partial(Metric, label="STOI", better="higher", simulation=10, enhancement=2, selects=True)
 def stoi(pair: Comparison) -> float:
     """Return short-time objective intelligibility.
 

@@ -48,39 +48,21 @@ def lsd_all(pair: Comparison) -> float:
 
 
 @METRICS.register("lsd_pauses")
-@partial(
-    Metric,
-    label="LSD pauses",
-    better="lower",
-    unit="dB",
-    simulation=5,
-)
+@partial(Metric, label="LSD pauses", better="lower", unit="dB", simulation=5)
 def lsd_pauses(pair: Comparison) -> float:
     """Return the log-spectral distance over the other frames, in dB; NaN if all are active."""
     return spectral_distance(pair, ~pair.active)
 
 
 @METRICS.register("lsd_0_2k")
-@partial(
-    Metric,
-    label="LSD 0-2 kHz",
-    better="lower",
-    unit="dB",
-    simulation=3,
-)
+@partial(Metric, label="LSD 0-2 kHz", better="lower", unit="dB", simulation=3)
 def lsd_0_2k(pair: Comparison) -> float:
     """Return the log-spectral distance up to 2 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 0, 2000)
 
 
 @METRICS.register("lsd_2_8k")
-@partial(
-    Metric,
-    label="LSD 2-8 kHz",
-    better="lower",
-    unit="dB",
-    simulation=4,
-)
+@partial(Metric, label="LSD 2-8 kHz", better="lower", unit="dB", simulation=4)
 def lsd_2_8k(pair: Comparison) -> float:
     """Return the log-spectral distance from 2 to 8 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 2000, 8000)

@@ -14,13 +14,7 @@ MAX_SEGMENT_S = 10.0
 
 
 @METRICS.register("pesq")
-@partial(
-    Metric,
-    label="PESQ",
-    better="higher",
-    enhancement=5,
-    package="pesq",
-)
+@partial(Metric, label="PESQ", better="higher", enhancement=5, package="pesq")
 def pesq(pair: Comparison) -> float:
     """Return the wide-band perceptual evaluation of speech quality, 1 to 4.64.
 

@@ -16,14 +16,7 @@ LIMIT_DB = 100.0  # equal signals would have an infinite ratio
 
 
 @METRICS.register("si_sdr")
-@partial(
-    Metric,
-    label="SI-SDR",
-    better="higher",
-    unit="dB",
-    enhancement=1,
-    selects=True,
-)
+@partial(Metric, label="SI-SDR", better="higher", unit="dB", enhancement=1, selects=True)
 def si_sdr(pair: Comparison) -> float:
     r"""Return the SI-SDR of the whole signals, in dB, within +-100 dB.
 

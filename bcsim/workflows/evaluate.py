@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,16 +75,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class InStepPair:
-    """A pair whose channels were brought into step, (T,) each, float64."""
-
-    name: str
-    talker: str | None
-    air: Tensor
-    bone: Tensor
-
-
 def evaluate_sensor(
     sensor: str | SensorProfile,
     air: str | Path,
@@ -142,7 +133,7 @@ def evaluate(
     for sensor in resolved:
         rate = sensor.simulator.sample_rate
         pairs, failures = usable[rate]
-        evaluation, drawn = _judge(sensor, pairs, failures)
+        evaluation, drawn = _scored(sensor, pairs, failures)
         groups = [pair.talker or pair.name for pair in pairs]
         if rate not in nulls:
             nulls[rate] = null_accuracy(drawn, groups)
@@ -155,7 +146,7 @@ def evaluate(
     return evaluations
 
 
-def in_step(pair: RecordedPair, sample_rate: int) -> InStepPair:
+def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
     """Bring recorders that were started apart into step.
 
     A few milliseconds are left as they are: the metrics look at frames of 32 ms, and a single
@@ -167,9 +158,7 @@ def in_step(pair: RecordedPair, sample_rate: int) -> InStepPair:
     refusal = examine(pair, sample_rate).refusal
     if refusal is not None:
         raise InputError(f"{pair.name}: {refusal.text}")
-    pair = synchronised(pair, sample_rate)
-    air, bone = (torch.from_numpy(samples.astype("float64")) for samples in (pair.air, pair.bone))
-    return InStepPair(pair.name, pair.talker, air, bone)
+    return synchronised(pair, sample_rate)
 
 
 def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = False) -> Tensor:
@@ -193,7 +182,7 @@ def mean(values: Sequence[float]) -> float:
 
 def _in_step_pairs(
     air: Path, bone: Path, sample_rate: int, talkers: Path | None
-) -> tuple[list[InStepPair], dict[str, str]]:
+) -> tuple[list[RecordedPair], dict[str, str]]:
     recordings = read_recordings(air, bone, sample_rate, talkers)
     failures = dict(recordings.failures)
     pairs = []
@@ -207,8 +196,8 @@ def _in_step_pairs(
     return pairs, failures
 
 
-def _judge(
-    sensor: ResolvedSimulator, pairs: Sequence[InStepPair], failures: dict[str, str]
+def _scored(
+    sensor: ResolvedSimulator, pairs: Sequence[RecordedPair], failures: dict[str, str]
 ) -> tuple[Evaluation, list[Comparison]]:
     """Return all scores but the two-sample test's, and what that one is to look at."""
     simulator = sensor.simulator
@@ -216,12 +205,13 @@ def _judge(
     bands: list[BandErrors] = []
     drawn_pairs: list[Comparison] = []
     for pair in track(pairs, len(pairs), f"evaluating {sensor.sensor}"):
+        air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
         expected, drawn = (
             Comparison.prepare(
-                simulate(simulator, pair.air, pair.name, residual),
-                pair.bone,
+                simulate(simulator, air, pair.name, residual),
+                bone,
                 simulator.sample_rate,
-                reference=pair.air,
+                reference=air,
             )
             for residual in (False, True)
         )
@@ -247,7 +237,7 @@ def _judge(
     return evaluation, drawn_pairs
 
 
-def _by_talker(pairs: Sequence[InStepPair], rows: Mapping[str, Scores]) -> dict[str, Scores]:
+def _by_talker(pairs: Sequence[RecordedPair], rows: Mapping[str, Scores]) -> dict[str, Scores]:
     found: dict[str, list[Scores]] = {}
     for pair in pairs:
         found.setdefault(pair.talker or pair.name, []).append(rows[pair.name])

@@ -97,7 +97,7 @@ def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordin
 
     def in_step(pair, sample_rate):
         ready = bring(pair, sample_rate)
-        real[ready.name] = ready.bone
+        real[ready.name] = torch.from_numpy(np.float64(ready.bone))
         return ready
 
     def simulate(simulator, air, name, residual=False):
