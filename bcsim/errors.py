@@ -64,13 +64,13 @@ def _without_middle(word: str, size: int) -> str:
 
 
 class BcsimError(ValueError):
-    """Something that the caller can mend; the message says what and how."""
+    """An error that the caller can correct; the message says what is wrong and what to do."""
 
     exit_code = 1
 
 
 class UsageError(BcsimError):
-    """The request makes no sense as it stands: a missing folder, an unknown key, a foreign file."""
+    """The request makes no sense as it stands: a missing folder, an unknown key."""
 
     exit_code = 2
 
@@ -86,7 +86,7 @@ class PartialFailure(BcsimError):
 
 
 class EnvironmentFault(BcsimError):
-    """The machine is in the way: no space, no permission, a lock that somebody else holds."""
+    """The machine is at fault: no space, no permission, a lock that another run holds."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""What is told on stderr: safe lines; progress, as a bar on a terminal, every 30 s elsewhere."""
+"""Log lines on stderr that are safe to show, and progress: a bar, or a line every 30 s."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class LineFormatter(logging.Formatter):
     """Shows what is logged as one line that is safe to show; see `fit_line`.
 
-    Only warnings and errors are made short: the rest is ours, and has no names of strangers in it.
+    Only warnings and errors are made short: the rest holds no untrusted names.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -36,13 +36,13 @@ def log_to_stderr() -> None:
 
 
 def track(items: Iterable[T], total: int, description: str, done: int = 0) -> Iterator[T]:
-    """Pass `items` on, and show on stderr how far they are.
+    """Pass `items` on, and show on stderr how many are done.
 
     Args:
-        items: what is being worked through.
-        total: how many there are in all.
-        description: what is being done to them ("synthesizing").
-        done: how many of the total were done before.
+        items: items to pass on.
+        total: number of all items.
+        description: what is done to the items ("synthesizing").
+        done: number of items that were done before.
     """
     if sys.stderr.isatty():
         yield from _with_bar(items, total, description, done)

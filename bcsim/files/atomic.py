@@ -2,9 +2,8 @@
 
 Everything goes to a temporary name in the same folder, is flushed to the disk and renamed, so a
 reader never meets half a file and a killed run leaves nothing under a final name. Temporary files
-are made new, so that a link which somebody planted under their name is not written through. Whoever
-may write to the folder itself can still swap folders and files while bcsim works; that is not
-guarded against.
+are made new, so that no link under their name is written through. A program that may write to the
+folder can still swap folders and files while bcsim works; that is not guarded against.
 """
 
 import contextlib
@@ -45,10 +44,10 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
     """Give the path of a new, empty temporary file to write to; on leaving, it becomes `path`.
 
     Args:
-        path: of the file.
-        sync_folder: flush the folder as well. Whoever writes many files may leave it to
-            `sync_folders`, before saying that they are there.
-        num_bytes: that will be written, if known; for the message when the disk is full.
+        path: final path of the file.
+        sync_folder: flush the folder as well. A caller that writes many files may call
+            `sync_folders` instead, before it records that they are there.
+        num_bytes: size of the file if known, for the message when the disk is full.
 
     Raises:
         EnvironmentFault: if the folder cannot be written to or the disk is full. Nothing is left
@@ -92,8 +91,8 @@ def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[Non
     """Turn the errors of a full, forbidden or impossible place into one line.
 
     Args:
-        path: to name, if the error does not name one that people know.
-        num_bytes: that are to be written there, if known.
+        path: path to name, if the error names none, or a temporary one.
+        num_bytes: bytes that are to be written there, if known.
 
     Raises:
         EnvironmentFault: in place of an `OSError`.
@@ -108,7 +107,7 @@ def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[Non
 
 
 def _remedy(error: OSError, path: Path, num_bytes: int | None) -> str:
-    """Say what is the matter, and what to do."""
+    """Return what is wrong, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         full = "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
         return f"{full}{_room(path, num_bytes)}; free some space and run the same command again"
@@ -117,7 +116,7 @@ def _remedy(error: OSError, path: Path, num_bytes: int | None) -> str:
 
 
 def _room(path: Path, num_bytes: int | None) -> str:
-    """Return how much room is needed at a path, and how much there is, in brackets."""
+    """Return the space that is needed at a path and the space that is free, in brackets."""
     folder = path.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -134,7 +133,7 @@ def _room(path: Path, num_bytes: int | None) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a decimal prefix."""
     if num_bytes < 1000:
         return f"{num_bytes} B"
     size, units = num_bytes / 1000, iter("kMGTPE")
@@ -145,9 +144,9 @@ def _size(num_bytes: int) -> str:
 
 
 def not_a_link(path: str, flags: int) -> int:
-    """Open a file for `open(..., opener=not_a_link)`, which must not lead elsewhere.
+    """Open a file that is not a link: an opener for `open(..., opener=not_a_link)`.
 
-    For files that grow, such as journals and locks; all others are replaced.
+    For files that bcsim appends to, such as journals and locks; all others are replaced.
     """
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
@@ -191,7 +190,7 @@ def copy_file(source: Path, path: Path, sync_folder: bool = True) -> None:
 def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
     """Give a file a second name (a hard link), or copy it where that cannot be.
 
-    Whoever later writes into one of the two writes into both; bcsim only ever replaces names.
+    Writing into one of the two later writes into both; bcsim only replaces names.
     """
     with contextlib.suppress(OSError):
         if path.samefile(source):
@@ -209,8 +208,8 @@ def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what a killed run left under temporary names below `folder`.
 
     Args:
-        folder: that no other run writes to at the same time, or only to other names.
-        names: of the files whose temporaries go; of all by default.
+        folder: folder that no other run writes to, unless to other names.
+        names: names of the files whose temporaries are removed; all by default.
 
     Raises:
         EnvironmentFault: if one cannot be removed.
@@ -223,7 +222,7 @@ def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def sweep_beside(path: Path) -> None:
-    """Remove what a killed run left of one file under temporary names, and look at no other."""
+    """Remove what a killed run left of one file under temporary names, and nothing else."""
     with environment_faults(path):
         for found in path.parent.glob(f"{_stem(path.name)}.*.tmp"):
             _sweep(found)

@@ -1,4 +1,4 @@
-"""What could not be used, and why: one JSON line an item."""
+"""`failures.jsonl`: the items that failed and why, one JSON line each."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ FAILURES_NAME = "failures.jsonl"
 def write_failures(path: Path, run: str, failures: dict[str, str]) -> None:
     """Write a line for each item that failed, in place of what the same run left there before.
 
-    Lines of other runs, and lines that are not bcsim's, stay as they are; without any line left,
-    the file goes.
+    Lines of other runs, and lines that are not bcsim's, stay as they are. A file without any line
+    left is removed.
 
     Args:
-        path: of the file.
-        run: what failed them, such as "fit-response throat.sensor".
-        failures: item to reason.
+        path: path of `failures.jsonl`.
+        run: name of the run, such as "fit-response throat.sensor".
+        failures: reason of the failure by name of the item.
     """
     with environment_faults(path):
         before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Names that somebody else wrote down: kept beneath a root, and made fit to be shown."""
+"""Untrusted names of files: kept beneath a root folder, and made safe to show."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def beneath(root: Path, name: str) -> Path:
-    """Return the path of `name`, which somebody else wrote down, under `root`.
+    """Return the path of an untrusted name under a root folder.
 
-    Links inside `root` are followed and may not lead out of it. What does so after this look at
-    the disk is not noticed: look shortly before opening.
+    Links inside `root` are followed and may not lead out of it. A link that is made after this
+    check is not noticed: call it shortly before opening the file.
 
     Args:
-        root: folder that must not be left; trusted.
-        name: relative, with forward slashes; it need not exist.
+        root: trusted folder that must not be left.
+        name: relative path with forward slashes; it need not exist.
 
     Returns:
         The path without links below `root`.
@@ -60,7 +60,7 @@ def beneath(root: Path, name: str) -> Path:
 
 
 def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
-    """Say what keeps a name from being a relative path that stays in its folder."""
+    """Return why a name is no relative path that stays in its folder, or None if it is one."""
     if not parts:
         return "is empty"
     if parts[0].startswith("/"):
@@ -83,21 +83,21 @@ def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
 
 
 def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse an output that is one of the inputs, under this or another name.
+    """Check that an output is none of the inputs, under this or another name.
 
     Args:
-        out: need not exist.
-        inputs: files and folders; what is None or not there is none of them.
+        out: output file or folder, which need not exist.
+        inputs: input files and folders; None and missing ones are passed over.
 
     Raises:
-        UsageError: if it is.
+        UsageError: if the output is an input.
     """
     for path in inputs:
         same = False
         with contextlib.suppress(OSError):
             same = path is not None and path.samefile(out)
         if same:
-            raise UsageError(f"{out}: --out is an input ({path}); choose another --out")
+            raise UsageError(f"{out}: the output is an input ({path}); choose another output")
 
 
 def printable(name: str) -> str:
@@ -114,13 +114,13 @@ def printable(name: str) -> str:
 
 def _raw(character: str) -> bytes:
     try:
-        return character.encode("utf-8", "surrogateescape")  # what a name on the disk held
+        return character.encode("utf-8", "surrogateescape")  # the bytes of a name on the disk
     except UnicodeEncodeError:
         return character.encode("utf-8", "surrogatepass")
 
 
 def shortened(name: str) -> str:
-    """Return `printable(name)` with the middle of a long one left out."""
+    """Return `printable(name)`, without its middle where it is longer than `MAX_SHOWN`."""
     text = printable(name)
     half = MAX_SHOWN // 2
     return text if len(text) <= MAX_SHOWN else f"{text[:half]}...{text[-half:]}"

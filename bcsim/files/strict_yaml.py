@@ -30,11 +30,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Return how many nodes hang from a node, itself included, and how deep.
+    """Return the number of nodes below a node, itself included, and their depth.
 
     Args:
-        node: of a YAML text.
-        known: what was found before, by node: None while it is being looked at.
+        node: node of a YAML text.
+        known: results for other nodes by `id`; None while a node is being measured.
 
     Raises:
         ValueError: if there are too many, a mapping has a key twice, an alias holds itself, or

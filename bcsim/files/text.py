@@ -1,4 +1,4 @@
-"""Reading files that strangers may have written: bounded, strict, and never run."""
+"""Untrusted text and JSON, read within bounds and strictly; nothing in it is run."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ MAX_DEPTH = 64  # of JSON
 MAX_LINE_BYTES = 1 << 20
 SAFETENSORS_ONLY = "bcsim reads safetensors only; where you trust it, save its weights as such"
 
-# What a file begins with, and what it is then. A pickle of protocol 0 begins with what it imports.
+# First bytes of a file, and its kind. A pickle of protocol 0 begins with what it imports.
 _KINDS = (
     (re.compile(rb"PK\x03\x04"), "a zip, as torch.save and numpy.savez write it"),
     (re.compile(rb"\x80[\x01-\x05]|\(?[ci][\w.]+\n[\w.]+\n"), "a pickle"),
@@ -55,9 +55,9 @@ def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int,
     """Yield the lines of a text in UTF-8 with their ends, counted from 1.
 
     Args:
-        file: that is read.
-        path: of it, for the message.
-        what: it should be, for the message.
+        file: file to read.
+        path: path of the file, for the message.
+        what: what the file should be ("a manifest"), for the message.
 
     Raises:
         InputError: if a line is longer than 1 MiB, or not UTF-8.
@@ -106,7 +106,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def kind_of(content: bytes) -> str | None:
-    r"""Say what a file is that bcsim does not read, by its first bytes; None if they do not tell.
+    r"""Return what a file is that bcsim does not read, from its first bytes, or None if unknown.
 
     Example:
         >>> kind_of(b"PK\x03\x04 and so on")
@@ -123,7 +123,7 @@ def shown(value: object) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error of somebody else's code says, as `shown` shows it."""
+    """Return the message of a library's or the system's error, as `shown` shows it."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
     return shortened(text or type(error).__name__)
 

@@ -283,7 +283,7 @@ def test_an_output_is_no_input_by_any_name(tmp_path):
     (tmp_path / "soft").symlink_to(tmp_path / "a")
     os.link(tmp_path / "a", tmp_path / "hard")
     for name in ("a", "soft", "hard"):
-        with pytest.raises(UsageError, match=f"/{name}: --out is an input"):
+        with pytest.raises(UsageError, match=f"/{name}: the output is an input"):
             check_not_input(tmp_path / name, [None, tmp_path / "gone", tmp_path / "a"])
         check_not_input(tmp_path / name, [None, tmp_path / "b", tmp_path / "gone"])
     check_not_input(tmp_path / "gone", [tmp_path / "gone", tmp_path / "a"])

@@ -75,7 +75,7 @@ def test_a_recording_is_not_replaced_even_through_a_link(model, air, tmp_path):
         (air / "s1/a.wav", tmp_path / "link.wav"),
         (tmp_path / "link.wav", air / "s1/a.wav"),
     ):
-        with pytest.raises(UsageError, match="--out is an input"):
+        with pytest.raises(UsageError, match="the output is an input"):
             enhance(model, source, out, "cpu")
     assert (air / "s1/a.wav").read_bytes() == before
 

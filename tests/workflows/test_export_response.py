@@ -93,7 +93,7 @@ def test_what_cannot_be_written_is_refused(out, kind, size, message, sensor_file
 def test_a_sensor_is_not_replaced_by_its_filter(sensor, tmp_path):
     sensor.save(tmp_path / "s.json")
     before = (tmp_path / "s.json").read_bytes()
-    with pytest.raises(UsageError, match="--out is an input"):
+    with pytest.raises(UsageError, match="the output is an input"):
         export_response(str(tmp_path / "s.json"), tmp_path / "s.json")
     assert (tmp_path / "s.json").read_bytes() == before
 

@@ -14,6 +14,6 @@ def test_an_input_is_not_replaced_by_the_sensor(name, sensor, tmp_path):
     given = {"air": y, "bone": y, "prior": str(y), "talkers": y, "noise": (y, y)}
     given[name] = {"prior": str(x), "noise": (y, x)}.get(name, x)
     before = x.read_bytes()
-    with pytest.raises(UsageError, match="--out is an input"):
+    with pytest.raises(UsageError, match="the output is an input"):
         fit_response(out=x, **given)
     assert x.read_bytes() == before

@@ -72,6 +72,6 @@ def test_a_page_replaces_no_recording(speech_file, tmp_path, sensor_file):
     """Content tells what a recording is, so it may be called anything."""
     recording = speech_file.rename(tmp_path / "t.html")
     before = recording.read_bytes()
-    with pytest.raises(UsageError, match="--out is an input"):
+    with pytest.raises(UsageError, match="the output is an input"):
         preview([recording], recording, sensor_file, num_draws=1)
     assert recording.read_bytes() == before
