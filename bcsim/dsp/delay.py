@@ -41,8 +41,8 @@ def delay_signal(signal: Tensor, delay_samples: Tensor) -> Tensor:
     # A row that is moved right out of view is silent, however far: no need to pad further.
     delay_samples = delay_samples.to(torch.float64).clamp(-num_samples - 1, num_samples + 1)
     whole = delay_samples.round()
-    reach = int(whole.abs().max()) + SINC_TAIL
-    size = fast_length(num_samples + reach)
+    longest = int(whole.abs().max()) + SINC_TAIL
+    size = fast_length(num_samples + longest)
     frequencies = frequency_grid(size, 1, signal)
     spectrum = torch.fft.rfft(signal, size)
     shifted = spectrum * delay_response(frequencies, delay_samples).to(spectrum.dtype)

@@ -1,4 +1,4 @@
-"""Events in time, by seed: any stretch of any clip has the events that the whole clip has there.
+"""Events in time, by seed: any segment of any clip has the events that the whole clip has there.
 
 Time is counted in cells of one mean interval. What happens in a cell depends on the seed and on
 the cell's number alone, so nothing has to be drawn from the start, and processes are endless in
@@ -56,12 +56,12 @@ class Events:
         return (onset.ceil() - onset + steps) / sample_rate
 
     def place(self, shapes: Tensor, like: Tensor, start: int, sample_rate: int) -> Tensor:
-        """Add up what happens in a stretch of every clip.
+        """Add up what happens in a segment of every clip.
 
         Args:
             shapes: (E, M), what each event adds at the times of `times_s`.
-            like: (B, T), any signal of the stretch.
-            start: samples of the clip before the stretch.
+            like: (B, T), any signal of the segment.
+            start: samples of the clip before the segment.
             sample_rate: in Hz.
 
         Returns:
@@ -87,8 +87,8 @@ def poisson_events(
         seeds: (B,) of int64.
         rate_hz: (B,), events a second on average; none at 0 or below.
         start_s: seconds from the clip's start, (B,) or one number. To get what lasts into a
-            stretch, go back by as much as an event lasts.
-        end_s: likewise, one number.
+            segment, go back by as much as an event lasts.
+        end_s: end of the time in which events begin, in seconds from the clip's start.
         process: its number, where one seed has several independent ones.
 
     Example:

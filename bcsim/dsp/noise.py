@@ -1,6 +1,6 @@
 """Noise by seed: the waveform is a function of the seed alone, on every machine and device.
 
-A counter-based generator hashes the number of a sample with a key, so any stretch of any clip's
+A counter-based generator hashes the number of a sample with a key, so any segment of any clip's
 noise can be made by itself, in any batch and without asking the host. torch and numpy have none
 that can be keyed by row.
 """
@@ -16,7 +16,7 @@ BLOCK = 1 << 15  # pairs of samples at a time, on a processor: what is at work s
 def white_noise(
     seeds: Tensor, num_samples: int, start: int = 0, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    r"""Return a stretch of each seed's endless white Gaussian noise of unit variance.
+    r"""Return a segment of each seed's endless white Gaussian noise of unit variance.
 
     Two hashes make a pair of samples (Box and Muller 1958):
 

@@ -21,7 +21,7 @@ KNOWN_PHASE_COHERENCE = 0.2  # from here on the measured phase is taken as it is
 
 
 def smoothed_response(
-    estimate: TransferFunction, heard: Tensor, smoothing: float = SMOOTHING
+    estimate: TransferFunction, above_noise: Tensor, smoothing: float = SMOOTHING
 ) -> TransferFunction:
     """Smooth an estimate and settle its phase where the estimate does not know it.
 
@@ -31,17 +31,18 @@ def smoothed_response(
 
     Args:
         estimate: of an estimator.
-        heard: (F,) of bool; the magnitude of other bins is taken from their neighbours.
+        above_noise: (F,) of bool, which bins are above the noise; the magnitude of the others is
+            taken from their neighbours.
         smoothing: 12 for a twelfth of an octave.
     """
-    power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), heard)
+    power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), above_noise)
     smooth = fractional_octave_smooth(power, smoothing).clamp(min=0).sqrt()
     peak = float(smooth.max())
     if peak == 0:
         raise InputError("the estimated response is zero everywhere: air and bone share nothing")
     smooth = smooth.clamp(min=peak * 10 ** (-RANGE_DB / 20))
     minimum = minimum_phase(smooth.log())
-    trust = torch.where(heard & (power > 0), phase_trust(estimate), 0.0)
+    trust = torch.where(above_noise & (power > 0), phase_trust(estimate), 0.0)
     excess = torch.angle(torch.from_numpy(estimate.response)) - minimum
     phasor = trust * torch.exp(1j * excess) + (1 - trust)
     response = torch.polar(smooth, minimum + torch.angle(phasor))
@@ -63,15 +64,15 @@ def phase_trust(estimate: TransferFunction) -> Tensor:
 
 
 def measurable_bins(pairs: Sequence[AlignedPair]) -> Tensor:
-    """Return the heard bins but for the ends, (F,) of bool.
+    """Return the bins above the noise but for the ends, (F,) of bool.
 
     Next to 0 Hz there is nothing once DC is removed, and near half the sample rate the ratio is
     that of two resamplers' edges.
     """
-    heard = bins_above_noise(pairs)
-    heard[:2] = False
-    heard[math.floor(EDGE * (len(heard) - 1)) :] = False
-    return heard
+    bins = bins_above_noise(pairs)
+    bins[:2] = False
+    bins[math.floor(EDGE * (len(bins) - 1)) :] = False
+    return bins
 
 
 def usable_band(response: TransferFunction) -> tuple[float, float]:

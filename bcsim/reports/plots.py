@@ -63,8 +63,8 @@ def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     difference_db = np.where(inside, fitted_db - true_db, np.nan)
     bottom.axhline(0.0, color=SOFT.light, linewidth=0.9)
     bottom.plot(frequencies_hz, difference_db, color=BONE.light)
-    reach_db = max(1.0, 1.2 * np.nanmax(np.abs(difference_db), initial=0.0))
-    bottom.set_ylim(-reach_db, reach_db)
+    limit_db = max(1.0, 1.2 * np.nanmax(np.abs(difference_db), initial=0.0))
+    bottom.set_ylim(-limit_db, limit_db)
     bottom.set_ylabel("error, dB")
     frequency_axis(bottom, fitted.sample_rate)
     for axes in (top, bottom):

@@ -80,9 +80,9 @@ def write_run_report(run: Path) -> Path:
     for path in (run / "samples").glob("*.enhanced.step_*.png"):
         if path not in pictures:
             path.unlink()
-    rows, pace = (_rows(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
+    rows, throughput = (_rows(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
     path = run / "report.html"
-    write_page(path, run_page(run.resolve().name, config, rows, pace, samples))
+    write_page(path, run_page(run.resolve().name, config, rows, throughput, samples))
     return path
 
 
@@ -90,7 +90,7 @@ def run_page(
     name: str,
     config: Mapping[str, Any],
     rows: Sequence[Row],
-    pace: Sequence[Row],
+    throughput: Sequence[Row],
     samples: Sequence[Sample],
 ) -> Page:
     """Return the page.
@@ -99,7 +99,7 @@ def run_page(
         name: of the run.
         config: of the best weights so far (`config.json`); may be empty.
         rows: of `metrics.jsonl`.
-        pace: of `pace.jsonl`.
+        throughput: of `pace.jsonl`.
         samples: to listen to.
     """
     facts = config.get("facts", {})
@@ -111,7 +111,7 @@ def run_page(
     gradients = [key for key in train if "gradient_norm" in key or "balanc" in key]
     losses = [key for key in train if key not in (*rates, *gradients)]
     validation = [[key for key in keys if key.startswith(f"{split}/")] for split in SPLITS]
-    speed = dict.fromkeys(key for row in pace for key, value in row.items() if value)
+    speed = dict.fromkeys(key for row in throughput for key, value in row.items() if value)
     speed.pop("step", None)
     sections = [
         Section("Scores", _judged(facts), tables=list(_tables(best))),
@@ -120,12 +120,12 @@ def run_page(
         _curves("Losses", rows, losses),
         _curves("Gradients and balancing", rows, gradients),
         _curves("Learning rates", rows, rates),
-        _curves("Speed", pace, list(speed)),
+        _curves("Speed", throughput, list(speed)),
     ]
     return Page(
         title=f"Training run {name}",
         lead=_lead(config, rows),
-        facts=_headline(facts, metric, best, pace),
+        facts=_headline(facts, metric, best, throughput),
         sections=[part for part in sections if part.figures or part.tables or part.players],
     )
 
@@ -223,7 +223,7 @@ def _tables(best: Mapping[str, Any]) -> Iterable[Table]:
 
 
 def _headline(
-    facts: Mapping[str, Any], metric: str, best: Mapping[str, Any], pace: Sequence[Row]
+    facts: Mapping[str, Any], metric: str, best: Mapping[str, Any], throughput: Sequence[Row]
 ) -> dict[str, str]:
     shown = {}
     if "step" in facts:
@@ -236,7 +236,7 @@ def _headline(
         ("speed/steps_per_s", "speed", "{:.3g} steps/s"),
         ("speed/waiting_for_data", "waiting for data", "{:.0%} of the time"),
     ):
-        values = [row[key] for row in pace[-RECENT:] if isinstance(row.get(key), int | float)]
+        values = [row[key] for row in throughput[-RECENT:] if isinstance(row.get(key), int | float)]
         if values:
             shown[label] = form.format(statistics.median(values))
     return shown

@@ -44,7 +44,7 @@ def plan_clips(
     Args:
         names: of audio files, relative to the folder of the corpus, with forward slashes.
         validation: part of the speakers in the validation split.
-        test: likewise.
+        test: part of the speakers in the test split.
         limit: take only the first so many, in the order of their names.
 
     Returns:

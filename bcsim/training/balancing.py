@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bcsim.training.config import BalancingConfig
 
-ADVERSARIAL = "adversarial"  # the term that the ratios of two players are about
+ADVERSARIAL = "adversarial"  # the term whose weight balances generator and discriminator
 EPSILON, MAX_WEIGHT = 1e-4, 1e4
 
 Gradient = Sequence[Tensor]  # with respect to the enhancer's outputs: speech, and bands if any

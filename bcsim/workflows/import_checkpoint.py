@@ -91,7 +91,7 @@ def import_checkpoint(
     Args:
         source: folder with `model.safetensors`, or `Owner/Name` on the hub.
         out: folder of the run, new or empty.
-        discriminator: likewise a folder or `Owner/Name`.
+        discriminator: folder with the discriminator's weights, or `Owner/Name` on the hub.
         direction: of the generator; by default "air-to-bone" if the source has "reverse" in its
             name.
 
@@ -108,11 +108,11 @@ def import_checkpoint(
         direction = AIR_TO_BONE if reverse else BONE_TO_AIR
     enhancer, _ = _read(published, generator_sizes, lambda s: build_enhancer(_eben(s), seed=0))
     facts = {**published.facts(), "licence": UNKNOWN, "training_data": UNKNOWN}
-    judge, spec = None, {}
+    imported, spec = None, {}
     if discriminator is not None:
         published = find_checkpoint(discriminator)
         bands = {key: enhancer.config[key] for key in ("m", "n")}  # which its weights do not tell
-        judge, sizes = _read(
+        imported, sizes = _read(
             published,
             discriminator_sizes,
             lambda s: build_discriminator(_eben(s | bands), seed=0),
@@ -120,11 +120,11 @@ def import_checkpoint(
         spec = _eben(sizes | bands)
         facts["discriminator"] = published.facts()
     with staged_folder(out) as folder:
-        if judge is not None:
-            save_discriminator(folder, judge, spec)
+        if imported is not None:
+            save_discriminator(folder, imported, spec)
         save_enhancer(folder, enhancer, facts, direction)
         write_text(folder / CARD_FILE, _card(enhancer, facts, direction))
-    return ImportResult(out, enhancer.eval(), direction, judge)
+    return ImportResult(out, enhancer.eval(), direction, imported)
 
 
 def find_checkpoint(source: str) -> Published:

@@ -51,7 +51,7 @@ def import_pairs(
 ) -> ImportResult:
     """Copy the pairs of another format into a folder of pairs: whole, or not at all.
 
-    Files of one channel keep their bytes; a channel or a stretch of one keeps its samples. Where
+    Files of one channel keep their bytes; a channel or a segment of one keeps its samples. Where
     the source has splits, each becomes a folder of its own below `out`.
 
     Args:

@@ -17,7 +17,7 @@ from bcsim.files.opening import open_regular
 from bcsim.files.text import numbered_lines, reason_of
 
 MAX_LIST_BYTES = 1 << 30
-_MAX_STRETCH_S = 1e9  # thirty years
+_MAX_SEGMENT_S = 1e9  # thirty years
 _SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -37,8 +37,8 @@ class Recording:
         name: for messages and the manifest.
         open: gives the file; nothing is read before.
         channel: of several, counted from 0; None for a file of one channel.
-        start_s: of the stretch that counts, in seconds.
-        duration_s: of it; None for all that is left.
+        start_s: start of the segment that is used, in seconds.
+        duration_s: length of that segment in seconds; None for all that is left.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Recording:
 
     def __post_init__(self) -> None:
         for value in (self.start_s, self.duration_s or 0.0):
-            if not abs(value) <= _MAX_STRETCH_S:  # not a number is not <= anything either
+            if not abs(value) <= _MAX_SEGMENT_S:  # not a number is not <= anything either
                 raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
 
     @classmethod
-    def of_file(cls, path: Path, **stretch: Any) -> "Recording":
+    def of_file(cls, path: Path, **segment: Any) -> "Recording":
         """Return the recording in a file."""
-        return cls(str(path), partial(open_regular, path), **stretch)
+        return cls(str(path), partial(open_regular, path), **segment)
 
 
 @dataclass(frozen=True)

@@ -52,20 +52,20 @@ class Lhotse(Importer):
 
     def _pair(self, cut: dict[str, Any], path: Path, split: str | None) -> FoundPair:
         custom = cut.get("custom") or {}
-        stretch = (float(cut["start"]), float(cut["duration"]))
+        segment = (float(cut["start"]), float(cut["duration"]))
         speakers = [s["speaker"] for s in cut.get("supervisions", ()) if s.get("speaker")]
         recordings = {}
         for number, role in enumerate(self.channels):
             if role != "-":
-                recordings[role] = self._recording(cut["recording"], number, path, stretch)
+                recordings[role] = self._recording(cut["recording"], number, path, segment)
         for role, name in ({} if self.channels else self.roles).items():
             if name in cut:
-                recordings[role] = self._recording(cut[name], int(cut["channel"]), path, stretch)
+                recordings[role] = self._recording(cut[name], int(cut["channel"]), path, segment)
             elif name in custom:
                 first = custom[name]["sources"][0]["channels"][0]
                 channel = custom.get(f"{name}_channel_selector", first)
                 # A custom recording has the time of the cut's own one, unless it says otherwise.
-                own = None if custom.get(f"{name}_unaligned") else stretch
+                own = None if custom.get(f"{name}_unaligned") else segment
                 recordings[role] = self._recording(custom[name], int(channel), path, own)
         return FoundPair(str(cut["id"]), recordings, next(iter(speakers), None), split)
 
@@ -74,7 +74,7 @@ class Lhotse(Importer):
         facts: dict[str, Any],
         channel: int,
         path: Path,
-        stretch: tuple[float, float] | None,
+        segment: tuple[float, float] | None,
     ) -> Recording:
         if facts.get("transforms"):
             raise InputError(f"recording {facts['id']!r} is transformed as it is read; save it")
@@ -88,7 +88,7 @@ class Lhotse(Importer):
         if self.root is None and not file.is_file():
             file = Path(str(source["source"]))  # lhotse's own paths start where it runs
         inner = source["channels"].index(channel)
-        start_s, duration_s = stretch or (0.0, None)
+        start_s, duration_s = segment or (0.0, None)
         several = len(source["channels"]) > 1
         return Recording.of_file(
             file, channel=inner if several else None, start_s=start_s, duration_s=duration_s

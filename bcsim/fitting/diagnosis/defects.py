@@ -14,7 +14,7 @@ DC_SHARE = 0.1  # of the active level
 DC_LEAST = 1e-3
 HELD_S = 0.020  # a sample held for longer while the other channel speaks is a dropout
 HELD_IN_PAUSE_S = 0.100  # and so it is in a pause; shorter digital silence may be a codec's
-HELD_RANGE = 0.1  # of what the quietest stretches of the channel move in that time
+HELD_RANGE = 0.1  # of how much the channel moves in its quietest segments of that length
 
 FRAME_S = 0.010
 VOICE_HZ = (100.0, 1000.0)  # the band that air and bone share
@@ -26,7 +26,7 @@ DEAD_S = 0.060
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """A part of a recording.
 
     Args:
@@ -70,10 +70,10 @@ def dc_offset(samples: NDArray[np.floating]) -> float:
 
 def dropouts(
     samples: NDArray[np.floating], other: NDArray[np.floating], sample_rate: int
-) -> list[Stretch]:
+) -> list[Segment]:
     """Find where a channel is missing: it stands still, or falls to its floor in speech.
 
-    Stretches in which both channels stand still are padding.
+    Segments in which both channels stand still are padding.
 
     Args:
         samples: (T,), of the channel in question.
@@ -85,21 +85,21 @@ def dropouts(
     speaks = other_db > max(loud_db - SPEAKS_DB, floor_db + OVER_FLOOR_DB)
     padding = held(other, sample_rate)
     found = []
-    for stretch in held(samples, sample_rate):
+    for segment in held(samples, sample_rate):
         inside = slice(
-            int(stretch.start_s / FRAME_S), int((stretch.start_s + stretch.seconds) / FRAME_S)
+            int(segment.start_s / FRAME_S), int((segment.start_s + segment.seconds) / FRAME_S)
         )
-        if any(_overlap_s(stretch, still) > 0.5 * stretch.seconds for still in padding):
+        if any(_overlap_s(segment, still) > 0.5 * segment.seconds for still in padding):
             continue
-        if stretch.seconds >= HELD_IN_PAUSE_S or speaks[inside].any():
-            found.append(stretch)
-    for stretch in _dead(samples, speaks, sample_rate):
-        if not any(_overlap_s(stretch, held) > 0 for held in found):
-            found.append(stretch)
-    return sorted(found, key=lambda stretch: stretch.start_s)
+        if segment.seconds >= HELD_IN_PAUSE_S or speaks[inside].any():
+            found.append(segment)
+    for segment in _dead(samples, speaks, sample_rate):
+        if not any(_overlap_s(segment, held) > 0 for held in found):
+            found.append(segment)
+    return sorted(found, key=lambda segment: segment.start_s)
 
 
-def held(samples: NDArray[np.floating], sample_rate: int) -> list[Stretch]:
+def held(samples: NDArray[np.floating], sample_rate: int) -> list[Segment]:
     """Find where a channel stands still: digital silence, or a sample that is held.
 
     Args:
@@ -116,12 +116,12 @@ def held(samples: NDArray[np.floating], sample_rate: int) -> list[Stretch]:
         return []
     limit = HELD_RANGE * float(np.quantile(moves[moves > 0], 0.1))
     limit = min(limit, 1e-3 * float(np.median(moves[moves > 0])))
-    return _stretches(moves <= limit, size // 2, size, sample_rate)
+    return _segments(moves <= limit, size // 2, size, sample_rate)
 
 
 def _dead(
     samples: NDArray[np.floating], speaks: NDArray[np.bool_], sample_rate: int
-) -> list[Stretch]:
+) -> list[Segment]:
     """Find where a channel falls to its floor while the other one speaks.
 
     Levels are those of 100-1000 Hz, where a body-conduction sensor hears what air hears.
@@ -131,11 +131,11 @@ def _dead(
     if loud_db - floor_db < DEAD_DB - 3:  # too noisy to tell a dropout from a pause
         return []
     hop = round(FRAME_S * sample_rate)
-    found = _stretches((own_db < loud_db - DEAD_DB) & speaks, hop, hop, sample_rate)
-    return [stretch for stretch in found if stretch.seconds >= DEAD_S]
+    found = _segments((own_db < loud_db - DEAD_DB) & speaks, hop, hop, sample_rate)
+    return [segment for segment in found if segment.seconds >= DEAD_S]
 
 
-def _overlap_s(one: Stretch, two: Stretch) -> float:
+def _overlap_s(one: Segment, two: Segment) -> float:
     stop_s = min(one.start_s + one.seconds, two.start_s + two.seconds)
     return max(0.0, stop_s - max(one.start_s, two.start_s))
 
@@ -150,9 +150,9 @@ def _voice_level_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[
     return 10 * np.log10(np.convolve(power, [0.5, 0.5], "same") + 1e-14)
 
 
-def _stretches(flags: NDArray[np.bool_], hop: int, size: int, sample_rate: int) -> list[Stretch]:
+def _segments(flags: NDArray[np.bool_], hop: int, size: int, sample_rate: int) -> list[Segment]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [
-        Stretch(float(first * hop) / sample_rate, ((past - first - 1) * hop + size) / sample_rate)
+        Segment(float(first * hop) / sample_rate, ((past - first - 1) * hop + size) / sample_rate)
         for first, past in edges.reshape(-1, 2).tolist()
     ]
