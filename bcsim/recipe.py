@@ -60,11 +60,11 @@ class SynthesisRecipe:
     """What `bcsim synthesize` does to every clip.
 
     Args:
-        effects: what happens on the way to the sensor, first to last: `{name: ..., ...}` each.
-        kind: says which kind of recipe this is.
-        sample_rate: of the pairs, in Hz.
-        audio_format: "flac" or "wav", 16 bits.
-        splits: by speaker.
+        effects: effects between mouth and recorded pair, first to last: `{name: ..., ...}` each.
+        kind: kind of the recipe.
+        sample_rate: sample rate of the pairs in Hz.
+        audio_format: format of the files, "flac" or "wav" with 16 bits.
+        splits: parts of the speakers in the splits.
     """
 
     effects: list[dict[str, Any]]
@@ -105,9 +105,9 @@ def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
     """Apply `KEY=VALUE` settings to a recipe.
 
     Args:
-        content: the recipe as read.
-        settings: dotted keys; a list's entry is meant by its position or its `name`. Values are
-            YAML.
+        content: content of a recipe.
+        settings: dotted keys with their values in YAML; an entry of a list is addressed by its
+            position or its `name`.
 
     Raises:
         UsageError: if a setting has no `=` or leads through something that is no mapping.
@@ -120,12 +120,12 @@ def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator or not path:
-            raise UsageError(f"--set {setting!r}: write KEY=VALUE, such as splits.test=0.1")
+            raise UsageError(f"setting {setting!r}: write KEY=VALUE, such as splits.test=0.1")
         try:
             value = parse_yaml(text)
         except ValueError as error:
             raise UsageError(
-                f"--set {shown(setting)!r}: the value is not YAML ({error})"
+                f"setting {shown(setting)!r}: the value is not YAML ({error})"
             ) from error
         *parents, last = path.split(".")
         target = result
@@ -136,7 +136,7 @@ def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
         elif isinstance(target, dict):
             target[last] = value
         else:
-            raise UsageError(f"--set {setting!r}: {parents[-1]!r} holds no keys")
+            raise UsageError(f"setting {setting!r}: {parents[-1]!r} holds no keys")
     return result
 
 
@@ -146,7 +146,7 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
     Args:
         cls: a dataclass; its fields may be dataclasses, and lists of them.
         content: plain data.
-        where: what to call it in messages (the recipe's file).
+        where: name of the data in messages, such as the recipe's file.
 
     Raises:
         UsageError: naming the key: unknown, missing, of a wrong type, not finite or out of range.
@@ -323,7 +323,7 @@ def _descend(target: Any, key: str, setting: str) -> Any:
         return target[_position(target, key, setting)]
     if isinstance(target, dict):
         return target.setdefault(key, {})
-    raise UsageError(f"--set {setting!r}: nothing called {key!r} there")
+    raise UsageError(f"setting {setting!r}: nothing called {key!r} there")
 
 
 def _position(entries: list[Any], key: str, setting: str) -> int:
@@ -333,4 +333,4 @@ def _position(entries: list[Any], key: str, setting: str) -> int:
     if key.isdecimal() and int(key) < len(entries):
         return int(key)
     known = [name for name in names if name]
-    raise UsageError(f"--set {setting!r}: unknown entry {key!r}{did_you_mean(key, known)}")
+    raise UsageError(f"setting {setting!r}: unknown entry {key!r}{did_you_mean(key, known)}")

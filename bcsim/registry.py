@@ -156,7 +156,7 @@ def constructor(
         values[key] = convert(hints.get(key, Any), value, told)
     if "sensor" in parameters:
         if sensor is None:
-            raise UsageError(f"{place} needs a sensor; give --sensor NAME.sensor")
+            raise UsageError(f"{place} needs a sensor; name its file or a bundled one")
         values["sensor"] = sensor
     if sample_rate is not None and "sample_rate" in parameters:
         values.setdefault("sample_rate", sample_rate)

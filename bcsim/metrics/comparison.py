@@ -24,10 +24,10 @@ class Comparison:
     to compare with: every metric is NaN then.
 
     Args:
-        estimate: (T,), float64.
-        real: (T,), float64.
-        active: (frames,) of bool: where there is speech.
-        top_hz: up to where the signals reach; bins above do not count.
+        estimate: (T,), float64, signal to be judged.
+        real: (T,), float64, recorded or clean signal.
+        active: (frames,) of bool, frames with speech.
+        top_hz: highest frequency in Hz that counts; at lower sample rates there is nothing above.
     """
 
     estimate: Tensor
@@ -47,9 +47,9 @@ class Comparison:
         """Remove DC, cut to the common length, resample to 16 kHz and match levels.
 
         Args:
-            estimate: (T,), to be judged.
-            real: (T,).
-            sample_rate: in Hz, of all.
+            estimate: (T,), signal to be judged.
+            real: (T,), recorded or clean signal.
+            sample_rate: sample rate of all signals in Hz.
             reference: (T,), decides which frames are active: air for a simulator; the real
                 signal itself where None.
             match_level: scale the estimate to the real signal's active RMS.

@@ -24,7 +24,7 @@ def bootstrap_mean(
     Args:
         values: (N,), one score an utterance; NaN counts as not measured.
         groups: (N,), the talker of every utterance; None is a talker of its own.
-        num_draws: of the bootstrap.
+        num_draws: number of bootstrap draws.
         seed: equal seeds give equal intervals.
 
     Returns:

@@ -61,8 +61,8 @@ def two_sample_test(
 
     Args:
         pairs: simulated beside real, levels matched.
-        talkers: of each pair; where unknown, give each pair a name of its own.
-        seed: of the random splits for the null.
+        talkers: talker of each pair; where unknown, give each pair a name of its own.
+        seed: seed of the random splits for the null.
 
     Returns:
         NaN for both with fewer than two talkers.
@@ -93,9 +93,9 @@ def null_accuracy(
     happen to fall together (16 utterances of 7 talkers: deviation 0.03 instead of 0.01).
 
     Args:
-        pairs: of which the real signals count.
-        talkers: of each pair.
-        seed: of the random splits.
+        pairs: pairs whose real signals are compared.
+        talkers: talker of each pair.
+        seed: seed of the random splits.
     """
     voiced, groups = _voiced(pairs, talkers)
     if len(set(groups)) < 2:
@@ -118,7 +118,7 @@ def halve(
 
     Args:
         frames: (N, features).
-        generator: that draws.
+        generator: source of the random order.
     """
     segments = np.array_split(frames, max(2, len(frames) // SEGMENT))
     order = generator.permutation(len(segments))
@@ -172,7 +172,7 @@ def separability(
     Args:
         samples: (frames, features) for each utterance.
         labels: 0 or 1 for each utterance.
-        groups: of each utterance; a group is never both in training and in test.
+        groups: group of each utterance; a group is never both in training and in test.
 
     Returns:
         NaN if no fold has both labels on either side.

@@ -55,11 +55,11 @@ class PreviewClip:
     """A recording, rendered several times.
 
     Args:
-        id: that the dataset would give it.
-        source: its file, as it was given.
-        note: where the draws come from.
-        mean: the mean sensor's rendering.
-        draws: the others.
+        id: id of the clip in a dataset.
+        source: path of the recording, as it was given.
+        note: origin of the draws.
+        mean: rendering of the mean sensor.
+        draws: renderings of random draws.
     """
 
     id: str

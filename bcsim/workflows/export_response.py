@@ -22,9 +22,9 @@ class ExportedResponse:
     """A filter that was written to a file.
 
     Args:
-        path: of the file.
-        sensor: its profile.
-        filter: the coefficients, and how well they fit.
+        path: path of the file.
+        sensor: profile of the sensor.
+        filter: coefficients of the filter, and how well they fit.
     """
 
     path: Path

@@ -167,7 +167,9 @@ def resolve_simulator(
         profile, name = sensor, sensor.name
     elif sensor in presets:
         if recipe is not None:
-            raise UsageError(f"{sensor} is a recipe of its own; leave --recipe out, or use --set")
+            raise UsageError(
+                f"{sensor} is a recipe of its own; leave the other one out, or set keys"
+            )
         recipe = presets[sensor]
         name = sensor
     elif sensor is not None:
@@ -175,7 +177,7 @@ def resolve_simulator(
         profile = SensorProfile.load(path)
         name, digest = profile.name, hash_file(path)
     elif recipe is None:
-        raise UsageError(f"give --sensor: a file, or one of {', '.join(known_sensors())}")
+        raise UsageError(f"name a sensor: a file, or one of {', '.join(known_sensors())}")
     else:
         name = recipe.stem
     path = recipe if recipe is not None else bundled_recipes("synthesis")[DEFAULT_RECIPE]
@@ -195,7 +197,7 @@ def resolve_simulator(
 
 
 def known_sensors() -> list[str]:
-    """Return every name that `--sensor` takes without a file."""
+    """Return every name of a sensor that needs no file."""
     return [*bundled_sensors(), *sensorless_presets()]
 
 

@@ -57,23 +57,23 @@ def preview(
     Args:
         inputs: recordings, and folders of them. A clip's id is its path below the folder that was
             given, as it is for `synthesize`; that of a single file is its name.
-        out: the page, NAME.html; an earlier one is replaced.
-        sensor: file, bundled sensor or preset.
-        recipe: of a synthesis; the default is that of `synthesize`.
+        out: path of the page, NAME.html; an earlier one is replaced.
+        sensor: file of a sensor, or name of a bundled one or of a preset.
+        recipe: file of a synthesis recipe; the default is that of `synthesize`.
         settings: `KEY=VALUE` overrides of the recipe.
         seed: root seed of the first draw.
-        num_draws: renderings beside the mean sensor's.
-        seconds: kept of a longer recording, from its start.
-        limit: recordings taken from a folder, in the order of their paths.
+        num_draws: number of renderings beside the mean sensor's.
+        seconds: longest part of a recording that is rendered, from its start, in seconds.
+        limit: largest number of recordings of a folder, in the order of their paths.
 
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
         EnvironmentFault: if the page cannot be written.
     """
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out}: --out is a page, NAME.html")
+        raise UsageError(f"{out}: a preview is a page, NAME.html")
     if out.is_dir():
-        raise UsageError(f"{out}: is a folder; --out is a page, NAME.html")
+        raise UsageError(f"{out}: is a folder; a preview is a page, NAME.html")
     check_not_input(out, [*inputs, recipe, Path(sensor or "")])
     check_report_packages()
     sources = _sources(inputs, limit)

@@ -57,7 +57,7 @@ def test_long_recordings_are_cut(speech_file, tmp_path, sensor_file):
     ("name", "out", "message"),
     [
         ("gone.wav", "p.html", "no such file or folder"),
-        ("s1/a.wav", "p.txt", r"--out is a page, NAME\.html"),
+        ("s1/a.wav", "p.txt", r"a preview is a page, NAME\.html"),
         ("text.wav", "p.html", "none of 1 recordings can be used"),
     ],
 )
