@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.dsp.fir import fast_length
+from bcsim.dsp.mel import hz_to_mel, mel_centres, mel_means
 from bcsim.dsp.spectra import minimum_phase
 
 FRAME_S = 0.032
@@ -55,28 +56,18 @@ class FilterBank:
     @cached_property
     def num_bands(self) -> int:
         """Bands from 0 Hz to half the sample rate."""
-        return max(8, round(BANDS_TO_8_KHZ * _mel(self.sample_rate / 2) / _mel(8000.0)))
+        nyquist, reference = hz_to_mel(torch.tensor([self.sample_rate / 2, 8000.0])).tolist()
+        return max(8, round(BANDS_TO_8_KHZ * nyquist / reference))
 
     @cached_property
     def centres_hz(self) -> Tensor:
         """Centre frequencies of the bands, (M,)."""
-        top = _mel(self.sample_rate / 2)
-        mels = torch.arange(1, self.num_bands + 1, dtype=torch.float64) * top / (self.num_bands + 1)
-        return 700 * (10 ** (mels / 2595) - 1)
+        return mel_centres(self.sample_rate, self.num_bands)
 
     @cached_property
     def weights(self) -> Tensor:
-        """Triangles whose product with powers in bins is the mean power in a band, (M, F)."""
-        top = _mel(self.sample_rate / 2)
-        step = top / (self.num_bands + 1)
-        bins = torch.arange(self.num_fft // 2 + 1, dtype=torch.float64)
-        mels = 2595 * torch.log10(1 + bins * (self.sample_rate / self.num_fft) / 700)
-        centres = torch.arange(1, self.num_bands + 1, dtype=torch.float64)[:, None] * step
-        # At least 1.5 bins wide, or the lowest bands would fall between two bins.
-        slope = 10 ** (centres / 2595) * (math.log(10) / 2595) * 700  # Hz per mel
-        width = torch.maximum(torch.tensor(step), 1.5 * self.sample_rate / self.num_fft / slope)
-        triangles = (1 - (mels - centres).abs() / width).clamp(min=0)
-        return triangles / triangles.sum(dim=1, keepdim=True)
+        """Filters whose product with powers in bins is the mean power in a band, (M, F)."""
+        return mel_means(self.sample_rate, self.num_fft, self.num_bands)
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """Return how many frames touch clips of so many samples."""
@@ -163,7 +154,3 @@ class FilterBank:
     def _window(self, like: Tensor) -> Tensor:
         window = torch.hann_window(self.num_fft, dtype=torch.float64, device=like.device)
         return window.sqrt().to(like.dtype)
-
-
-def _mel(hz: float) -> float:
-    return 2595 * math.log10(1 + hz / 700)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bcsim.dsp.levels import energy_rms, frame_energy, loud_frames
+from bcsim.dsp.activity import speech_rms
 from bcsim.effects.distributions import (
     Constant,
     Distribution,
@@ -105,8 +105,7 @@ class Scene:
         """Return the RMS of active speech at the air microphone, (B,), float64."""
         if self.level is not None:
             return self.level.double()
-        energy = frame_energy(self.air, self.lengths)
-        return energy_rms(energy, loud_frames(energy.detach(), self.lengths)).double()
+        return speech_rms(self.air, self.sample_rate, self.lengths).double()
 
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""

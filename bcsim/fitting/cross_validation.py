@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power
 from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
 from bcsim.dsp.noise import white_noise
 from bcsim.dsp.spectra import frame_power
-from bcsim.fitting.alignment.align import ACTIVE_RANGE_DB
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering, excess_level_db
 from bcsim.fitting.speech_frames import speech_frames
@@ -83,7 +83,7 @@ def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[A
     parts = max(1, min(parts, int(length / (min_part_s * pair.sample_rate))))
     edges = [length * k // parts for k in range(parts + 1)]
     pieces = []
-    loud = torch.quantile(_power(pair.air, pair), 0.98)
+    loud = loud_power(_power(pair.air, pair))
     for number, (start, stop) in enumerate(pairwise(edges), start=1):
         air, bone = pair.air[start:stop], pair.bone[start:stop]
         active = _power(air, pair) > loud * 10 ** (-ACTIVE_RANGE_DB / 10)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import loud_power
 from bcsim.dsp.spectra import frame_power, median_to_mean, stft, window_power
 from bcsim.fitting.pairs import NoiseFloor
 
@@ -36,7 +37,7 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     air_power = frame_power(air[None], num_fft, hop)[0]
     # Frames of digital silence are padding, not a pause: no sensor is as quiet as that.
     recorded = frame_power(signal[None], num_fft, hop)[0] > 0
-    loud = torch.quantile(air_power, 0.98)
+    loud = loud_power(air_power)
     chosen = (air_power <= loud * 10 ** (-PAUSE_BELOW_DB / 10)) & recorded
     from_pauses = int(chosen.sum()) >= MIN_FRAMES
     if not from_pauses:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.fir import fast_length
-from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.spectra import (
     CrossSpectra,
     cross_spectra,
@@ -189,5 +189,5 @@ def check_pair(pair: RecordedPair, sample_rate: int) -> None:
         torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
         for samples in channels.values()
     )
-    if not 0 < float(active_rms(bone, active_frames(air))) < np.inf:
+    if not 0 < float(active_rms(bone, active_frames(air, sample_rate), sample_rate)) < np.inf:
         raise UnusablePair(f"{pair.name}: bone is silent wherever air speaks", "silent")

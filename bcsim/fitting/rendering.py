@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.activity import active_frames, active_rms, speech_rms
 from bcsim.dsp.fir import fast_length, interpolate_response
-from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.noise import white_noise
 from bcsim.fitting.coherence import within_pair_coherence
 from bcsim.fitting.estimation import SMOOTHING
@@ -55,7 +55,7 @@ class Rendering:
         """
         rate = self.response.sample_rate
         speech = self.clean(air, residual_seed)
-        level = active_rms(air[None], active_frames(air[None]))[0] * 10 ** (self.level_db / 20)
+        level = speech_rms(air[None], rate)[0] * 10 ** (self.level_db / 20)
         noise = noise_of(self.noise_psd, rate, len(air), noise_seed)
         return speech + level * noise
 
@@ -150,9 +150,9 @@ def excess_level_db(
     """
     excess = []
     for seed, pair in enumerate(pairs):
-        active = active_frames(pair.air[None])
+        active = active_frames(pair.air[None], pair.sample_rate)
         simulated = rendering.clean(pair.air, seed if residual else None)
-        power = float(active_rms(simulated[None], active)) ** 2
+        power = float(active_rms(simulated[None], active, pair.sample_rate)) ** 2
         noise = float(pair.noise.psd.sum()) * pair.sample_rate / pair.num_fft
         wanted = max(1.0 - noise, 0.1) * 10 ** (pair.level_db / 10)
         excess.append(10 * np.log10(max(power, 1e-20) / wanted))

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.fir import fast_length, interpolate_response
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.sensors.responses.base import active_of, relative_levels
+from bcsim.sensors.responses.base import relative_levels
 from bcsim.sensors.transfer_function import TransferFunction
 
 
@@ -73,7 +74,7 @@ def speech_frames(pair: AlignedPair, response: TransferFunction) -> SpeechFrames
         fixed_db=bank.levels_db(filtered)[0],
         bone_db=bank.levels_db(pair.bone[None])[0],
         noise_db=10 * noise_power.log10(),
-        active=active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0],
+        active=is_active((10 ** (air_db / 10)).sum(dim=-1), frames)[0],
     )
 
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
 from bcsim.losses.frames import check_frames, check_length
-from bcsim.losses.mel_l1 import mel_bank
 
 _POWER_FLOOR = 1e-9  # added under the root, whose slope is then finite in silence
 _NORM_FLOOR = 1e-4  # of an envelope's changes over a segment; below, they count for little
@@ -58,7 +58,7 @@ class EnvelopeCorrelation(Objective):
         self.fft_size, self.hop_size = fft_size, hop_size
         self.segment_frames = segment_frames
         self.min_samples = fft_size // 2 + 1  # the STFT reflects half a frame at the ends
-        bank = mel_bank(sample_rate, fft_size, num_mels, 0.0, sample_rate / 2)
+        bank = mel_bank(sample_rate, fft_size, num_mels)
         self.register_buffer("bank", bank / bank.sum(1, keepdim=True), persistent=False)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 

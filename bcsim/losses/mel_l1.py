@@ -1,11 +1,10 @@
 """The distance of log-mel spectra."""
 
-import warnings
-
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss, pad
 
+from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
 from bcsim.losses.frames import check_frames, check_length
@@ -65,7 +64,7 @@ class MelL1(Objective):
         self.padding = (fft_size - hop_size) // 2
         # A reflection is shorter than the signal, and one frame has to fit between the two ends.
         self.min_samples = max(self.padding + 1, fft_size - 2 * self.padding)
-        bank = mel_bank(sample_rate, fft_size, num_mels, f_min_hz, f_max_hz)
+        bank = mel_bank(sample_rate, fft_size, num_mels, f_min_hz=f_min_hz, f_max_hz=f_max_hz)
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
@@ -95,28 +94,3 @@ class MelL1(Objective):
         )
         magnitude = (spectrum.square().sum(-1) + _POWER_FLOOR).sqrt()
         return (self.bank @ magnitude).clamp(min=_MEL_FLOOR).log()
-
-
-def mel_bank(
-    sample_rate: int, fft_size: int, num_mels: int, f_min_hz: float, f_max_hz: float
-) -> Tensor:
-    """Return Slaney's mel filters of equal area, (num_mels, fft_size // 2 + 1).
-
-    Raises:
-        ValueError: if a band is so narrow that no bin of the FFT falls into it.
-    """
-    import librosa  # takes a second: only where mel bands are wanted
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty filters, which are refused below
-        bank = torch.from_numpy(
-            librosa.filters.mel(
-                sr=sample_rate, n_fft=fft_size, n_mels=num_mels, fmin=f_min_hz, fmax=f_max_hz
-            )
-        )
-    if (bank.amax(dim=1) == 0).any():
-        raise ValueError(
-            f"{num_mels} mel bands from {f_min_hz:g} to {f_max_hz:g} Hz are narrower than the bins "
-            f"of an FFT of {fft_size} at {sample_rate} Hz; use fewer num_mels or a larger fft_size"
-        )
-    return bank

@@ -8,10 +8,13 @@ import soxr
 import torch
 from torch import Tensor
 
-from bcsim.dsp.levels import FRAME, HOP, active_frames, active_rms
+from bcsim.dsp.activity import active_frames, active_rms, hop_size
+from bcsim.dsp.mel import mel_bank
 from bcsim.dsp.spectra import stft
 
 SAMPLE_RATE = 16_000
+HOP = hop_size(SAMPLE_RATE)
+NUM_FFT = 2 * HOP
 FLOOR_DB = 80.0  # under the maximum of the real signal: nothing lower counts
 NUM_MELS = 40
 
@@ -59,9 +62,12 @@ class Comparison:
         estimate, real, reference = (
             _at_16k(signal[:length], sample_rate) for signal in (estimate, real, reference)
         )
-        active = active_frames(reference[None])[0]
+        active = active_frames(reference[None], SAMPLE_RATE)[0]
         if match_level:
-            have, want = (float(active_rms(s[None], active[None])) for s in (estimate, real))
+            have, want = (
+                float(active_rms(signal[None], active[None], SAMPLE_RATE))
+                for signal in (estimate, real)
+            )
             estimate = estimate * (want / have) if have > 0 else estimate
         # Below its Nyquist frequency a resampled signal has an edge of its own.
         top_hz = min(SAMPLE_RATE / 2, 0.95 * sample_rate / 2 if sample_rate < SAMPLE_RATE else 1e9)
@@ -75,7 +81,7 @@ class Comparison:
     @cached_property
     def frequencies_hz(self) -> Tensor:
         """Frequencies of the bins, (F,)."""
-        return torch.linspace(0, SAMPLE_RATE / 2, FRAME // 2 + 1, dtype=torch.float64)
+        return torch.linspace(0, SAMPLE_RATE / 2, NUM_FFT // 2 + 1, dtype=torch.float64)
 
     @cached_property
     def levels_db(self) -> tuple[Tensor, Tensor]:
@@ -85,7 +91,8 @@ class Comparison:
     @cached_property
     def mel_levels_db(self) -> tuple[Tensor, Tensor]:
         """The same in 40 mel bands (HTK's scale, triangles of unit area), (frames, M) each."""
-        bank = mel_bank()
+        # Area matters for the floor alone: what falls under it does not count.
+        bank = mel_bank(SAMPLE_RATE, NUM_FFT, NUM_MELS, htk=True, dtype=np.float64)
         bank = bank[bank @ (self.frequencies_hz > self.top_hz).double() == 0]
         return _floored(tuple(power @ bank.T for power in self.powers))
 
@@ -93,7 +100,7 @@ class Comparison:
     def powers(self) -> tuple[Tensor, ...]:
         """Power spectra of estimate and real, (frames, F) each."""
         return tuple(
-            stft(signal[None], FRAME, HOP)[0].abs().square()
+            stft(signal[None], NUM_FFT, HOP)[0].abs().square()
             for signal in (self.estimate, self.real)
         )
 
@@ -105,19 +112,6 @@ def _at_16k(signal: Tensor, sample_rate: int) -> Tensor:
         return samples
     resampled = soxr.resample(samples.numpy(), sample_rate, SAMPLE_RATE, quality="VHQ")
     return torch.from_numpy(np.ascontiguousarray(resampled))
-
-
-def mel_bank() -> Tensor:
-    """Return the 40 triangular filters of unit area from 0 to 8 kHz on HTK's mel scale, (40, 257).
-
-    Area matters for the floor alone: what falls under it does not count.
-    """
-    import librosa  # takes a second: only where mel bands are wanted
-
-    bank = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=FRAME, n_mels=NUM_MELS, htk=True, norm="slaney", dtype=np.float64
-    )
-    return torch.from_numpy(bank)
 
 
 def _floored(powers: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ import scipy.cluster.vq
 import torch
 from numpy.typing import NDArray
 
+from bcsim.dsp.activity import is_active
 from bcsim.rng import stream
-from bcsim.sensors.responses.base import SpeechResponse, active_of, relative_levels
+from bcsim.sensors.responses.base import SpeechResponse, relative_levels
 
 NUM_KINDS = 6
 FADED_DB = 40.0  # under the band maximum of a frame: fainter bands do not decide on its kind
@@ -56,7 +57,7 @@ def speech_kinds(
         signal = torch.from_numpy(np.array(samples, dtype=np.float64))[None]
         air_db = speech.bank.levels_db(signal)
         frames = torch.tensor([air_db.shape[1]])
-        active = active_of((10 ** (air_db / 10)).sum(dim=-1), frames)[0]
+        active = is_active((10 ** (air_db / 10)).sum(dim=-1), frames)[0]
         levels.append(relative_levels(air_db, frames)[0][active].numpy())
         gains.append(speech.gains_db(air_db)[0][active].numpy())
     if not levels:

@@ -6,7 +6,6 @@ of noise go on from one stretch into the next: no seam is left.
 """
 
 import math
-from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from bcsim.audio.open import AudioInfo
 from bcsim.audio.read import read_blocks
+from bcsim.dsp.activity import speech_rms_of_blocks
 from bcsim.dsp.filter_bank import FilterBank
-from bcsim.dsp.levels import FRAME, HOP, energy_rms, frame_energy, loud_frames
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.peak_limit import PeakLimit
 from bcsim.effects.spectral import SpectralEffect
@@ -132,17 +131,7 @@ def _windows(
 
 def speech_level(path: Path, sample_rate: int) -> Tensor:
     """Return the RMS of active speech in the whole file, (1,)."""
-    # In single precision: six hours have a million frames.
-    energies, rest = array("f"), np.zeros(0)
-    for block in read_blocks(path, sample_rate):
-        rest = np.concatenate([rest, block])
-        if len(rest) >= FRAME:
-            energy = frame_energy(torch.from_numpy(rest)[None])[0]
-            energies.frombytes(energy.float().numpy().tobytes())
-            rest = rest[len(energy) * HOP :]
-    if not energies and len(rest):  # shorter than a frame
-        return Scene.from_air(torch.from_numpy(rest)[None], sample_rate).speech_level()
-    if not energies:
+    level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
+    if level is None:
         raise InputError(f"{path}: holds no samples")
-    energy = torch.frombuffer(energies, dtype=torch.float32)[None]
-    return energy_rms(energy, loud_frames(energy)).double()
+    return level

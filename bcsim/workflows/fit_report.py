@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.extras import optional_import
 from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
@@ -93,8 +91,11 @@ def _with_residual(rendering: Rendering, residual: Residual | None) -> Rendering
 def _example(pair: AlignedPair, rendering: Rendering, held_out: bool) -> Example:
     seed = int(stream(0, "report", pair.name).integers(MAX_SEED))
     simulated = rendering.simulate(pair.air, seed, seed)
-    active = active_frames(pair.air[None])
-    have, want = (_level(signal, active) for signal in (simulated, pair.bone))
+    active = active_frames(pair.air[None], pair.sample_rate)
+    have, want = (
+        float(active_rms(signal[None], active, pair.sample_rate))
+        for signal in (simulated, pair.bone)
+    )
     gain = want / have if have > 0 else 1.0
     return Example(
         name=pair.name,
@@ -104,7 +105,3 @@ def _example(pair: AlignedPair, rendering: Rendering, held_out: bool) -> Example
         simulated=(gain * simulated).numpy(),
         held_out=held_out,
     )
-
-
-def _level(signal: Tensor, active: Tensor) -> float:
-    return float(active_rms(signal[None], active))

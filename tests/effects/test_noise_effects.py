@@ -9,7 +9,7 @@ from scipy import signal
 
 from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.ambient_noise import AmbientNoise
@@ -160,7 +160,7 @@ def test_the_sensors_own_noise_has_the_snr_asked_for(noise, sensor, speech):
     drawn = {**drawn_for(effect), "noise": ["far/long.flac"] * 2}
     before = Scene.from_air(air, RATE).with_bone(gain * air)
     added = effect.apply(before, drawn).bone - before.bone
-    level_db = 20 * torch.log10(active_rms(before.bone, active_frames(air)))
+    level_db = 20 * torch.log10(active_rms(before.bone, active_frames(air, RATE), RATE))
     noise_db = 10 * torch.log10(added.square().mean(-1))
     # the crossfades are a little louder or softer than the recording
     assert torch.allclose(level_db - noise_db, torch.full((2,), 12.0).double(), rtol=0, atol=0.1)

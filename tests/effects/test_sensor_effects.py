@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import signal
 
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.activity import speech_rms
 from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant, Normal, Uniform
 from bcsim.effects.gain import Gain
@@ -75,7 +75,7 @@ def test_the_noise_floor_has_the_fitted_spectrum_and_level(sensor, speech):
     air = speech[:1].repeat(1, 20)
     noise = (apply(SensorNoise(sensor), air) - air)[0].numpy()
     frequencies, psd = signal.welch(noise, RATE, nperseg=512)
-    level = active_rms(air, active_frames(air)).item() * 10 ** (sensor.level_db / 20)
+    level = speech_rms(air, RATE).item() * 10 ** (sensor.level_db / 20)
     expected = sensor.noise_psd * level**2
     ratio_db = 10 * np.log10(psd / expected)[2:-2]
     assert np.array_equal(frequencies, sensor.transfer_function.frequencies_hz)

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
+import torch
 
+from bcsim.dsp.activity import speech_rms
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.fit import fit_sensor
@@ -80,12 +82,7 @@ def test_the_noise_floor_has_its_absolute_level(systems):
 
 
 def active_level_db(air: np.ndarray) -> float:
-    import torch
-
-    from bcsim.dsp.levels import active_frames, active_rms
-
-    samples = torch.from_numpy(air)[None]
-    return 20 * math.log10(float(active_rms(samples, active_frames(samples))))
+    return 20 * math.log10(float(speech_rms(torch.from_numpy(air)[None], RATE)))
 
 
 def test_levels_that_differ_between_recordings_become_the_level_spread(systems):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import UsageError
@@ -113,7 +113,8 @@ def test_examples_are_simulated_by_their_own_rendering_at_the_level_of_the_recor
 
 
 def active_level(pair: AlignedPair, samples) -> float:
-    return float(active_rms(torch.from_numpy(samples)[None], active_frames(pair.air[None])))
+    active = active_frames(pair.air[None], pair.sample_rate)
+    return float(active_rms(torch.from_numpy(samples)[None], active, pair.sample_rate))
 
 
 def test_each_talker_is_heard_before_anyone_is_heard_twice(recordings):

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import active_frames, active_rms, is_active
 from bcsim.dsp.delay import delay_signal
-from bcsim.dsp.levels import active_frames, active_rms
 from bcsim.dsp.resample import resample_clock
 from bcsim.dsp.spectra import (
     CrossSpectra,
@@ -34,7 +34,6 @@ from bcsim.sensors.recorded_pair import RecordedPair
 
 __all__ = ["align", "coarse_lag", "supposed_phase", "synchronised"]
 
-ACTIVE_RANGE_DB = 35.0
 FINE_RANGE_S = 0.005  # of the phase fit around the coarse lag, whose own error is some 2 ms
 SMOOTHING = 6  # parts of an octave, of the magnitude behind the supposed phase
 IN_STEP_S = 0.010  # coarse lags that lie so close are one
@@ -217,12 +216,14 @@ def _aligned(
 ) -> AlignedPair:
     shift = torch.tensor([-delay_s * sample_rate], dtype=torch.float64)
     air, bone = cut.air, polarity * delay_signal(cut.bone[None], shift)[0]
-    speech = active_frames(air[None])
-    air_rms, bone_rms = (max(float(active_rms(x[None], speech)), 1e-30) for x in (air, bone))
+    speech = active_frames(air[None], sample_rate)
+    air_rms, bone_rms = (
+        max(float(active_rms(x[None], speech, sample_rate)), 1e-30) for x in (air, bone)
+    )
     air, bone = air / air_rms, bone / bone_rms
     num_fft = frame_size(sample_rate)
     power = frame_power(air[None], num_fft, num_fft // 4)[0]
-    active = power > torch.quantile(power, 0.98) * 10 ** (-ACTIVE_RANGE_DB / 10)
+    active = is_active(power)
     return AlignedPair(
         name=pair.name,
         talker=pair.talker,

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active
 from bcsim.dsp.spectra import cross_spectra, frame_power, independent_averages
 from bcsim.fitting.pairs import frame_size
 
@@ -27,7 +28,6 @@ SEARCH_S = 0.003  # to either side of the first guess, over the whole recording
 STEP_S = 75e-6
 HIGHEST_HZ = 8000.0
 LOWEST_HZ = 60.0
-ACTIVE_RANGE_DB = 35.0
 # The sensor's phase changes with what is said, which looks like a drift. Measured on 16 throat
 # pairs of 3-7 s from one recorder: 26 us rms over the whole recording, 48 at most.
 ERROR_S = 25e-6
@@ -142,7 +142,7 @@ def _windows(air: Tensor, bone: Tensor, sample_rate: int) -> _Windows | None:
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
     power = frame_power(air[None], num_fft, hop)[0]
-    active = power > torch.quantile(power, 0.98) * 10 ** (-ACTIVE_RANGE_DB / 10)
+    active = is_active(power)
     places = torch.nonzero(active)[:, 0]
     frequencies = torch.linspace(0, sample_rate / 2, num_fft // 2 + 1, dtype=torch.float64)
     wanted = (frequencies > LOWEST_HZ) & (frequencies < min(HIGHEST_HZ, 0.95 * sample_rate / 2))

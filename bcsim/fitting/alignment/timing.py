@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import fractional_octave_smooth, frame_power
 from bcsim.fitting.diagnosis.defects import held
@@ -39,7 +40,6 @@ JUMP_COST_S = 0.5  # and beside others or dropouts as much as so many seconds of
 LEAST_HELD_S = 0.06  # from here on, a channel that stands still spoils a segment
 MAX_BROKEN = 0.4  # of the segments may count for nothing
 LEAST_SPEECH_S = 0.2  # on either side of a jump; with 0.5, jumps 1 s into a recording go unseen
-ACTIVE_RANGE_DB = 35.0
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
 LEAST_SLOPE_S = 0.003  # over the stretch: the lags of segments show no smaller drift
 
@@ -293,8 +293,7 @@ def _speech_s(
     size = frame_size(sample_rate)
     hop = size // 4
     power = frame_power(air[None], size, hop)[0]
-    active = (power > torch.quantile(power, 0.98) * 10 ** (-ACTIVE_RANGE_DB / 10)).numpy()
-    speaks = np.repeat(active, hop)[: len(air)]
+    speaks = np.repeat(is_active(power).numpy(), hop)[: len(air)]
     speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
     return np.add.reduceat(speaks, edges[:-1]) / sample_rate
 

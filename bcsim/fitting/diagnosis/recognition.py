@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, frame_power, window_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
@@ -15,7 +16,6 @@ from bcsim.fitting.noise_floor import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
 from bcsim.sensors.recorded_pair import RecordedPair
 
-ACTIVE_RANGE_DB = 35.0
 # Unrelated recordings. On 16 throat pairs the evidence is 17 or more and the likelihood rate 954
 # or more a second; on all 240 wrong pairings of them they are 6.9 and 374 at most.
 RELATED_EVIDENCE = 11.0
@@ -94,9 +94,8 @@ def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[CrossSpectra,
     """
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    limit = 10 ** (-ACTIVE_RANGE_DB / 10)
     powers = [frame_power(channel[None], num_fft, hop)[0] for channel in (air, bone)]
-    active = torch.stack([power > limit * torch.quantile(power, 0.98) for power in powers]).any(0)
+    active = is_active(torch.stack(powers)).any(dim=0)
     noises = [
         estimate_noise_floor(channel, channel, sample_rate, num_fft).psd
         * (sample_rate * window_power(num_fft) / 2)

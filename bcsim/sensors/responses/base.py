@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.registry import Registry
 from bcsim.sensors.responses.residual import LIMIT_DB, Residual
 
-ACTIVE_RANGE_DB = 35.0
 FLOOR_DB = 80.0  # under the level of active speech: what is fainter says nothing about the sound
 
 
@@ -165,25 +165,10 @@ def relative_levels(
         (B, frames, M).
     """
     power = (10 ** (levels_db / 10)).sum(dim=-1)
-    active = active_of(power, num_frames)
+    active = is_active(power, num_frames)
     total = torch.where(active, power, 0.0).sum(dim=1) / active.sum(dim=1).clamp(min=1)
     reference_db = 10 * total.clamp(min=1e-20).log10() + excess_db
     return (levels_db - reference_db[:, None, None]).clamp(min=-FLOOR_DB)
-
-
-def active_of(power: Tensor, num_frames: Tensor) -> Tensor:
-    """Tell which frames carry speech: power above the 98th percentile less 35 dB.
-
-    Args:
-        power: (B, frames).
-        num_frames: (B,), frames of each clip.
-
-    Returns:
-        (B, frames) of bool.
-    """
-    inside = torch.arange(power.shape[1], device=power.device) < num_frames[:, None]
-    top = torch.nanquantile(torch.where(inside, power, torch.nan), 0.98, dim=1, keepdim=True)
-    return inside & (power > top * 10 ** (-ACTIVE_RANGE_DB / 10))
 
 
 def around(values: Tensor, offsets: Sequence[int], num_frames: Tensor, stride: int = 1) -> Tensor:

@@ -8,7 +8,7 @@ import scipy.linalg
 import scipy.signal
 import torch
 
-from bcsim.dsp.levels import active_frames
+from bcsim.dsp.activity import active_frames
 from bcsim.dsp.spectra import CrossSpectra, chance_coherence, stft
 from bcsim.errors import UsageError
 from bcsim.fitting.estimation import EstimationSettings, make_estimator, settings_of
@@ -216,7 +216,7 @@ def test_estimators_report_coherence_and_averages():
     error = estimate.standard_error.mean()
     spread = np.std(np.abs(estimate.response)[2:-2])
     assert spread == pytest.approx(error, rel=0.1)  # Bendat & Piersol's formula holds
-    assert active_frames(torch.from_numpy(clean)[None]).all()
+    assert active_frames(torch.from_numpy(clean)[None], RATE).all()
 
 
 def test_pooled_spectra_are_weighted_by_their_averages():
