@@ -86,10 +86,11 @@ def mel_means(sample_rate: int, num_fft: int, num_bands: int) -> Tensor:
     Returns:
         (M, F), float64, every row of sum 1.
     """
+    step = hz_to_mel(torch.tensor(sample_rate / 2, dtype=torch.float64)) / (num_bands + 1)
+    centres = torch.arange(1, num_bands + 1, dtype=torch.float64)[:, None] * step
     bins_hz = torch.arange(num_fft // 2 + 1, dtype=torch.float64) * (sample_rate / num_fft)
-    centres_hz = mel_centres(sample_rate, num_bands)[:, None]
-    hz_per_mel = (700 + centres_hz) * (math.log(10) / 2595)
-    step = hz_to_mel(centres_hz[0])
-    width = torch.maximum(step, MIN_WIDTH_BINS * sample_rate / num_fft / hz_per_mel)
-    triangles = (1 - (hz_to_mel(bins_hz) - hz_to_mel(centres_hz)).abs() / width).clamp(min=0)
+    hz_per_mel = 10 ** (centres / 2595) * (math.log(10) / 2595) * 700
+    # The step in single precision: sensors in use were fitted with such bands.
+    width = torch.maximum(step.float(), MIN_WIDTH_BINS * sample_rate / num_fft / hz_per_mel)
+    triangles = (1 - (hz_to_mel(bins_hz) - centres).abs() / width).clamp(min=0)
     return triangles / triangles.sum(dim=1, keepdim=True)
