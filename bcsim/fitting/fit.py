@@ -18,10 +18,10 @@ from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
 from bcsim.fitting.leakage import leakage_db, recorded_noise_psd
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
+from bcsim.fitting.noise import deviation
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.rendering import Rendering, fit_rendering
 from bcsim.fitting.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
-from bcsim.fitting.session_noise import deviation
 from bcsim.fitting.smoothing import measurable_bins, usable_band
 from bcsim.fitting.spread import Spread, expected_spread, measured_spread, ratio_curves
 from bcsim.fitting.uncertainty import bootstrap_interval_db

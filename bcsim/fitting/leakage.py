@@ -21,7 +21,7 @@ from bcsim.dsp.spectra import (
     window_power,
 )
 from bcsim.errors import InputError
-from bcsim.fitting.noise_floor import estimate_noise_floor
+from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
 from bcsim.sensors.recorded_pair import RecordedPair
 

@@ -18,8 +18,8 @@ from bcsim.dsp.noise import white_noise
 from bcsim.fitting.coherence import within_pair_coherence
 from bcsim.fitting.estimation import SMOOTHING
 from bcsim.fitting.estimators.base import Estimator
+from bcsim.fitting.noise import pooled_noise, with_noise
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.session_noise import pooled_noise, with_noise
 from bcsim.fitting.smoothing import measurable_bins, smoothed_response
 from bcsim.fitting.speech_frames import filter_with, speech_frames
 from bcsim.fitting.spread import coupling_db

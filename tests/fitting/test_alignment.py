@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from bcsim.fitting.alignment.align import align, coarse_lag
+from bcsim.fitting.alignment.align import align
+from bcsim.fitting.alignment.timing import measure_timing
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -116,4 +117,4 @@ def test_the_coarse_lag_sees_neither_sign_nor_level(systems):
     air = systems.speech_like(1, RATE)
     bone = np.roll(air, 333)
     for scale in (1.0, -1.0, 1e-4):
-        assert coarse_lag(RecordedPair("p", air, scale * bone), RATE) == 333
+        assert measure_timing(RecordedPair("p", air, scale * bone), RATE).lag == 333

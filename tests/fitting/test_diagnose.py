@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 
 from bcsim.errors import InputError
-from bcsim.fitting.alignment.timing import timing
+from bcsim.fitting.alignment.timing import measure_timing
 from bcsim.fitting.diagnosis.diagnose import diagnose, examine
 from bcsim.fitting.fit import fit_sensor
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -217,7 +217,7 @@ def test_a_dropout_of_a_throat_pair_is_no_jump(name, start_s, throat):
     start = round(start_s * RATE)
     bone = pair.bone.copy()
     bone[start : start + 3200] = 0
-    kept = timing(replace(pair, bone=bone), RATE)
+    kept = measure_timing(replace(pair, bone=bone), RATE)
     assert kept.jumps == ()
     assert (kept.start, kept.stop) == (0, min(len(pair.air), len(bone)))
 

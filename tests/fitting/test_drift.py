@@ -10,7 +10,7 @@ import scipy.signal
 
 from bcsim.fitting.alignment.align import align, synchronised
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts
-from bcsim.fitting.alignment.timing import timing
+from bcsim.fitting.alignment.timing import measure_timing
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -103,7 +103,7 @@ def test_a_lost_buffer_is_found_where_it_was_and_the_longer_part_kept(role, sign
     (whole,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=30, seconds=9)
     start = round(5.1 * RATE)  # within a syllable
     pair = lost(whole, role, start, round(lost_s * RATE))
-    (jump,) = timing(pair, RATE).jumps
+    (jump,) = measure_timing(pair, RATE).jumps
     assert jump.size_s == pytest.approx(sign * lost_s, abs=1e-3)
     # What bone lost has no partner in air: the jump may be anywhere within.
     assert 5.0 < jump.time_s < 5.2 + (lost_s if role == "bone" else 0)
@@ -118,9 +118,9 @@ def test_a_lost_buffer_is_found_where_it_was_and_the_longer_part_kept(role, sign
 
 def test_neither_a_whole_nor_a_drifting_recording_jumps(systems):
     (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=20, seconds=20)
-    assert timing(pair, RATE).jumps == ()
+    assert measure_timing(pair, RATE).jumps == ()
     for drift in (500e-6, -500e-6):
-        assert timing(drifting(pair, drift)[0], RATE).jumps == ()
+        assert measure_timing(drifting(pair, drift)[0], RATE).jumps == ()
 
 
 def test_synchronised_recorders_hear_the_same_moment(systems):

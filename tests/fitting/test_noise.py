@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 import torch
 
-from bcsim.fitting.noise_floor import estimate_noise_floor
+from bcsim.fitting.noise import estimate_noise_floor
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 

@@ -1,4 +1,4 @@
-r"""How two recorders kept time: a coarse lag, how sure it is, and jumps in the middle.
+r"""How two recorders timing time: a coarse lag, how sure it is, and jumps in the middle.
 
 All of it rests on one statistic. In each octave, whitened, the channels have the analytic
 cross-correlation :math:`\rho_b(\tau)`, whose magnitude knows neither phase nor polarity. Of n
@@ -46,7 +46,7 @@ LEAST_SLOPE_S = 0.003  # over the stretch: the lags of segments show no smaller 
 
 @dataclass(frozen=True)
 class Timing:
-    """How the recorders of one pair kept time, to within some milliseconds.
+    """How the recorders of one pair timing time, to within some milliseconds.
 
     Args:
         lag: samples by which bone is later than air, at the middle of the stretch.
@@ -68,7 +68,7 @@ class Timing:
     likelihood_rate: float
 
 
-def timing(pair: RecordedPair, sample_rate: int) -> Timing:
+def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     """Find the lag between the channels, and the longest stretch in which it does not jump.
 
     Args:
@@ -147,19 +147,19 @@ def without_dc(pair: RecordedPair) -> tuple[Tensor, Tensor]:
     return air - air.mean(), bone - bone.mean()
 
 
-def channels_in_step(pair: RecordedPair, kept: Timing) -> tuple[Tensor, Tensor, int]:
+def synchronised_channels(pair: RecordedPair, timing: Timing) -> tuple[Tensor, Tensor, int]:
     """Return both channels in step to some milliseconds, and the first sample of air therein.
 
     A drift is followed in whole samples: that leaves digital silence and held samples as they are.
 
     Args:
         pair: as recorded.
-        kept: its timing.
+        timing: its timing.
     """
     air, bone = without_dc(pair)
-    place = torch.arange(kept.start, kept.stop)
-    middle = (kept.start + kept.stop) / 2
-    heard = place + kept.lag + (kept.slope * (place - middle)).round().long()
+    place = torch.arange(timing.start, timing.stop)
+    middle = (timing.start + timing.stop) / 2
+    heard = place + timing.lag + (timing.slope * (place - middle)).round().long()
     inside = (heard >= 0) & (heard < len(bone))
     place, heard = place[inside], heard[inside]
     return air[place], bone[heard], int(place[0])

@@ -12,7 +12,7 @@ import numpy as np
 
 from bcsim.dsp.spectra import CrossSpectra, fractional_octave_smooth
 from bcsim.fitting.alignment.align import align
-from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
+from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
 from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
 from bcsim.fitting.diagnosis.findings import Finding
 from bcsim.fitting.diagnosis.recognition import recognise
@@ -87,7 +87,9 @@ def diagnose(pairs: Sequence[RecordedPair], sample_rate: int) -> list[PairDiagno
     ]
     aligned: dict[int, AlignedPair] = {}
     if usable:
-        found, _ = align([pair for pair, _ in usable], sample_rate, [kept for _, kept in usable])
+        found, _ = align(
+            [pair for pair, _ in usable], sample_rate, [timing for _, timing in usable]
+        )
         aligned = {id(pair): result for (pair, _), result in zip(usable, found, strict=True)}
     diagnoses = []
     for pair, result in zip(pairs, examined, strict=True):
@@ -125,12 +127,12 @@ def examine(pair: RecordedPair, sample_rate: int) -> Examination:
         text = str(error).removeprefix(f"{pair.name}: ")
         remedy = "record it again, or leave it out"
         return Examination((Finding(error.kind, "unusable", text, remedy),), None)
-    kept = timing(pair, sample_rate)
-    refusal = recognise(pair, kept, sample_rate)
+    timing = measure_timing(pair, sample_rate)
+    refusal = recognise(pair, timing, sample_rate)
     if refusal is not None:  # what else is wrong may follow from it
-        return Examination((refusal,), kept)
-    findings = [*_jumps(kept), *_dropouts(pair, kept, sample_rate), *_channel_findings(pair)]
-    return Examination(tuple(findings), kept)
+        return Examination((refusal,), timing)
+    findings = [*_jumps(timing), *_dropouts(pair, timing, sample_rate), *_channel_findings(pair)]
+    return Examination(tuple(findings), timing)
 
 
 def _worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -138,7 +140,7 @@ def _worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def _jumps(kept: Timing) -> list[Finding]:
+def _jumps(timing: Timing) -> list[Finding]:
     return [
         Finding(
             "jump",
@@ -148,12 +150,12 @@ def _jumps(kept: Timing) -> list[Finding]:
             "only the longest stretch between jumps is used; record with larger buffers",
             time_s=jump.time_s,
         )
-        for jump in kept.jumps
+        for jump in timing.jumps
     ]
 
 
-def _dropouts(pair: RecordedPair, kept: Timing, sample_rate: int) -> list[Finding]:
-    air, bone, first = channels_in_step(pair, kept)
+def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> list[Finding]:
+    air, bone, first = synchronised_channels(pair, timing)
     findings = []
     for role, own, other in (("air", air, bone), ("bone", bone, air)):
         found = dropouts(own.numpy(), other.numpy(), sample_rate)

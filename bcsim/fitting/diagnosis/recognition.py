@@ -10,9 +10,9 @@ from torch import Tensor
 from bcsim.dsp.activity import is_active
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, frame_power, window_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
-from bcsim.fitting.alignment.timing import Timing, channels_in_step, timing
+from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
 from bcsim.fitting.diagnosis.findings import Finding
-from bcsim.fitting.noise_floor import estimate_noise_floor
+from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
 from bcsim.sensors.recorded_pair import RecordedPair
 
@@ -33,33 +33,35 @@ COPY_DB = 1.0
 COPY_COHERENCE = 0.8
 
 
-def recognise(pair: RecordedPair, kept: Timing, sample_rate: int) -> Finding | None:
+def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
     """Return why a pair is none, or None if it is one.
 
     Args:
         pair: already checked by `check_pair`.
-        kept: its timing.
+        timing: its timing.
         sample_rate: in Hz.
     """
-    found = _unrelated(pair, kept, sample_rate)
+    found = _unrelated(pair, timing, sample_rate)
     if found is not None:
         return found
-    air, bone, _ = channels_in_step(pair, kept)
+    air, bone, _ = synchronised_channels(pair, timing)
     spectra, air_noise, bone_noise = _spectra(air, bone, sample_rate)
     return _copy(spectra, sample_rate) or _swapped(spectra, air_noise, bone_noise, sample_rate)
 
 
-def _unrelated(pair: RecordedPair, kept: Timing, sample_rate: int) -> Finding | None:
-    if kept.evidence > RELATED_EVIDENCE or kept.likelihood_rate > RELATED_RATE:
+def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
+    if timing.evidence > RELATED_EVIDENCE or timing.likelihood_rate > RELATED_RATE:
         return None
     half = min(len(pair.air), len(pair.bone)) // 2
     parts = [
         replace(pair, air=pair.air[part], bone=pair.bone[part])
         for part in (slice(half), slice(half, None))
     ]
-    lags = [timing(part, sample_rate).lag for part in parts if len(part.air) > 0.5 * sample_rate]
+    lags = [
+        measure_timing(part, sample_rate).lag for part in parts if len(part.air) > 0.5 * sample_rate
+    ]
     near = HALVES_AGREE_S * sample_rate
-    if kept.evidence > HALVES_EVIDENCE and all(abs(lag - kept.lag) < near for lag in lags):
+    if timing.evidence > HALVES_EVIDENCE and all(abs(lag - timing.lag) < near for lag in lags):
         return None
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if _level_range_db(samples, sample_rate) < STEADY_DB:
@@ -74,7 +76,7 @@ def _unrelated(pair: RecordedPair, kept: Timing, sample_rate: int) -> Finding | 
         "unrelated",
         "unusable",
         "air and bone hold different speech: no lag explains one by the other "
-        f"(evidence {kept.evidence:.1f}, related recordings exceed {RELATED_EVIDENCE:.0f})",
+        f"(evidence {timing.evidence:.1f}, related recordings exceed {RELATED_EVIDENCE:.0f})",
         "check that the two files belong together",
     )
 
