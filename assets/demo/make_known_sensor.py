@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import bcsim
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
-from bcsim.dsp.levels import FRAME, HOP, active_frames
+from bcsim.dsp.activity import active_frames, hop_size
 from bcsim.dsp.spectra import minimum_phase, stft
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
 from bcsim.sensors.profile import SensorProfile
@@ -85,7 +85,9 @@ def speech_power(folder: Path) -> NDArray[np.float64]:
     rows = []
     for path in audio_files(folder):
         air = torch.from_numpy(read_audio(path, SAMPLE_RATE)[0])[None]
-        power = stft(air, FRAME, HOP)[active_frames(air)].abs().square().mean(dim=0).numpy()
+        hop = hop_size(SAMPLE_RATE)
+        active = active_frames(air, SAMPLE_RATE)
+        power = stft(air, 2 * hop, hop)[active].abs().square().mean(dim=0).numpy()
         grid = np.linspace(0, 1, len(power))
         rows.append(np.interp(np.linspace(0, 1, NUM_BINS), grid, power))
     return np.stack(rows)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bcsim.audio.read import read_audio
 from bcsim.audio.write import write_audio
-from bcsim.dsp.levels import active_frames, active_rms
+from bcsim.dsp.activity import speech_rms
 from bcsim.errors import EnvironmentFault
 from bcsim.rng import stream
 
@@ -118,7 +118,7 @@ def as_recorded(speech: NDArray[np.float64], clip_id: str) -> NDArray[np.float64
     samples = np.asarray(scipy.signal.sosfilt(highpass, padded))
 
     batch = torch.from_numpy(samples)[None]
-    samples *= 10 ** (level_db / 20) / active_rms(batch, active_frames(batch)).item()
+    samples *= 10 ** (level_db / 20) / speech_rms(batch, SAMPLE_RATE).item()
     noise = room_noise(len(samples), clip_id) * 10 ** ((level_db + ROOM_NOISE_DB) / 20)
     return samples + noise
 

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 import torch
 
-from bcsim.audio.files import write_audio
+from bcsim.audio.write import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.recipe import Constant

@@ -217,7 +217,7 @@ def _agreement_curve(phasor: Tensor, others: Tensor, sample_rate: int, range_s: 
 
 
 def _common_or_individual(curve: Tensor, sample_rate: int) -> tuple[float, int]:
-    """Return delay 0 and the sign there, or the pair's own delay and sign if they fit far better."""
+    """Return delay 0 and the sign there; the delay and sign of `_individual` if far better."""
     delay_s, sign = _individual(curve, sample_rate)
     centre, near = len(curve) // 2, round(NEAR_S * sample_rate * OVERSAMPLING)
     at_common, best = abs(float(curve[centre])), float((sign * curve).max())
