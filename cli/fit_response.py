@@ -82,11 +82,21 @@ def command(
     if (noise_air is None) != (noise_bone is None):
         raise click.UsageError("--noise-air and --noise-bone go together")
     noise = None if noise_air is None or noise_bone is None else (noise_air, noise_bone)
-    settings = settings_of(average, gated, smoothing)
     fitted = fit_response(
-        air, bone, out, estimator, sample_rate, name, source, licence, settings, report,
-        prior, talkers, noise,
-    )  # fmt: skip
+        air,
+        bone,
+        out,
+        estimator=estimator,
+        sample_rate=sample_rate,
+        name=name,
+        source=source,
+        licence=licence,
+        settings=settings_of(average, gated, smoothing),
+        report=report,
+        prior=prior,
+        talkers=talkers,
+        noise=noise,
+    )
     facts = summary(fitted.result)
     if as_json:
         page = None if fitted.report is None else str(fitted.report)

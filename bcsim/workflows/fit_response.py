@@ -107,6 +107,7 @@ def fit_response(
     air: Path,
     bone: Path,
     out: Path,
+    *,
     estimator: str = AUTO,
     sample_rate: int = 16_000,
     name: str | None = None,
