@@ -137,9 +137,13 @@ class Experiment:
         path = self.out / f"{name.replace(' ', '_')}.sensor"
         if not path.exists():
             fit_response(
-                self.fitting / "air", self.fitting / "bone", path, self.estimators[name], RATE,
+                self.fitting / "air",
+                self.fitting / "bone",
+                path,
+                estimator=self.estimators[name],
+                sample_rate=RATE,
                 talkers=self.fitting / "talkers.csv",
-            )  # fmt: skip
+            )
         return path
 
 
