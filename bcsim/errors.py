@@ -10,12 +10,8 @@ import urllib.parse
 from collections.abc import Iterable
 
 MAX_LINE = 200  # characters
-_OUT_OF_MEMORY = (  # in the words of torch, C++ and libsndfile
-    "can't allocate memory",
-    "CUDA out of memory",
-    "bad_alloc",
-    "malloc () failed",
-)
+# In the words of torch, C++ and libsndfile.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 LEAST_OF_A_NAME = 32  # or a path: shorter ones, and what only looks like one, are left alone
 
 
