@@ -1,4 +1,4 @@
-"""What an enhancer is."""
+"""The base class of enhancers."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -6,24 +6,28 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+# What the input of an enhancer may be: the sensor, or the sensor and the noisy air microphone.
+CHANNELS = (("bone",), ("bone", "air"))
+
 
 class Enhancer(nn.Module, ABC):
-    """A network from the signals of a device to the speech at its air microphone.
+    """A network that estimates clean speech at the air microphone from the signals of a device.
 
-    Called with (B, C, T) it returns (B, 1, T), for any T; the batch rows do not know of each
+    Called with (B, C, T) it returns (B, 1, T), for any T; rows of a batch do not influence each
     other. Subclasses are registered in `bcsim.models.MODELS`, take plain values in their
     constructor, give every one a default, and set the attributes below.
 
     Attributes:
-        config: the constructor's arguments, all of them, as values that JSON can hold.
-        sample_rate: the rate in Hz that the weights are made for.
-        channels: what the C input channels are, in order: `("bone",)`, or `("bone", "air")`,
-            where `air` is the noisy air microphone.
-        causal: whether the network can run along with the speech, frame by frame of
-            `frame_samples`, without hearing beyond the frame that it is in.
-        frame_samples: a delay by this many samples delays the output, and changes nothing else.
-        history_samples: no output depends on an input that is further back.
-        latency_samples: no output depends on an input that is further ahead.
+        config: arguments of the constructor, all of them, as values that JSON can hold.
+        sample_rate: sample rate in Hz that the weights are made for.
+        channels: the C input channels in order, one of `CHANNELS`: `("bone",)`, or
+            `("bone", "air")`, where `air` is the noisy air microphone.
+        causal: whether the network can run on a live signal, in frames of `frame_samples`,
+            without samples beyond the current frame.
+        frame_samples: smallest delay in samples to which the network is equivariant.
+        history_samples: largest distance of an input sample before an output that depends on it.
+        latency_samples: largest distance of an input sample after an output that depends on it
+            (look-ahead).
     """
 
     config: dict[str, Any]
@@ -40,7 +44,7 @@ class Enhancer(nn.Module, ABC):
         The end is padded with silence to the next length that the network takes.
 
         Args:
-            signal: (B, C, T), the channels of `channels`, at `sample_rate`.
+            signal: input of the network at `sample_rate`, (B, C, T), in the order of `channels`.
 
         Returns:
             (B, 1, T).
@@ -61,14 +65,14 @@ class Enhancer(nn.Module, ABC):
 
     @abstractmethod
     def valid_length(self, num_samples: int) -> int:
-        """Return the shortest length from `num_samples` up that `enhance_valid` takes."""
+        """Return the shortest length of at least `num_samples` that `enhance_valid` takes."""
 
     @abstractmethod
     def enhance_valid(self, signal: Tensor) -> Tensor:
         """Return (B, 1, T) for (B, C, T), where T is a valid length."""
 
     def forward_with_bands(self, signal: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the speech (B, 1, T), and the bands (B, M, F) it was made from, if it was.
+        """Return the speech (B, 1, T), and the bands (B, M, F) that it was made from, or None.
 
         Args:
             signal: (B, C, T), T a valid length.
@@ -78,9 +82,9 @@ class Enhancer(nn.Module, ABC):
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:
-        """The weights nearest to the output, at which losses may be balanced."""
+        """Weights of the last layer, at which losses may be balanced."""
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network consists of, frozen ones included."""
+        """Number of parameters of the network, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())

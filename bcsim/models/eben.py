@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from bcsim.dsp.pqmf import PQMF
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
-from bcsim.models.reach import Layer, reach
+from bcsim.models.receptive_field import Layer, receptive_field
 
 STRIDES = (2, 4, 8)
 DILATIONS = (1, 3, 9)
@@ -122,7 +122,7 @@ class EBENGenerator(Enhancer):
         if self.equalizer is not None:
             nn.init.zeros_(self.equalizer.weight)
         self.frame_samples = m * math.prod(STRIDES)
-        self.history_samples, self.latency_samples = reach(self._layers(), self.frame_samples)
+        self.history_samples, self.latency_samples = receptive_field(self._layers(), self.frame_samples)
 
     def forward_with_bands(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Return the enhanced speech and its bands, as the published model does.

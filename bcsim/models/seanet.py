@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm as normalise_weight
 
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
-from bcsim.models.reach import Layer, reach
+from bcsim.models.receptive_field import Layer, receptive_field
 
 DILATIONS = (1, 3, 9)
 CHANNELS = ("bone", "air")
@@ -121,7 +121,7 @@ class SEANet(Enhancer):
                 if isinstance(module, _Conv | _Upsample) and module is not self.first_conv:
                     normalise_weight(module)
         self.frame_samples = math.prod(strides)
-        self.history_samples, self.latency_samples = reach(self._layers(), self.frame_samples)
+        self.history_samples, self.latency_samples = receptive_field(self._layers(), self.frame_samples)
 
     def enhance_valid(self, signal: Tensor) -> Tensor:
         hidden = self.first_conv(signal)

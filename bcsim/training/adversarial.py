@@ -1,4 +1,4 @@
-"""The other player: a discriminator, what it wants, and how it learns."""
+"""The adversarial part of training: the discriminator, its optimizer and its losses."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class AdversarialObjective:
 
     Args:
         config: the `adversarial` part of a recipe.
-        seed: of the run.
-        accelerator: the process's, which carries the discriminator to its device.
+        seed: seed of the run.
+        accelerator: accelerator of the process, on whose device the discriminator is.
 
     Raises:
         UsageError: for an unknown name or parameter.
@@ -44,39 +44,39 @@ class AdversarialObjective:
             FeatureMatching(config.feature_matching) if config.feature_matching else None
         )
         self.optimizer = make_optimizer(self.discriminator, config.optimizer)  # may freeze some
-        self.network: nn.Module = accelerator.prepare_model(_BothSides(self.discriminator))
+        self.network: nn.Module = accelerator.prepare_model(_RealAndFake(self.discriminator))
 
     def learns_at(self, step: int) -> bool:
-        """Tell whether the discriminator takes a step, counted from 0."""
+        """Tell whether the discriminator takes a step of its optimizer at `step`, from 0."""
         begun = step - self.config.discriminator_start_step
         return begun >= 0 and begun % self.config.enhancer_steps == 0
 
-    def is_heard_at(self, step: int) -> bool:
-        """Tell whether the enhancer listens at a step, counted from 0."""
+    def is_active(self, step: int) -> bool:
+        """Tell whether the adversarial loss is active at `step`, counted from 0."""
         return step >= self.config.start_step
 
     def features(
         self, real: Tensor, fake: Tensor, bands: Tensor | None
     ) -> tuple[Features, Features]:
-        """Return what the discriminator makes of both sides, for both players' use.
+        """Return the discriminator's features of real and of generated speech.
 
         Args:
-            real: (B, 1, T), air-conducted speech.
-            fake: (B, 1, T), the enhancer's.
-            bands: (B, M, F), what the latter was made from, if it was.
+            real: clean speech, (B, 1, T).
+            fake: output of the generator, (B, 1, T).
+            bands: bands that `fake` was made from, (B, M, F), or None.
         """
         return self.network(real, fake, bands)
 
-    def enhancer_terms(self, real: Features, fake: Features) -> dict[str, Tensor]:
-        """Return what the enhancer is to make small, by name."""
-        terms = {ADVERSARIAL: self.criterion.enhancer_loss(fake)}
+    def generator_terms(self, real: Features, fake: Features) -> dict[str, Tensor]:
+        """Return the generator's adversarial losses by name, without weights."""
+        terms = {ADVERSARIAL: self.criterion.generator_loss(fake)}
         if self.feature_matching is not None:
             terms[FEATURE_MATCHING] = self.feature_matching(real, fake)
         return terms
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weights of `enhancer_terms` among the enhancer's losses."""
+        """Weights of `generator_terms` among the generator's losses."""
         return {
             ADVERSARIAL: self.config.weight,
             FEATURE_MATCHING: self.config.feature_matching_weight,
@@ -86,28 +86,28 @@ class AdversarialObjective:
         """Add the gradient of the discriminator's loss to its weights; return the loss.
 
         Args:
-            real: as `features` returned it.
-            fake: likewise; the gradient stops at the discriminator's input.
-            share: part of the batch that this is.
+            real: features of real speech.
+            fake: features of generated speech; no gradient flows to the speech itself.
+            share: fraction of the batch that the features are of.
         """
         loss = self.criterion.discriminator_loss(real, fake)
         weights = [w for w in self.discriminator.parameters() if w.requires_grad]
-        # Of the weights alone: what the enhancer's speech would get is not asked for.
+        # Of the weights alone: the gradient at the generator's output is not needed.
         self.accelerator.backward(share * loss, inputs=weights)
         return loss.detach()
 
     def clip(self) -> Tensor:
-        """Return the length of the gradient, and shorten it as the recipe says."""
+        """Clip the gradient as the recipe says, and return its norm before."""
         return clip_gradients(self.discriminator, self.config.gradient_clip_norm)
 
     def step(self) -> None:
-        """Change the weights by their gradient, at the optimizer's learning rate."""
+        """Take one step of the discriminator's optimizer."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
 
-class _BothSides(nn.Module):
-    """One call for both sides, so that processes exchange their gradients once."""
+class _RealAndFake(nn.Module):
+    """One call for real and fake speech, so that processes exchange gradients once."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _BothSides(nn.Module):
     def forward(
         self, real: Tensor, fake: Tensor, bands: Tensor | None
     ) -> tuple[Features, Features]:
-        # Two passes rather than one of twice the batch: the enhancer's gradients go through the
-        # second alone. The weights behind a weight norm are worked out once for both.
+        # Two passes rather than one of twice the batch: the generator's gradients flow through the
+        # second alone. Weights under a weight norm are computed once for both.
         with cached():
             return self.discriminator(real), self.discriminator(fake, bands)

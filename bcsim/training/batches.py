@@ -1,8 +1,7 @@
-"""Which items a step is fed with, and the loading ahead of them."""
+"""The batch of every step, and its loading ahead in other processes."""
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,32 +18,19 @@ from bcsim.training.config import DataConfig
 
 
 class Batch(NamedTuple):
-    """What one step sees.
+    """Inputs and targets of one step.
 
     Args:
-        ids: of the B pairs.
-        signals: (B, C, T), the network's input.
-        target: (B, 1, T), what it should give: air-conducted speech for an enhancer.
-        simulated_s: how long simulating it took, in seconds of one process.
+        ids: names of the B pairs.
+        signals: input of the network, (B, C, T).
+        target: output that the network should give, (B, 1, T): clean speech for an enhancer.
+        simulated_s: time that simulating the batch took, in seconds of one process.
     """
 
     ids: list[str]
     signals: Tensor
     target: Tensor
     simulated_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of a step's items is taken here.
-
-    Args:
-        process: number of this process, from 0.
-        num_processes: how many take part; each has a batch of its own in every step.
-    """
-
-    process: int = 0
-    num_processes: int = 1
 
 
 class Batches:
@@ -55,14 +41,16 @@ class Batches:
     processes take the items that one would with a batch as large as all of theirs.
 
     Args:
-        pairs: what there is.
-        config: how large the batches are.
-        crop_samples: how long the crops are.
-        seed: of the permutations.
-        num_steps: how many batches there are.
-        real: pairs that a part of every batch comes from, `config.real_fraction`; None
-            takes all from `pairs`.
-        share: which part of a step's items is taken here.
+        pairs: pairs to learn from.
+        config: size of the batches, and the fraction of them that is real.
+        crop_samples: length of the crops in samples.
+        seed: seed of the permutations.
+        num_steps: number of batches.
+        real: pairs that `config.real_fraction` of every batch comes from; None takes all from
+            `pairs`.
+        rank: number of this process among those that train together, from 0.
+        world_size: number of processes that train together, each with a batch of its own in every
+            step.
 
     Raises:
         ValueError: if there are no pairs, or the batch is too small to be mixed.
@@ -72,11 +60,13 @@ class Batches:
         self,
         pairs: Pairs,
         config: DataConfig,
+        *,
         crop_samples: int,
         seed: int,
         num_steps: int,
         real: Pairs | None = None,
-        share: Share = Share(),
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         num_real = 0
         if real is not None:
@@ -95,7 +85,8 @@ class Batches:
         self.crop_samples = crop_samples
         self.seed = seed
         self.num_steps = num_steps
-        self.share = share
+        self.rank = rank
+        self.world_size = world_size
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
@@ -103,7 +94,7 @@ class Batches:
         before_s = self._simulated_s()
         for number, (pairs, count) in enumerate(self.sources):
             picks = []
-            start = (step * self.share.num_processes + self.share.process) * count
+            start = (step * self.world_size + self.rank) * count
             for position in range(start, start + count):
                 epoch, place = divmod(position, len(pairs))
                 index = int(_permutation(self.seed, number, epoch, len(pairs))[place])
@@ -129,8 +120,8 @@ class Loader:
     """Gives the batches from one step to the last, loading ahead in worker processes.
 
     Attributes:
-        waited_s: how long the caller has waited for data so far.
-        simulated_s: how long processes have simulated what they loaded so far.
+        waited_s: time that the caller has waited for data so far, in seconds.
+        simulated_s: time that processes have spent on simulating so far, in seconds.
     """
 
     def __init__(self, batches: Batches, num_workers: int, first_step: int) -> None:

@@ -1,18 +1,19 @@
 """Which weights of a run are the best, and what is written of every validation."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bcsim.datasets.pairs import Pairs
 from bcsim.metrics import METRICS
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.training.config import TrainingConfig
+from bcsim.training.data import TrainingData
+from bcsim.training.metrics_log import MetricsLog
 from bcsim.training.processes import is_main_process
-from bcsim.training.run_folder import MetricsLog, write_samples
+from bcsim.training.run_folder import write_samples
+from bcsim.training.state import Best
 from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator
 
 
@@ -20,25 +21,25 @@ class BestModelTracker:
     """Validates on synthetic and on real pairs; where there are real ones, these decide.
 
     Args:
-        sets: pairs by name, of which "validation" and "real_validation" are looked at.
-        config: all settings.
+        data: all pairs of the run; only the main process validates on some of them.
+        config: all settings of the run.
         out: folder of the run.
 
     Attributes:
-        best: step, value and scores of the best weights so far, as JSON holds them.
-        said: what the last validation found, in words.
+        best: the best weights so far, or None.
+        summary: scores of the last validation, in words.
     """
 
-    def __init__(self, sets: Mapping[str, Pairs], config: TrainingConfig, out: Path) -> None:
+    def __init__(self, data: TrainingData, config: TrainingConfig, out: Path) -> None:
         self.config = config.validation
         self.out = out
-        self.best: dict[str, Any] | None = None
-        self.said = ""
+        self.best: Best | None = None
+        self.summary = ""
         self.reverse = config.direction == AIR_TO_BONE
         self.validators = {
-            split: Validator(sets[name], config.validation)
-            for split, name in ((SYNTHETIC, "validation"), (REAL, "real_validation"))
-            if name in sets and is_main_process()
+            split: Validator(pairs, config.validation)
+            for split, pairs in ((SYNTHETIC, data.validation), (REAL, data.validation_real))
+            if pairs and is_main_process()
         }
 
     def is_due(self, step: int, last: bool) -> bool:
@@ -48,34 +49,25 @@ class BestModelTracker:
     def validate(
         self, enhancer: Enhancer, device: torch.device, step: int, metrics: MetricsLog
     ) -> bool:
-        """Score the weights, write it all down, and tell whether they are the best yet."""
+        """Score the weights, write scores and samples, and tell whether they are the best yet."""
         found = {}
         for split, validator in self.validators.items():
             found[split] = validator.validate(enhancer, device)
             for number, (item, enhanced) in enumerate(
                 zip(validator.items, found[split].samples, strict=False)
             ):
-                write_samples(self.out, number, item, enhanced, step, split, self.reverse)
+                write_samples(
+                    self.out, number, item, enhanced, step=step, split=split, reverse=self.reverse
+                )
         named = [validation.named(split) for split, validation in found.items()]
         metrics.write(step, {name: value for line in named for name, value in line.items()})
-        self.said = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())
+        self.summary = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())
         deciding = found.get(REAL) or found[SYNTHETIC]
         value = deciding.enhanced[self.config.metric]
-        before = None if self.best is None else self.best["value"]
-        if self.best is not None and not METRICS[self.config.metric].is_better(value, before):
+        metric = METRICS[self.config.metric]
+        if self.best is not None and not metric.is_better(value, self.best.value):
             return False
-        self.best = {
-            "step": step,
-            "value": value,
-            "scores": {
-                split: {
-                    "enhanced": validation.enhanced,
-                    "unprocessed": validation.unprocessed,
-                    "clean": validation.clean,
-                }
-                for split, validation in found.items()
-            },
-        }
+        self.best = Best(step, value, {split: v.scores for split, v in found.items()})
         return True
 
     @property
@@ -84,7 +76,7 @@ class BestModelTracker:
         assert self.best is not None
         return {
             "metric": self.config.metric,
-            "scores": self.best["scores"],
+            "scores": self.best.scores,
             "num_scored": {split: len(v.items) for split, v in self.validators.items()},
         }
 

@@ -1,4 +1,4 @@
-"""The networks of a run, and how they come from the folders of models and go there."""
+"""The networks of a run, loaded from the folders of models and exported to them."""
 
 import logging
 from collections.abc import Mapping
@@ -12,11 +12,17 @@ from bcsim.discriminators import storage as discriminators
 from bcsim.discriminators.base import Discriminator
 from bcsim.errors import UsageError
 from bcsim.files.safetensors_file import check_shapes, shapes_of
-from bcsim.models.base import Enhancer
-from bcsim.models.storage import Direction, build_enhancer, load_enhancer, save_enhancer
+from bcsim.models.base import CHANNELS, Enhancer
+from bcsim.models.storage import (
+    AIR_TO_BONE,
+    Direction,
+    build_enhancer,
+    load_enhancer,
+    save_enhancer,
+)
 from bcsim.training.config import TrainingConfig
 
-HARMLESS = {"initial_gain"}  # what a model may be made with otherwise and be the same
+INITIAL = {"initial_gain"}  # parameters that say nothing of weights that have learnt
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +31,8 @@ def build_model(config: TrainingConfig) -> Enhancer:
     """Make the network that a recipe asks for.
 
     Raises:
-        UsageError: if it is of another rate than the recipe, or wants signals that pairs lack.
+        UsageError: if the network is of another rate than the recipe, or takes channels that the
+            pairs do not have.
     """
     model = build_enhancer({"sample_rate": config.sample_rate, **config.model}, config.seed)
     if model.sample_rate != config.sample_rate:
@@ -33,22 +40,26 @@ def build_model(config: TrainingConfig) -> Enhancer:
             f"model.sample_rate is {model.sample_rate}, the recipe's is {config.sample_rate}; "
             "leave the first one out"
         )
-    if model.channels != ("bone",):
+    if model.channels not in CHANNELS:
         raise UsageError(
-            f"model.channels is {list(model.channels)}; the pairs have a bone signal alone to "
-            "enhance: use [bone]"
+            f"the network takes {', '.join(model.channels)}; pairs have bone, or bone and air"
+        )
+    if config.direction == AIR_TO_BONE and model.channels != ("bone",):
+        raise UsageError(
+            f"model.channels is {list(model.channels)}, and direction air-to-bone trains a network "
+            "that makes bone from air alone: use [bone]"
         )
     return model
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What learns in a run.
+    """The networks of a run.
 
     Args:
-        model: that is trained.
-        average: of its weights, if one is kept.
-        discriminator: if there is one.
+        model: network that is trained.
+        average: moving average of its weights, or None.
+        discriminator: discriminator that it is trained against, or None.
     """
 
     model: Enhancer
@@ -61,20 +72,20 @@ class Networks:
         return self.model if self.average is None else cast(Enhancer, self.average.module)
 
     def begin_from(self, folder: Path, direction: Direction) -> None:
-        """Take the weights of another model to begin with.
+        """Load the weights of another model, for training to begin with.
 
         Args:
-            folder: that `save_enhancer` wrote, with or without a discriminator.
-            direction: that it has to be of.
+            folder: folder that `save_enhancer` wrote, with or without a discriminator.
+            direction: direction that the model has to have.
 
         Raises:
-            InputError: if it cannot be read, or its networks have other weights.
-            UsageError: if the recipe's network is made otherwise.
+            InputError: if the model cannot be read, or has other weights.
+            UsageError: if the recipe's network has other parameters.
         """
         source = load_enhancer(folder, direction)
         for key, value in self.model.config.items():
             theirs = source.config.get(key)
-            if key not in HARMLESS and theirs != value:
+            if key not in INITIAL and theirs != value:
                 raise UsageError(
                     f"{folder}: a network with {key} {theirs!r}, the recipe's has {value!r}; set "
                     f"model.{key}"
@@ -94,12 +105,12 @@ class Networks:
         """Write the networks as users load them.
 
         Args:
-            folder: of the model.
-            config: of the run.
-            facts: that its card tells.
+            folder: folder of the run.
+            config: all settings of the run.
+            facts: what else `config.json` says, under "facts".
 
         Raises:
-            EnvironmentFault: if they cannot be written.
+            EnvironmentFault: if a file cannot be written.
         """
         save_enhancer(folder, self.enhancer, facts, config.direction)
         if self.discriminator is not None:
@@ -109,10 +120,10 @@ class Networks:
             )
 
     def check_export(self, folder: Path, direction: Direction) -> None:
-        """Read what `export` wrote.
+        """Check that what `export` wrote can be read.
 
         Raises:
-            InputError: if it is missing or damaged.
+            InputError: if a file is missing or damaged.
         """
         load_enhancer(folder, direction)
         if self.discriminator is not None:

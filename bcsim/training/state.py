@@ -1,4 +1,4 @@
-"""What a run is made of, in and out of a checkpoint; read from one, nothing of it is believed."""
+"""The state of a run as checkpoints hold it; what comes from a file is checked."""
 
 import json
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ class Best:
     """The best weights so far.
 
     Args:
-        step: that they are from.
-        value: of the metric that decides.
-        scores: mean scores, `scores[split][what][metric]`.
+        step: step that the weights are from.
+        value: value of the metric that decides.
+        scores: mean scores of the weights, `scores[split][kind][metric]`.
     """
 
     step: AtLeastOne
@@ -49,11 +49,11 @@ class RunFacts:
     """What a checkpoint says of a run beside its tensors.
 
     Args:
-        settings: that it was begun with.
-        sums: of the values since the last line of metrics: sum and number, by name.
+        settings: settings that the run was begun with.
+        sums: sum and number of the values since the last line of metrics, by name.
         best: the best weights so far, or None.
-        metrics_sha256: of `metrics.jsonl` up to here.
-        torch_version: that the steps were taken with.
+        metrics_sha256: SHA-256 of `metrics.jsonl` up to here.
+        torch_version: version of torch that took the steps.
     """
 
     settings: dict[str, Any]
@@ -66,7 +66,11 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], where: Path) -> "RunFacts":
-        """Check what was read.
+        """Return the facts of a checkpoint, once their types are checked.
+
+        Args:
+            facts: JSON object that the checkpoint holds.
+            where: name of the checkpoint, for the message.
 
         Raises:
             InputError: naming the first thing that is missing, unknown or of another type.
@@ -86,9 +90,9 @@ class RunState:
     """All tensors that change from step to step.
 
     Args:
-        networks: by the name that their weights have in a checkpoint.
-        optimizers: by the name that their moments have there, all of them Adam's.
-        balancer: of the losses, or None.
+        networks: networks by the name that their weights have in a checkpoint.
+        optimizers: optimizers, Adam or AdamW, by the name that their moments have there.
+        balancer: balancer of the losses, or None.
     """
 
     def __init__(
@@ -119,19 +123,19 @@ class RunState:
         return named
 
     def restore(self, tensors: Mapping[str, Tensor], where: Path) -> None:
-        """Take up what `tensors` returned; before anything changes, all of it is looked at.
+        """Restore what `tensors` returned; all of it is checked before anything changes.
 
         Args:
-            tensors: from a checkpoint, finite.
-            where: that is, for the message.
+            tensors: tensors of a checkpoint, all of them finite.
+            where: name of the checkpoint, for the message.
 
         Raises:
-            InputError: if they are those of other networks or optimizers; the first differences are
-                listed.
+            InputError: if the tensors are of other networks or optimizers; the first differences
+                are listed.
         """
         weights = self.weights()
         averages = {} if self.balancer is None else without_prefix(BALANCER, tensors)
-        # What optimizers remember grows as they go: they look at it themselves.
+        # The moments of an optimizer exist once its weights have learnt: it checks them itself.
         growing = tuple(f"{name}." for name in self.optimizers)
         stored = {name: value for name, value in tensors.items() if not name.startswith(growing)}
         scalars = {f"{BALANCER}.{name}": [] for name in averages}

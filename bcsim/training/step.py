@@ -1,10 +1,11 @@
-"""One step's gradients, for both players, from one run of every network.
+"""One step's gradients, for generator and discriminator, from one run of every network.
 
 The public form of EBEN's step runs the discriminator four times, and goes back through it and the
-enhancer once for every loss whose gradient it wants to see. Here the enhancer's output is cut off
-from what made it: each loss is followed back to the cut, which also tells what it would do to the
-last layer; the weighted sum of what arrives there goes through the enhancer once. What the
-discriminator made of either side serves both players, since neither has moved yet.
+enhancer once for every loss whose gradient it looks at. Here the losses are computed from a
+detached copy of the enhancer's output: the gradient of each loss is taken at that copy, from which
+its gradient at the last layer follows; the weighted sum of these gradients goes back through the
+enhancer once. The discriminator's features of real and generated speech serve both networks, since
+neither has changed yet.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,11 @@ class Gradients:
     """Computes the gradients of a batch.
 
     Args:
-        model: the enhancer, on its device.
-        objectives: its losses apart from the adversarial ones.
-        adversarial: the other player, or None.
-        balancer: how the losses are weighed, or None for fixed weights.
-        accelerator: the process's.
+        model: enhancer, on its device.
+        objectives: losses of the enhancer apart from the adversarial ones.
+        adversarial: discriminator and its losses, or None.
+        balancer: balancer of the losses, or None for fixed weights.
+        accelerator: accelerator of the process.
     """
 
     def __init__(
@@ -49,37 +50,37 @@ class Gradients:
     def add(
         self, signals: Tensor, target: Tensor, step: int, share: float = 1.0
     ) -> dict[str, Tensor]:
-        """Add the gradients of a batch, or of a part of one, to the weights of both players.
+        """Add the gradients of a batch, or of a part of one, to enhancer and discriminator.
 
         Args:
-            signals: (B, C, T), the enhancer's input, T a valid length.
-            target: (B, 1, T).
-            step: counted from 0.
-            share: what part of the batch this is.
+            signals: input of the enhancer, (B, C, T), T a valid length.
+            target: clean speech, (B, 1, T).
+            step: number of the step, from 0.
+            share: fraction of the whole batch that this part is.
 
         Returns:
-            The losses by name, without weights, scalars; `loss`, which is their weighted sum; and
-            those weights as `balancing_NAME`, where they are not fixed.
+            Losses by name, scalars without weights; `loss`, their weighted sum; and the weights as
+            `balancing_NAME`, where they are not fixed.
         """
         outputs = [output for output in self.network(signals) if output is not None]
-        cut = [output.detach().requires_grad_() for output in outputs]
-        terms, weights = self.objectives(cut[0], target)
-        adversarial, sides = self.adversarial, None
+        detached = [output.detach().requires_grad_() for output in outputs]
+        terms, weights = self.objectives(detached[0], target)
+        adversarial, features = self.adversarial, None
         learns = adversarial is not None and adversarial.learns_at(step)
-        if adversarial is not None and (learns or adversarial.is_heard_at(step)):
+        if adversarial is not None and (learns or adversarial.is_active(step)):
             # Without a backward pass to come, processes must not prepare for one.
             with self.accelerator.no_sync(adversarial.network) if not learns else nullcontext():
-                sides = adversarial.features(target, cut[0], cut[1] if len(cut) > 1 else None)
-            if adversarial.is_heard_at(step):
-                terms |= adversarial.enhancer_terms(*sides)
+                features = adversarial.features(target, detached[0], detached[1] if len(detached) > 1 else None)
+            if adversarial.is_active(step):
+                terms |= adversarial.generator_terms(*features)
                 weights |= adversarial.weights
-        values, gradient = self._at_output(terms, weights, outputs, cut, share, keep=learns)
+        values, gradient = self._at_output(terms, weights, outputs, detached, share, keep=learns)
         torch.autograd.backward(outputs, [share * part for part in gradient])
         values |= {name: term.detach() for name, term in terms.items()}
         if learns:
             assert adversarial is not None
-            assert sides is not None
-            values["discriminator"] = adversarial.backward(*sides, share)
+            assert features is not None
+            values["discriminator"] = adversarial.backward(*features, share)
         return values
 
     def _at_output(
@@ -87,17 +88,17 @@ class Gradients:
         terms: dict[str, Tensor],
         weights: dict[str, float],
         outputs: Sequence[Tensor],
-        cut: Sequence[Tensor],
+        detached: Sequence[Tensor],
         share: float,
         keep: bool,
     ) -> tuple[dict[str, Tensor], Gradient]:
-        """Return the weighted sum of the terms, as `loss`, and its gradient at the cut.
+        """Return the weighted sum of the terms, as `loss`, and its gradient at the outputs.
 
-        What the terms were computed by is freed, unless the discriminator is to keep it.
+        The graph of the terms is freed, unless `keep` is set because the discriminator needs it.
         """
         if self.balancer is None:
             total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-            return {"loss": total.detach()}, _gradient(total, cut, keep)
+            return {"loss": total.detach()}, _gradient(total, detached, keep)
 
         def at_last_layer(gradient: Gradient) -> Tensor:
             (found,) = torch.autograd.grad(
@@ -108,15 +109,15 @@ class Gradients:
         def item_norm(gradient: Gradient) -> Tensor:
             squares = torch.stack([part.square().flatten(1).sum(1) for part in gradient])
             norm = self.accelerator.reduce(squares.sum(0).sqrt().mean(), reduction="mean")
-            # An item's part in a mean over the whole batch's items is that much smaller.
+            # The loss is a mean over the whole batch, of which this is one part of several.
             return norm * share / self.accelerator.num_processes
 
         last = next(reversed(terms))
-        gradients = {n: _gradient(term, cut, keep or n != last) for n, term in terms.items()}
+        gradients = {n: _gradient(term, detached, keep or n != last) for n, term in terms.items()}
         used = {name: weights[name] for name in terms}
         factors = self.balancer.factors(Terms(used, gradients, at_last_layer, item_norm, share))
         total = torch.stack([factors[name] * term.detach() for name, term in terms.items()]).sum()
-        summed = [torch.zeros_like(part) for part in cut]
+        summed = [torch.zeros_like(part) for part in detached]
         for name, gradient in gradients.items():
             for part, added in zip(summed, gradient, strict=True):
                 part.addcmul_(factors[name], added)
@@ -124,7 +125,7 @@ class Gradients:
 
 
 class _Outputs(nn.Module):
-    """The enhancer, called so that it tells the bands of what it returns."""
+    """The enhancer, called so that it returns the bands of its output too."""
 
     def __init__(self, model: Enhancer) -> None:
         super().__init__()
@@ -134,10 +135,10 @@ class _Outputs(nn.Module):
         return self.model.forward_with_bands(signals)
 
 
-def _gradient(value: Tensor, cut: Sequence[Tensor], keep: bool) -> list[Tensor]:
-    """Return the gradient of a scalar, zero where it does not depend on a part."""
+def _gradient(value: Tensor, detached: Sequence[Tensor], keep: bool) -> list[Tensor]:
+    """Return the gradient of a scalar at the outputs, zero where it does not depend on one."""
     return list(
         torch.autograd.grad(
-            value, list(cut), retain_graph=keep, allow_unused=True, materialize_grads=True
+            value, list(detached), retain_graph=keep, allow_unused=True, materialize_grads=True
         )
     )

@@ -7,32 +7,36 @@ from bcsim.training.config import TrainingConfig
 
 
 class Throughput:
-    """How fast a run goes, and how much of the time it waits for data.
+    """Measures how fast a run goes, and how much of the time it waits for data.
+
+    Args:
+        loader: loader of the run's batches.
+        config: all settings of the run.
+        step: number of steps done.
+        world_size: number of processes that train together.
 
     Attributes:
-        said: the last measurement, in words.
+        summary: the last measurement, in words.
     """
 
-    def __init__(
-        self, loader: Loader, config: TrainingConfig, step: int, num_processes: int = 1
-    ) -> None:
+    def __init__(self, loader: Loader, config: TrainingConfig, step: int, world_size: int) -> None:
         self.loader = loader
-        self.step_s = num_processes * config.data.batch_size * config.data.crop_s
-        self.said = "no steps timed yet"
+        self.step_s = world_size * config.data.batch_size * config.data.crop_s
+        self.summary = "no steps timed yet"
         self.restart(step)
 
     def measure(self, step: int) -> dict[str, float]:
-        """Return the figures since the last call."""
+        """Return speeds and fractions of the time since the last call, by name."""
         elapsed_s = max(time.monotonic() - self._since, 1e-9)
         steps_per_s = (step - self._step) / elapsed_s
         waiting = (self.loader.waited_s - self._waited_s) / elapsed_s
         simulating = (self.loader.simulated_s - self._simulated_s) / elapsed_s
-        self.said = (
+        self.summary = (
             f"{steps_per_s:.2f} steps/s, {steps_per_s * self.step_s:.0f} s of speech/s, "
             f"{100 * waiting:.0f}% of the time waiting for data"
         )
         if simulating > 0:
-            self.said += f", simulation {100 * simulating:.1f}% of one core"
+            self.summary += f", simulation {100 * simulating:.1f}% of one core"
         self.restart(step)
         return {
             "speed/steps_per_s": steps_per_s,
@@ -42,6 +46,6 @@ class Throughput:
         }
 
     def restart(self, step: int) -> None:
-        """Begin to measure here, after work that was no training."""
+        """Measure from here on, so that validation does not count."""
         self._since, self._step = time.monotonic(), step
         self._waited_s, self._simulated_s = self.loader.waited_s, self.loader.simulated_s

@@ -12,20 +12,20 @@ from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig
 
-SYNTHETIC, REAL = "validation", "validation_real"  # names of the sets of pairs to judge by
+SYNTHETIC, REAL = "validation", "validation_real"  # names of the sets of pairs that scores are of
 
 Scores = dict[str, float | None]  # by metric; None where no item could be scored
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Scores of an enhancer on fixed pairs.
 
     Args:
         enhanced: mean scores of the enhancer's output.
         unprocessed: mean scores of the bone signal as it is, the floor.
         clean: scores of the air signal against itself, the ceiling; None where it is infinite.
-        samples: output of the enhancer, (T,) each, for the first few items.
+        samples: outputs of the enhancer for the first few items, (T,) each.
     """
 
     enhanced: Scores
@@ -33,8 +33,17 @@ class Validation:
     clean: Scores
     samples: list[Tensor]
 
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """Mean scores by kind."""
+        return {
+            "enhanced": self.enhanced,
+            "unprocessed": self.unprocessed,
+            "clean": self.clean,
+        }
+
     def named(self, split: str) -> Scores:
-        """Return all scores as a line of metrics names them.
+        """Return all scores by the names that a line of metrics has for them.
 
         Example:
             >>> Validation({"stoi": 0.8}, {"stoi": 0.7}, {"stoi": 1.0}, []).named("test")
@@ -49,11 +58,11 @@ class Validation:
 
 
 class Validator:
-    """Judges enhancers on items that are the same in every run.
+    """Scores enhancers on items that are the same in every run.
 
     Args:
-        pairs: to choose from.
-        config: how many, how long, and how many to listen to.
+        pairs: pairs that the items are chosen from.
+        config: number and length of the items, and of how many the output is returned.
     """
 
     def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
@@ -62,7 +71,6 @@ class Validator:
             _shortened(pairs.whole(index), config.max_item_s)
             for index in evenly_spread(len(pairs), config.num_items)
         ]
-        # These do not change with the enhancer.
         self.unprocessed = mean_scores([_scores(item.bone, item) for item in self.items])
         self.clean = _ceiling(self.items)
 

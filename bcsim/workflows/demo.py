@@ -17,7 +17,7 @@ from bcsim.metrics.scores import enhancement_scores
 from bcsim.reports import plots
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
 from bcsim.sensors.profile import SensorProfile
-from bcsim.training.trainer import TrainingResult
+from bcsim.training.run import TrainingResult
 from bcsim.workflows.enhance import enhance
 from bcsim.workflows.fit_response import fit_response
 from bcsim.workflows.presets import bundled_folder

@@ -17,6 +17,7 @@ from bcsim.datasets.manifest import (
     read_manifest,
 )
 from bcsim.datasets.noise_folder import fingerprint
+from bcsim.dsp.device import choose_device
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
@@ -231,17 +232,3 @@ def _check_same(
             f"{what}{f' {name}' if name else ''}: is not what the pairs were rendered with "
             f"(SHA-256 {recorded}, now {now}); give the same"
         )
-
-
-def choose_device(device: str) -> str:
-    """Return "cuda" or "cpu" for "auto", "cuda" or "cpu".
-
-    Raises:
-        UsageError: if CUDA is asked for and not there.
-    """
-    import torch
-
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return "cuda" if available and device == "auto" else device.replace("auto", "cpu")

@@ -33,9 +33,9 @@ from bcsim.synthesis.clips import hash_sources, plan_clips
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import is_main_process
+from bcsim.training.run import TrainingResult
+from bcsim.training.run import train as train_model
 from bcsim.training.run_folder import RECIPE_FILE, clear_samples
-from bcsim.training.trainer import TrainingResult
-from bcsim.training.trainer import train as train_model
 from bcsim.workers.pool import num_cores
 from bcsim.workflows.presets import (
     bundled_recipes,
@@ -124,7 +124,7 @@ def train(
     for pairs_read, name in ((real, "--real-pairs"), (judged, "--validation-pairs")):
         if pairs_read is not None:
             facts[name] = _fingerprint(pairs_read)
-    data = replace(data, real=real, real_validation=judged, facts=facts)
+    data = replace(data, real=real, validation_real=judged, facts=facts)
 
     def prepare(begins: bool) -> None:
         if isinstance(data.training, StoredPairs):
@@ -136,7 +136,15 @@ def train(
             write_text(out / RECIPE_FILE, resolved_text(config))
 
     try:
-        result = train_model(config, data, out, resume, init_from, _Reporter(out), prepare)
+        result = train_model(
+            config,
+            data,
+            out,
+            resume=resume,
+            init_from=init_from,
+            after_validation=_Reporter(out),
+            prepare=prepare,
+        )
     except DivergedError:
         if is_main_process():
             write_run_report(out)

@@ -72,7 +72,7 @@ def test_the_published_losses_are_ours(golden, sides):
     real, fake = sides
     hinge = Hinge()
     found = {
-        "hinge_generator": hinge.enhancer_loss(fake),
+        "hinge_generator": hinge.generator_loss(fake),
         "hinge_discriminator": hinge.discriminator_loss(real, fake),
         "feature_matching": FeatureMatching("eben")(real, fake),
     }

@@ -73,9 +73,30 @@ def test_memory_does_not_grow_with_the_length():
     assert max(lengths) <= 16_000 + overlap
 
 
-def test_a_model_for_two_microphones_is_refused():
-    model = build_enhancer(
-        {"name": "seanet", "width": 1, "latent": 1, "channels": ["bone", "air"]}, 1
+def two_channels() -> Enhancer:
+    spec = {"name": "seanet", "width": 2, "latent": 4, "channels": ["bone", "air"]}
+    return build_enhancer(spec, 1).eval()
+
+
+def test_a_model_is_given_the_channels_that_it_takes():
+    air, bone = noise(100), noise(100)
+    with pytest.raises(UsageError, match="takes bone and air, and was given bone;"):
+        enhance(two_channels(), bone, 16_000)
+    with pytest.raises(UsageError, match="takes bone, and was given bone and air;"):
+        enhance(identity(), bone, 16_000, air)
+    with pytest.raises(ValueError, match=r"bone \(100,\), air \(99,\)"):
+        enhance(two_channels(), bone, 16_000, air[:-1])
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_two_channels_stay_in_time_from_chunk_to_chunk(rate):
+    bone, air = noise(40_001), 0.1 * stream(2, "inference").standard_normal(40_001)
+    whole = enhance(two_channels(), bone, rate, air, chunk_s=1000)
+    np.testing.assert_allclose(
+        enhance(two_channels(), bone, rate, air, chunk_s=0.3), whole, rtol=0, atol=2e-6
     )
-    with pytest.raises(UsageError, match="wants bone, air"):
-        enhance(model, noise(100), 16_000)
+    if rate == 16_000:
+        inputs = torch.from_numpy(np.stack([bone, air])).float()[None]
+        with torch.inference_mode():
+            direct = two_channels()(inputs)[0, 0].double().numpy()
+        np.testing.assert_allclose(whole, direct, rtol=0, atol=2e-6)

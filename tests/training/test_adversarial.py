@@ -31,7 +31,8 @@ from bcsim.training.config import (
     TrainingConfig,
 )
 from bcsim.training.data import TrainingData
-from bcsim.training.trainer import Trainer, train
+from bcsim.training.run import TrainingRun, train
+from bcsim.training.trainer import Trainer
 
 DISCRIMINATOR = {"name": "eben", "min_channels": 4, "melgan_width": 4}
 
@@ -74,15 +75,15 @@ def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch,
     """With the discriminator, its optimizer, averages, balancing, simulation, and mid-epoch."""
     config = replace(config, balancing=BalancingConfig(balancing))
     train(config, rendered, tmp_path / "whole")
-    original = Trainer._after_step
+    original = TrainingRun._after_step
 
     def after_step(self, *arguments):
-        if self.step == stop:
+        if self.trainer.step == stop:
             raise Stopped
         original(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_after_step", after_step)
+        patched.setattr(TrainingRun, "_after_step", after_step)
         with pytest.raises(Stopped):
             train(config, rendered, tmp_path / "stopped")
     train(config, rendered, tmp_path / "stopped", resume=True)
@@ -108,6 +109,7 @@ if "RANK" in os.environ:
     torch.distributed.init_process_group("gloo", f"file://{sys.argv[5]}", rank=rank, world_size=2)
 import bcsim.training.adversarial as adversarial
 import bcsim.training.trainer as trainer
+from bcsim.training.run import TrainingRun
 from conftest import MemoryPairs
 from bcsim.training.config import *
 from bcsim.training.data import TrainingData
@@ -129,15 +131,15 @@ config = TrainingConfig(
         log_interval_steps=1),
     optimizer=OptimizerConfig(learning_rate=1e-3),
 )
-run = trainer.Trainer(config, TrainingData(MemoryPairs(5)), out)
-items, batch_at = [], run.batches.at
+one = trainer.Trainer(config, TrainingData(MemoryPairs(5)))
+items, batch_at = [], one.batches.at
 def seen(step):
     batch = batch_at(step)
     items.append([batch.ids, batch.signals.double().sum((1, 2)).tolist()])
     return batch._replace(signals=batch.signals.to(number), target=batch.target.to(number))
-run.batches.at = seen
-run.run()
-(out / f"items_{run.share.process}.json").write_text(json.dumps(items))
+one.batches.at = seen
+TrainingRun(one, out).finish()
+(out / f"items_{one.rank}.json").write_text(json.dumps(items))
 os._exit(0)  # the interpreter's own end meets a thread of gloo now and then, and aborts
 """
 
@@ -238,9 +240,9 @@ def test_the_weights_of_another_network_are_refused(config, pairs, tmp_path):
 
 def test_air_to_bone_learns_the_other_direction(config, pairs, tmp_path):
     reverse = replace(config, direction="air-to-bone", adversarial=None)
-    trainer = Trainer(reverse, TrainingData(pairs), tmp_path)
+    trainer = Trainer(reverse, TrainingData(pairs))
     batch = trainer.batches.at(0)
-    plain = Trainer(config, TrainingData(pairs), tmp_path).batches.at(0)
+    plain = Trainer(config, TrainingData(pairs)).batches.at(0)
     assert torch.equal(batch.signals, plain.target)
     assert torch.equal(batch.target, plain.signals)
     train(reverse, TrainingData(pairs, pairs), tmp_path / "run")
@@ -252,7 +254,7 @@ def test_air_to_bone_learns_the_other_direction(config, pairs, tmp_path):
 
 def test_real_validation_pairs_decide_which_weights_are_best(config, pairs, tmp_path):
     real = type(pairs)(3)
-    data = TrainingData(pairs, validation=pairs, real_validation=real)
+    data = TrainingData(pairs, validation=pairs, validation_real=real)
     result = train(config, data, tmp_path)
     assert set(result.scores) == {"validation", "validation_real"}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

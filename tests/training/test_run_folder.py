@@ -8,7 +8,9 @@ import torch
 
 from bcsim.audio.read import read_audio
 from bcsim.datasets.pairs import Pair
-from bcsim.training.run_folder import MetricsLog, check_run_folder, write_card, write_samples
+from bcsim.training.card import write_card
+from bcsim.training.metrics_log import MetricsLog
+from bcsim.training.run_folder import check_run_folder, write_samples
 from bcsim.training.validation import REAL
 
 CONFIG = {
@@ -53,7 +55,7 @@ def test_what_depends_on_the_hour_is_kept_apart_and_both_are_cut_where_a_run_is_
     log = MetricsLog(tmp_path, 0)
     for step in (1, 2, 3):
         log.write(step, {"train/loss": 1.0 if step < 3 else float("nan")})
-        log.show(step, {"speed/steps_per_s": 2.0})
+        log.write_speed(step, {"speed/steps_per_s": 2.0})
     log.sync()
     log.close()
     assert lines(tmp_path / "metrics.jsonl")[2] == {"step": 3, "train/loss": None}
@@ -81,8 +83,8 @@ def test_lines_that_are_none_of_ours_are_dropped(tmp_path, line):
 def test_samples_of_real_pairs_lie_beside_those_of_synthetic_ones(tmp_path):
     pair = Pair("anna/1", torch.full((800,), 0.5), torch.full((800,), 0.25), 16_000)
     for step in (10, 20):
-        write_samples(tmp_path, 0, pair, torch.full((800,), step / 100), step)
-        write_samples(tmp_path, 0, pair, torch.full((800,), step / 50), step, REAL)
+        write_samples(tmp_path, 0, pair, torch.full((800,), step / 100), step=step)
+        write_samples(tmp_path, 0, pair, torch.full((800,), step / 50), step=step, split=REAL)
     found = {path.name: read_audio(path)[0][0] for path in (tmp_path / "samples").iterdir()}
     ends = ("air", "bone", "enhanced.step_00000010", "enhanced.step_00000020")
     levels = ((0.5, 0.25, 0.1, 0.2), (0.5, 0.25, 0.2, 0.4))

@@ -49,7 +49,7 @@ def grads(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("discriminator", DISCRIMINATORS)
 @pytest.mark.parametrize("model", [EBEN, SEANET], ids=["eben", "seanet"])
-def test_both_players_get_the_gradients_of_the_plain_way(model, discriminator):
+def test_generator_and_discriminator_get_the_gradients_of_the_plain_way(model, discriminator):
     """The plain way: one backward pass of the whole sum, and one of the other player's loss."""
     step = gradients(model, discriminator)
     assert step.adversarial is not None
@@ -61,7 +61,7 @@ def test_both_players_get_the_gradients_of_the_plain_way(model, discriminator):
 
     speech, bands = step.model.forward_with_bands(signals)
     terms, weights = step.objectives(speech, target)
-    terms |= step.adversarial.enhancer_terms(network(target), network(speech, bands))
+    terms |= step.adversarial.generator_terms(network(target), network(speech, bands))
     weights |= step.adversarial.weights
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     total.backward()
@@ -88,7 +88,7 @@ def test_balanced_gradients_are_those_of_the_weighted_sum():
     network = step.adversarial.discriminator
     speech, bands = step.model.forward_with_bands(signals)
     terms, weights = step.objectives(speech, target)
-    terms |= step.adversarial.enhancer_terms(network(target), network(speech, bands))
+    terms |= step.adversarial.generator_terms(network(target), network(speech, bands))
     weights |= step.adversarial.weights
     total = torch.zeros(())
     for name, term in terms.items():
@@ -116,7 +116,7 @@ def test_parts_of_a_batch_add_up_to_the_batch():
     )
 
 
-def test_the_players_begin_and_take_turns_as_they_are_told():
+def test_generator_and_discriminator_begin_and_take_turns_as_configured():
     step = gradients(EBEN, discriminator_start_step=2, start_step=3, enhancer_steps=2)
     assert step.adversarial is not None
     learns, is_heard = [], []

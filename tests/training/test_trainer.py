@@ -11,6 +11,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save
 
+import bcsim.training.run as run_module
 import bcsim.training.trainer as trainer_module
 from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError
@@ -21,13 +22,14 @@ from bcsim.models.storage import load_enhancer
 from bcsim.training.batches import Batches
 from bcsim.training.checkpoint import _text, load_newest, save_checkpoint
 from bcsim.training.data import TrainingData
+from bcsim.training.run import TrainingResult, TrainingRun
 from bcsim.training.run_folder import locked
-from bcsim.training.trainer import Trainer, TrainingResult
+from bcsim.training.trainer import Trainer
 
 
 def train(config, pairs, validation, out, resume=False, data_facts=None) -> TrainingResult:
     data = TrainingData(pairs, validation, facts=data_facts or {})
-    return trainer_module.train(config, data, out, resume)
+    return run_module.train(config, data, out, resume=resume)
 
 
 class Stopped(Exception):
@@ -39,15 +41,15 @@ def stop_after(monkeypatch):
     """Make the trainer fall over after so many steps of this process, anywhere in the loop."""
 
     def arm(num_steps: int) -> None:
-        original, taken = Trainer._after_step, []
+        original, taken = TrainingRun._after_step, []
 
         def after_step(self, *arguments):
-            taken.append(self.step)
+            taken.append(self.trainer.step)
             if len(taken) == num_steps:
                 raise Stopped
             original(self, *arguments)
 
-        monkeypatch.setattr(Trainer, "_after_step", after_step)
+        monkeypatch.setattr(TrainingRun, "_after_step", after_step)
 
     return arm
 
@@ -84,7 +86,7 @@ def test_killed_between_the_best_weights_and_the_checkpoint_of_the_same_step(
     config = changed(
         training={"num_steps": 3, "checkpoint_interval_steps": 2}, validation={"interval_steps": 2}
     )
-    save_one = trainer_module.save_checkpoint
+    save_one = run_module.save_checkpoint
 
     def die(folder, checkpoint, **options):
         if folder.name == "last":
@@ -93,7 +95,7 @@ def test_killed_between_the_best_weights_and_the_checkpoint_of_the_same_step(
 
     train(config, pairs, pairs, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(trainer_module, "save_checkpoint", die)
+        patched.setattr(run_module, "save_checkpoint", die)
         with pytest.raises(Stopped):
             train(config, pairs, pairs, tmp_path / "stopped")
     train(config, pairs, pairs, tmp_path / "stopped", resume=True)
@@ -136,11 +138,11 @@ def test_a_log_that_was_changed_costs_a_warning(config, pairs, tmp_path, caplog)
 
 @pytest.mark.parametrize("step", [0, 8])
 def test_a_state_of_a_step_that_the_run_has_not_is_refused(config, pairs, tmp_path, step):
-    trainer = Trainer(config, TrainingData(pairs), tmp_path)
-    trainer.step = step
-    save_checkpoint(tmp_path / "checkpoints/last", trainer._checkpoint())
+    run = TrainingRun(Trainer(config, TrainingData(pairs)), tmp_path)
+    run.trainer.step = step
+    save_checkpoint(tmp_path / "checkpoints/last", run.checkpoint())
     with pytest.raises(InputError, match=f"step {step}: not the state of a run, .* 1 to 7"):
-        trainer.restore()
+        run.restore()
 
 
 def test_one_loading_process_and_none_train_the_same(changed, config, pairs, tmp_path):
@@ -249,16 +251,14 @@ def test_the_average_is_that_of_the_weights_after_every_step(changed, pairs, tmp
     config = changed(training={"checkpoint_interval_steps": 1, "num_steps": 2, "ema_decay": 0.75})
     folder = tmp_path / "checkpoints/last"
     train(config, pairs, None, tmp_path)
-    first, second = (torch_load(folder, step) for step in (1, 2))
+    first, second = (load_step(folder, step) for step in (1, 2))
     name = "last_conv.weight"
     # the average begins with the weights after the first step
     expected = 0.75 * first[f"model.{name}"] + 0.25 * second[f"model.{name}"]
     torch.testing.assert_close(second[f"average.module.{name}"], expected)
 
 
-def torch_load(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
+def load_step(folder: Path, step: int) -> dict[str, torch.Tensor]:
     return load_file(folder / f"step_{step:08d}.safetensors")
 
 
@@ -278,7 +278,7 @@ def test_audio_of_bone_air_and_every_validation_is_written(config, pairs, tmp_pa
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(changed, tmp_path, pairs):
     """Of the batches of two, the third is the first with the broken item."""
     config = changed(training={"checkpoint_interval_steps": 1})
-    batches = Batches(pairs, config.data, 4000, config.seed, num_steps=3)
+    batches = Batches(pairs, config.data, crop_samples=4000, seed=config.seed, num_steps=3)
     broken_id = next(i for i in batches.at(2).ids if i not in batches.at(0).ids + batches.at(1).ids)
     broken = type(pairs)(5, broken=frozenset({broken_id}))
     with pytest.raises(DivergedError, match=f"step 3: loss is nan on {broken_id}; lower"):
@@ -316,7 +316,7 @@ def test_weights_that_a_finite_gradient_made_infinite_reach_no_file(
 ):
     """The step before a validation or a checkpoint overflows; the losses were all finite."""
     config = changed(validation={"interval_steps": 3})
-    original = Trainer._take_step
+    original = Trainer.take_step
 
     def overflowing(self, batch):
         original(self, batch)
@@ -324,7 +324,7 @@ def test_weights_that_a_finite_gradient_made_infinite_reach_no_file(
             next(self.model.parameters()).data.fill_(float("inf"))
             next(self.networks.enhancer.parameters()).data.fill_(float("inf"))
 
-    monkeypatch.setattr(Trainer, "_take_step", overflowing)
+    monkeypatch.setattr(Trainer, "take_step", overflowing)
     with pytest.raises(DivergedError, match=r"step 3: .* is not finite .*learning_rate"):
         train(config, pairs, pairs if validation else None, tmp_path)
     assert not list(tmp_path.glob("**/*.safetensors"))
@@ -466,14 +466,14 @@ HOSTILE = {
 @pytest.mark.parametrize("case", list(HOSTILE))
 def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(config, pairs, tmp_path, case):
     change, message = HOSTILE[case]
-    trainer = Trainer(config, TrainingData(pairs), tmp_path)
-    trainer._take_step(trainer.batches.at(0))
-    save_checkpoint(tmp_path / "checkpoints/last", trainer._checkpoint())
-    assert trainer.restore()
+    run = TrainingRun(Trainer(config, TrainingData(pairs)), tmp_path)
+    run.trainer.take_step(run.trainer.batches.at(0))
+    save_checkpoint(tmp_path / "checkpoints/last", run.checkpoint())
+    assert run.restore()
     tampered(tmp_path / "checkpoints/last/step_00000001.json", change)
     before = state_of(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
-        trainer.restore()
+        run.restore()
     assert str(caught.value).isprintable()
     assert state_of(tmp_path) == before
 
@@ -538,7 +538,13 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
     [
         ({"sample_rate": 8000}, "pairs are 16000 Hz, the recipe wants 8000"),
         ({"model": {"name": "eben", "sample_rate": 8000}}, "model.sample_rate is 8000"),
-        ({"model": {"name": "seanet", "channels": ["bone", "air"]}}, r"use \[bone\]"),
+        (
+            {
+                "direction": "air-to-bone",
+                "model": {"name": "seanet", "channels": ["bone", "air"]},
+            },
+            r"direction air-to-bone .*: use \[bone\]",
+        ),
         ({"training": {"device": "cuda"}}, "there is no CUDA device"),
         ({"losses": [{"name": "l1"}, {"name": "l1"}]}, "listed twice"),
         ({"losses": [{"name": "l1", "weight": 0}]}, "wants a number above 0"),
@@ -580,7 +586,7 @@ def test_bfloat16_trains_in_a_process_of_its_own(config, tmp_path):
         "import torch; torch.set_num_threads(1)\n"
         "from conftest import MemoryPairs\n"
         "from bcsim.training.config import *\n"
-        "from bcsim.training.data import TrainingData; from bcsim.training.trainer import train\n"
+        "from bcsim.training.data import TrainingData; from bcsim.training.run import train\n"
         "config = TrainingConfig(model={'name': 'eben', 'width': 2, 'latent': 2},\n"
         "    losses=[{'name': 'l1'}], data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),\n"
         "    training=LoopConfig(num_steps=2, precision='bfloat16', device='cpu'))\n"

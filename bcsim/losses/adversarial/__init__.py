@@ -1,4 +1,4 @@
-"""What the two players of an adversarial training want, one file a criterion."""
+"""Losses of generator and discriminator in adversarial training, one file a criterion."""
 
 from bcsim.losses.adversarial.base import Criterion
 from bcsim.registry import Registry

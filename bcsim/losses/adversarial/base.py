@@ -1,4 +1,4 @@
-"""What a criterion of an adversarial training is."""
+"""The base class of adversarial criteria."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,38 +6,39 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Of every network of a discriminator: its inner features, then its score map.
+# For every network of a discriminator: its inner features, then its score map.
 Features = Sequence[Sequence[Tensor]]
 
 
 class Criterion(ABC):
-    """What scores should be: high for air-conducted speech, low for an enhancer's.
+    """A loss of a discriminator's scores: high for real speech, low for generated speech.
 
     Subclasses are registered in `bcsim.losses.adversarial.CRITERIA`, take plain values in their
-    constructor, every one with a default, and say what one score map costs. Maps count by their
-    mean, and networks by the mean over them, so neither length nor number of networks weighs.
+    constructor, every one with a default, and give the elementwise loss of one score map. Both
+    losses are means over the score maps, then over the networks of the discriminator, so they do
+    not depend on the length of the speech or the number of networks.
     """
 
     @abstractmethod
-    def as_real(self, scores: Tensor) -> Tensor:
-        """Return the discriminator's cost, elementwise, of scores of air-conducted speech."""
+    def real_loss(self, scores: Tensor) -> Tensor:
+        """Return the discriminator's elementwise loss of the scores of real speech."""
 
     @abstractmethod
-    def as_fake(self, scores: Tensor) -> Tensor:
-        """Return the discriminator's cost, elementwise, of scores of enhanced speech."""
+    def fake_loss(self, scores: Tensor) -> Tensor:
+        """Return the discriminator's elementwise loss of the scores of generated speech."""
 
     @abstractmethod
-    def as_wished(self, scores: Tensor) -> Tensor:
-        """Return the enhancer's cost, elementwise, of scores of enhanced speech."""
+    def generated_loss(self, scores: Tensor) -> Tensor:
+        """Return the generator's elementwise loss of the scores of its speech."""
 
     def discriminator_loss(self, real: Features, fake: Features) -> Tensor:
-        """Return what the discriminator makes small, a scalar."""
-        costs = [
-            self.as_real(ours[-1]).mean() + self.as_fake(theirs[-1]).mean()
-            for ours, theirs in zip(real, fake, strict=True)
+        """Return the loss of the discriminator, a scalar."""
+        losses = [
+            self.real_loss(real_network[-1]).mean() + self.fake_loss(fake_network[-1]).mean()
+            for real_network, fake_network in zip(real, fake, strict=True)
         ]
-        return torch.stack(costs).mean()
+        return torch.stack(losses).mean()
 
-    def enhancer_loss(self, fake: Features) -> Tensor:
-        """Return what the enhancer makes small, a scalar."""
-        return torch.stack([self.as_wished(network[-1]).mean() for network in fake]).mean()
+    def generator_loss(self, fake: Features) -> Tensor:
+        """Return the adversarial loss of the generator, a scalar."""
+        return torch.stack([self.generated_loss(network[-1]).mean() for network in fake]).mean()

@@ -1,4 +1,4 @@
-"""The distance of enhanced from air-conducted speech in the eyes of a discriminator."""
+"""Feature matching: the distance between real and generated speech in a discriminator's features."""
 
 from typing import Literal, get_args
 
@@ -20,21 +20,22 @@ class FeatureMatching:
 
     over networks n and layers l. Four conventions:
 
-    - `reference`: inner layers; relative to the size of the air-conducted speech's features, so
-      that a discriminator cannot please by shrinking them; mean over layers, then networks.
-    - `eben`: inner layers; relative to the *enhanced* speech's features, through which the gradient
-      goes too; the sum, over networks times inner layers of the last network. As Vibravox does it.
-    - `melgan`: inner layers, not relative to anything; mean over layers, then networks. So in
-      SEANet and in EBEN's first version, with a weight of 100, and in MelGAN itself up to a factor.
-    - `hifi_gan`: all layers, score maps included, not relative to anything; twice the sum.
+    - `reference`: inner layers; relative to the size of the real speech's features, so that the
+      loss does not fall when these shrink; mean over layers, then networks.
+    - `eben`: inner layers; relative to the *generated* speech's features, through which the
+      gradient flows too; the sum, divided by the number of networks times the number of inner
+      layers of the last network. As in Vibravox.
+    - `melgan`: inner layers, absolute; mean over layers, then networks. As in SEANet and in EBEN's
+      first version, with a weight of 100, and in MelGAN itself up to a factor.
+    - `hifi_gan`: all layers, score maps included, absolute; twice the sum.
 
-    The air-conducted side never needs a gradient: nothing of it depends on the enhancer.
+    No gradient flows to the real speech's features, which do not depend on the generator.
 
     Args:
-        convention: one of these.
+        convention: name of the convention.
 
     Raises:
-        ValueError: for another convention.
+        ValueError: for an unknown convention.
     """
 
     def __init__(self, convention: Convention = "reference") -> None:
@@ -49,8 +50,8 @@ class FeatureMatching:
         """Return the distance, a scalar.
 
         Args:
-            real: what a discriminator made of air-conducted speech.
-            fake: what it made of the enhanced one; the gradient goes there.
+            real: features of real speech.
+            fake: features of generated speech, through which the gradient flows.
         """
         last = None if self.convention == "hifi_gan" else -1
         networks = [

@@ -1,4 +1,4 @@
-"""The hinge criterion: scores beyond 1 and -1 are good enough."""
+"""The hinge criterion: scores above 1 and below -1 cost nothing."""
 
 from torch import Tensor
 from torch.nn.functional import relu
@@ -17,18 +17,18 @@ class Hinge(Criterion):
         L_G = \overline{\max(0, 1 - D(\hat s))} \quad\text{or}\quad -\overline{D(\hat s)}
 
     Args:
-        saturating: whether the enhancer, too, is content with a score of 1, as in EBEN. MelGAN's
-            is never content.
+        saturating: whether the generator's loss, too, is zero from a score of 1 on, as in EBEN;
+            in MelGAN it falls for ever.
     """
 
     def __init__(self, saturating: bool = True) -> None:
         self.saturating = saturating
 
-    def as_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         return relu(1 - scores)
 
-    def as_fake(self, scores: Tensor) -> Tensor:
+    def fake_loss(self, scores: Tensor) -> Tensor:
         return relu(1 + scores)
 
-    def as_wished(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         return relu(1 - scores) if self.saturating else -scores

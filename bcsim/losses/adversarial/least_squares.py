@@ -1,4 +1,4 @@
-"""The least-squares criterion: 1 for air-conducted speech, 0 for an enhancer's."""
+"""The least-squares criterion: scores of 1 for real speech, 0 for generated speech."""
 
 from torch import Tensor
 
@@ -15,11 +15,11 @@ class LeastSquares(Criterion):
         L_G = \overline{(1 - D(\hat s))^2}
     """
 
-    def as_real(self, scores: Tensor) -> Tensor:
+    def real_loss(self, scores: Tensor) -> Tensor:
         return (1 - scores).square()
 
-    def as_fake(self, scores: Tensor) -> Tensor:
+    def fake_loss(self, scores: Tensor) -> Tensor:
         return scores.square()
 
-    def as_wished(self, scores: Tensor) -> Tensor:
+    def generated_loss(self, scores: Tensor) -> Tensor:
         return (1 - scores).square()

@@ -17,15 +17,15 @@ def test_the_hinge_asks_for_a_margin_and_no_more():
     # real: (0 + 1) / 2 and 0; fake: (0 + 2) / 2 and 0; over two networks
     assert Hinge().discriminator_loss(real, fake).item() == pytest.approx((0.5 + 1.0) / 2)
     # enhancer: (4 + 0) / 2 and 2, or without the hinge: -(-3 + 1) / 2 and 1
-    assert Hinge().enhancer_loss(fake).item() == pytest.approx((2 + 2) / 2)
-    assert Hinge(saturating=False).enhancer_loss(fake).item() == pytest.approx((1 + 1) / 2)
+    assert Hinge().generator_loss(fake).item() == pytest.approx((2 + 2) / 2)
+    assert Hinge(saturating=False).generator_loss(fake).item() == pytest.approx((1 + 1) / 2)
 
 
 def test_least_squares_wants_one_and_zero():
     real, fake = of([2.0, 0.0]), of([0.5, -0.5])
     criterion = LeastSquares()
     assert criterion.discriminator_loss(real, fake).item() == pytest.approx(1 + 0.25)
-    assert criterion.enhancer_loss(fake).item() == pytest.approx((0.25 + 2.25) / 2)
+    assert criterion.generator_loss(fake).item() == pytest.approx((0.25 + 2.25) / 2)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -35,7 +35,7 @@ def test_both_players_pull_the_scores_of_fakes_apart(name):
     real = torch.zeros(1, 1, 4, requires_grad=True)
     loss = criterion.discriminator_loss([[real]], [[scores + 0.1]])
     towards_fake, towards_real = torch.autograd.grad(loss, [scores, real])
-    (wished,) = torch.autograd.grad(criterion.enhancer_loss([[scores + 0.1]]), scores)
+    (wished,) = torch.autograd.grad(criterion.generator_loss([[scores + 0.1]]), scores)
     assert (towards_fake > 0).all()  # going down the slope lowers the scores of fakes
     assert (towards_real < 0).all()
     assert (wished < 0).all()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bcsim.models.reach import Layer, reach
+from bcsim.models.receptive_field import Layer, receptive_field
 
 
 def test_a_strided_pair_reaches_as_far_as_its_gradient():
@@ -16,9 +16,9 @@ def test_a_strided_pair_reaches_as_far_as_its_gradient():
         touched = gradient[0, 0].nonzero()
         measured.append((t - int(touched.min()), int(touched.max()) - t))
     layers = [Layer(8, 4, left=4), Layer(8, 4, transposed=True)]
-    assert reach(layers, frame=4) == tuple(map(max, zip(*measured, strict=True)))
+    assert receptive_field(layers, frame=4) == tuple(map(max, zip(*measured, strict=True)))
 
 
 @pytest.mark.parametrize("dilation", [1, 3, 9])
 def test_a_dilated_kernel_reaches_its_span(dilation):
-    assert reach([Layer(3, dilation=dilation, left=dilation)], frame=1) == (dilation, dilation)
+    assert receptive_field([Layer(3, dilation=dilation, left=dilation)], frame=1) == (dilation, dilation)

@@ -1,0 +1,329 @@
+"""A training run in its folder: lock, resume, checkpoints, validation, and the exported model."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bcsim.errors import DivergedError, EnvironmentFault, InputError
+from bcsim.files.atomic import sweep_temporaries
+from bcsim.files.hashing import hash_text
+from bcsim.files.text import shown
+from bcsim.models.storage import CONFIG_FILE
+from bcsim.progress import track
+from bcsim.training.batches import Loader
+from bcsim.training.best_model import BestModelTracker
+from bcsim.training.card import write_card
+from bcsim.training.checkpoint import (
+    Checkpoint,
+    holds_checkpoint,
+    holds_checkpoints,
+    load_newest,
+    save_checkpoint,
+)
+from bcsim.training.config import TrainingConfig
+from bcsim.training.data import TrainingData
+from bcsim.training.metrics_log import MetricsLog
+from bcsim.training.processes import is_main_process
+from bcsim.training.run_folder import CHECKPOINTS, METRICS_FILE, check_run_folder, locked
+from bcsim.training.settings import check_same_settings, comparable_settings
+from bcsim.training.state import Best, RunFacts
+from bcsim.training.throughput import Throughput
+from bcsim.training.trainer import Trainer
+from bcsim.training.validation import Scores
+
+FAILURE_DELAY_S = 3.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run came to.
+
+    Args:
+        out: folder of the run.
+        num_steps: number of steps done.
+        best_step: step that the exported weights are from.
+        scores: mean scores of those weights, `scores[split][kind][metric]`, where a kind is
+            "enhanced", "unprocessed" (their input as it is) or "clean" (the target); empty where
+            nothing was validated.
+    """
+
+    out: Path
+    num_steps: int
+    best_step: int
+    scores: Mapping[str, Mapping[str, Scores]]
+
+
+def train(
+    config: TrainingConfig,
+    data: TrainingData,
+    out: Path,
+    *,
+    resume: bool = False,
+    init_from: Path | None = None,
+    after_validation: Callable[[], object] = lambda: None,
+    prepare: Callable[[bool], object] = lambda begins: None,
+) -> TrainingResult:
+    """Train a network, or continue to.
+
+    Args:
+        config: all settings of the run.
+        data: all pairs of the run.
+        out: folder of the run.
+        resume: whether to continue the run in `out`; where there is none, one begins.
+        init_from: folder of a model whose weights the run begins with; the weights of its
+            discriminator too, where it holds one that the recipe asks for.
+        after_validation: called by the main process after each validation but the last.
+        prepare: called by the main process as soon as no other one can use `out`, with whether
+            a run begins there.
+
+    Returns:
+        The result. `out` then holds `model.safetensors`, `config.json` and a model card of
+        the best weights, next to metrics, samples and checkpoints.
+
+    Raises:
+        UsageError: if the settings make no sense, `out` holds something else, or the run was
+            begun with other settings.
+        InputError: if no checkpoint of the run is whole, or a pair or model cannot be read.
+        DivergedError: if a loss or gradient is not finite; the weights are those of the step
+            before, on disk those of the last checkpoint.
+        EnvironmentFault: if the disk is full or another process trains in `out`.
+    """
+    with ExitStack() as stack:
+        if is_main_process():
+            check_run_folder(out, resume)
+            stack.enter_context(locked(out))
+            check_run_folder(out, resume)  # again: another process may have filled it just now
+            sweep_temporaries(out)
+            prepare(not holds_checkpoints(_folders(out)))
+        run = TrainingRun(Trainer(config, data), out, after_validation)
+        resumed = run.restore()
+        run.check_same_step()
+        if not resumed and init_from is not None:
+            run.trainer.networks.begin_from(init_from, config.direction)
+            log.info("%s: beginning from the weights of %s", out, init_from)
+        return run.finish()
+
+
+class TrainingRun:
+    """A trainer and the folder that its checkpoints, metrics and best weights are written to.
+
+    Args:
+        trainer: what takes the steps.
+        out: folder of the run.
+        after_validation: called by the main process after each validation but the last.
+    """
+
+    def __init__(
+        self, trainer: Trainer, out: Path, after_validation: Callable[[], object] = lambda: None
+    ) -> None:
+        self.trainer = trainer
+        self.config = trainer.config
+        self.out = out
+        self.after_validation = after_validation
+        data = trainer.data
+        self.settings = comparable_settings(self.config, data.sets, data.facts, trainer.world_size)
+        self.tracker = BestModelTracker(data, self.config, out)
+        self.metrics_sha256 = hash_text("")  # of what was logged up to the last checkpoint
+
+    def finish(self) -> TrainingResult:
+        """Take all steps that are left, and see that the best weights are exported."""
+        trainer, main = self.trainer, is_main_process()
+        if main:
+            self._warn_of_clean_input()
+        metrics = MetricsLog(self.out, trainer.step) if main else None
+        if metrics is not None and metrics.sha256 != self.metrics_sha256:
+            log.warning(
+                "%s: was changed; it is no longer the log of the whole run", self.out / METRICS_FILE
+            )
+        try:
+            self._take_steps(metrics)
+        except DivergedError:
+            if metrics is not None and trainer.sums:  # values that are not finite become null
+                metrics.write(trainer.step + 1, trainer.means())
+            raise
+        except RuntimeError:
+            if trainer.world_size > 1:
+                time.sleep(FAILURE_DELAY_S)  # if another process failed first, it says why
+            raise
+        except KeyboardInterrupt:
+            log.warning(
+                "interrupted after step %d; --resume continues from %s", trainer.step, self.out
+            )
+            raise
+        finally:
+            if metrics is not None:
+                metrics.close()
+        if self.tracker.best is None:  # there was nothing to validate on: the last weights count
+            self.tracker.best = Best(trainer.step, None, {})
+            if main:
+                self._export()
+        elif main:
+            self._repair_export()
+        best = self.tracker.best
+        return TrainingResult(self.out, trainer.step, best.step, best.scores)
+
+    def _take_steps(self, metrics: MetricsLog | None) -> None:
+        trainer, config = self.trainer, self.config
+        loader = Loader(trainer.batches, config.data.num_workers, trainer.step)
+        throughput = Throughput(loader, config, trainer.step, trainer.world_size)
+        total = config.training.num_steps
+        batches = loader if metrics is None else track(loader, total, "training", trainer.step)
+        for batch in batches:
+            trainer.take_step(batch)
+            if metrics is not None:
+                self._after_step(metrics, throughput)
+
+    def _warn_of_clean_input(self) -> None:
+        pairs = self.trainer.data.training
+        if "air" in pairs.channels:
+            first = pairs.crop(0, 0, self.trainer.batches.crop_samples)
+            if first.noisy_air is None:
+                log.warning(
+                    "%s: the pairs have no noisy_air, so the network's second channel is its "
+                    "clean target; train on pairs with noise at the air microphone",
+                    self.out,
+                )
+
+    def _after_step(self, metrics: MetricsLog, throughput: Throughput) -> None:
+        """Log, validate and save where the step number asks for it."""
+        trainer, settings = self.trainer, self.config.training
+        step, last = trainer.step, trainer.step == settings.num_steps
+        if last or step % settings.log_interval_steps == 0:
+            metrics.write(step, trainer.means())
+            metrics.write_speed(step, throughput.measure(step))
+            trainer.sums = {}
+        if self.tracker.is_due(step, last):
+            trainer.check_weights()
+            if self.tracker.validate(trainer.networks.enhancer, trainer.device, step, metrics):
+                self._export()
+                self.metrics_sha256 = metrics.sha256
+                save_checkpoint(self.out / CHECKPOINTS / "best", self.checkpoint(), num_kept=1)
+            log.info("step %d: %s; %s", step, self.tracker.summary, throughput.summary)
+            if not last:  # what follows the last validation is the caller's
+                self.after_validation()
+            throughput.restart(step)
+        if self._saves_at(step):
+            metrics.sync()
+            self.metrics_sha256 = metrics.sha256
+            save_checkpoint(self.out / CHECKPOINTS / "last", self.checkpoint())
+
+    def _saves_at(self, step: int) -> bool:
+        """Tell whether a checkpoint to resume from is saved after a step."""
+        settings = self.config.training
+        return step == settings.num_steps or step % settings.checkpoint_interval_steps == 0
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state of the run as it is now."""
+        best = self.tracker.best
+        facts = {
+            "settings": self.settings,
+            "sums": self.trainer.sums,
+            "best": None if best is None else dataclasses.asdict(best),
+            "metrics_sha256": self.metrics_sha256,
+            "torch_version": torch.__version__,
+        }
+        return Checkpoint(self.trainer.step, self.trainer.state.tensors(), facts)
+
+    def restore(self) -> bool:
+        """Restore the newest whole checkpoint; tell whether there is one.
+
+        Raises:
+            UsageError: if the run was begun with other settings.
+            InputError: if there are checkpoints and none is whole, or it is no state of this run.
+        """
+        checkpoint = load_newest(_folders(self.out))
+        if checkpoint is None:
+            return False
+        where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
+        facts = RunFacts.from_json(checkpoint.facts, where)
+        check_same_settings(self.out, facts.settings, self.settings)
+        total = self.config.training.num_steps
+        if not 0 < checkpoint.step <= total:
+            raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
+        if facts.best is not None and facts.best.step > checkpoint.step:
+            raise InputError(
+                f"{where}: best.step: {facts.best.step} is yet to come; not the state of a run"
+            )
+        if facts.torch_version != torch.__version__:
+            log.warning(
+                "%s: begun with torch %s, this is %s; what follows may differ in the last bits",
+                self.out,
+                shown(facts.torch_version),
+                torch.__version__,
+            )
+        self.trainer.state.restore(checkpoint.tensors, where)
+        last = _folders(self.out)[0]
+        unsaved = self._saves_at(checkpoint.step) and not holds_checkpoint(last, checkpoint)
+        if is_main_process() and unsaved:
+            save_checkpoint(last, checkpoint)  # a kill came between "best" and "last"
+        self.trainer.step = checkpoint.step
+        self.trainer.sums = dict(facts.sums)
+        self.tracker.best = facts.best
+        self.metrics_sha256 = facts.metrics_sha256
+        log.info("%s: continuing after step %d", self.out, checkpoint.step)
+        return True
+
+    def check_same_step(self) -> None:
+        """Refuse to continue from different steps in different processes.
+
+        Raises:
+            EnvironmentFault: if not all processes could read the newest checkpoint.
+        """
+        trainer = self.trainer
+        if trainer.world_size > 1:
+            own = torch.tensor([trainer.step], device=trainer.device)
+            steps = sorted({*trainer.accelerator.gather(own).tolist()})
+            if len(steps) > 1:
+                raise EnvironmentFault(
+                    f"{self.out / CHECKPOINTS}: one process read step {steps[-1]}, another "
+                    f"{steps[0]}; see to the disk and the memory, then run the same command again"
+                )
+
+    def _export(self) -> None:
+        """Write the best networks as users load them, with a model card."""
+        self.trainer.networks.export(self.out, self.config, self._exported_facts())
+        write_card(self.out, json.loads((self.out / CONFIG_FILE).read_text("utf-8")))
+
+    def _exported_facts(self) -> dict[str, Any]:
+        config, adversarial = self.config, self.config.adversarial
+        return {
+            "step": self.trainer.step,
+            "steps_total": config.training.num_steps,
+            "batch_size": config.data.batch_size * self.trainer.world_size,
+            "crop_s": config.data.crop_s,
+            "losses": [spec["name"] for spec in config.losses],
+            "discriminator": None if adversarial is None else adversarial.discriminator["name"],
+            "seed": config.seed,
+            "num_items": {name: len(pairs) for name, pairs in self.trainer.data.sets.items()},
+            **self.tracker.facts,
+            "data": self.settings["data_facts"],
+        }
+
+    def _repair_export(self) -> None:
+        """Export the best weights again where the exported files are missing or damaged."""
+        try:
+            self.trainer.networks.check_export(self.out, self.config.direction)
+            return
+        except InputError as error:
+            log.warning("%s; exporting the best weights again", error)
+        folder = self.out / CHECKPOINTS / "best"
+        best = load_newest([folder])
+        if best is None or self.tracker.best is None or best.step != self.tracker.best.step:
+            raise InputError(f"{folder}: not the best weights of this run; begin anew elsewhere")
+        self.trainer.state.restore(best.tensors, folder)
+        self._export()
+
+
+def _folders(out: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, the one to resume from first."""
+    return [out / CHECKPOINTS / "last", out / CHECKPOINTS / "best"]
