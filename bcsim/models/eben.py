@@ -122,7 +122,9 @@ class EBENGenerator(Enhancer):
         if self.equalizer is not None:
             nn.init.zeros_(self.equalizer.weight)
         self.frame_samples = m * math.prod(STRIDES)
-        self.history_samples, self.latency_samples = receptive_field(self._layers(), self.frame_samples)
+        self.history_samples, self.latency_samples = receptive_field(
+            self._layers(), self.frame_samples
+        )
 
     def forward_with_bands(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Return the enhanced speech and its bands, as the published model does.
@@ -174,7 +176,7 @@ class EBENGenerator(Enhancer):
         return max(frames, 4) * self.frame_samples - self.pqmf.num_taps
 
     def _layers(self) -> list[Layer]:
-        # The deepest path; the skips and the equalizer stay within its reach.
+        # The deepest path; the skips and the equalizer stay within its receptive field.
         units = [Layer(3, dilation=d, left=d) for d in DILATIONS]
         return [
             Layer(self.pqmf.num_taps, self.pqmf.num_bands, left=self.pqmf.num_taps - 1),

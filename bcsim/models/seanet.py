@@ -121,7 +121,9 @@ class SEANet(Enhancer):
                 if isinstance(module, _Conv | _Upsample) and module is not self.first_conv:
                     normalise_weight(module)
         self.frame_samples = math.prod(strides)
-        self.history_samples, self.latency_samples = receptive_field(self._layers(), self.frame_samples)
+        self.history_samples, self.latency_samples = receptive_field(
+            self._layers(), self.frame_samples
+        )
 
     def enhance_valid(self, signal: Tensor) -> Tensor:
         hidden = self.first_conv(signal)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from bcsim.errors import DivergedError, EnvironmentFault, InputError
-from bcsim.files.atomic import sweep_temporaries
+from bcsim.files.atomic import environment_faults, sweep_temporaries
 from bcsim.files.hashing import hash_text
+from bcsim.files.run_folder import LOCK_NAME, locked
 from bcsim.files.text import shown
 from bcsim.models.storage import CONFIG_FILE
 from bcsim.progress import track
@@ -32,7 +33,7 @@ from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.metrics_log import MetricsLog
 from bcsim.training.processes import is_main_process
-from bcsim.training.run_folder import CHECKPOINTS, METRICS_FILE, check_run_folder, locked
+from bcsim.training.run_folder import CHECKPOINTS, METRICS_FILE, check_run_folder
 from bcsim.training.settings import check_same_settings, comparable_settings
 from bcsim.training.state import Best, RunFacts
 from bcsim.training.throughput import Throughput
@@ -101,7 +102,9 @@ def train(
     with ExitStack() as stack:
         if is_main_process():
             check_run_folder(out, resume)
-            stack.enter_context(locked(out))
+            with environment_faults(out):
+                out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out, out / LOCK_NAME))
             check_run_folder(out, resume)  # again: another process may have filled it just now
             sweep_temporaries(out)
             prepare(not holds_checkpoints(_folders(out)))

@@ -1,13 +1,9 @@
-"""The folder of a run: what is in it, whether it may be used, and what is written there.
+"""The folder of a training run: names of its files, whether it may be used, and its samples.
 
 `checkpoints/` is the state of the run; everything else is for people and for `bcsim enhance`.
 """
 
-import fcntl
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -16,8 +12,9 @@ from bcsim.audio.write import write_audio
 from bcsim.datasets.pairs import Pair
 from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
 from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
-from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, is_temporary
+from bcsim.files.run_folder import LOCK_NAME
 from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
 from bcsim.training.validation import SYNTHETIC
 
@@ -26,62 +23,38 @@ METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "pace.jsonl"
 REPORT_FILE = "report.html"
 CARD_FILE = "README.md"
-LOCK_FILE = ".lock"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
-_OURS = {
+_OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
-    *(DISCRIMINATOR_WEIGHTS_FILE, DISCRIMINATOR_CONFIG_FILE, LOCK_FILE),
+    *(DISCRIMINATOR_WEIGHTS_FILE, DISCRIMINATOR_CONFIG_FILE, LOCK_NAME),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
-_FRESH = {RECIPE_FILE, REPORT_FILE, LOCK_FILE}  # may be there before the first step
+_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME}  # may be there before the first step
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
     """Refuse a folder that a run must not be written to.
 
     Args:
-        out: of the run. It may be missing or empty in any case, so that the same command with
-            `--resume` both starts a run and continues it.
+        out: folder of the run. It may be missing or empty, so that the same command both begins a
+            run and resumes it.
         resume: whether to continue the run that is there.
 
     Raises:
-        UsageError: if it is a file, holds a run and `resume` is not set, or holds anything else.
+        UsageError: if `out` is a file, holds a run and `resume` is not set, or holds anything
+            else.
     """
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file, where the run's folder should be; choose another --out")
+        raise UsageError(f"{out}: a file, where the run's folder should be; choose another folder")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = {name for name in names if not is_temporary(name)}
-    foreign = sorted(names - _OURS)
+    foreign = sorted(names - _OF_A_RUN)
     if foreign:
-        raise UsageError(f"{out}: holds {foreign[0]!r}, which is of no run; choose another --out")
-    if names - _FRESH and not resume:
+        raise UsageError(f"{out}: holds {foreign[0]!r}, which is of no run; choose another folder")
+    if names - _BEFORE_A_RUN and not resume:
         raise UsageError(
             f"{out}: already holds a run; continue it with --resume, or choose another"
         )
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep other processes from writing to the same run.
-
-    Raises:
-        EnvironmentFault: if one already does.
-    """
-    with environment_faults(out):
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            # Not flock, which loading processes would inherit and hold on to for some seconds
-            # after this one was killed.
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise EnvironmentFault(
-                f"{out}: another process is training there; wait for it, or choose another --out"
-            ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def write_samples(
@@ -118,7 +91,7 @@ def write_samples(
 
 
 def clear_samples(out: Path) -> None:
-    """Remove what a run wrote that was killed before its first checkpoint: it is begun anew."""
+    """Remove the samples of a run that was killed before its first checkpoint."""
     with environment_faults(out):
         for kind in ("bone", "air", "noisy_air", "enhanced.step_*"):
             for path in (out / SAMPLES).glob(f"*[0-9][0-9]_*.{kind}.flac"):

@@ -70,7 +70,9 @@ class Gradients:
         if adversarial is not None and (learns or adversarial.is_active(step)):
             # Without a backward pass to come, processes must not prepare for one.
             with self.accelerator.no_sync(adversarial.network) if not learns else nullcontext():
-                features = adversarial.features(target, detached[0], detached[1] if len(detached) > 1 else None)
+                features = adversarial.features(
+                    target, detached[0], detached[1] if len(detached) > 1 else None
+                )
             if adversarial.is_active(step):
                 terms |= adversarial.generator_terms(*features)
                 weights |= adversarial.weights

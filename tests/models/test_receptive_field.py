@@ -21,4 +21,5 @@ def test_a_strided_pair_reaches_as_far_as_its_gradient():
 
 @pytest.mark.parametrize("dilation", [1, 3, 9])
 def test_a_dilated_kernel_reaches_its_span(dilation):
-    assert receptive_field([Layer(3, dilation=dilation, left=dilation)], frame=1) == (dilation, dilation)
+    layer = Layer(3, dilation=dilation, left=dilation)
+    assert receptive_field([layer], frame=1) == (dilation, dilation)

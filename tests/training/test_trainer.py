@@ -16,6 +16,7 @@ import bcsim.training.trainer as trainer_module
 from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError
 from bcsim.files.hashing import hash_file
+from bcsim.files.run_folder import locked
 from bcsim.models import MODELS
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import load_enhancer
@@ -23,7 +24,6 @@ from bcsim.training.batches import Batches
 from bcsim.training.checkpoint import _text, load_newest, save_checkpoint
 from bcsim.training.data import TrainingData
 from bcsim.training.run import TrainingResult, TrainingRun
-from bcsim.training.run_folder import locked
 from bcsim.training.trainer import Trainer
 
 
@@ -376,10 +376,10 @@ def test_resume_begins_a_run_where_there_is_none(config, pairs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 12}, "seed 11, now it is 12"),
-        ({"training": {"num_steps": 9}}, "training.num_steps 7, now it is 9"),
-        ({"model": {"name": "eben", "width": 3, "latent": 2}}, "model.width 2, now it is 3"),
-        ({"losses": [{"name": "l1", "weight": 2.0}]}, r"losses\[0\].weight 10.0, now it is 2.0"),
+        ({"seed": 12}, "seed 11, now 12"),
+        ({"training": {"num_steps": 9}}, "training.num_steps 7, now 9"),
+        ({"model": {"name": "eben", "width": 3, "latent": 2}}, "model.width 2, now 3"),
+        ({"losses": [{"name": "l1", "weight": 2.0}]}, r"losses.0.weight 10.0, now 2.0"),
     ],
 )
 def test_resuming_with_other_settings_is_refused(config, changed, pairs, tmp_path, change, message):
@@ -394,7 +394,7 @@ def test_resuming_with_other_pairs_is_refused(config, pairs, tmp_path):
     train(config, pairs, None, tmp_path, data_facts={"sensor": "abc"})
     with pytest.raises(UsageError, match=r"pairs\.training"):
         train(config, type(pairs)(6), None, tmp_path, resume=True, data_facts={"sensor": "abc"})
-    with pytest.raises(UsageError, match=r"data_facts\.sensor 'abc', now it is 'abd'"):
+    with pytest.raises(UsageError, match=r"data_facts\.sensor 'abc', now 'abd'"):
         train(config, pairs, None, tmp_path, resume=True, data_facts={"sensor": "abd"})
 
 
@@ -402,7 +402,9 @@ def test_resuming_with_another_version_is_refused(config, pairs, tmp_path, monke
     train(config, pairs, None, tmp_path)
     before = state_of(tmp_path)
     monkeypatch.setattr("bcsim.__version__", "9.0")
-    with pytest.raises(UsageError, match=r"bcsim_version '.*', now it is '9\.0'; use the same"):
+    with pytest.raises(
+        UsageError, match=r"bcsim_version '.*', now '9\.0'; .* use the same"
+    ):
         train(config, pairs, None, tmp_path, resume=True)
     assert state_of(tmp_path) == before
 
@@ -521,14 +523,14 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
     """The lock is the kernel's, so it needs another process, and none is left after a kill."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from bcsim.training.run_folder import locked\n"
-        "with locked(Path(sys.argv[1])): print('mine')\n"
+        "from bcsim.files.run_folder import locked\n"
+        "with locked(Path(sys.argv[1]), Path(sys.argv[1], '.lock')): print('mine')\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    with locked(tmp_path):
+    with locked(tmp_path, tmp_path / ".lock"):
         second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode != 0
-    assert "another process is training there" in second.stderr
+    assert "another run is writing there" in second.stderr
     assert EnvironmentFault.__name__ in second.stderr
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "mine\n"
 

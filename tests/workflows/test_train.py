@@ -174,17 +174,19 @@ def test_of_much_air_the_headers_are_read(recorded, tmp_path, recipe, sensor_fil
 def test_a_run_that_goes_on_elsewhere_keeps_its_recipe(dataset, tmp_path, recipe):
     """A second --resume was refused, and had overwritten the recipe of the first."""
     out = tmp_path / "run"
+    out.mkdir()
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from bcsim.training.run_folder import locked\n"
-        "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(600)\n"
+        "from bcsim.files.run_folder import locked\n"
+        "with locked(Path(sys.argv[1]), Path(sys.argv[1], '.lock')):\n"
+        "    print(flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
         (out / "recipe.resolved.yaml").write_text("the first")
-        with pytest.raises(EnvironmentFault, match="another process is training there"):
+        with pytest.raises(EnvironmentFault, match="another run is writing there"):
             train(recipe, out, pairs=dataset, resume=True)
         other.kill()
     assert (out / "recipe.resolved.yaml").read_text() == "the first"
@@ -239,7 +241,7 @@ def test_an_input_that_changed_is_noticed_on_resume(
     keeping_size_and_time(
         changed, lambda path: soundfile.write(path, noise("other"), RATE, subtype="PCM_16")
     )
-    with pytest.raises(UsageError, match=rf"data_facts\.{name} '.*', now it is '.*'; use the same"):
+    with pytest.raises(UsageError, match=rf"data_facts\.{name} '.*', now '.*'; .*use the same"):
         train(recipe, out, **inputs, resume=True)
     unchanging = {name for name in before if "tensorboard" not in name and name != "report.html"}
     assert {name: tree(out)[name] for name in unchanging} == {n: before[n] for n in unchanging}

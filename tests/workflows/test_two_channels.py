@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.audio.files import read_audio, write_audio
+from bcsim.audio.read import read_audio
+from bcsim.audio.write import write_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.models.seanet import SEANet
 from bcsim.models.storage import load_enhancer, save_enhancer

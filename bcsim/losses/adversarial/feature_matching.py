@@ -1,4 +1,4 @@
-"""Feature matching: the distance between real and generated speech in a discriminator's features."""
+"""Feature matching: distance of real and generated speech in a discriminator's features."""
 
 from typing import Literal, get_args
 
