@@ -61,7 +61,7 @@ MAY_WRITE = {
     "bcsim/files/run_folder.py": "locks; and a folder that is whole gets its final name",
     "bcsim/synthesis/journal.py": "notes of a process, whose torn last line is cut off",
     "bcsim/synthesis/run.py": "the journal, likewise",
-    "bcsim/training/run_folder.py": "the lock, and logs that are cut to the last checkpoint",
+    "bcsim/training/metrics_log.py": "logs that are cut to the last checkpoint",
 }
 WRITING_METHODS = {"write_text", "write_bytes", "rename", "touch", "symlink_to", "hardlink_to"}
 WRITING_CALLS = {

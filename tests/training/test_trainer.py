@@ -402,9 +402,7 @@ def test_resuming_with_another_version_is_refused(config, pairs, tmp_path, monke
     train(config, pairs, None, tmp_path)
     before = state_of(tmp_path)
     monkeypatch.setattr("bcsim.__version__", "9.0")
-    with pytest.raises(
-        UsageError, match=r"bcsim_version '.*', now '9\.0'; .* use the same"
-    ):
+    with pytest.raises(UsageError, match=r"bcsim_version '.*', now '9\.0'; .* use the same"):
         train(config, pairs, None, tmp_path, resume=True)
     assert state_of(tmp_path) == before
 
