@@ -48,9 +48,9 @@ def check_run_folder(out: Path, resume: bool) -> None:
         raise UsageError(f"{out}: a file, where the run's folder should be; choose another folder")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = {name for name in names if not is_temporary(name)}
-    foreign = sorted(names - _OF_A_RUN)
-    if foreign:
-        raise UsageError(f"{out}: holds {foreign[0]!r}, which is of no run; choose another folder")
+    others = sorted(names - _OF_A_RUN)
+    if others:
+        raise UsageError(f"{out}: holds {others[0]!r}, which is of no run; choose another folder")
     if names - _BEFORE_A_RUN and not resume:
         raise UsageError(
             f"{out}: already holds a run; continue it with --resume, or choose another"
