@@ -103,9 +103,9 @@ class Fits:
             self._known[key] = fit_sensor(
                 part,
                 self.sample_rate,
-                method,
+                estimator=method,
                 prior=prior,
-                held_out=held_out,
+                cross_validate=held_out,
             ).profile
         return self._known[key]
 

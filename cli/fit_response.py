@@ -75,7 +75,7 @@ def command(
 ) -> int:
     """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
     from bcsim.fitting.estimation import settings_of
-    from bcsim.fitting.summary import summary
+    from bcsim.fitting.summary import sensor_summary
     from bcsim.reports.text import sensor_lines
     from bcsim.workflows.fit_response import fit_response
 
@@ -97,7 +97,7 @@ def command(
         talkers=talkers,
         noise=noise,
     )
-    facts = summary(fitted.result)
+    facts = sensor_summary(fitted.result)
     if as_json:
         page = None if fitted.report is None else str(fitted.report)
         written = {"path": str(out), "report": page, "failures": fitted.failures}

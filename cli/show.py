@@ -35,12 +35,12 @@ def command(what: str, name: str | None, as_json: bool) -> None:
 
 
 def _sensor(sensor: str) -> tuple[dict, list[str]]:
-    from bcsim.fitting.summary import summary
+    from bcsim.fitting.summary import sensor_summary
     from bcsim.reports.text import sensor_lines
     from bcsim.sensors.profile import SensorProfile
     from bcsim.workflows.presets import find_sensor
 
-    facts = summary(SensorProfile.load(find_sensor(sensor)))
+    facts = sensor_summary(SensorProfile.load(find_sensor(sensor)))
     return facts, sensor_lines(facts)
 
 

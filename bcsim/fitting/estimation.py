@@ -9,20 +9,20 @@ from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import Average, Estimator, check_average
 
 SMOOTHING = 12.0  # parts of an octave
-OPTIONS = {"average": "--average", "gated": "--gate"}  # as they are called on the command line
+OPTIONS = {"average": "average over frames", "gated": "gating by coherence"}
 
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """What a person asked of an estimator; None leaves it at the estimator's own default.
+    """Options of an estimator and of the smoothing; None leaves the estimator its own default.
 
     Args:
-        average: over frames, "mean" or "median".
-        gated: whether bins without coherence are taken from the power ratio.
+        average: average over frames, "mean" or "median".
+        gated: whether bins without coherence get the magnitude of the power ratio.
         smoothing: the magnitude is smoothed over 1/`smoothing` octave.
 
     Raises:
-        UsageError: if the smoothing is none.
+        UsageError: if the smoothing is out of range.
     """
 
     average: Average | None = None
@@ -51,8 +51,8 @@ def make_estimator(name: str, settings: EstimationSettings | None = None) -> Est
     """Make a registered estimator with the options that were asked for.
 
     Args:
-        name: of the estimator.
-        settings: those that are not None must be options of this estimator.
+        name: registered name of the estimator.
+        settings: options; those that are not None must be options of this estimator.
 
     Raises:
         UsageError: for an unknown estimator, or an option that it does not have.
@@ -68,8 +68,8 @@ def make_estimator(name: str, settings: EstimationSettings | None = None) -> Est
         if option not in _options_of(kind):
             having = [other for other in ESTIMATORS if option in _options_of(ESTIMATORS[other])]
             raise UsageError(
-                f"estimator {name!r} has no {OPTIONS[option]}; "
-                f"those that have it: {', '.join(having)}"
+                f"estimator {name!r} has no option for the {OPTIONS[option]}; "
+                f"estimators that have it: {', '.join(having)}"
             )
     return kind(**asked)
 

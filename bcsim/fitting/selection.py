@@ -11,35 +11,34 @@ from bcsim.fitting.cross_validation import (
     Fit,
     Trial,
     baseline_scores,
-    cut,
-    fold_items,
-    folds_of,
-    try_fits,
+    cross_validate,
 )
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
+from bcsim.fitting.folds import cut, fold_items, folds_of
+from bcsim.fitting.mean_sensor import fit_mean_sensor
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.rendering import fit_rendering
-from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
+from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.responses.base import SPEECH_RESPONSES
 
 AUTO = "auto"
 FIXED = "power-ratio"  # what every other candidate has to beat
 CANDIDATES = (FIXED, "speech-classes", "band-gain-network")
-WORTH_DB = 0.1
-NEARLY_HALF = 0.7
-HALF_S = 0.75  # the least half of a recording
-MIN_TALKERS = 4  # that are left in a fold, to be halved
-LEARNING_FOLDS = 2  # the learning curve is about differences, for which these will do
+WORTH_DB = 0.1  # least gain in LSD for which a sensor is worth being no filter
+NEARLY_HALF = 0.7  # larger parts of the seconds do not count as half of them
+HALF_S = 0.75  # shortest half of a recording
+MIN_TALKERS = 4  # least number outside a fold that is halved
+LEARNING_FOLDS = 2  # the learning curve is about differences, for which two folds are enough
 
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """How well the chosen estimator did on held-out recordings, given so much to learn from.
+    """How well the chosen estimator did in cross-validation, given so much to learn from.
 
     Args:
         label: "all", "half the seconds" or "half the talkers".
-        seconds: of pairs that it was fitted to, mean over folds.
-        talkers: named ones among them, mean over folds.
-        lsd: on the held-out recordings, in dB.
+        seconds: duration of the pairs that it was fitted to, mean over folds.
+        talkers: number of named talkers among them, mean over folds.
+        lsd: log-spectral distance on the fold items, in dB.
     """
 
     label: str
@@ -50,15 +49,15 @@ class LearningPoint:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What was chosen, and what speaks for it.
+    """The chosen estimator, and what speaks for it.
 
     Args:
-        estimator: its name.
-        reason: a sentence.
-        candidates: held-out scores by estimator, with those of EBEN's low-pass; empty where there
-            was nothing to hold out.
-        trial: of the chosen one; None likewise.
-        learning_curve: empty likewise.
+        estimator: name of the estimator.
+        reason: sentence that says why it was chosen.
+        candidates: cross-validation scores by estimator, with those of EBEN's low-pass; empty
+            without cross-validation.
+        trial: cross-validation of the chosen estimator; None without.
+        learning_curve: what less to learn from would have given; empty without cross-validation.
     """
 
     estimator: str
@@ -72,15 +71,15 @@ def select(
     pairs: Sequence[AlignedPair],
     estimator: str,
     settings: EstimationSettings,
-    prior: SpeechResponse | None,
+    prior: SensorProfile | None,
 ) -> Selection:
-    """Try estimators on held-out recordings and choose one.
+    """Try estimators by cross-validation and choose one.
 
     Args:
-        pairs: aligned.
-        estimator: a name, or "auto" for the best.
-        settings: of the estimators.
-        prior: speech-dependent part of another sensor of the kind, or None.
+        pairs: aligned pairs.
+        estimator: name of an estimator, or "auto" for the best.
+        settings: options of the estimators.
+        prior: sensor of the same kind from which the fits start, or None.
 
     Raises:
         UsageError: for an unknown estimator, or an option that it does not have.
@@ -91,33 +90,34 @@ def select(
         name: _fit(name, settings if automatic or name == estimator else None, prior)
         for name in names
     }
-    units = fold_items(pairs)
-    folds = folds_of([(unit.talker, unit.name) for unit in units])
+    items = fold_items(pairs)
+    folds = folds_of([(item.talker, item.name) for item in items])
     if len(folds) < 2:
         # A prior has been tried on its own recordings; without one, the filter is the safe choice.
-        safe = FIXED if prior is None else SPEECH_RESPONSES.name_of(type(prior))
+        speech = None if prior is None else prior.speech
+        safe = FIXED if speech is None else SPEECH_RESPONSES.name_of(type(speech))
         name = safe if automatic else estimator
         how = "untested on these recordings, which are too short to hold some out"
         return Selection(name, f"{name}: {how}")
-    trials = try_fits(units, folds, fits)
+    trials = cross_validate(items, folds, fits)
     scores = {name: trial.scores for name, trial in trials.items()}
-    scores[BASELINE] = baseline_scores(units)
+    scores[BASELINE] = baseline_scores(items)
     best = _best(trials) if automatic else estimator
-    curve = learning_curve(units, folds, fits[best], trials[best])
+    curve = learning_curve(items, folds, fits[best], trials[best])
     return Selection(best, _reason(best, trials, automatic), scores, trials[best], curve)
 
 
-def _fit(name: str, settings: EstimationSettings | None, prior: SpeechResponse | None) -> Fit:
+def _fit(name: str, settings: EstimationSettings | None, prior: SensorProfile | None) -> Fit:
     settings = settings or EstimationSettings()
     estimator = make_estimator(name, settings)
-    return lambda part: fit_rendering(part, estimator, settings.smoothing, prior).rendering
+    return lambda part: fit_mean_sensor(part, estimator, settings.smoothing, prior).profile
 
 
 def _best(trials: dict[str, Trial]) -> str:
-    """Return the estimator of the least LSD, of those that surely beat the fixed response.
+    """Return the estimator of the least LSD among those that surely beat the fixed response.
 
-    That is: by more than one standard error of the differences between recordings, and by more
-    than 0.1 dB, for which nobody would want a sensor that is no filter.
+    They have to beat it by more than one standard error of the differences between recordings,
+    and by more than 0.1 dB.
     """
     surely = {FIXED: 0.0}
     for name, trial in trials.items():
@@ -144,27 +144,28 @@ def _reason(best: str, trials: dict[str, Trial], automatic: bool) -> str:
 
 
 def learning_curve(
-    units: Sequence[AlignedPair], folds: Sequence[set[int]], fit: Fit, whole: Trial
+    items: Sequence[AlignedPair], folds: Sequence[set[int]], fit: Fit, whole: Trial
 ) -> list[LearningPoint]:
     """Return what half of the seconds, and half of the talkers, would have given.
 
     Args:
-        units: recordings.
-        folds: of them.
-        fit: the chosen way.
-        whole: its trial with all there is.
+        items: fold items.
+        folds: sets of indices of the items that are left out together.
+        fit: way of fitting.
+        whole: cross-validation of this way with all there is to learn from.
     """
     folds = folds[:LEARNING_FOLDS]
     ways: dict[str, Thinning] = {"half the seconds": half_the_seconds}
-    if all(len(_talkers(_rest(units, fold))) >= MIN_TALKERS for fold in folds):
+    if all(len(_talkers(_rest(items, fold))) >= MIN_TALKERS for fold in folds):
         ways["half the talkers"] = half_the_talkers
-    trials = try_fits(units, folds, {label: _thinned(fit, way) for label, way in ways.items()})
+    fits = {label: _thinned(fit, way) for label, way in ways.items()}
+    trials = cross_validate(items, folds, fits)
     trials = {"all": whole, **trials}
     ways = {"all": list, **ways}
-    names = [units[index].name for fold in folds for index in fold]
+    names = [items[index].name for fold in folds for index in fold]
     points = []
     for label, trial in trials.items():
-        parts = [ways[label](_rest(units, fold)) for fold in folds]
+        parts = [ways[label](_rest(items, fold)) for fold in folds]
         seconds = float(np.mean([sum(pair.seconds for pair in part) for part in parts]))
         if points and seconds > NEARLY_HALF * points[0].seconds:
             continue  # could not be halved: nothing is learnt from that
@@ -204,5 +205,5 @@ def _talkers(pairs: Sequence[AlignedPair]) -> list[str]:
     return sorted({pair.talker for pair in pairs if pair.talker is not None})
 
 
-def _rest(units: Sequence[AlignedPair], fold: set[int]) -> list[AlignedPair]:
-    return [unit for index, unit in enumerate(units) if index not in fold]
+def _rest(items: Sequence[AlignedPair], fold: set[int]) -> list[AlignedPair]:
+    return [item for index, item in enumerate(items) if index not in fold]

@@ -14,9 +14,9 @@ from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.smoothing import measurable_bins
 from bcsim.sensors.profile import MAX_COMPONENTS
 
-SPREAD_SMOOTHING = 3  # parts of an octave, of the response's differences between utterances
-MIN_TALKERS = 3
-ROUNDS = 10  # of fitting gains and shape in turns
+SPREAD_SMOOTHING = 3  # differences between utterances are smoothed over 1/3 octave
+MIN_TALKERS = 3  # with fewer, the spread is that between utterances
+ROUNDS = 10  # gains and shape are fitted in turns so often
 
 
 def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
@@ -44,17 +44,18 @@ def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
 def ratio_curves(pairs: Sequence[AlignedPair]) -> tuple[Tensor, Tensor]:
     """Return the response of each recording, and how certain it is.
 
-    The noise-subtracted power ratio, in dB over third-octaves. Where the sensor's noise hides the
-    speech nothing is known about the shape: certainty is the part of the power that is speech.
+    The response is the noise-subtracted power ratio in dB, smoothed over third-octaves. Where the
+    sensor's noise hides the speech nothing is known about the shape: the certainty is the part of
+    the power that is speech.
 
     Args:
-        pairs: equal in level.
+        pairs: aligned pairs, equal in level.
 
     Returns:
         Curves in dB (N, F) and certainties (N, F), 0 to 1.
     """
     curves, certainties = [], []
-    heard = measurable_bins(pairs)
+    above_noise = measurable_bins(pairs)
     for pair in pairs:
         spectra = pair.spectra
         speech, total, air = (
@@ -63,8 +64,8 @@ def ratio_curves(pairs: Sequence[AlignedPair]) -> tuple[Tensor, Tensor]:
         )
         tiny = torch.finfo(air.dtype).tiny
         ratio = torch.maximum(speech, 0.01 * total) / air.clamp(min=tiny)
-        curves.append(10 * fill_gaps(ratio, heard).clamp(min=1e-20).log10())
-        certainties.append(fill_gaps((speech / total.clamp(min=tiny)).clamp(0, 1), heard))
+        curves.append(10 * fill_gaps(ratio, above_noise).clamp(min=1e-20).log10())
+        certainties.append(fill_gaps((speech / total.clamp(min=tiny)).clamp(0, 1), above_noise))
     return torch.stack(curves), torch.stack(certainties)
 
 
@@ -73,9 +74,11 @@ class Spread:
     """How the response's shape differs between wearers.
 
     Args:
-        std_db: (F,), standard deviation.
-        components_db: (K, F), each scaled to one standard deviation of its score.
-        between: "talkers", "utterances" or "prior".
+        std_db: (F,), standard deviation in dB.
+        components_db: (K, F), smooth components in dB, each scaled to one standard deviation of
+            its score.
+        between: what the spread was measured between: "talkers", "utterances", or "prior" where
+            it was taken from another sensor.
     """
 
     std_db: NDArray[np.float64]
@@ -95,9 +98,9 @@ def measured_spread(curves_db: Tensor, certainty: Tensor, talkers: Sequence[str 
     of which the part with positive variances is kept.
 
     Args:
-        curves_db: (N, F), the response of each recording.
-        certainty: (N, F), 0 to 1, by which a difference counts.
-        talkers: N names, or None.
+        curves_db: (N, F), response of each recording in dB.
+        certainty: (N, F), weight of each difference, 0 to 1.
+        talkers: N names of talkers, None where the talker is not known.
     """
     mean_db = (certainty * curves_db).sum(0) / certainty.sum(0).clamp(min=1e-12)
     difference = certainty * (curves_db - mean_db)

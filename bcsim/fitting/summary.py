@@ -15,17 +15,17 @@ from bcsim.sensors.profile import SensorProfile
 
 DROPS_DB = (3.0, 10.0, 20.0)
 ENOUGH_ERROR_DB = 0.5  # median standard error of the magnitude
-ENOUGH_PAUSES_S = 2.0
-ENOUGH_UTTERANCES = 8
-ENOUGH_TALKERS = 5
-WORTHWHILE_DB = 0.1  # of LSD for a doubling of the recordings
+ENOUGH_PAUSES_S = 2.0  # for a noise floor
+ENOUGH_UTTERANCES = 8  # for the spread between utterances
+ENOUGH_TALKERS = 5  # for the spread between talkers
+WORTHWHILE_DB = 0.1  # gain in LSD for which a doubling of the recordings is advised
 
 
-def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
-    """Return what a reader wants to know, ready for a table or JSON.
+def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
+    """Return the facts of a sensor as plain numbers and texts, ready for a table or JSON.
 
     Args:
-        fitted: a profile; or a fit, which also knows each pair.
+        fitted: profile of the sensor, or result of its fit, which adds the facts of each pair.
     """
     profile = fitted.profile if isinstance(fitted, FitResult) else fitted
     provenance = profile.provenance
@@ -44,7 +44,7 @@ def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "level_std_db": round(profile.level_std_db, 2),
         "usable_band_hz": [round(hz, 1) for hz in profile.usable_band_hz],
         "drops_hz": {f"-{drop:g} dB": drop_hz(profile, drop) for drop in DROPS_DB},
-        "magnitude_error_db": round(magnitude_error_db(profile), 2),
+        "magnitude_error_db": round(standard_error_db(profile), 2),
         "noise_to_speech_db": round(profile.noise_to_speech_db(), 1),
         "noise_level_std_db": round(profile.noise_level_std_db, 1),
         "lowpass": {key: round(value, 3) for key, value in asdict(profile.lowpass).items()},
@@ -69,10 +69,10 @@ def summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
 
 
 def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:
-    """Return where the response, above its plateau, first falls `drop_db` below it, in Hz.
+    """Return the frequency in Hz above which the response falls `drop_db` below its plateau.
 
-    The plateau is the greatest mean over an octave, the response is smoothed over a third.
-    None where it never falls so far.
+    The plateau is the greatest mean over an octave; the response is smoothed over a third of an
+    octave. None where it never falls so far.
     """
     smooth_db = smooth_magnitude_db(profile, 3)
     octaves_db = smooth_magnitude_db(profile, 1)
@@ -90,7 +90,7 @@ def smooth_magnitude_db(profile: SensorProfile, fraction: float) -> NDArray[np.f
     return 10 * np.log10(smooth.numpy())
 
 
-def magnitude_error_db(profile: SensorProfile) -> float:
+def standard_error_db(profile: SensorProfile) -> float:
     """Return the median standard error of the magnitude, in dB.
 
     Over the usable band, or over 100 to 1000 Hz where there is none.
@@ -115,7 +115,7 @@ def learning_advice(learning: Mapping[str, float]) -> list[str]:
     """Return what another doubling of the recordings promises, from the last one.
 
     Args:
-        learning: held-out LSD by what was fitted to; see `Provenance`.
+        learning: cross-validated LSD in dB by what the sensor was fitted to; see `Provenance`.
     """
     found = []
     kinds = {"half the seconds": "seconds of these talkers", "half the talkers": "talkers"}
@@ -140,7 +140,7 @@ def advice(profile: SensorProfile) -> list[str]:
             "coherence exceeds 0.5 nowhere: check that air and bone are of the same speech, "
             "recorded in a quiet room, with the sensor firmly in place"
         )
-    error_db = magnitude_error_db(profile)
+    error_db = standard_error_db(profile)
     if error_db > ENOUGH_ERROR_DB:
         # the error falls with the root of the duration
         more = provenance.active_seconds * ((error_db / ENOUGH_ERROR_DB) ** 2 - 1)

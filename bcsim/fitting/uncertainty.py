@@ -22,7 +22,7 @@ from bcsim.fitting.estimators.power_ratio import PowerRatio
 from bcsim.fitting.pairs import AlignedPair
 
 NUM_DRAWS = 1000
-MIN_RECORDINGS = 4  # with fewer, parts of them are drawn
+MIN_RECORDINGS = 4  # with fewer, what differs between them says nothing about the next one
 BLOCK_S = 0.5  # of speech a part: some syllables, so that parts are hardly related
 LOWEST_DB = -100.0  # below the response's maximum, as far as a fit follows it
 
@@ -30,7 +30,7 @@ LOWEST_DB = -100.0  # below the response's maximum, as far as a fit follows it
 def bootstrap_interval_db(
     pairs: Sequence[AlignedPair],
     estimator: Estimator,
-    heard: Tensor,
+    above_noise: Tensor,
     smoothing: float = SMOOTHING,
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
@@ -48,52 +48,54 @@ def bootstrap_interval_db(
     the same recordings differ in the same way.
 
     Args:
-        pairs: that the response was estimated from, equal in level.
-        estimator: with its options.
-        heard: (F,) of bool; other bins are taken from their neighbours, as in the fit.
-        smoothing: parts of an octave, as in the fit.
-        num_draws: of the bootstrap.
-        seed: equal seeds give equal intervals.
+        pairs: aligned pairs that the response was estimated from, equal in level.
+        estimator: estimator of the response, with its options.
+        above_noise: (F,) of bool, bins above noise; others are taken from their neighbours, as in
+            the fit.
+        smoothing: the magnitude is smoothed over 1/`smoothing` octave, as in the fit.
+        num_draws: number of draws of the bootstrap.
+        seed: seed of the draws; equal seeds give equal intervals.
 
     Returns:
-        The lower and the upper end; as a rule below and above 0 dB. Of a single part of half a
-        second nothing is known: NaN.
+        Lower and upper end of the interval, as a rule below and above 0 dB; NaN for a single part
+        of half a second, of which nothing is known.
     """
     spectral = estimator if isinstance(estimator, SpectralEstimator) else PowerRatio()
-    units = _units(pairs, spectral)
-    groups = [group for group, _, _ in units]
-    if len(units) < 2:
-        return np.full((2, len(heard)), np.nan)
+    samples = _samples(pairs, spectral)
+    groups = [group for group, _, _ in samples]
+    if len(samples) < 2:
+        return np.full((2, len(above_noise)), np.nan)
     counts = torch.from_numpy(resampled_counts(groups, num_draws, seed))
-    whole = counts.new_ones(1, len(units))
+    whole = counts.new_ones(1, len(samples))
     estimate_db, drawn_db = (
-        _magnitude_db(spectral, *_pooled(units, c), heard, smoothing) for c in (whole, counts)
+        _magnitude_db(spectral, *_pooled(samples, number), above_noise, smoothing)
+        for number in (whole, counts)
     )
     draws = (drawn_db - estimate_db).numpy()
     return percentile_interval(draws, num_clusters(groups))
 
 
-_Unit = tuple[str | None, CrossSpectra, Tensor]  # talker, spectra, noise in yy
+_Sample = tuple[str | None, CrossSpectra, Tensor]  # talker, spectra, noise in yy
 
 
-def _units(pairs: Sequence[AlignedPair], estimator: SpectralEstimator) -> list[_Unit]:
-    """Return what is drawn: recordings, or parts of them where they are few."""
+def _samples(pairs: Sequence[AlignedPair], estimator: SpectralEstimator) -> list[_Sample]:
+    """Return what the bootstrap draws from: recordings, or parts of them where they are few."""
     if len(pairs) >= MIN_RECORDINGS:
-        units = [
+        samples = [
             (pair.talker, spectra_of(pair, estimator.average), pair.noise_power) for pair in pairs
         ]
     else:
-        units = [
+        samples = [
             # Cut without regard to talkers: two of them say nothing about a third.
             (None, spectra, pair.noise_power)
             for pair in pairs
             for spectra in _parts(pair, estimator.average)
         ]
-    return [unit for unit in units if unit[1].num_averages > 0]
+    return [sample for sample in samples if sample[1].num_averages > 0]
 
 
 def _parts(pair: AlignedPair, average: Average) -> list[CrossSpectra]:
-    """Return the spectra of consecutive stretches of active frames."""
+    """Return the spectra of consecutive segments of active frames."""
     hop = pair.num_fft // 4
     active = torch.nonzero(pair.active)[:, 0]
     size = max(1, round(BLOCK_S * pair.sample_rate / hop))
@@ -105,24 +107,24 @@ def _parts(pair: AlignedPair, average: Average) -> list[CrossSpectra]:
         keep = torch.zeros_like(pair.active)
         keep[frames] = True
         # Cut out, or each of the parts of an hour would cost a look at the whole hour.
-        stretch = slice(first * hop, last * hop + pair.num_fft)
-        piece = replace(pair, air=pair.air[stretch], bone=pair.bone[stretch])
+        segment = slice(first * hop, last * hop + pair.num_fft)
+        piece = replace(pair, air=pair.air[segment], bone=pair.bone[segment])
         parts.append(spectra_of(piece, average, keep[first : last + 1]))
     return parts
 
 
-def _pooled(units: Sequence[_Unit], counts: Tensor) -> tuple[CrossSpectra, Tensor]:
+def _pooled(samples: Sequence[_Sample], counts: Tensor) -> tuple[CrossSpectra, Tensor]:
     """Return the spectra and the noise of every draw, (D, F), from counts (D, N)."""
-    averages = torch.tensor([spectra.num_averages for _, spectra, _ in units], dtype=counts.dtype)
+    averages = torch.tensor([spectra.num_averages for _, spectra, _ in samples], dtype=counts.dtype)
     weights = counts * averages
     total = weights.sum(dim=1)
     shares = weights / total[:, None]
     xx, yy = (
-        shares @ torch.stack([getattr(spectra, name) for _, spectra, _ in units])
+        shares @ torch.stack([getattr(spectra, name) for _, spectra, _ in samples])
         for name in ("xx", "yy")
     )
-    xy = shares.to(torch.complex128) @ torch.stack([spectra.xy for _, spectra, _ in units])
-    noise = shares @ torch.stack([noise for _, _, noise in units])
+    xy = shares.to(torch.complex128) @ torch.stack([spectra.xy for _, spectra, _ in samples])
+    noise = shares @ torch.stack([noise for _, _, noise in samples])
     return CrossSpectra(xx, yy, xy, float(total.mean())), noise
 
 
@@ -130,11 +132,11 @@ def _magnitude_db(
     estimator: SpectralEstimator,
     spectra: CrossSpectra,
     noise: Tensor,
-    heard: Tensor,
+    above_noise: Tensor,
     smoothing: float,
 ) -> Tensor:
     """Return the magnitude of every draw, smoothed as a fit is, (D, F)."""
-    power = fill_gaps(estimator.response(spectra, noise).abs().square(), heard)
+    power = fill_gaps(estimator.response(spectra, noise).abs().square(), above_noise)
     smooth = fractional_octave_smooth(power, smoothing)
     floor = smooth.max() * 10 ** (LOWEST_DB / 10)
     return 10 * smooth.clamp(min=torch.finfo(smooth.dtype).tiny).clamp(min=floor).log10()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.fitting.cross_validation import BASELINE
 from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.summary import advice
@@ -19,7 +20,6 @@ from bcsim.sensors.profile import SensorProfile
 CLIP_S = 5.0  # of each sound: a page stays under some MB
 NUM_PLAYED = 3
 MAX_ROWS = 200  # of a table: more belongs into --json
-BASELINE = "temporal-transforms"
 LEAD = (
     "What bcsim learned about a body-conduction sensor from recordings of the same speech at the "
     "sensor (bone) and at a microphone (air)."

@@ -43,19 +43,19 @@ _BOUNDS = {
 class SensorProfile:
     """One sensor, as fitted.
 
-    A rendering is: air with the gains of the speech-dependent part, filtered with the response,
-    plus noise of the profile's PSD, the whole at the profile's level. Delay and polarity stand
-    apart, so that pairs can be made without delay.
+    The bone signal is air with the gains of the speech-dependent part, filtered with the response,
+    plus noise with the noise PSD. Delay and polarity are kept apart from the response, so that
+    pairs can be made without delay.
 
     Args:
-        name: what the sensor is called.
-        sample_rate: in Hz; every array is on the grid of `transfer_function`.
+        name: name of the sensor.
+        sample_rate: sample rate in Hz; every array is on the grid of `transfer_function`.
         transfer_function: response with overall delay and polarity taken out; its magnitude
             includes the level (bone relative to air).
         magnitude_interval_db: (2, F), 95 % interval of the response's magnitude, in dB relative to
-            it; (0, F) where nothing is known of it.
-        coherence_ceiling: (F,), what the noise of the two channels alone would leave of the
-            coherence; the gap is the speech dependence.
+            it; (0, F) where it is not known.
+        coherence_ceiling: (F,), coherence that a fixed filter would have with the noise of the two
+            channels; the gap to the measured coherence is the speech dependence.
         spread_db: (F,), standard deviation over talkers of the response's shape.
         spread_components_db: (K, F), K up to 8, smooth. A plausible new response differs from
             the mean by `sum_k z_k component_k`, in dB, with z ~ N(0, 1).
@@ -63,16 +63,16 @@ class SensorProfile:
             integral is the noise-to-speech power ratio.
         noise_level_std_db: standard deviation of the noise level over recordings.
         level_db: active level of bone relative to that of air, mean over utterances.
-        level_std_db: its standard deviation over utterances.
-        delay_s: of bone relative to air; negative where bone leads.
-        delay_std_s: its standard deviation over recordings.
+        level_std_db: standard deviation of this level over utterances.
+        delay_s: delay of bone relative to air; negative where bone leads.
+        delay_std_s: standard deviation of the delay over recordings.
         leakage_db: (F,), ambient noise at the sensor relative to the air microphone, in dB, or
             None where it was not measured.
         speech: the speech-dependent part, or None for a sensor that is a fixed filter.
         polarity: +1, or -1 where the sensor inverts.
-        lowpass: the nearest low-pass.
-        usable_band_hz: where coherence exceeds 0.5; (0, 0) if nowhere.
-        provenance: where it comes from.
+        lowpass: low-pass that is nearest to the response.
+        usable_band_hz: band in which the coherence exceeds 0.5; (0, 0) if there is none.
+        provenance: where the profile comes from.
 
     Raises:
         ValueError: if shapes or values cannot be those of a sensor.
@@ -185,7 +185,7 @@ class SensorProfile:
 
     @classmethod
     def load(cls, path: Path) -> "SensorProfile":
-        """Read a profile, trusting nothing.
+        """Read a profile, as untrusted input.
 
         Raises:
             InputError: if the file is missing, too large, damaged, of another schema, or holds

@@ -9,9 +9,9 @@ class LowpassEquivalent:
     """The low-pass nearest to a response: a second-order section, run forward and backward.
 
     Args:
-        cutoff_hz: of the section, below half the sample rate.
+        cutoff_hz: cutoff frequency of the section, below half the sample rate.
         q: quality factor of the section.
-        gain_db: in the pass band.
+        gain_db: gain in the pass band.
     """
 
     cutoff_hz: float
@@ -25,20 +25,20 @@ class Provenance:
 
     Args:
         estimator: registered name of the estimator.
-        num_pairs: pairs that were used.
-        num_talkers: different talkers among them; 0 where the pairs do not say.
-        seconds: of pairs.
-        active_seconds: of speech therein.
-        pause_seconds: of pauses therein, from which the noise floor was taken.
-        bcsim_version: that fitted it.
-        source: what was recorded, by whom.
-        licence: under which the recordings, hence the profile, may be passed on.
-        scores: what was measured on held-out recordings, by name.
-        learning: LSD on held-out recordings, in dB, by what it was fitted to: "all", and where it
+        num_pairs: number of pairs that were used.
+        num_talkers: number of different talkers among them; 0 where they are not named.
+        seconds: duration of the pairs.
+        active_seconds: duration of speech in the pairs.
+        pause_seconds: duration of the pauses from which the noise floor was taken.
+        bcsim_version: version of bcsim that fitted the profile.
+        source: what was recorded, and by whom.
+        licence: licence of the recordings, hence of the profile.
+        scores: mean scores of the cross-validation, by metric.
+        learning: cross-validated LSD in dB by what the sensor was fitted to: "all", and where it
             was measured "half the seconds" and "half the talkers".
         spread: what the spread was measured between: "talkers", "utterances", or "prior" where it
             was taken from another sensor of the kind.
-        prior: the sensor whose speech-dependent part was the starting point, or empty.
+        prior: name of the sensor that the fit started from, or empty.
     """
 
     estimator: str
@@ -57,7 +57,7 @@ class Provenance:
 
 
 def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
-    """Refuse a value that no sensor has.
+    """Check a value of a sensor.
 
     Raises:
         ValueError: that names the value, and what it should be, if the condition is not met.

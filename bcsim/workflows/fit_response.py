@@ -159,11 +159,11 @@ def fit_response(
     result = fit_pairs(
         recordings.pairs,
         sample_rate,
-        estimator,
-        name or out.stem,
-        source,
-        licence,
-        settings,
+        estimator=estimator,
+        name=name or out.stem,
+        source=source,
+        licence=licence,
+        settings=settings,
         prior=start,
         ambient=ambient,
     )

@@ -13,7 +13,7 @@ from bcsim.dsp.activity import speech_rms
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.fit import fit_sensor
-from bcsim.fitting.summary import drop_hz, summary
+from bcsim.fitting.summary import drop_hz, sensor_summary
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -23,7 +23,7 @@ RATE = 16_000
 
 def fit(pairs, rate, estimator="power-ratio", **options):
     """Fit a fixed response without trying it on held-out recordings, which takes time."""
-    return fit_sensor(pairs, rate, estimator, held_out=False, **options)
+    return fit_sensor(pairs, rate, estimator=estimator, cross_validate=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_noise_for_excitation_will_do(systems):
     band = (grid > 50) & (grid < 6000)
     assert np.abs(profile.transfer_function.magnitude_db - known)[band].max() < 0.5
     assert (profile.noise_psd == 0).all()
-    assert any("no noise floor" in sentence for sentence in summary(profile)["advice"])
+    assert any("no noise floor" in sentence for sentence in sensor_summary(profile)["advice"])
 
 
 def bad_pairs(good: RecordedPair) -> dict[str, tuple[RecordedPair, str]]:
@@ -213,7 +213,7 @@ def test_no_pairs_and_unknown_estimators_are_refused(systems):
 
 
 def test_the_summary_is_plain_json_and_says_what_was_found(fitted):
-    facts = json.loads(json.dumps(summary(fitted), allow_nan=False))
+    facts = json.loads(json.dumps(sensor_summary(fitted), allow_nan=False))
     assert facts["num_pairs"] == 6
     assert facts["delay_ms"] == pytest.approx(-0.45, abs=0.05)
     assert facts["polarity"] == -1
@@ -224,7 +224,7 @@ def test_the_summary_is_plain_json_and_says_what_was_found(fitted):
 
 def test_little_speech_asks_for_more(systems):
     pairs = systems.recorded(systems.two_mass(RATE), RATE, count=1, seconds=1.5, snr_db=0)
-    advice = " ".join(summary(fit(pairs, RATE))["advice"])
+    advice = " ".join(sensor_summary(fit(pairs, RATE))["advice"])
     assert "more speech" in advice
     assert "spread" in advice
 

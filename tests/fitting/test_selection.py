@@ -74,10 +74,13 @@ def test_a_new_talker_is_learnt_faster_from_a_prior(systems, of_two_sounds):
     gains = {"vowel": 7.0, "fricative": -9.0}
     few = systems.spoken(RATE, count=2, seconds=2.5, gains_db=gains)
     prior = fit_sensor(
-        systems.spoken(RATE, count=4, seconds=2.5), RATE, "band-gain-network", held_out=False
+        systems.spoken(RATE, count=4, seconds=2.5),
+        RATE,
+        estimator="band-gain-network",
+        cross_validate=False,
     ).profile
     alone, helped = (
-        fit_sensor(few, RATE, "band-gain-network", prior=start) for start in (None, prior)
+        fit_sensor(few, RATE, estimator="band-gain-network", prior=start) for start in (None, prior)
     )
     name = "band-gain-network"
     assert helped.candidates[name]["mel_sd"] < alone.candidates[name]["mel_sd"]
@@ -96,30 +99,32 @@ def test_a_prior_that_cannot_be_one_is_refused_before_work(systems, sensor):
 
 def test_auto_needs_held_out_recordings(systems):
     with pytest.raises(UsageError, match="held-out"):
-        fit_sensor(systems.spoken(RATE, count=1, seconds=2), RATE, held_out=False)
+        fit_sensor(systems.spoken(RATE, count=1, seconds=2), RATE, cross_validate=False)
 
 
 def test_short_recordings_are_halved_too_or_nothing_is_said(systems):
     """Recordings under 1.5 s used to come back whole, and "half the seconds" was all of them."""
     pairs = systems.spoken(RATE, count=6, seconds=1.2)
-    points = {p.label: p for p in fit_sensor(pairs, RATE, FIXED).learning_curve}
+    points = {p.label: p for p in fit_sensor(pairs, RATE, estimator=FIXED).learning_curve}
     assert points["half the seconds"].seconds < 0.6 * points["all"].seconds
 
 
 def test_an_option_that_auto_cannot_take_is_refused_by_its_name(systems):
-    with pytest.raises(UsageError, match=r"auto .*--gate"):
+    with pytest.raises(UsageError, match=r"auto .*gating"):
         fit_sensor(systems.spoken(RATE, 1), RATE, settings=EstimationSettings(gated=True))
 
 
 def test_a_fixed_prior_lends_its_spread_and_noise_to_a_fixed_fit(systems, sensor):
     """Two sentences without a pause, and a prior on the same grid."""
     grid = np.linspace(0, RATE / 2, 513)
-    prior = fit_sensor(systems.recorded(systems.two_mass(RATE), RATE), RATE, FIXED).profile
+    prior = fit_sensor(
+        systems.recorded(systems.two_mass(RATE), RATE), RATE, estimator=FIXED
+    ).profile
     generator = np.random.default_rng(2)
     air = 0.1 * generator.standard_normal(3 * RATE)
     bone = systems.signal.lfilter(*systems.two_mass(RATE), air)
     few = [RecordedPair("steady", air, bone)]
-    profile = fit_sensor(few, RATE, FIXED, prior=prior, held_out=False).profile
+    profile = fit_sensor(few, RATE, estimator=FIXED, prior=prior, cross_validate=False).profile
     assert len(grid) == len(profile.noise_psd)
     np.testing.assert_array_equal(profile.noise_psd, prior.noise_psd)
     assert profile.provenance.spread == "prior"

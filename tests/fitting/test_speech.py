@@ -12,7 +12,8 @@ from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.estimation import make_estimator
-from bcsim.fitting.rendering import fit_rendering
+from bcsim.fitting.mean_sensor import fit_mean_sensor
+from bcsim.fitting.simulation import simulate
 from bcsim.sensors.responses.band_gain_network import (
     MAX_VALUE,
     MIN_INPUT_STD,
@@ -34,12 +35,12 @@ VOWEL_OVER_FRICATIVE_DB = 14.0
 @pytest.fixture(scope="module", params=list(SPEECH_RESPONSES))
 def fitted(request, systems):
     aligned, _ = align(systems.spoken(RATE, count=4, seconds=5), RATE)
-    return fit_rendering(aligned, make_estimator(request.param)).rendering
+    return fit_mean_sensor(aligned, make_estimator(request.param)).profile
 
 
-def total_gain_db(rendering, air: np.ndarray, sound: np.ndarray, band_hz) -> float:
-    """Return the power gain of one sound in a band, in dB, through the whole rendering."""
-    clean = rendering.clean(torch.from_numpy(air)).numpy()
+def total_gain_db(profile, air: np.ndarray, sound: np.ndarray, band_hz) -> float:
+    """Return the power gain of one sound in a band, in dB, through the whole sensor."""
+    clean = simulate(profile, torch.from_numpy(air), "a", noise=False).numpy()
     spectra = [np.fft.rfft(x * sound) for x in (air, clean)]
     hz = np.fft.rfftfreq(len(air), 1 / RATE)
     inside = (hz > band_hz[0]) & (hz < band_hz[1])
@@ -71,7 +72,7 @@ def test_the_level_of_simulated_speech_is_that_of_the_recordings(fitted, systems
     pairs = systems.spoken(RATE, count=2, seconds=5)
     aligned, _ = align(pairs, RATE)
     for pair in aligned:
-        clean = fitted.clean(pair.air)
+        clean = simulate(fitted, pair.air, pair.name, noise=False)
         have = 10 * np.log10(float(clean.square().mean() / pair.air.square().mean()))
         assert have == pytest.approx(pair.level_db, abs=1.5)
 
@@ -106,14 +107,14 @@ def test_a_drawn_residual_has_the_covariance_and_ar_coefficient_it_was_given():
     generator = np.random.default_rng(1)
     factor = generator.standard_normal((6, 6))
     residual = Residual(factor, ar_coefficient=0.8, level_correction_db=1.5)
-    course = residual.draw(torch.tensor([3]), 60_000)[0].numpy() + 1.5
-    covariance = course.T @ course / len(course)
+    trajectory = residual.draw(torch.tensor([3]), 60_000)[0].numpy() + 1.5
+    covariance = trajectory.T @ trajectory / len(trajectory)
     assert np.abs(covariance - factor @ factor.T).max() < 0.06 * np.abs(factor @ factor.T).max()
-    lag_one = (course[1:] * course[:-1]).sum() / (course**2).sum()
+    lag_one = (trajectory[1:] * trajectory[:-1]).sum() / (trajectory**2).sum()
     assert lag_one == pytest.approx(0.8, abs=0.02)
 
 
-def test_any_stretch_of_a_course_can_be_drawn_by_itself():
+def test_any_segment_of_a_trajectory_can_be_drawn_by_itself():
     residual = Residual(np.eye(4), ar_coefficient=0.5, level_correction_db=0.0)
     whole = residual.draw(torch.tensor([6, 7]), 80)
     assert torch.equal(residual.draw(torch.tensor([7]), 50, first=20)[0], whole[1, 20:70])
@@ -136,12 +137,11 @@ def test_levels_are_relative_to_active_speech_whatever_the_pauses():
     torch.testing.assert_close(alone, beside, rtol=0, atol=0.3)
 
 
-def both_ways(response: SpeechResponse, sensor, air: torch.Tensor) -> list[torch.Tensor]:
-    """Return what the response makes of air (B, T), applied alone and as the simulator does."""
+def applied(response: SpeechResponse, sensor, air: torch.Tensor) -> torch.Tensor:
+    """Return what the response makes of air (B, T), with its residual."""
     effect = SensorSpeech(dataclasses.replace(sensor, speech=response))
     drawn = stack_draws([effect.sample(0, str(clip), "step", False) for clip in range(len(air))])
-    scene = effect.apply(Scene.from_air(air, RATE), drawn)
-    return [response.apply(air, air, seed=3), scene.bone]
+    return effect.apply(Scene.from_air(air, RATE), drawn).bone
 
 
 def test_a_residual_of_100_db_leaves_float32_air_finite_and_within_the_limit(
@@ -152,11 +152,11 @@ def test_a_residual_of_100_db_leaves_float32_air_finite_and_within_the_limit(
         speaking_sensor.speech,
         residual=Residual(np.full((40, 40), 100.0), 0.9, level_correction_db=0.0),
     )
-    for out in both_ways(wild, speaking_sensor, air):
-        assert out.dtype == torch.float32
-        assert bool(out.isfinite().all())
-        # Four frames overlap: none is louder than by the limit, nor is their sum by twice that.
-        assert float(out.norm()) < 2 * 10 ** (LIMIT_DB / 20) * float(air.norm())
+    out = applied(wild, speaking_sensor, air)
+    assert out.dtype == torch.float32
+    assert bool(out.isfinite().all())
+    # Four frames overlap: none is louder than by the limit, nor is their sum by twice that.
+    assert float(out.norm()) < 2 * 10 ** (LIMIT_DB / 20) * float(air.norm())
 
 
 def test_a_drawn_residual_adds_to_the_gains_up_to_the_limit(speaking_sensor):
@@ -165,8 +165,8 @@ def test_a_drawn_residual_adds_to_the_gains_up_to_the_limit(speaking_sensor):
     response = speaking_sensor.speech
     drawn = response.with_residual(gains, torch.tensor([5, 6]), torch.tensor([[[1.0]], [[0.5]]]))
     for clip, (seed, scale) in enumerate([(5, 1.0), (6, 0.5)]):
-        course = response.residual.draw(torch.tensor([seed]), 60)[0].numpy()
-        expected = np.clip(gains[clip].numpy() + scale * course, -LIMIT_DB, LIMIT_DB)
+        trajectory = response.residual.draw(torch.tensor([seed]), 60)[0].numpy()
+        expected = np.clip(gains[clip].numpy() + scale * trajectory, -LIMIT_DB, LIMIT_DB)
         np.testing.assert_allclose(drawn[clip].numpy(), expected, rtol=0, atol=1e-12)
     assert float(drawn.abs().max()) == LIMIT_DB
 
@@ -188,8 +188,8 @@ def test_the_wildest_network_that_is_accepted_leaves_float32_air_finite(sensor, 
         biases=tuple(full(1, shape[1]) for shape in sizes),
         mean_db=full(40),
     )
-    for out in both_ways(wild, sensor, speech[:, :4000].float()):
-        assert bool(out.isfinite().all())
+    out = applied(wild, sensor, speech[:, :4000].float())
+    assert bool(out.isfinite().all())
 
 
 @pytest.mark.parametrize("coefficient", [-0.1, 0.9999999, 1.0, math.nan])

@@ -72,7 +72,7 @@ def result(sensor: SensorProfile, speech: torch.Tensor) -> FitResult:
             LearningPoint("all", 12.0, 1.0, 7.5),
             LearningPoint("half the seconds", 6.0, 1.0, 8.25),
         ],
-        held_out=[],
+        predictions=[],
     )
 
 

@@ -14,7 +14,6 @@ from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import UsageError
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.rendering import Rendering
 from bcsim.simulator import Simulator
 from bcsim.workflows.fit_report import examples_of
 from bcsim.workflows.fit_response import fit_response
@@ -90,13 +89,13 @@ def test_the_same_fit_gives_the_same_page(recordings):
     assert pages[0] == pages[1]
 
 
-def test_examples_are_simulated_by_their_own_rendering_at_the_level_of_the_recording(
+def test_examples_are_simulated_by_their_own_sensor_at_the_level_of_the_recording(
     recordings, sensor
 ):
     pairs = fit(recordings, False).result.aligned
     quiet = np.zeros_like(sensor.noise_psd)
-    silent = Rendering(sensor.transfer_function, quiet, -6.0)
-    loud = Rendering(sensor.transfer_function, quiet + 1e-3, 20.0)
+    silent = dataclasses.replace(sensor, noise_psd=quiet, level_db=-6.0)
+    loud = dataclasses.replace(sensor, noise_psd=quiet + 1e-3, level_db=20.0)
     examples = examples_of([(pairs[0], silent), (pairs[1], loud)], held_out=True)
     by_name = {example.name: example for example in examples}
     for pair in pairs[:2]:
@@ -120,10 +119,8 @@ def active_level(pair: AlignedPair, samples) -> float:
 def test_each_talker_is_heard_before_anyone_is_heard_twice(recordings):
     """Of the three, two are of one talker."""
     result = fit(recordings, False).result
-    profile = result.profile
-    rendering = Rendering(profile.transfer_function, profile.noise_psd, profile.level_db)
     named = [
-        (dataclasses.replace(pair, talker=talker, seconds=seconds), rendering)
+        (dataclasses.replace(pair, talker=talker, seconds=seconds), result.profile)
         for pair, talker, seconds in zip(
             result.aligned, ("anna", "anna", "ben"), (4.0, 4.1, 9.0), strict=True
         )

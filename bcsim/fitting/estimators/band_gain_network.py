@@ -1,8 +1,6 @@
-"""A small network from what the air microphone hears to the gains of the sensor's bands.
+"""Training of the band-gain network (`bcsim.sensors.responses.band_gain_network`).
 
-Several multi-layer perceptrons look at the log-mel levels of air around each frame and say by how
-many dB the sensor's bands differ from its fixed response; their mean is the prediction. With
-seconds of speech they learn the talker's classes of sounds without ever being told of classes.
+With seconds of speech the network learns the talker's classes of sounds without any labels.
 """
 
 import math
@@ -27,7 +25,7 @@ from bcsim.sensors.responses.band_gain_network import (
 )
 from bcsim.sensors.responses.base import SpeechResponse
 
-BIAS_FRAMES = 50.0  # of a new talker that weigh as much as the prior's mean gains
+BIAS_FRAMES = 50.0  # frames of a new talker that weigh as much as the prior's mean gains
 BATCH = 512
 ADAPTATION_BATCH = 128
 MIN_STEPS, MAX_STEPS = 100, 4000  # the most is reached with three minutes of speech
@@ -46,20 +44,21 @@ class BandGainNetwork(PowerRatio):
     """The power ratio as fixed response, and a network for what depends on the speech.
 
     The loss of a frame is the root of its mean squared error over bands in dB, as in the
-    mel-spectral distance, so that odd frames do not rule. Adam with one rise and fall of the rate.
-    Air goes through a random smooth equaliser for every frame that is looked at: other talkers, and
-    other microphones and rooms, have other spectra. A new talker's own microphone is known.
+    mel-spectral distance, so that single odd frames do not dominate. Adam, with a one-cycle
+    learning rate. In training, every frame of air goes through a random smooth equaliser, since
+    other talkers, microphones and rooms have other spectra; not so in the adaptation to a new
+    talker, whose microphone is known.
 
     Args:
         average: see `SpectralEstimator`.
-        members: perceptrons.
-        width: of their two hidden layers.
-        passes: over the frames.
-        dropout: of hidden units.
+        members: number of perceptrons in the ensemble.
+        width: size of their two hidden layers.
+        passes: number of passes over the frames.
+        dropout: dropout probability of hidden units.
         equaliser_db: standard deviation of each of the equaliser's five cosines over the bands.
-        learning_rate: at its height.
-        adaptation_passes: over a new talker's frames, where a prior is given.
-        adaptation_rate: the learning rate then.
+        learning_rate: peak learning rate.
+        adaptation_passes: number of passes over a new talker's frames, where a prior is given.
+        adaptation_rate: peak learning rate of the adaptation.
     """
 
     members: int = 4

@@ -31,8 +31,8 @@ class Estimator(ABC):
         """Return the response from air to bone, both at active level 1.
 
         Args:
-            pairs: at least one; all of one sample rate and frame length. They are of equal
-                level, so that each counts by its duration alone.
+            pairs: aligned pairs, at least one, all of one sample rate and frame length, and of
+                equal level, so that each counts by its duration alone.
         """
 
     def speech(
@@ -41,9 +41,10 @@ class Estimator(ABC):
         """Return the speech-dependent part; None for an estimator of fixed responses.
 
         Args:
-            frames: of each pair, beside what the estimated response makes of its air.
-            sample_rate: in Hz.
-            prior: that of another sensor of the kind, to start from; None without one.
+            frames: frames of each pair, with the levels after the estimated response.
+            sample_rate: sample rate in Hz.
+            prior: speech-dependent part of another sensor of the kind, from which to start, or
+                None.
         """
         return None
 
@@ -56,8 +57,8 @@ class SpectralEstimator(Estimator):
     one recording is noise wherever that recording had no speech.
 
     Args:
-        average: over the frames of a recording. The mean uses all there is; the median
-            (`bcsim.dsp.spectra.median_spectra`) is not moved by clicks and knocks in up to half
+        average: average over the frames of a recording. The mean uses all frames; the median
+            (`bcsim.dsp.spectra.median_spectra`) is not affected by clicks and knocks in up to half
             of the frames, but needs about twice the speech.
     """
 
@@ -71,8 +72,8 @@ class SpectralEstimator(Estimator):
         """Return the response.
 
         Args:
-            spectra: (..., F) each; x is air, y is bone.
-            noise: (..., F), the part of `spectra.yy` that is the sensor's own noise.
+            spectra: spectra of air (x) and bone (y), (..., F) each.
+            noise: (..., F), power of the sensor's own noise in `spectra.yy`.
 
         Returns:
             (..., F), complex.
@@ -85,32 +86,32 @@ class SpectralEstimator(Estimator):
 
 @dataclass(frozen=True)
 class CoherentEstimator(SpectralEstimator):
-    r"""A spectral estimator that rests on coherence, and may be told where to trust it.
+    r"""A spectral estimator that needs coherence, and may be gated by it.
 
     Args:
         average: see `SpectralEstimator`.
-        gated: bins whose coherence is no more than unrelated signals show once in 20 times,
-            :math:`1 - 0.05^{1/(n_d-1)}`, are not believed. Their cross-spectrum is chance: of
-            :math:`n_d` averages, unrelated signals have a coherence of :math:`1/n_d` on average,
-            so that H1 then is :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor
-            does, and H2 is :math:`\sqrt{n_d}` of it. There the magnitude is that of the
-            noise-subtracted power ratio, which needs no coherence; the phase that a fit gives
-            such bins is the minimum phase in any case. With minutes of speech nothing is gated;
-            with seconds, most of what lies above the sensor's coherent band.
+        gated: whether bins whose coherence unrelated signals exceed once in 20 times,
+            :math:`1 - 0.05^{1/(n_d-1)}`, get the magnitude of the noise-subtracted power ratio,
+            which needs no coherence. The cross-spectrum there is chance: in :math:`n_d` averages
+            unrelated signals have a coherence of :math:`1/n_d` on average, so that H1 is
+            :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor does, and H2 is
+            :math:`\sqrt{n_d}` of it. The phase of such bins is the minimum phase in any case.
+            With minutes of speech nothing is gated; with seconds, most of what lies above the
+            sensor's coherent band.
     """
 
     gated: bool = False
 
     @abstractmethod
     def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
-        """Return the response as if every bin could be believed; see `response`."""
+        """Return the response without gating; see `response`."""
 
     def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
         response = self.coherent_response(spectra, noise)
         if not self.gated:
             return response
-        believed = spectra.coherence > chance_coherence(spectra.num_averages)
-        return torch.where(believed, response, power_ratio(spectra, noise))
+        coherent = spectra.coherence > chance_coherence(spectra.num_averages)
+        return torch.where(coherent, response, power_ratio(spectra, noise))
 
 
 def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
@@ -120,7 +121,7 @@ def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
 
 
 def check_average(average: str) -> None:
-    """Refuse an average that is neither mean nor median.
+    """Check that an average is the mean or the median.
 
     Raises:
         UsageError: naming it.
@@ -130,12 +131,12 @@ def check_average(average: str) -> None:
 
 
 def spectra_of(pair: AlignedPair, average: Average, keep: Tensor | None = None) -> CrossSpectra:
-    """Return the spectra of a pair, averaged as asked.
+    """Return the average spectra of a pair; x is air, y is bone.
 
     Args:
-        pair: of air, x, and bone, y.
-        average: over frames.
-        keep: (frames,) of bool, the frames to use; all active ones where None.
+        pair: aligned pair.
+        average: average over the frames.
+        keep: (frames,) of bool, frames to use; None for all active frames.
     """
     if average == "mean" and keep is None:
         return pair.spectra  # which the pair remembers
@@ -148,8 +149,9 @@ def pool(pairs: Sequence[AlignedPair], average: Average = "mean") -> tuple[Cross
     """Return the spectra of the active frames of all pairs, and the noise in `yy`, (F,).
 
     Args:
-        pairs: at least one.
-        average: over the frames of a pair; over pairs it is always the mean, each by its frames.
+        pairs: aligned pairs, at least one.
+        average: average over the frames of a pair; over pairs it is always the mean, weighted
+            with the number of frames.
     """
     parts = [spectra_of(pair, average) for pair in pairs]
     spectra = CrossSpectra.pooled(parts)

@@ -25,9 +25,9 @@ class CrossCorrelation(Estimator):
     the correlations, so the whole recording is used.
 
     Args:
-        duration_s: of the filter.
-        before_s: of its part before time zero: what alignment left over, and responses that are
-            not causal.
+        duration_s: duration of the filter in seconds.
+        before_s: duration of its part before time zero, for delays that alignment left over and
+            responses that are not causal.
         ridge: :math:`\lambda`, relative to the air signal's power: it keeps bands in which air
             has no power from being amplified.
     """
@@ -64,10 +64,10 @@ def correlations(air: Tensor, bone: Tensor, num_taps: int, before: int) -> tuple
     r"""Return what the normal equations are made of.
 
     Args:
-        air: (T,).
-        bone: (T,).
-        num_taps: N.
-        before: taps before time zero.
+        air: (T,), air signal.
+        bone: (T,), bone signal.
+        num_taps: number of taps N.
+        before: number of taps before time zero.
 
     Returns:
         :math:`r_{xx}(l) = \sum_t x_t x_{t+l}` for l = 0...N-1, and
@@ -84,9 +84,9 @@ def wiener_taps(auto: Tensor, cross: Tensor, ridge: float) -> Tensor:
     """Solve the normal equations for N taps.
 
     Args:
-        auto: (N,), the autocorrelation of air.
-        cross: (N,), the correlation of air with bone, at the lags of the taps.
-        ridge: added to the diagonal, relative to it.
+        auto: (N,), autocorrelation of air.
+        cross: (N,), cross-correlation of air with bone, at the lags of the taps.
+        ridge: number that is added to the diagonal, relative to it.
     """
     column = auto.clone()
     column[0] *= 1 + ridge

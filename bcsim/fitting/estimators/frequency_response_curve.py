@@ -30,7 +30,7 @@ class FrequencyResponseCurve(Estimator):
     Phase is that of H1. The mean of a ratio overshoots the ratio of means.
 
     Args:
-        average: of the ratios; their median overshoots less, and clicks do not count.
+        average: average of the ratios; their median overshoots less, and ignores clicks.
     """
 
     average: Average = "mean"
@@ -61,7 +61,7 @@ def loud_ratios(pair: AlignedPair) -> Tensor:
 
 
 def loudness_threshold(magnitude: Tensor) -> float:
-    """Return the magnitude that parts loud from quiet: Otsu's threshold of the level in dB.
+    """Return the magnitude that separates loud from quiet: Otsu's threshold of the level in dB.
 
     Otsu's method (1979, doi 10.1109/TSMC.1979.4310076) takes the threshold that leaves the
     greatest variance between the two classes. Levels are counted in 256 steps from 100 dB below

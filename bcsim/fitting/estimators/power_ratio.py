@@ -1,4 +1,4 @@
-"""The default: what power the sensor passes on, whatever its phase."""
+"""The default estimator: the ratio of the powers of bone and air, whatever their phase."""
 
 from dataclasses import dataclass
 

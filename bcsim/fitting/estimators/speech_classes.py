@@ -1,8 +1,8 @@
 """Classes of speech sounds, found without labels, with a response each.
 
-What Ohlenbusch, Rollwage and Doclo (2024, arXiv 2405.11592) do with the phonemes of a recogniser,
-here with clusters of air frames: no recogniser, any language, and as many classes as the
-recordings can tell apart.
+Ohlenbusch, Rollwage and Doclo (2024, arXiv 2405.11592) take the phonemes of a recogniser as
+classes; here they are clusters of air frames, for which no recogniser is needed, in any language,
+and of which there are as many as the recordings can tell apart.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ import numpy as np
 import scipy  # its parts are loaded when they are asked for
 import torch
 
-from bcsim.fitting.cross_validation import folds_of
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.power_ratio import PowerRatio
+from bcsim.fitting.folds import folds_of
 from bcsim.fitting.speech_frames import SpeechFrames
 from bcsim.rng import stream
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.responses.speech_classes import MAX_GAIN_DB, ClassResponse, cosines
 
 NUM_COEFFICIENTS = 16
-PRIOR_FRAMES = 1.0  # of a class that weigh as much as what is known without them
+PRIOR_FRAMES = 1.0  # frames of a class that weigh as much as the gains expected without them
 
 
 @ESTIMATORS.register("speech-classes")
@@ -31,8 +31,8 @@ class SpeechClasses(PowerRatio):
 
     Args:
         average: see `SpectralEstimator`.
-        candidates: numbers of classes, of which the one with the least error on held-out
-            recordings is taken.
+        candidates: numbers of classes, of which the one with the least cross-validation error is
+            taken.
     """
 
     candidates: tuple[int, ...] = field(default=(4, 8, 16, 32, 64))
@@ -59,13 +59,14 @@ def fit_classes(
 ) -> ClassResponse:
     """Fit K classes: k-means over the cosine coefficients of air, then the gains of each.
 
-    A class of few frames leans on the prior, or on no gain at all where there is none.
+    The gains of a class with few frames are drawn towards those of the prior, or towards 0 dB where
+    there is none.
 
     Args:
-        frames: of all pairs.
-        sample_rate: in Hz.
-        count: K, lessened where there are too few frames.
-        prior: what is expected of these frames, or None.
+        frames: frames of all pairs.
+        sample_rate: sample rate in Hz.
+        count: number of classes K, lessened where there are too few frames.
+        prior: response that predicts the expected gains, or None.
     """
     levels = torch.cat([f.levels_db[f.active] for f in frames])
     coefficients = (levels @ cosines(levels.shape[1], NUM_COEFFICIENTS)).numpy()

@@ -1,4 +1,8 @@
-"""A speech-dependent response that is a small network from air levels to band gains."""
+"""A small network from the band levels of air to the gains of the sensor's bands.
+
+Several multi-layer perceptrons look at the log-mel levels of air around each frame and predict by
+how many dB the sensor's bands differ from its fixed response; their mean is the prediction.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +18,11 @@ from torch import Tensor
 from bcsim.dsp.filter_bank import BLOCK
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse, around
 
-OFFSETS = (-6, -4, -2, -1, 0, 1, 2, 4, 6)  # frames of context
+OFFSETS = (-6, -4, -2, -1, 0, 1, 2, 4, 6)  # frames of context, relative to the predicted one
 MAX_WEIGHTS = 4_000_000
 MAX_LAYERS = 4
 MAX_MEMBERS = 64
-MAX_VALUE = 1e3  # of anything in the network, far beyond what training gives
+MAX_VALUE = 1e3  # bound of all weights and inputs' means, far beyond what training gives
 MIN_INPUT_STD = 1e-3  # in dB; with the bounds above, float32 does not overflow
 
 
@@ -28,12 +32,12 @@ class NetworkResponse(SpeechResponse):
     """An ensemble of perceptrons; the mean of their gains in dB is the prediction.
 
     Args:
-        sample_rate: see `SpeechResponse`; so for `level_db` and `residual`.
-        input_mean: (K M,), of the inputs; K frames of context.
-        input_std: (K M,).
-        weights: layers, (E, inputs, outputs) each, of E perceptrons.
-        biases: layers, (E, outputs) each.
-        mean_db: (M,), added to what the perceptrons say.
+        sample_rate: see `SpeechResponse`, also for `level_db` and `residual`.
+        input_mean: (K M,), mean of the inputs, the levels in K frames of context.
+        input_std: (K M,), standard deviation of the inputs.
+        weights: weights of each layer, (E, inputs, outputs), for E perceptrons.
+        biases: biases of each layer, (E, outputs).
+        mean_db: (M,), added to the outputs of the perceptrons.
     """
 
     input_mean: NDArray[np.float32]

@@ -1,9 +1,9 @@
-"""The speech-dependent part of a sensor: what it does to this sound, beyond its fixed response.
+"""The speech-dependent part of a sensor: its gains in every frame, beyond its fixed response.
 
 A vowel, a nasal and a fricative reach a body-conduction sensor by different paths, so one filter
-explains a fifth of what happens (see `bcsim.fitting.estimators`). The rest is a gain that moves
-over time and frequency, predicted from what the air microphone hears: from the levels of its mel
-bands around each frame of `bcsim.dsp.filter_bank`. No labels are needed, in no language.
+explains a fifth of what happens (see `bcsim.fitting.estimators`). The rest is a gain that varies
+over time and frequency, predicted from the mel-band levels of the air signal around each frame of
+`bcsim.dsp.filter_bank`, without labels.
 """
 
 from abc import ABC, abstractmethod
@@ -21,21 +21,21 @@ from bcsim.dsp.filter_bank import FilterBank
 from bcsim.registry import Registry
 from bcsim.sensors.responses.residual import LIMIT_DB, Residual
 
-FLOOR_DB = 80.0  # under the level of active speech: what is fainter says nothing about the sound
+FLOOR_DB = 80.0  # levels are held at so many dB below active speech
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechResponse(ABC):
-    """A predictor of band gains from what the air microphone hears.
+    """A predictor of band gains from the levels of the air signal.
 
-    Concrete ones are frozen dataclasses, registered in `SPEECH_RESPONSES` beside the estimator
-    that makes them; what they are made of are arrays, which the sensor's file stores by name.
+    Concrete ones are frozen dataclasses, registered in `SPEECH_RESPONSES` under the name of the
+    estimator that makes them; the sensor's file stores their arrays by name.
 
     Args:
-        sample_rate: in Hz.
-        level_db: added to all gains, so that the level of speech comes out right: gains that are
-            right on average in dB are too low on average in power.
-        residual: what the prediction leaves open; None where it was not measured.
+        sample_rate: sample rate of the sensor in Hz.
+        level_db: added to all gains in dB, so that the level of speech comes out right: gains that
+            are right on average in dB are too low on average in power.
+        residual: process that the prediction leaves open; None where it was not measured.
 
     Raises:
         ValueError: if shapes or values cannot be those of such a response.
@@ -59,24 +59,24 @@ class SpeechResponse(ABC):
         """Return gains in dB, (B, frames, M), relative to the fixed response.
 
         Args:
-            levels_db: (B, frames, M), of `relative_levels`.
-            num_frames: (B,), frames of each clip; what lies behind is to be ignored.
+            levels_db: (B, frames, M), levels relative to active speech (`relative_levels`).
+            num_frames: (B,), number of frames of each clip; later ones are to be ignored.
         """
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what the file keeps, by name; float32 is kept as such."""
+        """Return the arrays that the sensor's file stores, by name; float32 stays float32."""
 
     @classmethod
     @abstractmethod
     def from_arrays(
         cls, common: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "SpeechResponse":
-        """Return what `arrays` gave.
+        """Return the response that is made of such arrays.
 
         Args:
-            common: sample_rate, level_db and residual.
-            arrays: by name.
+            common: the fields `sample_rate`, `level_db` and `residual`.
+            arrays: arrays by name, as `arrays` returns them.
 
         Raises:
             ValueError: if shapes or values cannot be those of such a response.
@@ -97,10 +97,10 @@ class SpeechResponse(ABC):
         """Return gains in dB relative to the fixed response, smoothed over three frames.
 
         Args:
-            levels_db: (B, frames, M), of the air signal, of `FilterBank.levels_db`.
-            num_frames: (B,), frames of each clip; all of them where None.
-            excess_db: (B,) or a number: by how much active speech is louder in the whole clip
-                than in these frames, where they are a stretch of it.
+            levels_db: (B, frames, M), band levels of the air signal (`FilterBank.levels_db`).
+            num_frames: (B,), number of frames of each clip; None for all.
+            excess_db: (B,) or a number, by how many dB active speech is louder in the whole clip
+                than in these frames, where they are a segment of it.
 
         Returns:
             (B, frames, M), within +-40 dB; independent of the signal's level.
@@ -119,9 +119,9 @@ class SpeechResponse(ABC):
         """Return gains with the residual drawn for each clip; as they are where there is none.
 
         Args:
-            gains_db: (B, frames, M).
-            seeds: (B,) of int64.
-            scale: (B, 1, 1) or a number, parts of the residual's measured deviation.
+            gains_db: (B, frames, M), predicted gains.
+            seeds: (B,) of int64, seed of each clip's trajectory.
+            scale: (B, 1, 1) or a number, by which the trajectories are multiplied.
             first: frame of the clip that the gains begin with.
 
         Returns:
@@ -131,19 +131,6 @@ class SpeechResponse(ABC):
             return gains_db
         trajectories = self.residual.draw(seeds, gains_db.shape[1], first).to(gains_db)
         return (gains_db + scale * trajectories).clamp(-LIMIT_DB, LIMIT_DB)
-
-    def apply(self, signal: Tensor, air: Tensor, seed: int | None = None) -> Tensor:
-        """Return a signal (B, T) with the gains that go with air (B, T), zero phase.
-
-        Args:
-            signal: to be filtered.
-            air: that decides.
-            seed: of the residual; None for the mean.
-        """
-        gains = self.gains_db(self.bank.levels_db(air))
-        if seed is not None:
-            gains = self.with_residual(gains, torch.full((len(air),), seed))
-        return self.bank.filter(signal, gains)
 
 
 SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
@@ -157,9 +144,9 @@ def relative_levels(
     """Return band levels relative to the clip's active speech, not below -80 dB.
 
     Args:
-        levels_db: (B, frames, M).
-        num_frames: (B,), frames of each clip.
-        excess_db: (B,), see `SpeechResponse.gains_db`.
+        levels_db: (B, frames, M), band levels in dB.
+        num_frames: (B,), number of frames of each clip.
+        excess_db: (B,) or a number, see `SpeechResponse.gains_db`.
 
     Returns:
         (B, frames, M).
@@ -175,10 +162,10 @@ def around(values: Tensor, offsets: Sequence[int], num_frames: Tensor, stride: i
     """Return the frames at some offsets from each; at a clip's ends its last frame is held.
 
     Args:
-        values: (B, frames, M).
-        offsets: K of them.
-        num_frames: (B,).
-        stride: from each such frame to the next.
+        values: (B, frames, M), values in each frame.
+        offsets: K offsets in frames.
+        num_frames: (B,), number of frames of each clip.
+        stride: distance between the frames that are looked at.
 
     Returns:
         (B, frames, K, M).

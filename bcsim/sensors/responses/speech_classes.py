@@ -14,8 +14,8 @@ from torch import Tensor
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 
 MAX_CLASSES = 256
-MAX_GAIN_DB = 100.0  # of a class; more is no sound
-MAX_VALUE = 1e4  # of anything else, far beyond what a fit gives
+MAX_GAIN_DB = 100.0  # bound of a class's gains
+MAX_VALUE = 1e4  # bound of all other values, far beyond what a fit gives
 MIN_STD = 1e-6
 SOFTNESS = 4.0  # squared distance over which one class fades into the next
 
@@ -23,17 +23,17 @@ SOFTNESS = 4.0  # squared distance over which one class fades into the next
 @SPEECH_RESPONSES.register("speech-classes")
 @dataclass(frozen=True, eq=False)
 class ClassResponse(SpeechResponse):
-    r"""A set of gains for each class; a frame fades between the classes that it is near to.
+    r"""A set of gains for each class; a frame gets a mixture of those of the nearest classes.
 
     With d_k the distance of the frame's standardised cosine coefficients to the centre of class k,
     the weight of a class is proportional to :math:`e^{-d_k^2/4}`.
 
     Args:
-        sample_rate: see `SpeechResponse`; so for `level_db` and `residual`.
-        centres: (K, C), in standardised coefficients.
-        mean: (C,), of the coefficients.
-        std: (C,).
-        class_gains_db: (K, M).
+        sample_rate: see `SpeechResponse`, also for `level_db` and `residual`.
+        centres: (K, C), centres of the classes in standardised coefficients.
+        mean: (C,), mean of the coefficients.
+        std: (C,), standard deviation of the coefficients.
+        class_gains_db: (K, M), gains of each class in dB.
     """
 
     centres: NDArray[np.float64]
