@@ -93,11 +93,11 @@ def fit_sensor(
     return fit_pairs(
         pairs,
         sample_rate,
-        estimator,
-        name,
-        source,
-        licence,
-        settings,
+        estimator=estimator,
+        name=name,
+        source=source,
+        licence=licence,
+        settings=settings,
         prior=prior,
         ambient=ambient,
     )
