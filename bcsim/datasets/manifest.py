@@ -1,4 +1,4 @@
-"""Manifests: one JSON line a pair, enough to render the pair again bit for bit."""
+"""Manifests that bcsim writes: one JSON line a pair, enough to render it again bit for bit."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
-from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
+from bcsim.files.text import MAX_LINE_BYTES, parse_json, reason_of, shown
 
 # Files of a dataset; the manifests lie in the folders of the splits.
 MANIFEST_NAME, DATASET_NAME, SUMS_NAME = "metadata.jsonl", "dataset.json", "SHA256SUMS"
@@ -25,6 +25,7 @@ SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 MAX_SAMPLE_RATE = 384_000
 MAX_DURATION_S = 7 * 24 * 3600.0
+_BLOCK_BYTES = 1 << 16  # of a text that are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +33,19 @@ class PairRow:
     """One pair of a dataset; the fields are the manifest's keys, in their order.
 
     Args:
-        id: of the pair, unique in the dataset.
-        bone_file_name: relative to the manifest's folder, with forward slashes.
-        air_file_name: likewise.
-        noisy_air_file_name: likewise, what the air microphone picked up where that is not `air`.
-        speaker: who speaks; splits go by speaker.
-        duration_s: in seconds.
-        sample_rate: of both files, in Hz.
+        id: name of the pair, unique in the split.
+        bone_file_name: path of the sensor's file below the manifest's folder, with forward slashes.
+        air_file_name: path of the air microphone's file.
+        noisy_air_file_name: path of the file of what the air microphone picked up, where that is
+            not `air`.
+        speaker: name of the speaker; splits go by speaker.
+        duration_s: duration of all files in seconds.
+        sample_rate: sample rate of all files in Hz.
         sensor: name of the sensor or preset.
-        source: the air recording it was rendered from, relative to the input folder.
-        source_sha256: of that file.
+        source: path of the air recording that the pair was rendered from, below the input folder.
+        source_sha256: SHA-256 of that recording's file.
         seed: root seed.
-        drawn: what every effect drew.
+        drawn: what every effect drew, by the name of its step.
     """
 
     id: str
@@ -77,7 +79,7 @@ class PairRow:
         """Read a row.
 
         Args:
-            line: of JSON.
+            line: row in JSON.
             where: file and line, for the message.
 
         Raises:
@@ -85,14 +87,21 @@ class PairRow:
                 that no recording has, or a path that leaves the dataset.
         """
         try:
-            parse_json(line)  # which refuses what pydantic lets through
-            row = _ROW.validate_json(line)
+            return cls.from_content(parse_json(line), where)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
+
+    @classmethod
+    def from_content(cls, content: Any, where: str) -> "PairRow":
+        """Check what a line of JSON holds and return it as a row; see `from_json`."""
+        try:
+            row = _ROW.validate_python(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = shown(".".join(str(part) for part in first["loc"]))
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize") from error
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
         for name, value, most in (
             ("duration_s", row.duration_s, MAX_DURATION_S),
             ("sample_rate", row.sample_rate, MAX_SAMPLE_RATE),
@@ -102,7 +111,7 @@ class PairRow:
                     f"{where}: {name} is {value}, which no recording has; rerun synthesize"
                 )
         for name in (row.id, *row.file_names.values()):
-            if _leaves(name):
+            if leaves_folder(name):
                 raise InputError(
                     f"{where}: the path '{shown(name)}' leaves the dataset; rerun synthesize"
                 )
@@ -112,11 +121,24 @@ class PairRow:
 _ROW = TypeAdapter(PairRow)
 
 
-class Tally:
-    """What the rows of a manifest come to.
+@dataclass(frozen=True, slots=True)
+class WrittenPair:
+    """A pair whose files are written.
 
     Args:
-        speakers: all of them.
+        line: line of the manifest, without its end.
+        sha256: SHA-256 of each of the pair's files, in the order of `PairRow.file_names`.
+    """
+
+    line: str
+    sha256: tuple[str, ...]
+
+
+class Tally:
+    """Number, speakers and duration of the pairs of a split.
+
+    Attributes:
+        speakers: names of all speakers.
     """
 
     def __init__(self) -> None:
@@ -130,12 +152,12 @@ class Tally:
 
     @property
     def num_pairs(self) -> int:
-        """Rows."""
+        """Number of pairs."""
         return len(self._durations_s)
 
     @property
     def seconds(self) -> float:
-        """Of speech; an exact sum, so that the order in which rows came does not show."""
+        """Duration of all pairs in seconds: an exact sum, equal for every order of the rows."""
         return math.fsum(self._durations_s)
 
 
@@ -158,40 +180,37 @@ def write_lines(path: Path, lines: Iterable[str]) -> Tally:
     return tally
 
 
-def read_manifest(path: Path) -> list[PairRow]:
-    """Read a manifest.
+def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
+    """Yield the lines of a text without their ends, each after what to call it in messages.
+
+    The file is closed between blocks of lines: there may be hundreds of shards.
+
+    Args:
+        path: path of the file.
+        what: what it should be, for the message.
 
     Raises:
-        InputError: naming file and line, if it is missing, malformed, holds an id or a file twice,
-            or names a file outside the dataset.
+        InputError: naming file and line, if the file cannot be read, or a line is longer than
+            1 MiB or not UTF-8.
     """
-    rows, ids, names = [], set(), set()
-    for where, line in manifest_lines(path):
-        row = PairRow.from_json(line, where)
-        if row.id in ids:
-            raise InputError(f"{where}: id '{shown(row.id)}' stands there twice; rerun synthesize")
-        ids.add(row.id)
-        for name in row.file_names.values():
-            file_beneath(path.parent, name, where)
-            if name in names:
-                raise InputError(f"{where}: '{shown(name)}' is listed twice; rerun synthesize")
-            names.add(name)
-        rows.append(row)
-    return rows
-
-
-def manifest_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a manifest that hold something, each after what to call it in messages.
-
-    Raises:
-        InputError: if there is no such file, or a line is too long or not UTF-8.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such manifest; give the folder that synthesize wrote")
-    with open_regular(path, "the folder that synthesize wrote") as file:
-        for number, line in numbered_lines(file, path, "a manifest"):
-            if line := line.rstrip("\r\n"):
-                yield f"{path} line {number}", line
+    number = offset = 0
+    while True:
+        with open_regular(path, "the folder that synthesize wrote") as file:
+            file.seek(offset)
+            block = file.read(_BLOCK_BYTES)
+            rest = file.readline(MAX_LINE_BYTES + 1)
+            offset = file.tell()
+        if not block:
+            return
+        for content in (block + rest).removesuffix(b"\n").split(b"\n"):
+            number += 1
+            where = f"{path} line {number}"
+            if len(content) > MAX_LINE_BYTES:
+                raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes; this is not {what}")
+            try:
+                yield where, content.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{where}: not UTF-8 text; this is not {what}") from error
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
@@ -200,28 +219,30 @@ def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
     Links may lead to another split of the same dataset, and nowhere else.
 
     Args:
-        folder: of the manifest: a split of a dataset, or a dataset of its own.
-        name: relative to it.
+        folder: folder of the manifest: a split of a dataset, or a dataset of its own.
+        name: path of the file below the folder.
         where: file and line, for the message; the manifest where None.
 
     Returns:
-        The path without links below the border.
+        The path without links below the folder, or below the dataset's where one leads there.
 
     Raises:
-        InputError: if it is not.
+        InputError: if it is not within the dataset.
     """
     try:
         try:
             return beneath(folder, name)
         except InputError:
-            if _leaves(name) or not (folder.parent / DATASET_NAME).is_file():
+            if leaves_folder(name) or not (folder.parent / DATASET_NAME).is_file():
                 raise
             return beneath(folder.parent, f"{folder.name}/{name}")
     except InputError as error:
-        raise InputError(f"{where or folder / MANIFEST_NAME}: {error}") from error
+        raise InputError(
+            f"{where or folder / MANIFEST_NAME}: leaves the dataset: {error}"
+        ) from error
 
 
-def _leaves(name: str) -> bool:
+def leaves_folder(name: str) -> bool:
     """Tell whether a name is none of a path below a folder."""
     path = PurePosixPath(name)
     return (

@@ -23,15 +23,16 @@ from torch.nn.functional import pad
 
 from bcsim.audio.open import open_audio
 from bcsim.audio.read import audio_info, read_audio, read_segment
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath, read_manifest
-from bcsim.datasets.recordings import PairFiles, find_pairs
+from bcsim.datasets.dataset import Dataset, read_manifest
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath
+from bcsim.datasets.recordings import PairFiles, files_of, find_pairs
+from bcsim.datasets.speech_level import speech_level
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
 from bcsim.rng import stream
 from bcsim.simulator import Simulator
-from bcsim.synthesis.long_files import speech_level
 
 log = logging.getLogger(__name__)
 
@@ -270,12 +271,14 @@ def open_pairs(
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
     """
-    splits = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
-    if split is not None or splits:
-        folders = [folder / name for name in (splits if split is None else [split])]
-        files = [pair for part in folders for pair in _of_manifest(part)]
-    elif (folder / MANIFEST_NAME).is_file():
-        files = _of_manifest(folder)
+    places = [folder, *(folder / name for name in SPLITS)]
+    if split is not None or any((place / MANIFEST_NAME).is_file() for place in places):
+        dataset = Dataset.open(folder)
+        if split is not None and split not in dataset.manifests:
+            manifest = folder / split / MANIFEST_NAME
+            raise InputError(f"{manifest}: no such manifest; name a split that is there")
+        splits = dataset.manifests if split is None else [split]
+        files = [files_of(pair) for name in splits for pair in dataset.pairs(name)]
     else:
         for role in ("air", "bone"):
             if not (folder / role).is_dir():
@@ -287,12 +290,6 @@ def open_pairs(
         for reason in unmatched.values():
             log.warning("%s; left out", printable(reason))
     return RecordedPairs(files, sample_rate, seed)
-
-
-def _of_manifest(folder: Path) -> list[PairFiles]:
-    if not (folder / MANIFEST_NAME).is_file():
-        raise InputError(f"{folder / MANIFEST_NAME}: no such manifest; name a split that is there")
-    return find_pairs(folder, folder)[0]
 
 
 class RenderedPairs(Pairs):

@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
 from bcsim.audio.resampling import resample
-from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath, manifest_lines
+from bcsim.datasets.dataset import ListedPair, read_pairs
+from bcsim.datasets.manifest import MANIFEST_NAME
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
-from bcsim.files.text import parse_json, read_bytes, reason_of, shown
+from bcsim.files.text import read_bytes, reason_of
 from bcsim.sensors.recorded_pair import RecordedPair
 
 AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
@@ -52,6 +53,12 @@ class PairFiles:
         """The files by signal: "air", "bone" and perhaps "noisy_air"."""
         noisy_air = {} if self.noisy_air is None else {"noisy_air": self.noisy_air}
         return {"air": self.air, "bone": self.bone, **noisy_air}
+
+
+def files_of(pair: ListedPair) -> PairFiles:
+    """Return the files of a pair that a manifest lists."""
+    files = pair.files
+    return PairFiles(pair.id, files["air"], files["bone"], pair.speaker, files.get("noisy_air"))
 
 
 @dataclass
@@ -215,28 +222,7 @@ def read_recordings(
 
 
 def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
-    pairs, names = [], set()
-    for where, line in manifest_lines(folder / MANIFEST_NAME):
-        try:
-            row = parse_json(line)
-            files = [row[f"{role}_file_name"] for role in ("air", "bone")]
-            noisy = row.get("noisy_air_file_name")
-            files += [] if noisy is None else [noisy]
-            name, talker = row.get("id", files[1]), row.get("speaker", "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
-            ) from error
-        for value in (*files, name, "" if talker is None else talker):
-            if not isinstance(value, str | int) or isinstance(value, bool):
-                raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
-        name = str(name)
-        if name in names:
-            raise InputError(f"{where}: id '{shown(name)}' stands there twice; rename one")
-        names.add(name)
-        air, bone, *noisy = (file_beneath(folder, str(file), where) for file in files)
-        talker = str(talker) if talker else None
-        pairs.append(PairFiles(name, air, bone, talker, *noisy))
+    pairs = [files_of(pair) for pair in read_pairs(folder / MANIFEST_NAME)]
     if not pairs:
         raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
     return pairs

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bcsim.audio.open import AudioInfo
 from bcsim.audio.read import read_blocks
-from bcsim.dsp.activity import speech_rms_of_blocks
+from bcsim.datasets.speech_level import speech_level
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.effects.base import Draw, Scene
 from bcsim.effects.peak_limit import PeakLimit
@@ -127,11 +126,3 @@ def _windows(
             held, first = held[max(0, start - context) - first :], max(0, start - context)
     if (left := first + len(held) - start) > 0:
         yield held, first, start - first, left
-
-
-def speech_level(path: Path, sample_rate: int) -> Tensor:
-    """Return the RMS of active speech in the whole file, (1,)."""
-    level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
-    if level is None:
-        raise InputError(f"{path}: holds no samples")
-    return level

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.audio.open import AudioInfo, open_audio
 from bcsim.audio.write import encode_audio, is_as_written, writing_audio
-from bcsim.datasets.manifest import SIGNALS, PairRow
+from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files.hashing import hash_file
@@ -26,7 +26,7 @@ from bcsim.files.paths import printable
 from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
-from bcsim.synthesis.journal import Entry, own_notes
+from bcsim.synthesis.journal import own_notes
 from bcsim.synthesis.long_files import is_long, needed_factor, render_stretches
 
 AirFiles = Literal["copy", "link", "encode"]
@@ -86,7 +86,7 @@ class Renderer:
     air: AirFiles = "copy"
     notes: Path | None = None
 
-    def render(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
+    def render(self, clips: Sequence[Clip]) -> list[WrittenPair | Skipped]:
         """Render clips one by one and write their files.
 
         Returns:
@@ -102,11 +102,11 @@ class Renderer:
             for clip in clips:
                 (result,) = self._render([clip], writer)
                 results.append(result)
-                if notes is not None and isinstance(result, Entry):
+                if notes is not None and isinstance(result, WrittenPair):
                     writer.after(partial(notes.add, result))
         return results
 
-    def render_together(self, clips: Sequence[Clip]) -> list[Entry | Skipped]:
+    def render_together(self, clips: Sequence[Clip]) -> list[WrittenPair | Skipped]:
         """Render clips as one padded batch, which a GPU likes; otherwise as `render`."""
         with Writer() as writer:
             return self._render(clips, writer)
@@ -125,10 +125,10 @@ class Renderer:
             size = 0  # reading it will tell what is wrong
         return LEAST_TIME_S + size / LEAST_BYTES_PER_S
 
-    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[Entry | Skipped]:
+    def _render(self, clips: Sequence[Clip], writer: Writer) -> list[WrittenPair | Skipped]:
         read = [self._read(clip) for clip in clips]
         sources = [s for s in read if isinstance(s, _Source) and len(s.samples)]
-        lines: dict[str, Entry | Skipped] = {}
+        lines: dict[str, WrittenPair | Skipped] = {}
         if sources:
             try:
                 lines = self._render_whole(sources, writer)
@@ -164,7 +164,7 @@ class Renderer:
 
     def _render_whole(
         self, sources: Sequence[_Source], writer: Writer
-    ) -> dict[str, Entry | Skipped]:
+    ) -> dict[str, WrittenPair | Skipped]:
         """Render clips that were read as one batch; return the entries by id."""
         # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
         clips = [torch.from_numpy(source.samples) for source in sources]
@@ -182,7 +182,7 @@ class Renderer:
 
     def _write(
         self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
-    ) -> Entry | Skipped:
+    ) -> WrittenPair | Skipped:
         """Write the files of a pair.
 
         Args:
@@ -211,7 +211,7 @@ class Renderer:
                 writer.write(folder / file_name, content)
                 sha256.append(hashlib.sha256(content).hexdigest())
         _tell_of_clipping(source, peaks)
-        return Entry(row.to_json(), tuple(sha256))
+        return WrittenPair(row.to_json(), tuple(sha256))
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
@@ -219,7 +219,7 @@ class Renderer:
         same = air is source.samples or np.array_equal(air, source.samples)
         return same and is_as_written(source.info, suffix, rate, len(air))
 
-    def _render_stretches(self, source: _Source) -> Entry | Skipped:
+    def _render_stretches(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip piece by piece."""
         try:
             entry, peaks = self._write_stretches(source, 1.0)
@@ -231,7 +231,9 @@ class Renderer:
         except (_UnusableError, InputError) as error:
             return Skipped(str(error))
 
-    def _write_stretches(self, source: _Source, factor: float) -> tuple[Entry, dict[str, float]]:
+    def _write_stretches(
+        self, source: _Source, factor: float
+    ) -> tuple[WrittenPair, dict[str, float]]:
         """Write a long clip times a factor; return its entry and the signals' magnitudes."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         peaks: dict[str, float] = {}
@@ -252,7 +254,7 @@ class Renderer:
             if isinstance(row, Skipped):
                 raise _UnusableError(row.reason)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
-        return Entry(row.to_json(), tuple(map(hash_file, paths))), peaks
+        return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
     def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
         """Return the manifest's row, or why that is not the pair which is to be replayed."""

@@ -35,6 +35,7 @@ from bcsim.datasets.manifest import (
     SUMS_NAME,
     PairRow,
     Tally,
+    WrittenPair,
     write_lines,
 )
 from bcsim.errors import InputError, UsageError
@@ -53,7 +54,7 @@ from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
 from bcsim.synthesis.clips import Clip, Shard, hash_names
-from bcsim.synthesis.journal import JOURNAL_NAME, Entry, Journal
+from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import Renderer, Skipped
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import Workers, num_cores, run_parallel
@@ -186,7 +187,7 @@ def synthesize_corpus(
                     else:
                         places[clip.id] = journal.add(result)
             pairs = {
-                split: _entries(journal, places, members)
+                split: _written(journal, places, members)
                 for split in SPLITS
                 if (members := [c.id for c in clips if c.split == split and c.id in places])
             }
@@ -206,7 +207,7 @@ def synthesize_corpus(
 
 def finish_dataset(
     out: Path,
-    pairs: Mapping[str, Iterable[Entry]],
+    pairs: Mapping[str, Iterable[WrittenPair]],
     failures: dict[str, str],
     recipe_text: str,
     sensor_file: Path | None,
@@ -270,7 +271,7 @@ def _read_sensor(path: Path | None, settings: Mapping[str, Any]) -> bytes | None
     return content
 
 
-def _summed(entries: Iterable[Entry], split: str, sums: TextIO) -> Iterator[str]:
+def _summed(entries: Iterable[WrittenPair], split: str, sums: TextIO) -> Iterator[str]:
     """Yield the manifest's lines of a split, and write the sums of the files that they name."""
     for entry in entries:
         names = PairRow.from_json(entry.line, "journal").file_names.values()
@@ -281,7 +282,7 @@ def _summed(entries: Iterable[Entry], split: str, sums: TextIO) -> Iterator[str]
 
 def _render(
     renderer: Renderer, clips: Sequence[Clip], workers: Workers
-) -> Generator[tuple[Clip, Entry | Skipped]]:
+) -> Generator[tuple[Clip, WrittenPair | Skipped]]:
     if renderer.device == "cpu":
         yield from run_parallel(renderer.render, clips, workers, _give_up, renderer.limit_s)
         return
@@ -305,7 +306,7 @@ def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
     clips = {clip.id: clip for clip in plan.todo}
     entries = (
         (place, entry, row)
-        for place, entry in journal.entries()
+        for place, entry in journal.pairs()
         if (row := _row_of(entry)) is not None and row.id in clips
     )
     places: dict[str, int] = {}
@@ -333,7 +334,7 @@ def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
     return places
 
 
-def _row_of(entry: Entry) -> PairRow | None:
+def _row_of(entry: WrittenPair) -> PairRow | None:
     try:
         row = PairRow.from_json(entry.line, "journal")
     except InputError:
@@ -341,7 +342,9 @@ def _row_of(entry: Entry) -> PairRow | None:
     return row if len(row.file_names) == len(entry.sha256) else None
 
 
-def _entries(journal: Journal, places: Mapping[str, int], ids: Iterable[str]) -> Iterator[Entry]:
-    """Yield the entries of pairs, sorted by id."""
+def _written(
+    journal: Journal, places: Mapping[str, int], ids: Iterable[str]
+) -> Iterator[WrittenPair]:
+    """Yield pairs of a journal, sorted by id."""
     for name in sorted(ids):
         yield journal.read(places[name])

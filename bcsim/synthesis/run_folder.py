@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from bcsim.datasets.checksums import stored_entries
+from bcsim.datasets.checksums import written_pairs
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import (
     CARD_NAME,
@@ -163,8 +163,8 @@ def _reopen(out: Path, state: Path) -> None:
         for split in SPLITS:
             begin = file.seek(0, os.SEEK_END)
             try:
-                for _, entry in stored_entries(out, split):
-                    journal.add(entry)
+                for _, pair in written_pairs(out, split):
+                    journal.add(pair)
             except InputError as error:
                 file.truncate(begin)
                 log.warning("%s; %s is rendered again", error, split)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.datasets.checksums import parse_sum, stored_entries
+from bcsim.datasets.checksums import parse_sum, written_pairs
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import (
     DATASET_NAME,
@@ -22,6 +22,7 @@ from bcsim.datasets.manifest import (
     STATE_FOLDER,
     SUMS_NAME,
     PairRow,
+    WrittenPair,
 )
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folders
@@ -34,7 +35,6 @@ from bcsim.files.text import numbered_lines, read_bytes
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
-from bcsim.synthesis.journal import Entry
 from bcsim.synthesis.run import finish_dataset
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import num_cores
@@ -199,7 +199,7 @@ def _read_as_written(folder: Path, name: str, sums: Mapping[str, str]) -> tuple[
     return path, content
 
 
-def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Entry, _Part]]:
+def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, WrittenPair, _Part]]:
     """Yield the pairs of all shards sorted by id; few of them in memory."""
     streams = [_pairs_of(part, split) for part in parts]
     before: tuple[str, _Part] | None = None
@@ -210,8 +210,8 @@ def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Entry,
         yield row, entry, part
 
 
-def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, Entry, _Part]]:
-    for row, entry in stored_entries(part.folder, split):
+def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, WrittenPair, _Part]]:
+    for row, entry in written_pairs(part.folder, split):
         yield row, entry, part
 
 
@@ -231,7 +231,7 @@ def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
         yield from (row for _, row, _, _ in block)
 
 
-def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[Entry]:
+def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[WrittenPair]:
     """Bring the files of every pair to `out`, and then yield it."""
     with Writer() as writer:
         bring = writer.copy if copy else writer.link

@@ -8,14 +8,8 @@ from typing import Any
 
 import bcsim
 from bcsim.audio.folder import audio_names
-from bcsim.datasets.dataset import read_dataset_metadata
-from bcsim.datasets.manifest import (
-    DATASET_NAME,
-    PROFILE_NAME,
-    RECIPE_NAME,
-    SPLITS,
-    read_manifest,
-)
+from bcsim.datasets.dataset import read_dataset_metadata, read_manifest
+from bcsim.datasets.manifest import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, SPLITS
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.dsp.device import choose_device
 from bcsim.errors import InputError, UsageError

@@ -10,9 +10,10 @@ from typing import Any
 
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
-from bcsim.datasets.checksums import unfit_files, verify_files
-from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME, read_manifest
+from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
+from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_file, hash_files, hash_text

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.datasets.checksums import read_sums, verify_files
+from bcsim.datasets.checksums import read_sums
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
+from bcsim.datasets.verification import verify_files
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.text import shown

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from bcsim.datasets.manifest import PairRow, read_manifest, write_manifest
+from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.manifest import PairRow, write_manifest
 from bcsim.errors import InputError
 
 

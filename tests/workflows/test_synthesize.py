@@ -17,7 +17,8 @@ import torch
 
 from bcsim.audio.read import read_audio
 from bcsim.audio.write import to_pcm16
-from bcsim.datasets.manifest import STATE_FOLDER, read_manifest
+from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.manifest import STATE_FOLDER
 from bcsim.effects.base import Scene
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.synthesis.clips import plan_clips, split_of

@@ -10,7 +10,7 @@ import torch
 
 from bcsim.audio.read import audio_info, read_audio
 from bcsim.audio.write import is_as_written, to_pcm16, write_audio
-from bcsim.datasets.manifest import read_manifest
+from bcsim.datasets.dataset import read_manifest
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect
 from bcsim.synthesis import long_files as stretches

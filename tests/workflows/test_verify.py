@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from bcsim.datasets.checksums import stored_entries, verify_files
+from bcsim.datasets.checksums import written_pairs
 from bcsim.datasets.importers import import_pairs
+from bcsim.datasets.verification import verify_files
 from bcsim.errors import InputError, UsageError
 from bcsim.synthesis.clips import Shard
 from bcsim.workers.pool import Workers
@@ -175,7 +176,7 @@ def test_a_manifest_that_was_damaged_is_not_believed(air, sensor_file, pairs, tr
     if damage == "no manifest":
         manifest.unlink()
     with pytest.raises(InputError, match="is not what was written there"):
-        list(stored_entries(pairs, "train"))
+        list(written_pairs(pairs, "train"))
     settings = ("splits.validation=0.3", "splits.test=0.3")
     plan = plan_synthesis(air, pairs, sensor_file, settings=settings)
     assert synthesize(plan, Workers()).num_reused == 6 - len(lines)

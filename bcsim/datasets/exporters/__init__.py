@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import bcsim
-from bcsim.datasets.exporters.base import Exporter, PairedDataset, check_listable
+from bcsim.datasets.dataset import Dataset
+from bcsim.datasets.exporters.base import Exporter, check_exportable, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
 from bcsim.files.run_folder import check_disjoint, is_free, staged_folder
@@ -66,19 +67,19 @@ def export(
     if shard_size is not None and shard_size < 1:
         raise UsageError(f"--shard-size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
-    found = PairedDataset.open(dataset)
+    found = _open(dataset)
     check_disjoint(dataset, out)
-    account = _account(found, exporter, format)
-    counts = account["num_pairs"]
+    metadata = _metadata(found, exporter, format)
+    counts = metadata["num_pairs"]
     result = ExportResult(out, counts)
-    if _account_of(out) == account:
+    if _metadata_of(out) == metadata:
         log.info("%s: holds this export already", out)
         return result
-    with staged_folder(out, overwrite and _account_of(out) is not None) as staging:
+    with staged_folder(out, overwrite and _metadata_of(out) is not None) as staging:
         for split, count in counts.items():
-            pairs = track(found.pairs(split), count, f"writing {format}, {split}")
+            pairs = track(check_exportable(found.pairs(split)), count, f"writing {format}, {split}")
             exporter.write_split(pairs, split, staging)
-        write_json(staging / EXPORT_NAME, account)
+        write_json(staging / EXPORT_NAME, metadata)
     return result
 
 
@@ -103,12 +104,12 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
     with environment_faults(out):
         if is_free(out):
             return out
-        there = _account_of(out)
+        there = _metadata_of(out)
         if there is None:
             raise UsageError(
                 f"{out}: --format {format} goes there, and it is no export of bcsim; move it away"
             )
-        if overwrite or there == _account_if_done(dataset, kind(), format):
+        if overwrite or there == _metadata_if_done(dataset, kind(), format):
             return out
     raise UsageError(
         f"{out}: --format {format} goes there, and it is an export of something else; move it "
@@ -116,7 +117,7 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
     )
 
 
-def _account(dataset: PairedDataset, exporter: Exporter, format: str) -> dict[str, Any]:
+def _metadata(dataset: Dataset, exporter: Exporter, format: str) -> dict[str, Any]:
     """Return what an export says of itself: equal for equal exports."""
     return {
         "schema": 1,
@@ -128,14 +129,21 @@ def _account(dataset: PairedDataset, exporter: Exporter, format: str) -> dict[st
     }
 
 
-def _account_if_done(folder: Path, exporter: Exporter, format: str) -> dict[str, Any] | None:
+def _open(folder: Path) -> Dataset:
+    """Open a dataset by its absolute path, which lists of files hold."""
+    folder = folder.resolve()
+    check_listable(folder)
+    return Dataset.open(folder)
+
+
+def _metadata_if_done(folder: Path, exporter: Exporter, format: str) -> dict[str, Any] | None:
     try:
-        return _account(PairedDataset.open(folder), exporter, format)
+        return _metadata(_open(folder), exporter, format)
     except InputError:
         return None  # not finished, or not begun
 
 
-def _hash_manifests(dataset: PairedDataset) -> str:
+def _hash_manifests(dataset: Dataset) -> str:
     """Return a hash over the manifests and the folder, which lists of files point to."""
     digest = hashlib.sha256(str(dataset.folder).encode())
     for path in dataset.manifests.values():
@@ -144,9 +152,9 @@ def _hash_manifests(dataset: PairedDataset) -> str:
     return digest.hexdigest()
 
 
-def _account_of(out: Path) -> Any:
+def _metadata_of(out: Path) -> Any:
     try:
-        account = json.loads((out / EXPORT_NAME).read_text("utf-8"))
+        metadata = json.loads((out / EXPORT_NAME).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return account if isinstance(account, dict) and "manifests_sha256" in account else None
+    return metadata if isinstance(metadata, dict) and "manifests_sha256" in metadata else None

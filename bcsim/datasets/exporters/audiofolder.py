@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from bcsim.datasets.dataset import WHOLE, ListedPair
 from bcsim.datasets.exporters import EXPORTERS
-from bcsim.datasets.exporters.base import WHOLE, Exporter, ListedPair
+from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.datasets.manifest import MANIFEST_NAME
 from bcsim.files.atomic import link_file, replacing
 
@@ -30,10 +31,10 @@ class AudioFolder(Exporter):
                     name = f"{role}/{_without_dollar(pair.id)}{path.suffix}"
                     link_file(path, folder / name)
                     names[f"{role}_file_name"] = name
-                row = {"id": pair.id, **names, "speaker": pair.speaker, **pair.row}
+                row = {"id": pair.id, **names, "speaker": pair.speaker, **facts_of(pair)}
                 # Text, for `datasets` takes nested keys as columns, equal in all splits; what was
                 # drawn may differ from pair to pair.
-                row["drawn"] = json.dumps(pair.row.get("drawn"), ensure_ascii=False)
+                row["drawn"] = json.dumps(row.get("drawn"), ensure_ascii=False)
                 manifest.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 

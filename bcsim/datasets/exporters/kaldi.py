@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.exporters import EXPORTERS
-from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.datasets.exporters.base import Exporter
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_text
 
@@ -27,11 +28,11 @@ class Kaldi(Exporter):
         speakers: dict[str, str] = {}
         durations: dict[str, str] = {}
         for pair in pairs:
-            speaker, utterance = kaldi_ids(pair.speaker, pair.id)
+            speaker, utterance = kaldi_ids(str(pair.speaker), pair.id)
             if utterance in speakers:
                 raise InputError(f"pair {pair.id!r}: another one is called {utterance}; rename one")
             speakers[utterance] = speaker
-            durations[utterance] = f"{pair.row['duration_s']:.6f}"
+            durations[utterance] = f"{pair.content['duration_s']:.6f}"
             for role, path in pair.files.items():
                 scripts[role][utterance] = _read_by_kaldi(path)
         for role, script in scripts.items():

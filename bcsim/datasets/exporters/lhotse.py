@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.read import audio_info
+from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.exporters import EXPORTERS
-from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 
@@ -41,12 +42,12 @@ class Lhotse(Exporter):
 
 
 def _cut(pair: ListedPair) -> dict[str, Any]:
-    rate = pair.row["sample_rate"]
+    rate = pair.content["sample_rate"]
     recordings = {
         FIELDS[role]: _recording(pair.id, path, rate) for role, path in pair.files.items()
     }
     bone = recordings.pop(FIELDS["bone"])
-    facts = {k: v for k, v in pair.row.items() if k not in ("duration_s", "sample_rate")}
+    facts = {k: v for k, v in facts_of(pair).items() if k not in ("duration_s", "sample_rate")}
     supervision = {
         "id": pair.id,
         "recording_id": pair.id,

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bcsim.datasets.dataset import WHOLE, ListedPair
 from bcsim.datasets.exporters import EXPORTERS
-from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.datasets.exporters.base import Exporter
 from bcsim.files.atomic import replacing
 
 ROOT = "data_root"
@@ -24,20 +25,20 @@ class SpeechBrain(Exporter):
             replacing(out / f"{split}.json") as temporary,
             temporary.open("w", encoding="utf-8") as file,
         ):
-            divider = "{\n"
+            divider, root = "{\n", f"{{{ROOT}}}" if split == WHOLE else f"{{{ROOT}}}/{split}"
             for pair in pairs:
-                entry = json.dumps(_entry(pair), ensure_ascii=False, allow_nan=False)
+                entry = json.dumps(_entry(pair, root), ensure_ascii=False, allow_nan=False)
                 file.write(f"{divider}{json.dumps(pair.id, ensure_ascii=False)}: {entry}")
                 divider = ",\n"
             file.write("\n}\n" if divider == ",\n" else "{}\n")
 
 
-def _entry(pair: ListedPair) -> dict[str, Any]:
-    names = {role: path.relative_to(pair.dataset).as_posix() for role, path in pair.files.items()}
+def _entry(pair: ListedPair, root: str) -> dict[str, Any]:
+    names = {signal: pair.content[f"{signal}_file_name"] for signal in pair.files}
     return {
-        "duration": pair.row["duration_s"],
-        **{f"{role}_wav": f"{{{ROOT}}}/{_literal(name)}" for role, name in names.items()},
-        "spk_id": _literal(pair.speaker),
+        "duration": pair.content["duration_s"],
+        **{f"{signal}_wav": f"{root}/{_literal(name)}" for signal, name in names.items()},
+        "spk_id": _literal(str(pair.speaker)),
     }
 
 

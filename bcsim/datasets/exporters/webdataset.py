@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
+from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.exporters import EXPORTERS
-from bcsim.datasets.exporters.base import Exporter, ListedPair
+from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.files.atomic import replacing
 
 
@@ -45,7 +46,7 @@ def webdataset_key(pair_id: str) -> str:
 
 
 def _add(shard: tarfile.TarFile, pair: ListedPair) -> None:
-    row = {"id": pair.id, "speaker": pair.speaker, **pair.row}
+    row = {"id": pair.id, "speaker": pair.speaker, **facts_of(pair)}
     text = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8")
     key = webdataset_key(pair.id)
     members: dict[str, Path | bytes] = {f"{key}.json": text}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bcsim.datasets.exporters.base import WHOLE, PairedDataset
+from bcsim.datasets.dataset import WHOLE, Dataset
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
@@ -17,7 +17,7 @@ class AudioFolder(Importer):
         return any((folder / MANIFEST_NAME).is_file() for folder in folders)
 
     def read(self, source: Path) -> list[FoundPair]:
-        dataset = PairedDataset.open(source)
+        dataset = Dataset.open(source)
         return [
             FoundPair(
                 pair.id,

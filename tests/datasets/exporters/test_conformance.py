@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.exporters import EXPORTERS, export
-from bcsim.datasets.exporters.base import PairedDataset
 from bcsim.datasets.importers import IMPORTERS, import_pairs
 from bcsim.datasets.recordings import find_pairs
 from bcsim.errors import EnvironmentFault, InputError, UsageError
@@ -35,7 +35,7 @@ def test_what_is_exported_and_imported_again_is_what_it_was(format, dataset, tmp
     imported = import_pairs(tmp_path / "out", tmp_path / "back", root=dataset)
     assert (imported.format, imported.failures) == (format, {})
     assert imported.num_pairs == result.num_pairs
-    before, after = PairedDataset.open(dataset), PairedDataset.open(tmp_path / "back")
+    before, after = Dataset.open(dataset), Dataset.open(tmp_path / "back")
     for split in before.manifests:
         was, now = list(before.pairs(split)), list(after.pairs(split))
         assert [(p.id, p.speaker) for p in now] == [(p.id, p.speaker) for p in was]
@@ -75,7 +75,7 @@ def test_the_same_command_again_leaves_a_finished_export_alone(format, dataset, 
 def test_a_run_that_stops_leaves_nothing_under_the_final_name(
     format, dataset, tmp_path, monkeypatch
 ):
-    pairs = PairedDataset.pairs
+    pairs = Dataset.pairs
 
     def stops_in_the_test_split(self, split):
         if split == "test":
@@ -83,7 +83,7 @@ def test_a_run_that_stops_leaves_nothing_under_the_final_name(
         yield from pairs(self, split)
 
     with monkeypatch.context() as patched:
-        patched.setattr(PairedDataset, "pairs", stops_in_the_test_split)
+        patched.setattr(Dataset, "pairs", stops_in_the_test_split)
         with pytest.raises(KeyboardInterrupt):
             export(dataset, format, tmp_path / "out")
     assert {path.name for path in tmp_path.iterdir()} == {"pairs"}
@@ -159,15 +159,15 @@ def test_an_unknown_format_is_named_with_the_nearest(dataset, tmp_path):
 
 
 def test_two_runs_on_one_output_do_not_mix(dataset, tmp_path, monkeypatch):
-    pairs = PairedDataset.pairs
+    pairs = Dataset.pairs
 
     def while_another_starts(self, split):
-        monkeypatch.setattr(PairedDataset, "pairs", pairs)
+        monkeypatch.setattr(Dataset, "pairs", pairs)
         with pytest.raises(EnvironmentFault, match="another run is writing there"):
             export(dataset, "lhotse", tmp_path / "out")
         yield from pairs(self, split)
 
-    monkeypatch.setattr(PairedDataset, "pairs", while_another_starts)
+    monkeypatch.setattr(Dataset, "pairs", while_another_starts)
     assert export(dataset, "lhotse", tmp_path / "out").num_pairs == {"train": 4, "test": 1}
     assert (tmp_path / "out/cuts_train.jsonl.gz").is_file()
 
@@ -177,7 +177,7 @@ def test_a_dollar_in_a_name_is_no_variable_and_meets_no_other_name(write, tmp_pa
     ids = ["$HOME", "%24HOME", "%2524HOME"]
     dataset = write(tmp_path / "pairs", {"train": [(name, "s1") for name in ids]})
     export(dataset, "audiofolder", tmp_path / "out")
-    before, after = (PairedDataset.open(folder) for folder in (dataset, tmp_path / "out"))
+    before, after = (Dataset.open(folder) for folder in (dataset, tmp_path / "out"))
     for was, now in zip(before.pairs("train"), after.pairs("train"), strict=True):
         assert now.id == was.id
         assert not any("$" in path.name for path in now.files.values())

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from bcsim.datasets.dataset import read_manifest
 from bcsim.datasets.importers import IMPORTERS, base, import_pairs
-from bcsim.datasets.manifest import read_manifest
 from bcsim.errors import InputError, UsageError
 from bcsim.rng import stream
 

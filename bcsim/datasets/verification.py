@@ -1,0 +1,155 @@
+"""Whether the files of a dataset are those that were written."""
+
+import os
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+
+from bcsim.audio.read import audio_info, read_audio
+from bcsim.datasets.checksums import read_sums
+from bcsim.datasets.dataset import read_rows
+from bcsim.datasets.manifest import (
+    CARD_NAME,
+    DATASET_NAME,
+    MANIFEST_NAME,
+    RECIPE_NAME,
+    SIGNALS,
+    SPLITS,
+    SUMS_NAME,
+    PairRow,
+    file_beneath,
+)
+from bcsim.errors import InputError
+from bcsim.files.atomic import is_temporary
+from bcsim.files.hashing import hash_files
+from bcsim.files.paths import beneath, printable
+from bcsim.progress import track
+from bcsim.workers.pool import num_cores
+
+_PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
+
+
+def verify_files(
+    dataset: Path, splits: Sequence[str] = SPLITS, hashes: bool = True
+) -> Iterator[str]:
+    """Look for what is wrong with the files of a dataset.
+
+    Args:
+        dataset: folder of the dataset.
+        splits: splits that are looked at; pairs that are in no split always are.
+        hashes: read every file and compare its SHA-256; without, what was changed and kept its
+            length is not found.
+
+    Yields:
+        One line for everything that is missing, changed, torn, listed twice or not listed.
+    """
+    try:
+        sums = read_sums(dataset)
+    except InputError as error:
+        yield str(error)
+        return
+    listed: set[str] = set()
+    seen: dict[str, str] = {}
+    for folder in ("", *(f"{split}/" for split in splits)):
+        manifest = folder + MANIFEST_NAME
+        there = (dataset / manifest).is_file()
+        if folder and not there and any(name.startswith(folder) for name in sums):
+            yield f"{dataset / manifest}: is missing"
+            continue
+        listed.update([manifest] if there else [])
+        try:
+            for row in read_rows(dataset / manifest) if there else ():
+                if seen.setdefault(row.id, manifest) != manifest:
+                    yield f"{dataset / manifest}: {row.id!r} is in {seen[row.id]} as well"
+                names = [folder + name for name in row.file_names.values()]
+                twice = (name for name in names if name in listed)
+                yield from (f"{dataset / name}: is listed twice" for name in twice)
+                listed.update(names)
+                yield from unfit_files(dataset / folder, row)
+        except InputError as error:
+            yield str(error)
+            continue
+        yield from _strays(dataset, folder, listed, sums)
+    if (dataset / DATASET_NAME).is_file():
+        listed.update((RECIPE_NAME, CARD_NAME, DATASET_NAME))
+    yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sorted(listed - sums.keys()))
+    if hashes:
+        left_out = {split for split in SPLITS if split not in splits}
+        yield from _changed(
+            dataset, {n: digest for n, digest in sums.items() if n.split("/")[0] not in left_out}
+        )
+
+
+def _changed(dataset: Path, sums: dict[str, str]) -> Iterator[str]:
+    paths = []
+    for name in sums:
+        try:
+            paths.append(beneath(dataset, name))
+        except InputError as error:
+            yield f"{dataset / SUMS_NAME}: {error}"
+            return
+    hashed = track(hash_files(paths, num_cores()), len(paths), "verifying")
+    for path, wanted, found in zip(paths, sums.values(), hashed, strict=True):
+        if found is None:
+            yield f"{path}: is missing"
+        elif found != wanted:
+            yield f"{path}: is not what was written there (SHA-256 {found[:12]}, not {wanted[:12]})"
+
+
+def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
+    """Yield a line for each file of a pair that is missing, or not what its row says.
+
+    Args:
+        folder: folder of the manifest.
+        row: row of the pair.
+    """
+    wanted = round(row.duration_s * row.sample_rate)
+    for name in row.file_names.values():
+        try:
+            path = file_beneath(folder, name)
+            found = audio_info(path)
+            if found is None:
+                yield f"{folder / name}: is missing, or no audio"
+            elif (found.sample_rate, found.channels) != (row.sample_rate, 1):
+                yield (
+                    f"{folder / name}: {found.sample_rate} Hz, channels: {found.channels}; its row "
+                    f"says {row.sample_rate} Hz, and one is wanted"
+                )
+            elif found.frames < wanted:
+                yield f"{folder / name}: holds {found.frames} samples, its row says {wanted}"
+            elif found.codec in ("FLOAT", "DOUBLE"):
+                read_audio(path)  # which may hold what is no number
+        except InputError as error:
+            yield str(error)
+
+
+def _strays(
+    dataset: Path, folder: str, listed: Container[str], sums: Container[str]
+) -> Iterator[str]:
+    """Yield a line for every file that nobody listed; beside the manifests, people may keep notes.
+
+    Args:
+        dataset: folder of the dataset.
+        folder: name of a split with a slash, whose folder holds nothing else; or "", for the
+            dataset's own folder, of which only the pairs' folders are looked at.
+        listed: names of the files that the manifests list.
+        sums: names of the files that `SHA256SUMS` lists.
+    """
+    for parent, folders, names in os.walk(dataset / folder):
+        place = Path(parent).relative_to(dataset).as_posix().removeprefix(".")
+        at_top = not place
+        if at_top:
+            folders[:] = [name for name in SIGNALS if MANIFEST_NAME in listed]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = f"{place}/" if place else ""
+        of_pairs = prefix.removeprefix(folder).startswith(_PAIR_FOLDERS)
+        for name in sorted(names):
+            path = printable(os.path.join(parent, name))
+            if is_temporary(name):
+                yield f"{path}: was left by a run that was killed; remove it"
+            elif not (
+                at_top
+                or name.startswith(".")
+                or f"{prefix}{name}" in listed
+                or (not of_pairs and f"{prefix}{name}" in sums)
+            ):
+                yield f"{path}: is in no manifest"
