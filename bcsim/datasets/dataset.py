@@ -60,6 +60,7 @@ class ListedPair:
         id: name of the pair, unique in the manifest; the bone file's where the line gives none.
         speaker: name of the speaker, or None where the line gives none.
         files: paths of the files by signal: "bone", "air" and perhaps "noisy_air".
+        line: line of the manifest, in JSON.
         content: everything that the line holds, by the manifest's keys.
         where: file and line of the manifest, for messages.
     """
@@ -67,6 +68,7 @@ class ListedPair:
     id: str
     speaker: str | None
     files: dict[str, Path]
+    line: str
     content: dict[str, Any]
     where: str
 
@@ -77,7 +79,7 @@ class ListedPair:
         Raises:
             InputError: naming file and line, if it is no such row.
         """
-        return PairRow.from_content(self.content, self.where)
+        return PairRow.from_json(self.line, self.where)
 
 
 @dataclass(frozen=True)
@@ -186,4 +188,4 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
     files = {signal: file_beneath(folder, str(name), where) for signal, name in names.items()}
-    return ListedPair(str(pair_id), str(speaker) if speaker else None, files, content, where)
+    return ListedPair(str(pair_id), str(speaker) if speaker else None, files, line, content, where)

@@ -87,21 +87,14 @@ class PairRow:
                 that no recording has, or a path that leaves the dataset.
         """
         try:
-            return cls.from_content(parse_json(line), where)
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
-
-    @classmethod
-    def from_content(cls, content: Any, where: str) -> "PairRow":
-        """Check what a line of JSON holds and return it as a row; see `from_json`."""
-        try:
-            row = _ROW.validate_python(content)
+            parse_json(line)  # which refuses what pydantic lets through
+            row = _ROW.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = shown(".".join(str(part) for part in first["loc"]))
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize") from error
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
         for name, value, most in (
             ("duration_s", row.duration_s, MAX_DURATION_S),
             ("sample_rate", row.sample_rate, MAX_SAMPLE_RATE),
