@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.audio.resampling import resample
+from bcsim.dsp.signals import as_batch
 from bcsim.errors import UsageError
 from bcsim.models.base import Enhancer
 
@@ -41,6 +42,7 @@ def enhance(
 
     Raises:
         UsageError: if the model takes the air microphone and `air` is None, or the other way round.
+        InputError: if a signal is not finite, or neither float32 nor float64.
         ValueError: if the signals are not (T,) each.
     """
     signals = {"bone": bone} if air is None else {"bone": bone, "air": air}
@@ -52,6 +54,9 @@ def enhance(
     if bone.ndim != 1 or any(signal.shape != bone.shape for signal in signals.values()):
         shapes = ", ".join(f"{name} {signal.shape}" for name, signal in signals.items())
         raise ValueError(f"signals have shapes {shapes}; one channel (T,) each is wanted")
+    if bone.size:  # an empty recording comes back empty
+        for name, signal in signals.items():
+            as_batch(signal, name)
     resampled = [resample(signal, sample_rate, model.sample_rate) for signal in signals.values()]
     inputs = torch.from_numpy(np.stack(resampled)).float()
     enhanced = torch.cat([torch.empty(0), *_chunks(model, inputs, chunk_s)])

@@ -327,7 +327,7 @@ def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
                 raise UsageError(
                     f"{out}: its pair {row.id} was rendered from another {clips[row.id].source} "
                     f"(SHA-256 {then[:12]}, now {now and now[:12]}); nothing was changed: put it "
-                    "back, choose another --out, or --overwrite"
+                    "back, choose another output folder, or --overwrite"
                 )
             if all(kept):
                 places[row.id] = place

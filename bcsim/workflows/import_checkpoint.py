@@ -100,7 +100,7 @@ def import_checkpoint(
         InputError: if a source cannot be found or downloaded, is damaged, or is no EBEN.
     """
     if not is_free(out):
-        raise UsageError(f"{out}: is there already, and not empty; choose another --out")
+        raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
     published = find_checkpoint(source)
     check_disjoint(published.folder, out)
     if direction is None:

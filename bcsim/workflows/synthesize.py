@@ -202,7 +202,7 @@ def _check_inputs_outside(inputs: Iterable[Path], out: Path) -> None:
         if folder in place.parents or folder in Path(os.path.realpath(path)).parents:
             raise UsageError(
                 f"{path}: --overwrite throws away what is in {out}; copy it to another place, or "
-                "choose another --out"
+                "choose another output folder"
             )
 
 

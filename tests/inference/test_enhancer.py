@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.errors import UsageError
+from bcsim.errors import InputError, UsageError
 from bcsim.inference.enhancer import enhance
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import build_enhancer
@@ -100,3 +100,16 @@ def test_two_channels_stay_in_time_from_chunk_to_chunk(rate):
         with torch.inference_mode():
             direct = two_channels()(inputs)[0, 0].double().numpy()
         np.testing.assert_allclose(whole, direct, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        (np.zeros(99, dtype=np.float16), "bone is float16; convert it"),
+        (np.zeros(99, dtype=np.int16), "bone is int16; scale it"),
+        (np.full(99, np.nan), "bone has samples that are NaN"),
+    ],
+)
+def test_what_is_no_recording_is_refused(samples, says):
+    with pytest.raises(InputError, match=says):
+        enhance(identity(), samples, 16_000)

@@ -99,7 +99,9 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
     dataset = dataset.resolve()
     check_listable(dataset)
     if not dataset.name:
-        raise UsageError(f"{dataset}: has no place beside it for --format; choose another --out")
+        raise UsageError(
+            f"{dataset}: has no place beside it for --format; choose another output folder"
+        )
     out = dataset.with_name(f"{dataset.name}.{format}")
     with environment_faults(out):
         if is_free(out):
