@@ -23,6 +23,7 @@ from bcsim.files.text import shown
 from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
+CHECKED_AT_ONCE = 256  # pairs whose files are hashed while others wait
 _DIGITS = frozenset("0123456789abcdef")
 
 

@@ -23,6 +23,7 @@ RECIPE_NAME, PROFILE_NAME, CARD_NAME = "recipe.resolved.yaml", "profile.sensor",
 STATE_FOLDER = ".bcsim.tmp"  # there as long as the dataset is not finished
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
+MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 MAX_SAMPLE_RATE = 384_000
 MAX_DURATION_S = 7 * 24 * 3600.0
 _BLOCK_BYTES = 1 << 16  # of a text that are in memory

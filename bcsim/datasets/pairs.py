@@ -109,7 +109,7 @@ class Pairs(ABC):
 
     @abstractmethod
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
-        """Return a random stretch of an item, zeros behind where the clip is shorter."""
+        """Return a random segment of an item, zeros behind where the clip is shorter."""
 
     def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
         """Return the crops of several items, each given by its index and epoch."""

@@ -222,6 +222,17 @@ class Effect(ABC):
                 drawn[field.name] = self._held(field.name, value)
         return drawn
 
+    def factor_at_peak(self, peak: float) -> float | None:
+        """Return the one factor that the effect multiplies every signal of a clip by.
+
+        Args:
+            peak: the largest magnitude of any signal of the clip, as a part of full scale.
+
+        Returns:
+            The factor, or None for an effect that does anything else to a clip.
+        """
+        return None
+
     @abstractmethod
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         """Return the scene after the effect; `scene` itself stays as it is.

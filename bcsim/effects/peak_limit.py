@@ -26,6 +26,9 @@ class PeakLimit(Effect):
 
     peak: float = 1.0
 
+    def factor_at_peak(self, peak: float) -> float:
+        return self.peak / max(self.peak, peak)
+
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         largest = torch.maximum(_peak(scene.air), _peak(scene.bone))
         if scene.noisy_air is not None:

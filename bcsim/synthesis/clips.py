@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.datasets.manifest import PairRow
+from bcsim.datasets.manifest import MAX_NAME_BYTES, PairRow
 from bcsim.errors import InputError, UsageError
 from bcsim.files.hashing import hash_text
 from bcsim.files.paths import printable
 
-MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 _FILE_LIKE = re.compile(r"\.(?:flac|wav)/")  # a folder that is called like a file
 
 
@@ -22,11 +21,11 @@ class Clip:
     """One air recording and where it goes.
 
     Args:
-        id: unique in the dataset; also the path of its files, without suffix.
-        source: relative to the input folder.
-        speaker: the first folder of the path, or the file's own name where there is none.
+        id: name of the pair, unique in the dataset; also the path of its files, without suffix.
+        source: path of the recording below the input folder.
+        speaker: first folder of that path, or the file's own name where there is none.
         split: train, validation or test.
-        replayed: the line of a manifest whose drawn values it gets; None draws them.
+        replayed: line of a manifest whose drawn values the clip gets; None to draw them.
     """
 
     id: str
@@ -42,10 +41,10 @@ def plan_clips(
     """Decide what every file becomes; independent of the order in which they are listed.
 
     Args:
-        names: of audio files, relative to the folder of the corpus, with forward slashes.
-        validation: part of the speakers in the validation split.
-        test: part of the speakers in the test split.
-        limit: take only the first so many, in the order of their names.
+        names: paths of audio files below the folder of the corpus, with forward slashes.
+        validation: part of the speakers in the validation split, 0 to 1.
+        test: part of the speakers in the test split, 0 to 1.
+        limit: number of files to take, the first in the order of their names; None for all.
 
     Returns:
         Clips sorted by source.
@@ -91,10 +90,10 @@ def replay_clips(
     """Find the recordings that the rows of a manifest were rendered from.
 
     Args:
-        rows: of a manifest.
-        names: of the audio files below `folder`, relative to it.
-        folder: of the corpus, for the message.
-        split: that the rows belong to.
+        rows: rows of a manifest.
+        names: paths of the audio files below the folder of the corpus.
+        folder: folder of the corpus, for the message.
+        split: split that the rows belong to.
 
     Returns:
         Clips sorted by source.
@@ -108,7 +107,7 @@ def replay_clips(
         if row.source not in sources:
             raise InputError(
                 f"{row.id}: its source {row.source} is not in {folder}; give the folder that the "
-                "pairs were rendered from as --in"
+                "pairs were rendered from"
             )
         clips.append(Clip(row.id, sources[row.source], row.speaker, split, replayed=row.to_json()))
     return sorted(clips, key=lambda clip: clip.source)

@@ -1,8 +1,8 @@
-"""Files that are too long for the memory, rendered in stretches.
+"""Files that are too long for the memory, rendered segment by segment.
 
-What is drawn is drawn once for the whole file. Every stretch sees some of the recording before and
-behind it, the effects know where in the file it lies and how loud speech is in all of it, and waves
-of noise go on from one stretch into the next: no seam is left.
+Every effect draws once for the whole file. Each segment is rendered with some of the recording
+before and after it, the effects know its place in the file and the speech level of the whole file,
+and noise continues from one segment into the next, so that no seam is heard.
 """
 
 import math
@@ -18,28 +18,27 @@ from bcsim.audio.open import AudioInfo
 from bcsim.audio.read import read_blocks
 from bcsim.datasets.speech_level import speech_level
 from bcsim.dsp.filter_bank import FilterBank
-from bcsim.effects.base import Draw, Scene
-from bcsim.effects.peak_limit import PeakLimit
+from bcsim.effects.base import Draw, Effect, Scene
 from bcsim.effects.spectral import SpectralEffect
 from bcsim.errors import InputError
 from bcsim.simulator import Simulator
 
 LONGEST_WHOLE = 1 << 21  # samples of a clip that is rendered in one piece: 131 s at 16 kHz
 LONGEST_AT_ALL = 1 << 24  # the same where an effect has to see the whole clip: 17 min
-STRETCH_FRAMES = 2048  # of the filter bank, 16 s
-CONTEXT_FRAMES = 160  # before and behind, 1.3 s, and what the spectral effects reach on top
+SEGMENT_FRAMES = 2048  # of the filter bank, 16 s
+CONTEXT_FRAMES = 160  # before and after, 1.3 s; half-lengths of filters come on top
 
 
 def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
-    """Tell whether a file has to be rendered in stretches.
+    """Tell whether a file has to be rendered segment by segment.
 
     Args:
-        path: of the file.
+        path: path of the file.
         info: what the file says about itself.
-        simulator: that is to render it.
+        simulator: simulator that is to render it.
 
     Raises:
-        InputError: if it has to and cannot be, since an effect needs the whole of a clip.
+        InputError: if it has to be and cannot be, since an effect needs the whole clip.
     """
     num_samples = info.frames * simulator.sample_rate / info.sample_rate
     if num_samples <= LONGEST_WHOLE:
@@ -59,65 +58,76 @@ def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
     return not hindering
 
 
-def render_stretches(
+def render_segments(
     simulator: Simulator, draws: Mapping[str, Draw], path: Path, factor: float = 1.0
 ) -> Iterator[Scene]:
-    """Yield a long file's stretches, one behind the other, each a scene of one clip.
+    """Yield the segments of a long file in their order, each a scene of one clip.
 
     Args:
-        simulator: whose effects, but for a last `PeakLimit`, can do with stretches.
-        draws: what it drew for the file.
-        path: of the recording.
-        factor: that every signal is multiplied by, in place of a last `PeakLimit`: how loud the
-            whole file gets is known when all of it has been rendered (`needed_factor`).
+        simulator: simulator of which no effect, but perhaps the last, needs the whole clip.
+        draws: what its effects drew for the file.
+        path: path of the recording.
+        factor: what every signal is multiplied by in place of a last effect that scales the whole
+            clip (`needed_factor`): the file's peak is known when all of it has been rendered.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if the recording cannot be read.
     """
     body, _ = _split(simulator)
     rate = simulator.sample_rate
     level = speech_level(path, rate)
-    for samples, start, before, kept in _windows(path, rate, _context(body)):
+    for samples, start, before, length in _windows(path, rate, _context(body)):
         air = torch.from_numpy(samples)[None]
         scene = replace(Scene.from_air(air, rate), start=start, level=level)
-        inside = slice(before, before + kept)
+        inside = slice(before, before + length)
         yield body.apply(scene, [draws]).each(
-            lambda signal, inside=inside: factor * signal[:, inside], torch.tensor([kept])
+            lambda signal, inside=inside: factor * signal[:, inside], torch.tensor([length])
         )
 
 
-def needed_factor(simulator: Simulator, loudest: float) -> float:
-    """Return what a file that reaches `loudest` has to be multiplied by, for a last `PeakLimit`."""
-    _, limit = _split(simulator)
-    return 1.0 if limit is None else limit.peak / max(limit.peak, loudest)
+def needed_factor(simulator: Simulator, peak: float) -> float:
+    """Return what a file is multiplied by, in place of a last effect that scales the whole clip.
+
+    Args:
+        simulator: simulator that renders the file.
+        peak: the largest magnitude in the file before that effect, as a part of full scale.
+    """
+    _, last = _split(simulator)
+    factor = None if last is None else last.factor_at_peak(peak)
+    return 1.0 if factor is None else factor
 
 
-def _split(simulator: Simulator) -> tuple[Simulator, PeakLimit | None]:
-    """Return the simulator without a last `PeakLimit`, which takes a pass of its own, and that."""
+def _split(simulator: Simulator) -> tuple[Simulator, Effect | None]:
+    """Return the simulator without a last effect that scales the whole clip, and that effect."""
     last = simulator.effects[-1] if simulator.effects else None
-    if not isinstance(last, PeakLimit):
+    if last is None or last.factor_at_peak(1.0) is None:
         return simulator, None
     return replace(simulator, effects=simulator.effects[:-1]), last
 
 
 def _context(simulator: Simulator) -> int:
-    """Return how many samples before and behind a stretch make themselves felt in it."""
+    """Return how many samples before and after a segment have an influence on it."""
     hop = FilterBank(simulator.sample_rate).hop
-    reach = sum(
+    half_length = sum(
         effect.half_length(simulator.sample_rate)
         for effect in simulator.effects
         if isinstance(effect, SpectralEffect)
     )
-    return (CONTEXT_FRAMES + math.ceil(reach / hop)) * hop
+    return (CONTEXT_FRAMES + math.ceil(half_length / hop)) * hop
 
 
 def _windows(
     path: Path, sample_rate: int, context: int
 ) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
-    """Yield stretches with their surroundings: samples, their start, samples before, and of it."""
-    # Whole frames of the filter bank, so that frames fall alike in all stretches.
-    length = STRETCH_FRAMES * FilterBank(sample_rate).hop
-    held, first, start = np.zeros(0), 0, 0  # samples, where they begin, where the stretch does
+    """Yield each segment with its context.
+
+    Yields:
+        Samples (T,), the place in the file of the first of them, the number of samples before the
+        segment, and the number of samples of the segment.
+    """
+    # Whole frames of the filter bank, so that frames fall alike in all segments.
+    length = SEGMENT_FRAMES * FilterBank(sample_rate).hop
+    held, first, start = np.zeros(0), 0, 0  # samples, their start, the start of the segment
     for block in read_blocks(path, sample_rate):
         held = np.concatenate([held, block])
         while first + len(held) >= start + length + context:

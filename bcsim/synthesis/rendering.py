@@ -27,12 +27,12 @@ from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
 from bcsim.synthesis.journal import own_notes
-from bcsim.synthesis.long_files import is_long, needed_factor, render_stretches
+from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
 
 AirFiles = Literal["copy", "link", "encode"]
 LEAST_TIME_S = 60.0  # that a clip may take, however short
 LEAST_BYTES_PER_S = 20_000  # of its file: four times slower than rooms on a busy core
-HEARD_OVER = 1.01  # of full scale, 0.1 dB: less may be clipped without a word
+AUDIBLE_CLIPPING = 1.01  # of full scale, 0.1 dB: below it no warning is given
 
 log = logging.getLogger(__name__)
 
@@ -61,18 +61,18 @@ class Renderer:
     """Everything that rendering one clip takes, apart from the clip; goes to worker processes.
 
     Args:
-        simulator: what is done to it.
-        source_folder: of the air recordings; absolute, for workers may stand elsewhere.
-        out: folder of the dataset, likewise.
-        sensor: name for the manifest.
+        simulator: simulator that renders the clips.
+        source_folder: folder of the air recordings; absolute, since workers may run elsewhere.
+        out: folder of the dataset; absolute.
+        sensor: name of the sensor, for the manifest.
         seed: root seed.
-        mean: render the mean sensor.
+        mean: whether the mean sensor is rendered.
         audio_format: "flac" or "wav".
-        device: of torch.
-        air: what becomes of a recording that no effect has changed, and that is stored as the
-            dataset wants it: its file is copied, linked, or encoded again. The samples are the
-            same.
-        notes: folder in which every process notes down what it has finished, if it shall.
+        device: device of torch.
+        air: what becomes of a recording that no effect has changed, and whose file is as the
+            dataset would hold it: the file is copied, linked, or encoded again. The samples are
+            the same.
+        notes: folder in which every process notes down the pairs that it has written, or None.
     """
 
     simulator: Simulator
@@ -138,7 +138,7 @@ class Renderer:
                 return [self._render([clip], writer)[0] for clip in clips]
         for source in read:
             if isinstance(source, _Source) and not len(source.samples):
-                lines[source.clip.id] = self._render_stretches(source)
+                lines[source.clip.id] = self._render_long(source)
         return [source if isinstance(source, Skipped) else lines[source.clip.id] for source in read]
 
     def _read(self, clip: Clip) -> _Source | Skipped:
@@ -165,7 +165,7 @@ class Renderer:
     def _render_whole(
         self, sources: Sequence[_Source], writer: Writer
     ) -> dict[str, WrittenPair | Skipped]:
-        """Render clips that were read as one batch; return the entries by id."""
+        """Render clips that were read as one batch; return the pairs by id."""
         # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
         clips = [torch.from_numpy(source.samples) for source in sources]
         lengths = torch.tensor([len(clip) for clip in clips]).to(self.device)
@@ -210,7 +210,7 @@ class Renderer:
                 content = encode_audio(folder / file_name, samples, row.sample_rate)
                 writer.write(folder / file_name, content)
                 sha256.append(hashlib.sha256(content).hexdigest())
-        _tell_of_clipping(source, peaks)
+        _warn_of_clipping(source, peaks)
         return WrittenPair(row.to_json(), tuple(sha256))
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
@@ -219,27 +219,27 @@ class Renderer:
         same = air is source.samples or np.array_equal(air, source.samples)
         return same and is_as_written(source.info, suffix, rate, len(air))
 
-    def _render_stretches(self, source: _Source) -> WrittenPair | Skipped:
-        """Render and write a long clip piece by piece."""
+    def _render_segments(self, source: _Source) -> WrittenPair | Skipped:
+        """Render and write a long clip segment by segment."""
         try:
-            entry, peaks = self._write_stretches(source, 1.0)
+            entry, peaks = self._write_segments(source, 1.0)
             factor = needed_factor(self.simulator, max(peaks.values()))
             if factor < 1:
-                entry, peaks = self._write_stretches(source, factor)
-            _tell_of_clipping(source, peaks)
+                entry, peaks = self._write_segments(source, factor)
+            _warn_of_clipping(source, peaks)
             return entry
         except (_UnusableError, InputError) as error:
             return Skipped(str(error))
 
-    def _write_stretches(
+    def _write_segments(
         self, source: _Source, factor: float
     ) -> tuple[WrittenPair, dict[str, float]]:
-        """Write a long clip times a factor; return its entry and the signals' magnitudes."""
+        """Write a long clip times a factor; return the pair and the peak of each signal."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         peaks: dict[str, float] = {}
         num_samples = 0
         with torch.inference_mode(), contextlib.ExitStack() as files:
-            for scene in render_stretches(self.simulator, source.draws, source.path, factor):
+            for scene in render_segments(self.simulator, source.draws, source.path, factor):
                 for name, signal in _signals(scene, 0).items():
                     if not _is_finite(signal):
                         raise _UnusableError(_not_finite(source).reason)
@@ -291,9 +291,9 @@ def _not_finite(source: _Source) -> Skipped:
     )
 
 
-def _tell_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
+def _warn_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
     name = max(peaks, key=peaks.__getitem__)
-    if peaks[name] > HEARD_OVER:
+    if peaks[name] > AUDIBLE_CLIPPING:
         log.warning(
             "%s: %s exceeds full scale (peaks at %.3g) and is clipped; end the recipe with "
             "peak_limit",

@@ -24,7 +24,7 @@ import yaml
 
 import bcsim
 from bcsim.datasets.card import dataset_card
-from bcsim.datasets.checksums import sum_line
+from bcsim.datasets.checksums import CHECKED_AT_ONCE, sum_line
 from bcsim.datasets.manifest import (
     CARD_NAME,
     DATASET_NAME,
@@ -61,7 +61,6 @@ from bcsim.workers.pool import Workers, num_cores, run_parallel
 
 SCHEMA = 2
 GPU_BATCH = 16
-CHECKED_AT_ONCE = 256  # pairs of an earlier run
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +242,7 @@ def finish_dataset(
             "num_failures": len(failures),
             "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
         }
-        account = to_json({**settings, **totals})
+        metadata = to_json({**settings, **totals})
         write_text(out / RECIPE_NAME, recipe_text)
         write_text(out / CARD_NAME, dataset_card(settings, tallies))
         names = [CARD_NAME, RECIPE_NAME, *(f"{split}/{MANIFEST_NAME}" for split in pairs)]
@@ -251,9 +250,9 @@ def finish_dataset(
             write_bytes(out / PROFILE_NAME, sensor)
             names.append(PROFILE_NAME)
         sums.writelines(sum_line(hash_file(out / name), name) for name in names)
-        sums.write(sum_line(hash_text(account), DATASET_NAME))
+        sums.write(sum_line(hash_text(metadata), DATASET_NAME))
     write_failures(out / FAILURES_NAME, "synthesize", failures)
-    write_text(out / DATASET_NAME, account)
+    write_text(out / DATASET_NAME, metadata)
     return tallies
 
 
@@ -327,7 +326,7 @@ def _finished(journal: Journal, plan: SynthesisPlan) -> dict[str, int]:
                 raise UsageError(
                     f"{out}: its pair {row.id} was rendered from another {clips[row.id].source} "
                     f"(SHA-256 {then[:12]}, now {now and now[:12]}); nothing was changed: put it "
-                    "back, choose another output folder, or --overwrite"
+                    "back, choose another output folder, or overwrite this one"
                 )
             if all(kept):
                 places[row.id] = place

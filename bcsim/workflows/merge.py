@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.datasets.checksums import parse_sum, written_pairs
+from bcsim.datasets.checksums import CHECKED_AT_ONCE, parse_sum, written_pairs
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import (
     DATASET_NAME,
@@ -23,15 +23,15 @@ from bcsim.datasets.manifest import (
     SUMS_NAME,
     PairRow,
     WrittenPair,
+    lines_of,
 )
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.hashing import hash_files
-from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
 from bcsim.files.run_folder import check_disjoint, differences
-from bcsim.files.text import numbered_lines, read_bytes
+from bcsim.files.text import read_bytes
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
@@ -41,7 +41,6 @@ from bcsim.workers.pool import num_cores
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 NAMED_AT_MOST = 5  # shards that are missing
-CHECKED_AT_ONCE = 256  # pairs
 MAX_BYTES = 8 << 20  # of a recipe, or a sensor profile
 _CHANGED = "is not what was written there; run that shard's command again"
 _MISSING = "is missing, or cannot be read; run that shard's command again"
@@ -144,7 +143,7 @@ def _read(folder: Path) -> _Part:
 
 
 def _check_complete(parts: Sequence[_Part]) -> None:
-    """Refuse shards that are not all parts of one dataset; they come sorted by number."""
+    """Raise for shards that are not all parts of one dataset; they come sorted by number."""
     first = parts[0]
     for before, part in itertools.pairwise(parts):
         if part.shard == before.shard:
@@ -175,12 +174,10 @@ def _recipe_and_profile(folder: Path) -> tuple[str, Path | None]:
         InputError: if one is not what was written there, or is a link that leads elsewhere.
     """
     sums: dict[str, str] = {}
-    path = folder / SUMS_NAME
-    with open_regular(path, "the list that synthesize wrote") as file:
-        for number, line in numbered_lines(file, path, "a list of sha256sum"):
-            digest, name = parse_sum(line.removesuffix("\n"), f"{path} line {number}")
-            if name in (RECIPE_NAME, PROFILE_NAME):
-                sums[name] = digest
+    for where, line in lines_of(folder / SUMS_NAME, "a list of sha256sum"):
+        digest, name = parse_sum(line, where)
+        if name in (RECIPE_NAME, PROFILE_NAME):
+            sums[name] = digest
     path, recipe = _read_as_written(folder, RECIPE_NAME, sums)
     try:
         text = recipe.decode("utf-8")
@@ -203,16 +200,16 @@ def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Writte
     """Yield the pairs of all shards sorted by id; few of them in memory."""
     streams = [_pairs_of(part, split) for part in parts]
     before: tuple[str, _Part] | None = None
-    for row, entry, part in heapq.merge(*streams, key=lambda pair: pair[0].id):
+    for row, written, part in heapq.merge(*streams, key=lambda pair: pair[0].id):
         if before is not None and before[0] == row.id:
             raise UsageError(f"{row.id}: is in {before[1].folder} and in {part.folder}")
         before = row.id, part
-        yield row, entry, part
+        yield row, written, part
 
 
 def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, WrittenPair, _Part]]:
-    for row, entry in written_pairs(part.folder, split):
-        yield row, entry, part
+    for row, written in written_pairs(part.folder, split):
+        yield row, written, part
 
 
 def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
@@ -224,7 +221,7 @@ def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
             for split, row, _, part in block
             for name in row.file_names.values()
         ]
-        wanted = itertools.chain.from_iterable(entry.sha256 for _, _, entry, _ in block)
+        wanted = itertools.chain.from_iterable(written.sha256 for _, _, written, _ in block)
         for path, found, digest in zip(paths, hash_files(paths, num_cores()), wanted, strict=True):
             if found != digest:
                 raise InputError(f"{path}: {_CHANGED if found else _MISSING}")
@@ -235,28 +232,25 @@ def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterato
     """Bring the files of every pair to `out`, and then yield it."""
     with Writer() as writer:
         bring = writer.copy if copy else writer.link
-        for row, entry, part in _pairs(parts, split):
+        for row, written, part in _pairs(parts, split):
             for name in row.file_names.values():
                 bring(beneath(part.folder, f"{split}/{name}"), out / split / name)
-            yield entry
+            yield written
     sync_folders(out / split)  # the manifest takes its name after this
 
 
 def _failures(folder: Path) -> Iterator[tuple[str, str]]:
     path = folder / FAILURES_NAME
-    if path.is_file():
-        with open_regular(path, "what synthesize wrote") as file:
-            for number, line in numbered_lines(file, path, "a list of failures"):
-                try:
-                    entry = json.loads(line)
-                    if entry["run"] != "synthesize":
-                        continue
-                    source, reason = entry["source"], entry["error"]
-                    if not (isinstance(source, str) and isinstance(reason, str)):
-                        raise TypeError("no text")
-                except (ValueError, KeyError, TypeError, RecursionError) as error:
-                    raise InputError(
-                        f"{path} line {number}: is no line of synthesize; run that shard's command "
-                        "again"
-                    ) from error
-                yield source, reason
+    for where, line in lines_of(path, "a list of failures") if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            if entry["run"] != "synthesize":
+                continue
+            source, reason = entry["source"], entry["error"]
+            if not (isinstance(source, str) and isinstance(reason, str)):
+                raise TypeError("no text")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{where}: is no line of synthesize; run that shard's command again"
+            ) from error
+        yield source, reason

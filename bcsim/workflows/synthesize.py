@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
 from bcsim.files.run_folder import check_disjoint
-from bcsim.synthesis.clips import Shard, plan_clips, replay_clips, split_of
+from bcsim.synthesis.clips import Clip, Shard, plan_clips, replay_clips, split_of
 from bcsim.synthesis.rendering import AirFiles, Renderer
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
 from bcsim.workers.pool import Workers, num_cores
-from bcsim.workflows.presets import find_sensor, resolve_simulator
+from bcsim.workflows.presets import ResolvedSimulator, find_sensor, resolve_simulator
 
 log = logging.getLogger(__name__)
 
@@ -61,26 +62,18 @@ def plan_synthesis(
     check_disjoint(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     splits = resolved.recipe.splits
-    sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
-    return SynthesisPlan(
-        clips=plan_clips(names, splits.validation, splits.test, limit),
-        renderer=Renderer(
-            simulator=resolved.simulator,
-            source_folder=air.absolute(),
-            out=out.absolute(),
-            sensor=resolved.sensor,
-            seed=seed,
-            mean=mean,
-            audio_format=resolved.recipe.audio_format,
-            device=choose_device(device),
-            air=air_files or "copy",
-        ),
-        recipe_text=resolved.recipe_text,
-        sensor_file=sensor_file,
-        sensor_sha256=resolved.sensor_sha256,
-        noise_sha256=fingerprint(resolved.simulator),
+    return _plan(
+        plan_clips(names, splits.validation, splits.test, limit),
+        resolved,
+        air=air,
+        out=out,
+        sensor=sensor,
+        inputs=(recipe,),
+        seed=seed,
+        mean=mean,
+        device=device,
         shard=shard,
-        inputs=tuple(path for path in (sensor_file, recipe) if path is not None),
+        air_files=air_files or "copy",
     )
 
 
@@ -118,24 +111,22 @@ def plan_replay(
         raise InputError(f"{manifest}: lists no pairs")
     check_disjoint(air, out)
     dataset = _dataset_of(manifest)
-    made = _account(dataset)
+    made = _metadata_of(dataset)
     if made:
         check_disjoint(dataset, out)
     recipe = recipe or dataset / RECIPE_NAME
     if not recipe.is_file():
-        raise UsageError(f"{recipe}: no such file; give --recipe, the one that {manifest} came of")
+        raise UsageError(f"{recipe}: no such file; give the recipe that {manifest} was rendered by")
     digest = made.get("sensor_sha256")
     if sensor is None and digest is not None:
         sensor = str(dataset / PROFILE_NAME)
     resolved = resolve_simulator(sensor, recipe, settings)
-    _check_same("--sensor", sensor, digest, resolved.sensor_sha256, made)
+    _check_same("the sensor", sensor, digest, resolved.sensor_sha256, made)
     if resolved.sensor_sha256 is not None and resolved.sensor != rows[0].sensor:
         raise UsageError(
             f"{manifest}: its pairs were rendered with {rows[0].sensor!r}, not with "
-            f"{resolved.sensor!r}; give that as --sensor"
+            f"{resolved.sensor!r}; give that sensor"
         )
-    noise_sha256 = fingerprint(resolved.simulator)
-    _check_same("the recipe's noise", None, made.get("noise_sha256"), noise_sha256, made)
     if made and made["bcsim"] != bcsim.__version__:
         log.warning(
             "%s: made by bcsim %s, which may have rounded otherwise", dataset, made["bcsim"]
@@ -144,27 +135,58 @@ def plan_replay(
     split = manifest.parent.name
     if split not in SPLITS:
         split = split_of(rows[0].speaker, splits.validation, splits.test)
+    plan = _plan(
+        replay_clips(rows, audio_names(air), air, split),
+        replace(resolved, sensor=rows[0].sensor),
+        air=air,
+        out=out,
+        sensor=sensor,
+        inputs=(manifest, recipe),
+        seed=rows[0].seed,
+        mean=bool(made.get("mean")),
+        device=device,
+        shard=shard,
+        air_files=air_files or made.get("air", "copy"),
+    )
+    _check_same("the recipe's noise", None, made.get("noise_sha256"), plan.noise_sha256, made)
+    return replace(plan, replayed_sha256=hash_file(manifest))
+
+
+def _plan(
+    clips: list[Clip],
+    resolved: ResolvedSimulator,
+    *,
+    air: Path,
+    out: Path,
+    sensor: str | None,
+    inputs: Iterable[Path | None],
+    seed: int,
+    mean: bool,
+    device: str,
+    shard: Shard | None,
+    air_files: AirFiles,
+) -> SynthesisPlan:
+    """Return the plan for some clips; `plan_synthesis` and `plan_replay` say what the rest is."""
     sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
     return SynthesisPlan(
-        clips=replay_clips(rows, audio_names(air), air, split),
+        clips=clips,
         renderer=Renderer(
             simulator=resolved.simulator,
             source_folder=air.absolute(),
             out=out.absolute(),
-            sensor=rows[0].sensor,
-            seed=rows[0].seed,
-            mean=bool(made.get("mean")),
+            sensor=resolved.sensor,
+            seed=seed,
+            mean=mean,
             audio_format=resolved.recipe.audio_format,
             device=choose_device(device),
-            air=air_files or made.get("air", "copy"),
+            air=air_files,
         ),
         recipe_text=resolved.recipe_text,
         sensor_file=sensor_file,
         sensor_sha256=resolved.sensor_sha256,
-        noise_sha256=noise_sha256,
+        noise_sha256=fingerprint(resolved.simulator),
         shard=shard,
-        replayed_sha256=hash_file(manifest),
-        inputs=tuple(path for path in (manifest, recipe, sensor_file) if path is not None),
+        inputs=tuple(path for path in (*inputs, sensor_file) if path is not None),
     )
 
 
@@ -195,13 +217,13 @@ def synthesize(
 
 
 def _check_inputs_outside(inputs: Iterable[Path], out: Path) -> None:
-    """Refuse to throw away what the pairs are to be made of."""
+    """Raise if what the pairs are to be made of is in a folder that is to be overwritten."""
     folder = Path(os.path.realpath(out))
     for path in inputs:
         place = Path(os.path.realpath(path.parent), path.name)
         if folder in place.parents or folder in Path(os.path.realpath(path)).parents:
             raise UsageError(
-                f"{path}: --overwrite throws away what is in {out}; copy it to another place, or "
+                f"{path}: overwriting throws away what is in {out}; copy it to another place, or "
                 "choose another output folder"
             )
 
@@ -212,7 +234,7 @@ def _dataset_of(manifest: Path) -> Path:
     return folder.parent if folder.name in SPLITS else folder
 
 
-def _account(dataset: Path) -> dict[str, Any]:
+def _metadata_of(dataset: Path) -> dict[str, Any]:
     """Return what a dataset says of itself; nothing, where only its manifest is left."""
     path = dataset / DATASET_NAME
     return read_dataset_metadata(path) if path.is_file() else {}

@@ -25,7 +25,7 @@ from bcsim.errors import InputError
 from bcsim.recipe import Constant
 from bcsim.simulator import Simulator
 from bcsim.synthesis import long_files as stretches
-from bcsim.synthesis.long_files import is_long, needed_factor, render_stretches
+from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
 
 RATE = 16_000
 
@@ -34,7 +34,7 @@ RATE = 16_000
 def long_file(tmp_path, monkeypatch):
     """Six seconds in stretches of one, with syllables and pauses, the first second fainter."""
     monkeypatch.setattr(stretches, "LONGEST_WHOLE", RATE)
-    monkeypatch.setattr(stretches, "STRETCH_FRAMES", RATE // FilterBank(RATE).hop)
+    monkeypatch.setattr(stretches, "SEGMENT_FRAMES", RATE // FilterBank(RATE).hop)
     monkeypatch.setattr(stretches, "CONTEXT_FRAMES", 64)
     time_s = np.arange(6 * RATE + 77) / RATE
     noise = white_noise(torch.tensor([1]), len(time_s))[0].numpy()
@@ -50,9 +50,9 @@ def in_one_piece(simulator, draws, path) -> Scene:
 
 
 def in_stretches(simulator, draws, path) -> tuple[torch.Tensor, torch.Tensor]:
-    unscaled = render_stretches(simulator, draws, path)
+    unscaled = render_segments(simulator, draws, path)
     loudest = max(float(s.abs().max()) for scene in unscaled for s in (scene.air, scene.bone))
-    scenes = list(render_stretches(simulator, draws, path, needed_factor(simulator, loudest)))
+    scenes = list(render_segments(simulator, draws, path, needed_factor(simulator, loudest)))
     assert len(scenes) == 6
     return torch.cat([s.air for s in scenes], dim=1), torch.cat([s.bone for s in scenes], dim=1)
 
@@ -79,7 +79,7 @@ def test_the_context_is_as_long_as_effects_reach(long_file, monkeypatch, effect)
     simulator = Simulator((effect,), RATE)
     draws = simulator.sample(0, "clip")
     whole = in_one_piece(simulator, draws, long_file)
-    scenes = list(render_stretches(simulator, draws, long_file))
+    scenes = list(render_segments(simulator, draws, long_file))
     assert len(scenes) > 3
     bone = torch.cat([scene.bone for scene in scenes], dim=1)
     torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
@@ -120,7 +120,7 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
     air, _ = soundfile.read(long_file)
     soundfile.write(long_file, np.repeat(air, 3), 3 * RATE)
     total = sum(
-        s.air.shape[1] for s in render_stretches(simulator, simulator.sample(0, "a"), long_file)
+        s.air.shape[1] for s in render_segments(simulator, simulator.sample(0, "a"), long_file)
     )
     assert abs(total - len(air)) <= 1
 

@@ -65,7 +65,7 @@ def test_a_replay_that_was_stopped_goes_on(air, tmp_path, pairs, tree):
 
 
 def test_another_sensor_is_refused(air, tmp_path, pairs):
-    with pytest.raises(UsageError, match=r"--sensor vibravox_throat: is not what .*SHA-256"):
+    with pytest.raises(UsageError, match=r"the sensor vibravox_throat: is not what .*SHA-256"):
         replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", sensor="vibravox_throat")
 
 

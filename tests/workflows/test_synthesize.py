@@ -281,7 +281,7 @@ def test_overwriting_refuses_to_throw_its_own_inputs_away(air, tmp_path, sensor_
         plans[2], renderer=dataclasses.replace(plans[2].renderer, out=pairs)
     )
     for plan in plans:
-        with pytest.raises(UsageError, match="--overwrite throws away what is in"):
+        with pytest.raises(UsageError, match="overwriting throws away what is in"):
             synthesize(plan, Workers(), overwrite=True)
     (pairs / "some.jsonl").unlink()
     assert tree(pairs) == before

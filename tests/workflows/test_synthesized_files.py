@@ -113,7 +113,7 @@ def test_what_the_air_microphone_picks_up_is_written_beside_air(
 def test_clipping_is_told_once_a_file_and_only_where_it_is_heard(
     tmp_path, speech, monkeypatch, caplog
 ):
-    monkeypatch.setattr(stretches, "STRETCH_FRAMES", 64)
+    monkeypatch.setattr(stretches, "SEGMENT_FRAMES", 64)
     loud = 0.8 * speech[0] / speech[0].abs().max()
     write_audio(tmp_path / "air/a.wav", loud.numpy(), 16_000)
     for number, (gain_db, longest) in enumerate([(9, 1 << 21), (9, 20_000), (2, 1 << 21)]):
@@ -131,7 +131,7 @@ def test_clipping_is_told_once_a_file_and_only_where_it_is_heard(
 
 def test_a_long_file_becomes_a_pair_like_any_other(tmp_path, sensor_file, speech, monkeypatch):
     monkeypatch.setattr(stretches, "LONGEST_WHOLE", 20_000)
-    monkeypatch.setattr(stretches, "STRETCH_FRAMES", 64)
+    monkeypatch.setattr(stretches, "SEGMENT_FRAMES", 64)
     monkeypatch.setattr(stretches, "CONTEXT_FRAMES", 32)
     long, whole = tmp_path / "long", tmp_path / "whole"
     # A gain that drives it over full scale: the file is turned down as a whole.

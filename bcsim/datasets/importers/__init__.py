@@ -9,7 +9,7 @@ from pathlib import Path
 from bcsim.audio.copy import copy_audio
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
-from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, PairRow, write_manifest
+from bcsim.datasets.manifest import MANIFEST_NAME, MAX_NAME_BYTES, SIGNALS, PairRow, write_manifest
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
@@ -19,7 +19,6 @@ from bcsim.progress import track
 from bcsim.registry import Registry
 
 IMPORTERS: Registry[type[Importer]] = Registry("format", "bcsim.datasets.importers")
-MAX_NAME_BYTES = 200
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from bcsim.files.opening import open_regular
 from bcsim.files.text import numbered_lines, reason_of
 
 MAX_LIST_BYTES = 1 << 30
-_MAX_SEGMENT_S = 1e9  # thirty years
+_MAX_TIME_S = 1e9  # thirty years
 _SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -31,14 +31,14 @@ _SPLIT_WORDS = {
 
 @dataclass(frozen=True)
 class Recording:
-    """One side of a pair, where it lies.
+    """One signal of a pair: a file, or a channel or a segment of it.
 
     Args:
-        name: for messages and the manifest.
-        open: gives the file; nothing is read before.
-        channel: of several, counted from 0; None for a file of one channel.
-        start_s: start of the segment that is used, in seconds.
-        duration_s: length of that segment in seconds; None for all that is left.
+        name: name of the recording, for messages and the manifest.
+        open: function that opens the file; nothing is read before it is called.
+        channel: number of the channel, from 0; None for a file of one channel.
+        start_s: start of the segment in seconds.
+        duration_s: duration of the segment in seconds; None for all that is left.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         for value in (self.start_s, self.duration_s or 0.0):
-            if not abs(value) <= _MAX_SEGMENT_S:  # not a number is not <= anything either
+            if not abs(value) <= _MAX_TIME_S:  # not a number is not <= anything either
                 raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
 
     @classmethod
