@@ -219,7 +219,7 @@ class Renderer:
         same = air is source.samples or np.array_equal(air, source.samples)
         return same and is_as_written(source.info, suffix, rate, len(air))
 
-    def _render_segments(self, source: _Source) -> WrittenPair | Skipped:
+    def _render_long(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip segment by segment."""
         try:
             entry, peaks = self._write_segments(source, 1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bcsim.datasets import checksums
+from bcsim.datasets import manifest as manifest_files
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import PairRow
 from bcsim.errors import InputError, UsageError
@@ -175,29 +175,29 @@ def test_a_damaged_line_of_a_shard_is_named(tmp_path, shards, name, content):
 
 
 def test_no_manifest_stays_open_and_each_folder_is_flushed_once(tmp_path, shards, monkeypatch):
-    monkeypatch.setattr(checksums, "BLOCK_BYTES", 1)  # a block a line
+    monkeypatch.setattr(manifest_files, "_BLOCK_BYTES", 1)  # a block a line
     manifests, left_open, flushed = [], [], []
-    open_path, read_row, sync = Path.open, PairRow.from_json, atomic.sync
+    open_regular, read_row, sync = manifest_files.open_regular, PairRow.from_json, atomic.sync
 
-    def watched_open(path, *args, **kwargs):
-        file = open_path(path, *args, **kwargs)
+    def watched_open(path, what):
+        file = open_regular(path, what)
         if path.name == "metadata.jsonl":
-            manifests.append(file)
+            manifests.append((path, file))
         return file
 
     def watched_row(line, where):
-        left_open.extend(file.name for file in manifests if not file.closed)
+        left_open.extend(path for path, file in manifests if not file.closed)
         return read_row(line, where)
 
     def watched_sync(path):
         flushed.append(path)
         sync(path)
 
-    monkeypatch.setattr(Path, "open", watched_open)
+    monkeypatch.setattr(manifest_files, "open_regular", watched_open)
     monkeypatch.setattr(PairRow, "from_json", watched_row)
     monkeypatch.setattr(atomic, "sync", watched_sync)
     assert merge(tmp_path / "merged", shards).num_pairs == 6
-    assert len({Path(file.name) for file in manifests}) >= len(shards)  # all of them were watched
+    assert len({path for path, _ in manifests}) >= len(shards)  # all of them were watched
     assert left_open == []
     for manifest in (tmp_path / "merged").glob("*/metadata.jsonl"):
         folders = [path for path in manifest.parent.rglob("*") if path.is_dir()]
