@@ -63,7 +63,7 @@ def noise_db(simulator: Simulator, speech: np.ndarray, folder: Path | None) -> f
         scenes = [simulator.apply(scene, [draws])]
     else:
         write_audio(folder / "a.wav", speech, simulator.sample_rate)
-        scenes = list(long_files.render_stretches(simulator, draws, folder / "a.wav"))
+        scenes = list(long_files.render_segments(simulator, draws, folder / "a.wav"))
         assert len(scenes) > 1
     added = torch.cat([scene.bone - scene.air for scene in scenes], dim=1)
     return 10 * math.log10(float(added.square().mean()))
