@@ -333,7 +333,7 @@ def flac(role: str) -> bytes:
     return content.getvalue()
 
 
-@pytest.mark.parametrize("key", ["../../escaped", "/tmp/escaped", "a/../../b", "x//y", "n" * 300])
+@pytest.mark.parametrize("key", ["../../escaped", "/srv/escaped", "a/../../b", "x//y", "n" * 300])
 def test_a_tar_never_decides_where_files_go(tmp_path, key):
     good = {"good.air.flac": flac("air"), "good.bone.flac": flac("bone")}
     hostile = {f"{key}.{role}.flac": flac(role) for role in ("air", "bone")}
