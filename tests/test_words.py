@@ -42,7 +42,7 @@ WORDS = {
     r"\b_?accounts?\b(?! for)|\b_account_": "metadata of a dataset",
     r"\b[Ff]oreign\b": "untrusted; of something else than bcsim",
     r"\b[Cc]ontainment\b": "worker limits",
-    r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire\w*\(": "check_... raises, is_... answers",
+    r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire(_\w+)?\(": "check_... raises, is_... answers",
     r"\b[Ll]ikewise\b": "a whole noun phrase",
 }
 # Where a word has its ordinary meaning: a key that recipes have, or what the field calls so.
