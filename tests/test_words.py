@@ -42,7 +42,7 @@ WORDS = {
     r"\b_?accounts?\b(?! for)|\b_account_": "metadata of a dataset",
     r"\b[Ff]oreign\b": "untrusted; of something else than bcsim",
     r"\b[Cc]ontainment\b": "worker limits",
-    r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire(_\w+)?\(": "check_... raises, is_... answers",
+    r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire(_\w+)?\(": "check_..., is_...",
     r"\b[Ll]ikewise\b": "a whole noun phrase",
 }
 # Where a word has its ordinary meaning: a key that recipes have, or what the field calls so.
@@ -50,8 +50,6 @@ ALLOWED = {
     ("bcsim/effects/time_mask.py", "stretches"),  # the name of a parameter, in recipes
     ("bcsim/effects/pitch.py", "stretches"),
     ("bcsim/effects/distributions.py", "fluctuation"),  # a key of recipes
-    ("bcsim/effects/neural_response.py", "requires_grad_("),
-    ("bcsim/fitting/estimators/band_gain_network.py", "requires_grad_("),
 }
 
 
