@@ -71,22 +71,22 @@ class AlignedPair:
     """A pair after alignment: no DC, delay or drift, upright, both channels of active level 1.
 
     Args:
-        name: that of the recorded pair.
-        talker: likewise.
+        name: name of the recorded pair.
+        talker: who speaks, or None where that is unknown.
         air: (T,), float64, active RMS 1.
-        bone: (T,), the same.
+        bone: (T,), float64, active RMS 1.
         sample_rate: in Hz.
         active: (frames,), which frames of the analysis (`num_fft`, hop a quarter) carry speech.
         num_fft: frame length of the analysis.
-        noise: the sensor's noise, in units of the power of active bone speech.
-        air_noise: that of the air channel, in units of the power of active air speech.
-        delay_s: that was taken out of bone, at the middle; negative where bone led.
+        noise: noise of the sensor, in units of the power of active bone speech.
+        air_noise: noise of the air channel, in units of the power of active air speech.
+        delay_s: delay at the middle that was taken out of bone; negative where bone led.
         level_db: active level of bone relative to that of air, as recorded.
-        seconds: duration.
-        active_seconds: of speech therein.
-        drift_ppm: by which bone's delay grew, microseconds a second; it was taken out.
+        seconds: duration of the pair.
+        active_seconds: duration of its active frames.
+        drift_ppm: growth of bone's delay that was taken out, in microseconds a second.
         inverted: whether its polarity was opposite to that of the other pairs.
-        jumps: of the delay; the pair is the longest stretch between them.
+        jumps: jumps of the delay; the pair is the longest part between them.
     """
 
     name: str

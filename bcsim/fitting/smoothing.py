@@ -30,7 +30,7 @@ def smoothed_response(
     phases there would smear the impulse response over the whole frame.
 
     Args:
-        estimate: of an estimator.
+        estimate: response as an estimator gives it.
         above_noise: (F,) of bool, which bins are above the noise; the magnitude of the others is
             taken from their neighbours.
         smoothing: 12 for a twelfth of an octave.

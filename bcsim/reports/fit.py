@@ -113,7 +113,7 @@ def _response(profile: SensorProfile) -> Section:
     return Section(
         "Response",
         "The response from air to bone, with delay and polarity taken out."
-        + (" The grey stretch is the usable band, where coherence exceeds 0.5." if usable else "")
+        + (" The grey range is the usable band, where coherence exceeds 0.5." if usable else "")
         + ("" if profile.noise_psd.any() else " No pause was long enough to measure the noise."),
         figures=[
             Figure(sensor_plots.magnitude(profile), f"Magnitude. {known}"),
@@ -211,7 +211,7 @@ def _listening(profile: SensorProfile, examples: Sequence[Example]) -> Section |
         return None
     players = []
     for example in examples[:NUM_PLAYED]:
-        kept = _loudest_stretch(example.bone, round(CLIP_S * profile.sample_rate))
+        kept = _loudest_segment(example.bone, round(CLIP_S * profile.sample_rate))
         signals = {
             f"{example.name}: air": example.air[kept],
             f"{example.name}: real bone": example.bone[kept],
@@ -336,8 +336,8 @@ def _provenance(profile: SensorProfile) -> Section:
     return Section("Provenance", tables=[table])
 
 
-def _loudest_stretch(samples: NDArray[np.floating], size: int) -> slice:
-    """Return the stretch of so many samples that holds the most energy."""
+def _loudest_segment(samples: NDArray[np.floating], size: int) -> slice:
+    """Return the segment of `size` samples that holds the most energy."""
     if len(samples) <= size:
         return slice(None)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])

@@ -7,7 +7,7 @@ Two windows of one pair, t seconds apart, see the same response but a delay that
     {P_{xx}(f)P_{yy}(f)}\Big)
 
 the log likelihood ratio of one filter, whatever it is, behind all windows. Neither the sensor's
-phase nor its polarity has to be supposed.
+phase nor its polarity has to be known.
 """
 
 import math
@@ -42,8 +42,8 @@ class Drift:
     """The drift of one pair as measured.
 
     Args:
-        ppm: by which bone's delay grows, microseconds a second.
-        error_ppm: its standard error; infinite where nothing can be said.
+        ppm: growth of bone's delay, in microseconds a second.
+        error_ppm: standard error of the drift; infinite where nothing can be said.
     """
 
     ppm: float
@@ -51,7 +51,7 @@ class Drift:
 
 
 def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
-    """Measure the drift of a pair whose channels are in step to within some milliseconds.
+    """Measure the drift of a pair whose channels are synchronised to within some milliseconds.
 
     Args:
         air: (T,).
@@ -62,10 +62,10 @@ def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
     if windows is None:
         return Drift(0.0, math.inf)
     seconds = len(air) / sample_rate
-    centre, step, reach = 0.0, STEP_S, round(SEARCH_S / STEP_S)
+    centre, step, num_steps = 0.0, STEP_S, round(SEARCH_S / STEP_S)
     curvature = 0.0
     for _ in range(3):
-        grid = centre + step * np.arange(-reach, reach + 1)
+        grid = centre + step * np.arange(-num_steps, num_steps + 1)
         curve = windows.likelihood(grid / seconds)
         best = int(curve.argmax())
         if not 0 < best < len(grid) - 1:
@@ -73,7 +73,7 @@ def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
         before, at, after = (float(curve[best + k]) for k in (-1, 0, 1))
         curvature = (2 * at - before - after) / step**2
         centre = float(grid[best])
-        step, reach = step / 6, 8
+        step, num_steps = step / 6, 8
     if curvature <= 0:
         return Drift(0.0, math.inf)
     error_s = max(ERROR_S, OVERDISPERSION / math.sqrt(curvature))
@@ -87,8 +87,8 @@ def agreed_drifts(drifts: Sequence[Drift], seconds: Sequence[float]) -> list[flo
     differs by more than its error explains; and none at all, unless it is beyond doubt.
 
     Args:
-        drifts: of the pairs.
-        seconds: duration of each.
+        drifts: measured drift of each pair.
+        seconds: duration of each pair in seconds.
 
     Example:
         >>> agreed_drifts([Drift(-180.0, 5.0), Drift(-190.0, 5.0), Drift(290.0, 5.0)], [5, 5, 5])
@@ -152,8 +152,8 @@ def _windows(air: Tensor, bone: Tensor, sample_rate: int) -> _Windows | None:
         if len(part) == 0:
             continue
         first, last = int(part[0]), int(part[-1])
-        stretch = slice(first * hop, last * hop + num_fft)
-        spectra = cross_spectra(air[stretch], bone[stretch], num_fft, hop, active[first : last + 1])
+        segment = slice(first * hop, last * hop + num_fft)
+        spectra = cross_spectra(air[segment], bone[segment], num_fft, hop, active[first : last + 1])
         cross.append(len(part) * spectra.xy[wanted])
         xx = xx + len(part) * spectra.xx[wanted]
         yy = yy + len(part) * spectra.yy[wanted]

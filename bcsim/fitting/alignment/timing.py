@@ -41,7 +41,7 @@ LEAST_HELD_S = 0.06  # from here on, a channel that stands still spoils a segmen
 MAX_BROKEN = 0.4  # of the segments may count for nothing
 LEAST_SPEECH_S = 0.2  # on either side of a jump; with 0.5, jumps 1 s into a recording go unseen
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
-LEAST_SLOPE_S = 0.003  # over the stretch: the lags of segments show no smaller drift
+LEAST_SLOPE_S = 0.003  # over the part between jumps: the lags of segments show no smaller drift
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,15 @@ class Timing:
     """How the recorders of one pair timing time, to within some milliseconds.
 
     Args:
-        lag: samples by which bone is later than air, at the middle of the stretch.
-        start: first sample of air of the longest stretch without a jump.
-        stop: past its last sample.
-        slope: of the lag within the stretch, seconds a second: a first idea of a large drift, or 0.
-        jumps: in order of time.
-        evidence: the likelihood of the coarse lag over that of an ordinary one (the 99th
+        lag: samples by which bone is later than air, at the middle of the part that is used.
+        start: first sample of air in the longest part without a jump, which is used.
+        stop: sample of air after the last one of that part.
+        slope: slope of the lag within that part, in seconds a second: a first estimate of a large
+            drift, or 0.
+        jumps: jumps of the delay, in order of time.
+        evidence: likelihood of the coarse lag over that of an ordinary one (the 99th
             percentile of all lags). Unrelated recordings stay under 7; 16 throat pairs exceed 17.
-        likelihood_rate: log likelihood, a second, of the lags found over ordinary ones.
+        likelihood_rate: log likelihood of the lags found over ordinary ones, per second.
     """
 
     lag: int
@@ -69,10 +70,10 @@ class Timing:
 
 
 def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
-    """Find the lag between the channels, and the longest stretch in which it does not jump.
+    """Find the lag between the channels, and the longest part in which it does not jump.
 
     Args:
-        pair: as recorded.
+        pair: pair as recorded.
         sample_rate: in Hz.
     """
     air, bone = without_dc(pair)
@@ -127,16 +128,6 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     )
 
 
-def coarse_lag(pair: RecordedPair, sample_rate: int) -> int:
-    """Find by how many samples bone is later than air, to within some milliseconds.
-
-    Args:
-        pair: as recorded.
-        sample_rate: in Hz.
-    """
-    return _coarse(*without_dc(pair), sample_rate)[0]
-
-
 def without_dc(pair: RecordedPair) -> tuple[Tensor, Tensor]:
     """Return both channels, of equal length and without DC, as float64."""
     length = min(len(pair.air), len(pair.bone))
@@ -148,13 +139,13 @@ def without_dc(pair: RecordedPair) -> tuple[Tensor, Tensor]:
 
 
 def synchronised_channels(pair: RecordedPair, timing: Timing) -> tuple[Tensor, Tensor, int]:
-    """Return both channels in step to some milliseconds, and the first sample of air therein.
+    """Return both channels synchronised to some milliseconds, and the first sample of air therein.
 
     A drift is followed in whole samples: that leaves digital silence and held samples as they are.
 
     Args:
-        pair: as recorded.
-        timing: its timing.
+        pair: pair as recorded.
+        timing: timing of the pair, from `measure_timing`.
     """
     air, bone = without_dc(pair)
     place = torch.arange(timing.start, timing.stop)
@@ -225,22 +216,22 @@ def _segment_likelihood(
     seconds = length / sample_rate
     count = max(1, min(MAX_SEGMENTS, round(seconds / SEGMENT_S)))
     cell = max(1, round(CELL_S * sample_rate))
-    reach_s = min(MAX_JUMP_S + MAX_DRIFT * seconds, MAX_OFFSET_S)
-    cells = 2 * round(reach_s * sample_rate / cell)
-    reach = cells * cell // 2
+    half_range_s = min(MAX_JUMP_S + MAX_DRIFT * seconds, MAX_OFFSET_S)
+    cells = 2 * round(half_range_s * sample_rate / cell)
+    half_range = cells * cell // 2
     size = fast_length(length)
     x, y = (
         torch.fft.irfft(_whitened(torch.fft.rfft(signal, size)), size)[:length]
         for signal in (air, bone)
     )
-    margin = reach + abs(lag)
+    margin = half_range + abs(lag)
     y = torch.nn.functional.pad(y, (margin, margin))
     edges = np.array([round(k * length / count) for k in range(count + 1)])
-    size = fast_length(-(-length // count) + 1 + 2 * reach)
+    size = fast_length(-(-length // count) + 1 + 2 * half_range)
     rows = []
     for first, last in itertools.pairwise(edges.tolist()):
         part = x[first:last]
-        around = y[first + lag - reach + margin : last + lag + reach + margin]
+        around = y[first + lag - half_range + margin : last + lag + half_range + margin]
         curve = _lag_likelihood(
             torch.fft.rfft(part, size),
             torch.fft.rfft(around, size),
@@ -267,21 +258,21 @@ def _path(
         split, path = _best_path(likelihood, cost)
         if split - whole < JUMP_GAIN * whole:
             return steady
-        path = _without_short_stretches(path, speech_s)
+        path = _without_short_parts(path, speech_s)
         if np.count_nonzero(np.abs(np.diff(path)) > SLACK) < 2:
             break
     return path
 
 
 def _intact(air: Tensor, bone: Tensor, lag: int, sample_rate: int) -> NDArray[np.bool_]:
-    """Tell which samples of air are no part of a stretch where a channel stands still, (T,)."""
+    """Tell which samples of air are outside of segments in which a channel stands still, (T,)."""
     intact = np.ones(len(air), dtype=bool)
     for channel, delay in ((air, 0), (bone, lag)):
-        for stretch in held(channel.numpy(), sample_rate):
-            if stretch.seconds < LEAST_HELD_S:
+        for segment in held(channel.numpy(), sample_rate):
+            if segment.seconds < LEAST_HELD_S:
                 continue
-            first = round(stretch.start_s * sample_rate) - delay
-            last = first + round(stretch.seconds * sample_rate)
+            first = round(segment.start_s * sample_rate) - delay
+            last = first + round(segment.seconds * sample_rate)
             intact[max(first, 0) : max(last, 0)] = False
     return intact
 
@@ -298,10 +289,10 @@ def _speech_s(
     return np.add.reduceat(speaks, edges[:-1]) / sample_rate
 
 
-def _without_short_stretches(
+def _without_short_parts(
     path: NDArray[np.int64], speech_s: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Give stretches between jumps that hold too little speech to tell the lag of a neighbour."""
+    """Give parts between jumps that hold too little speech to tell the lag of a neighbour."""
     path = path.copy()
     while True:
         breaks = np.flatnonzero(np.abs(np.diff(path)) > SLACK) + 1

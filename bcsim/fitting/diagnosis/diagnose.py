@@ -94,11 +94,11 @@ def diagnose(pairs: Sequence[RecordedPair], sample_rate: int) -> list[PairDiagno
     diagnoses = []
     for pair, result in zip(pairs, examined, strict=True):
         findings = list(result.findings)
-        in_step = aligned.get(id(pair))
-        if in_step is None:
+        aligned_pair = aligned.get(id(pair))
+        if aligned_pair is None:
             diagnoses.append(PairDiagnosis(pair.name, _worst_first(findings)))
             continue
-        findings += _relative_findings(in_step, len(aligned))
+        findings += _relative_findings(aligned_pair, len(aligned))
         if any(finding.kind == "dropout" for finding in findings):
             # Where air is missing, speech of bone looks like noise in a pause.
             findings = [finding for finding in findings if finding.kind != "noisy"]
@@ -106,9 +106,9 @@ def diagnose(pairs: Sequence[RecordedPair], sample_rate: int) -> list[PairDiagno
             PairDiagnosis(
                 pair.name,
                 _worst_first(findings),
-                delay_s=in_step.delay_s,
-                drift_ppm=in_step.drift_ppm,
-                coherence=_best_coherence(in_step.spectra),
+                delay_s=aligned_pair.delay_s,
+                drift_ppm=aligned_pair.drift_ppm,
+                coherence=_best_coherence(aligned_pair.spectra),
             )
         )
     return diagnoses
@@ -147,7 +147,7 @@ def _jumps(timing: Timing) -> list[Finding]:
             "warning",
             f"the delay jumps by {1e3 * jump.size_s:+.1f} ms at {jump.time_s:.2f} s: "
             f"a buffer was lost in {'air' if jump.size_s > 0 else 'bone'}",
-            "only the longest stretch between jumps is used; record with larger buffers",
+            "only the longest part between jumps is used; record with larger buffers",
             time_s=jump.time_s,
         )
         for jump in timing.jumps
@@ -159,20 +159,20 @@ def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> list[Find
     findings = []
     for role, own, other in (("air", air, bone), ("bone", bone, air)):
         found = dropouts(own.numpy(), other.numpy(), sample_rate)
-        for stretch in found[:MAX_DROPOUTS]:
-            start_s = first / sample_rate + stretch.start_s
+        for segment in found[:MAX_DROPOUTS]:
+            start_s = first / sample_rate + segment.start_s
             findings.append(
                 Finding(
                     "dropout",
                     "warning",
-                    f"{role} is missing for {stretch.seconds:.2f} s at {start_s:.2f} s of air",
+                    f"{role} is missing for {segment.seconds:.2f} s at {start_s:.2f} s of air",
                     "cut it out, or record the pair again",
                     channel=role,
                     time_s=start_s,
                 )
             )
         if len(found) > MAX_DROPOUTS:
-            lost_s = sum(stretch.seconds for stretch in found)
+            lost_s = sum(segment.seconds for segment in found)
             findings.append(
                 Finding(
                     "dropout",
