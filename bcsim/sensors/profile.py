@@ -171,7 +171,7 @@ class SensorProfile:
         """
         return cls(**decode(content))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the profile, whole or not at all; equal profiles give equal bytes.
 
         Raises:
@@ -184,7 +184,7 @@ class SensorProfile:
         write_bytes(Path(path), content)
 
     @classmethod
-    def load(cls, path: Path) -> "SensorProfile":
+    def load(cls, path: str | Path) -> "SensorProfile":
         """Read a profile, as untrusted input.
 
         Raises:
