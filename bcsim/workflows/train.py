@@ -158,8 +158,8 @@ def train(
 def check_dataset(dataset: Path, hashes: bool) -> None:
     """Refuse a dataset in which anything is missing, changed, torn or listed twice.
 
-    Of one without `SHA256SUMS` (of an earlier bcsim, or a foreign one), nothing but the lengths of
-    the files can be looked at; that costs a warning.
+    Without `SHA256SUMS` (written by an earlier bcsim, or by something else), only the lengths of
+    the files can be checked, which is logged as a warning.
 
     Args:
         dataset: its folder.
