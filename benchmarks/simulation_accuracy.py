@@ -29,7 +29,7 @@ from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
-from bcsim.fitting.fit import fit_sensor
+from bcsim.fitting.fit import fit_pairs
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
@@ -100,7 +100,7 @@ class Fits:
         key = (method, tuple(names), prior is None, held_out)
         if key not in self._known:
             part = [pair for pair in self.pairs if pair.name in names]
-            self._known[key] = fit_sensor(
+            self._known[key] = fit_pairs(
                 part,
                 self.sample_rate,
                 estimator=method,

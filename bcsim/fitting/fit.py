@@ -118,7 +118,7 @@ class AmbientNoise:
 
 
 @one_thread()  # the same recordings give the same profile on any number of cores
-def fit_sensor(
+def fit_pairs(
     pairs: Sequence[RecordedPair],
     sample_rate: int,
     *,

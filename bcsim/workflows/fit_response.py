@@ -16,8 +16,7 @@ from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input
 from bcsim.fitting.estimation import EstimationSettings
-from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator
-from bcsim.fitting.fit import fit_sensor as fit_pairs
+from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator, fit_pairs
 from bcsim.fitting.selection import AUTO
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair

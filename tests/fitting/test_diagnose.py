@@ -11,7 +11,7 @@ import scipy.signal
 from bcsim.errors import InputError
 from bcsim.fitting.alignment.timing import measure_timing
 from bcsim.fitting.diagnosis.diagnose import diagnose, examine
-from bcsim.fitting.fit import fit_sensor
+from bcsim.fitting.fit import fit_pairs
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -153,7 +153,7 @@ def test_what_the_doctor_calls_unusable_is_not_fitted(name, pairs):
     refusal = examine(bad, RATE).refusal
     assert refusal is not None
     with pytest.raises(InputError) as error:
-        fit_sensor([bad], RATE, estimator="power-ratio")
+        fit_pairs([bad], RATE, estimator="power-ratio")
     assert refusal.text in str(error.value)
 
 
@@ -229,7 +229,7 @@ def test_samples_far_beyond_full_scale_are_refused(role, pairs):
     assert refusal is not None
     assert "full scale is 1" in refusal.text
     with pytest.raises(InputError, match="full scale is 1"):
-        fit_sensor([bad], RATE, estimator="power-ratio")
+        fit_pairs([bad], RATE, estimator="power-ratio")
     loud = replace(pairs[0], **{role: 100 * getattr(pairs[0], role)})
     assert examine(loud, RATE).refusal is None
 

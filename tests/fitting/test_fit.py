@@ -12,7 +12,7 @@ import torch
 from bcsim.dsp.activity import speech_rms
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.estimators import ESTIMATORS
-from bcsim.fitting.fit import fit_sensor
+from bcsim.fitting.fit import fit_pairs
 from bcsim.fitting.summary import drop_hz, sensor_summary
 from bcsim.sensors.recorded_pair import RecordedPair
 
@@ -23,7 +23,7 @@ RATE = 16_000
 
 def fit(pairs, rate, estimator="power-ratio", **options):
     """Fit a fixed response without trying it on held-out recordings, which takes time."""
-    return fit_sensor(pairs, rate, estimator=estimator, cross_validate=False, **options)
+    return fit_pairs(pairs, rate, estimator=estimator, cross_validate=False, **options)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from bcsim.errors import UsageError
 from bcsim.fitting.cross_validation import BASELINE
 from bcsim.fitting.estimation import EstimationSettings
-from bcsim.fitting.fit import fit_sensor
+from bcsim.fitting.fit import fit_pairs
 from bcsim.fitting.selection import CANDIDATES, FIXED
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -16,7 +16,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def of_two_sounds(systems):
-    return fit_sensor(systems.spoken(RATE, count=4, seconds=2.5, talkers=("ann", "bob")), RATE)
+    return fit_pairs(systems.spoken(RATE, count=4, seconds=2.5, talkers=("ann", "bob")), RATE)
 
 
 def test_a_sensor_that_is_a_filter_stays_one(systems):
@@ -27,7 +27,7 @@ def test_a_sensor_that_is_a_filter_stays_one(systems):
         air = 0.1 * generator.standard_normal(2 * RATE)
         bone = systems.signal.lfilter(*systems.two_mass(RATE), air)
         pairs.append(RecordedPair(f"pair {index}", air, bone + systems.noise_at(bone, 40, index)))
-    result = fit_sensor(pairs, RATE)
+    result = fit_pairs(pairs, RATE)
     assert result.profile.provenance.estimator == FIXED
     assert result.profile.speech is None
 
@@ -63,7 +63,7 @@ def test_the_learning_curve_says_what_it_was_fitted_to(of_two_sounds):
 
 
 def test_too_little_to_hold_out_gives_a_filter_and_says_why(systems):
-    result = fit_sensor(systems.spoken(RATE, count=1, seconds=2), RATE)
+    result = fit_pairs(systems.spoken(RATE, count=1, seconds=2), RATE)
     assert result.profile.provenance.estimator == FIXED
     assert "too short" in result.choice
     assert result.candidates == {}
@@ -73,14 +73,14 @@ def test_a_new_talker_is_learnt_faster_from_a_prior(systems, of_two_sounds):
     """A sensor of the kind, 2 dB off for this talker, of whom there are two sentences."""
     gains = {"vowel": 7.0, "fricative": -9.0}
     few = systems.spoken(RATE, count=2, seconds=2.5, gains_db=gains)
-    prior = fit_sensor(
+    prior = fit_pairs(
         systems.spoken(RATE, count=4, seconds=2.5),
         RATE,
         estimator="band-gain-network",
         cross_validate=False,
     ).profile
     alone, helped = (
-        fit_sensor(few, RATE, estimator="band-gain-network", prior=start) for start in (None, prior)
+        fit_pairs(few, RATE, estimator="band-gain-network", prior=start) for start in (None, prior)
     )
     name = "band-gain-network"
     assert helped.candidates[name]["mel_sd"] < alone.candidates[name]["mel_sd"]
@@ -92,39 +92,37 @@ def test_a_new_talker_is_learnt_faster_from_a_prior(systems, of_two_sounds):
 def test_a_prior_that_cannot_be_one_is_refused_before_work(systems, sensor):
     pairs = systems.spoken(RATE, count=1, seconds=2)
     with pytest.raises(UsageError, match="band-gain-network"):
-        fit_sensor(pairs, RATE, prior=sensor)
+        fit_pairs(pairs, RATE, prior=sensor)
     with pytest.raises(UsageError, match="16000"):
-        fit_sensor(pairs, 8000, prior=sensor)
+        fit_pairs(pairs, 8000, prior=sensor)
 
 
 def test_auto_needs_held_out_recordings(systems):
     with pytest.raises(UsageError, match="held-out"):
-        fit_sensor(systems.spoken(RATE, count=1, seconds=2), RATE, cross_validate=False)
+        fit_pairs(systems.spoken(RATE, count=1, seconds=2), RATE, cross_validate=False)
 
 
 def test_short_recordings_are_halved_too_or_nothing_is_said(systems):
     """Recordings under 1.5 s used to come back whole, and "half the seconds" was all of them."""
     pairs = systems.spoken(RATE, count=6, seconds=1.2)
-    points = {p.label: p for p in fit_sensor(pairs, RATE, estimator=FIXED).learning_curve}
+    points = {p.label: p for p in fit_pairs(pairs, RATE, estimator=FIXED).learning_curve}
     assert points["half the seconds"].seconds < 0.6 * points["all"].seconds
 
 
 def test_an_option_that_auto_cannot_take_is_refused_by_its_name(systems):
     with pytest.raises(UsageError, match=r"auto .*gating"):
-        fit_sensor(systems.spoken(RATE, 1), RATE, settings=EstimationSettings(gated=True))
+        fit_pairs(systems.spoken(RATE, 1), RATE, settings=EstimationSettings(gated=True))
 
 
 def test_a_fixed_prior_lends_its_spread_and_noise_to_a_fixed_fit(systems, sensor):
     """Two sentences without a pause, and a prior on the same grid."""
     grid = np.linspace(0, RATE / 2, 513)
-    prior = fit_sensor(
-        systems.recorded(systems.two_mass(RATE), RATE), RATE, estimator=FIXED
-    ).profile
+    prior = fit_pairs(systems.recorded(systems.two_mass(RATE), RATE), RATE, estimator=FIXED).profile
     generator = np.random.default_rng(2)
     air = 0.1 * generator.standard_normal(3 * RATE)
     bone = systems.signal.lfilter(*systems.two_mass(RATE), air)
     few = [RecordedPair("steady", air, bone)]
-    profile = fit_sensor(few, RATE, estimator=FIXED, prior=prior, cross_validate=False).profile
+    profile = fit_pairs(few, RATE, estimator=FIXED, prior=prior, cross_validate=False).profile
     assert len(grid) == len(profile.noise_psd)
     np.testing.assert_array_equal(profile.noise_psd, prior.noise_psd)
     assert profile.provenance.spread == "prior"

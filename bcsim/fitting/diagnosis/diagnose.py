@@ -1,7 +1,7 @@
 """What is wrong with pairs of recordings, before anything is fitted to them.
 
 `examine` looks at one pair, `diagnose` also at how the pairs differ. What is `unusable` here is
-refused by `fit_sensor`, which asks `examine` too.
+refused by `fit_pairs`, which asks `examine` too.
 """
 
 import math
