@@ -4,6 +4,7 @@ import importlib.util
 import math
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def example(tmp_path):
 
     yield load
     for registry in REGISTRIES:
-        registry._entries = before[id(registry)]
+        cast(Any, registry)._entries = before[id(registry)]
 
 
 def test_there_is_an_example_of_each_kind_in_a_file_that_is_free():
@@ -56,7 +57,7 @@ def test_there_is_an_example_of_each_kind_in_a_file_that_is_free():
 
 def test_the_effect_bends_the_signal(example):
     example("bcsim/effects/soft_clip.py")
-    effect = EFFECTS["soft_clip"](ceiling=0.5)
+    effect = cast(Any, EFFECTS["soft_clip"])(ceiling=0.5)
     scene = Scene.from_air(torch.full((2, 8), 10.0), RATE)
     drawn = stack_draws([effect.sample(0, name, "soft_clip") for name in "ab"])
     torch.testing.assert_close(effect.apply(scene, drawn).bone, torch.full((2, 8), 0.5))
@@ -93,7 +94,9 @@ def test_the_estimator_recovers_a_gain_with_its_sign(example):
     example("bcsim/fitting/estimators/geometric_mean.py")
     air = torch.from_numpy(np.random.default_rng(0).standard_normal(RATE))
     spectra = cross_spectra(air, -0.5 * air, 512, 256)
-    response = ESTIMATORS["geometric-mean"]().response(spectra, torch.zeros_like(spectra.yy))
+    response = cast(Any, ESTIMATORS["geometric-mean"]()).response(
+        spectra, torch.zeros_like(spectra.yy)
+    )
     torch.testing.assert_close(response[..., 5:-5], torch.full_like(response[..., 5:-5], -0.5))
 
 

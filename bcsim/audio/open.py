@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import soundfile
@@ -136,7 +136,9 @@ class AudioFile:
             check_magnitude(samples)
         return np.asarray(samples, dtype=np.float64)
 
-    def read_frames(self, start: int, num_samples: int, dtype: str = "float64") -> NDArray[Any]:
+    def read_frames(
+        self, start: int, num_samples: int, dtype: Literal["float64", "int32"] = "float64"
+    ) -> NDArray[Any]:
         """Read part of all channels as (T, C), without a look at the values.
 
         Args:
@@ -164,7 +166,7 @@ class AudioFile:
             self._rewind()
             while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
                 count, largest = count + len(block), max(largest, check_magnitude(block))
-                yield block
+                yield np.asarray(block, dtype=np.float64)
             missing = check_count(self.header, count, self.info.frames)
             self.warn(*missing, *(oddities(self.header, largest) if warn else ()))
 
