@@ -194,10 +194,7 @@ def takes_recordings(hint: Any) -> bool:
 
 
 def build_simulator(
-    effects: Sequence[Mapping[str, Any]],
-    sample_rate: int,
-    sensor: SensorProfile | None,
-    where: str,
+    effects: Sequence[Mapping[str, Any]], sample_rate: int, sensor: SensorProfile | None, where: str
 ) -> Simulator:
     """Make a simulator from the `effects` of a recipe.
 

@@ -29,10 +29,7 @@ class AmbientNoise(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Limits] = {
-        "position": (0.0, 1.0),
-        "snr_db": (-200.0, 200.0),
-    }
+    limits: ClassVar[Limits] = {"position": (0.0, 1.0), "snr_db": (-200.0, 200.0)}
 
     noise: Recordings
     position: Parameter = Uniform(0.0, 1.0)

@@ -194,8 +194,7 @@ class Effect(ABC):
                 low, high = self.limits[name]
                 for number in _bounds(value):
                     check_that(
-                        low <= number <= high,
-                        f"{name} is {number}; it wants {low:g} to {high:g}",
+                        low <= number <= high, f"{name} is {number}; it wants {low:g} to {high:g}"
                     )
 
     def sample(

@@ -36,10 +36,7 @@ class ButterworthLowpass(LinearEffect):
         zero_phase: run it forward and backward.
     """
 
-    limits: ClassVar[Limits] = {
-        "cutoff_hz": (1.0, 192e3),
-        "order": (1, 8),
-    }
+    limits: ClassVar[Limits] = {"cutoff_hz": (1.0, 192e3), "order": (1, 8)}
 
     cutoff_hz: Parameter = Uniform(480.0, 720.0)
     order: int = 4

@@ -70,10 +70,7 @@ class ContactLoss(Effect):
         duration_s = drawn["duration_s"].double().clamp(0, LONGEST_S)
         end_s = (scene.start + scene.bone.shape[-1]) / rate
         events = poisson_events(
-            drawn["seed"],
-            drawn["rate_per_min"] / 60,
-            scene.start / rate - 1.5 * duration_s,
-            end_s,
+            drawn["seed"], drawn["rate_per_min"] / 60, scene.start / rate - 1.5 * duration_s, end_s
         )
         lasts_s = duration_s[events.clip][:, None] * (0.5 + events.uniform(1))
         time_s = events.times_s(math.ceil(1.5 * float(duration_s.max()) * rate), rate)

@@ -23,10 +23,7 @@ class Crop(Effect):
 
     keeps_length: ClassVar[bool] = False
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Limits] = {
-        "duration_s": (1e-3, 600.0),
-        "position": (0.0, 1.0),
-    }
+    limits: ClassVar[Limits] = {"duration_s": (1e-3, 600.0), "position": (0.0, 1.0)}
 
     duration_s: float = 2.5
     position: Parameter = Uniform(0.0, 1.0)

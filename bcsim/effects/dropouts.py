@@ -28,10 +28,7 @@ class Dropouts(Effect):
         seed: of the moments.
     """
 
-    limits: ClassVar[Limits] = {
-        "rate_per_min": (0.0, 6000.0),
-        "gap_ms": (0.0, LONGEST_MS),
-    }
+    limits: ClassVar[Limits] = {"rate_per_min": (0.0, 6000.0), "gap_ms": (0.0, LONGEST_MS)}
 
     rate_per_min: Parameter = LogUniform(2.0, 30.0)
     gap_ms: Parameter = LogUniform(5.0, 60.0)

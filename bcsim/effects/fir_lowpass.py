@@ -25,10 +25,7 @@ class FirLowpass(LinearEffect):
         num_taps: odd; more of them are steeper: 255 at 16 kHz go from pass to stop in 380 Hz.
     """
 
-    limits: ClassVar[Limits] = {
-        "cutoff_hz": (1.0, 192e3),
-        "num_taps": (3, 100_001),
-    }
+    limits: ClassVar[Limits] = {"cutoff_hz": (1.0, 192e3), "num_taps": (3, 100_001)}
 
     cutoff_hz: Parameter = Uniform(480.0, 720.0)
     num_taps: int = 255

@@ -34,10 +34,7 @@ class Quantisation(Effect):
         seed: of the dither.
     """
 
-    limits: ClassVar[Limits] = {
-        "bits": (1.0, 32.0),
-        "headroom_db": (-200.0, 200.0),
-    }
+    limits: ClassVar[Limits] = {"bits": (1.0, 32.0), "headroom_db": (-200.0, 200.0)}
 
     sensor: SensorProfile
     bits: Parameter = Choice((12.0, 10.0, 8.0))

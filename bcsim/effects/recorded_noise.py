@@ -34,10 +34,7 @@ class RecordedNoise(Effect):
             that was recorded at the same gains.
     """
 
-    limits: ClassVar[Limits] = {
-        "position": (0.0, 1.0),
-        "snr_db": (-200.0, 200.0),
-    }
+    limits: ClassVar[Limits] = {"position": (0.0, 1.0), "snr_db": (-200.0, 200.0)}
 
     sensor: SensorProfile
     noise: Recordings

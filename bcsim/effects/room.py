@@ -172,10 +172,7 @@ class Room(Effect):
             for part, side in ((drawn["mouth_x"], size[0]), (drawn["mouth_y"], size[1]))
         )
         angle = math.radians(drawn["direction_deg"])
-        microphone = (
-            mouth[0] + distance * math.cos(angle),
-            mouth[1] + distance * math.sin(angle),
-        )
+        microphone = (mouth[0] + distance * math.cos(angle), mouth[1] + distance * math.sin(angle))
         noises = []
         for number in range(self.sources if self.noise is not None else 0):
             angle = math.radians(drawn["noise_direction_deg"]) + 2 * math.pi * number / self.sources

@@ -26,10 +26,7 @@ class SensorLevel(LinearEffect):
             has learnt of it is wrong by the difference wherever the knobs stand otherwise.
     """
 
-    limits: ClassVar[Limits] = {
-        "deviation": (-20.0, 20.0),
-        "mean_db": (-60.0, 60.0),
-    }
+    limits: ClassVar[Limits] = {"deviation": (-20.0, 20.0), "mean_db": (-60.0, 60.0)}
 
     sensor: SensorProfile
     deviation: Parameter = Normal(0.0, 1.0)

@@ -30,10 +30,7 @@ class TimeMask(Effect):
     """
 
     needs_whole_clip: ClassVar[bool] = True
-    limits: ClassVar[Limits] = {
-        "stretches": (0, 1000),
-        "longest_s": (0.0, 3600.0),
-    }
+    limits: ClassVar[Limits] = {"stretches": (0, 1000), "longest_s": (0.0, 3600.0)}
 
     stretches: int = 2
     longest_s: float = 0.2

@@ -35,10 +35,7 @@ class WearerDrift(Effect):
         time_constant_s: from knot to knot, in seconds.
     """
 
-    limits: ClassVar[Limits] = {
-        "scale": (0.0, 20.0),
-        "time_constant_s": (0.01, 3600.0),
-    }
+    limits: ClassVar[Limits] = {"scale": (0.0, 20.0), "time_constant_s": (0.01, 3600.0)}
 
     sensor: SensorProfile
     scale: Parameter = WithinClipVariation(0.3)

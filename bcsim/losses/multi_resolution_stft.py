@@ -95,12 +95,7 @@ class _Resolution(nn.Module):
     def _magnitude(self, signal: Tensor) -> Tensor:
         """Return (B, F, frames) for (B, T)."""
         spectrum = torch.stft(
-            signal,
-            self.fft_size,
-            self.hop_size,
-            self.win_length,
-            self.window,
-            return_complex=True,
+            signal, self.fft_size, self.hop_size, self.win_length, self.window, return_complex=True
         )
         power = spectrum.real.square() + spectrum.imag.square()
         return power.clamp(min=POWER_FLOOR).sqrt()

@@ -9,10 +9,7 @@ from bcsim.dsp.bootstrap import num_clusters, percentile_interval, resampled_cou
 
 
 def bootstrap_mean(
-    values: Sequence[float],
-    groups: Sequence[Hashable | None],
-    num_draws: int = 2000,
-    seed: int = 0,
+    values: Sequence[float], groups: Sequence[Hashable | None], num_draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean over utterances nested in talkers.
 

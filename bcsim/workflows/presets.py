@@ -146,9 +146,7 @@ def load_simulator(
 
 
 def resolve_simulator(
-    sensor: str | SensorProfile | None,
-    recipe: Path | None = None,
-    settings: tuple[str, ...] = (),
+    sensor: str | SensorProfile | None, recipe: Path | None = None, settings: tuple[str, ...] = ()
 ) -> ResolvedSimulator:
     """Make the simulator that a sensor and a recipe stand for.
 
