@@ -7,13 +7,14 @@ interpolated or inherited; an unknown key is refused with the nearest known one.
 
 import copy
 import dataclasses
+import inspect
 import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -40,12 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Splits:
-    """Which part of the speakers goes into which split; the rest is for training.
-
-    Args:
-        validation: part of the speakers in the validation split, 0 to 1.
-        test: part of the speakers in the test split, 0 to 1.
-    """
+    """Parts of the speakers in the validation and test splits, 0 to 1; the rest is for training."""
 
     validation: float = 0.05
     test: float = 0.05
@@ -61,7 +57,7 @@ class SynthesisRecipe:
 
     Args:
         effects: effects between mouth and recorded pair, first to last: `{name: ..., ...}` each.
-        kind: kind of the recipe.
+        kind: kind of the recipe, which tells it from one for training.
         sample_rate: sample rate of the pairs in Hz.
         audio_format: format of the files, "flac" or "wav" with 16 bits.
         splits: parts of the speakers in the splits.
@@ -79,11 +75,7 @@ class SynthesisRecipe:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        UsageError: naming the file, if it is missing, no YAML, ambiguous or no mapping.
-    """
+    """Read a YAML mapping, or raise a UsageError that names the file and what is wrong with it."""
     try:
         content = parse_yaml(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -124,9 +116,8 @@ def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
         try:
             value = parse_yaml(text)
         except ValueError as error:
-            raise UsageError(
-                f"setting {shown(setting)!r}: the value is not YAML ({error})"
-            ) from error
+            named = f"setting {shown(setting)!r}"
+            raise UsageError(f"{named}: the value is not YAML ({error})") from error
         *parents, last = path.split(".")
         target = result
         for key in parents:
@@ -152,19 +143,12 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
         UsageError: naming the key: unknown, missing, of a wrong type, not finite or out of range.
     """
     _check_finite(content, where, "")
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cast(Any, cls))}
-    check_keys(content, fields, where)
+    hints, parameters = typing.get_type_hints(cls), inspect.signature(cls).parameters
+    check_keys(content, parameters, where)
     values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()}
-    required = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-        and name not in values
-    ]
-    if required:
-        raise UsageError(f"{where}: {required[0]!r} is missing")
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and name not in values:
+            raise UsageError(f"{where}: {name!r} is missing")
     try:
         return cls(**values)
     except ValueError as error:
@@ -181,9 +165,6 @@ def build_effect(
             relative to the current folder.
         where: name of the recipe in messages.
         sensor: value of parameters called `sensor`.
-
-    Raises:
-        UsageError: as `bcsim.registry.build`.
     """
     return build(EFFECTS, spec, where, sensor=sensor, convert=_convert)
 
@@ -205,7 +186,7 @@ def build_simulator(
     if sensor is not None and sensor.sample_rate != sample_rate:
         raise UsageError(
             f"sensor {sensor.name!r} was fitted at {sensor.sample_rate} Hz, {where} wants "
-            f"{sample_rate}; set sample_rate, or fit again with --sample-rate {sample_rate}"
+            f"{sample_rate}; set sample_rate, or fit the sensor again at that rate"
         )
     for effect in built:
         wanted = getattr(effect, "sample_rate", sample_rate)
@@ -233,12 +214,7 @@ def resolve_effect(effect: Effect) -> dict[str, Any]:
 
 
 def distribution_to_data(distribution: Distribution) -> Any:
-    """Return a distribution as a recipe would write it.
-
-    Example:
-        >>> distribution_to_data(Constant(3.0)), distribution_to_data(Choice((1.0, 2.0)))
-        (3.0, {'choice': [1.0, 2.0]})
-    """
+    """Return a distribution as a recipe would write it; see `distribution_from_data`."""
     if isinstance(distribution, Constant):
         return distribution.value
     name = next(key for key, cls in DISTRIBUTIONS.items() if type(distribution) is cls)
@@ -250,9 +226,6 @@ def distribution_to_data(distribution: Distribution) -> Any:
 
 def distribution_from_data(data: Any, where: str) -> Distribution:
     """Read a distribution: a number, or `{uniform: [low, high]}` and the like.
-
-    Raises:
-        UsageError: if it is neither.
 
     Example:
         >>> distribution_from_data({"normal": [0, 2]}, "gain_db")

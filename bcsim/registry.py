@@ -4,8 +4,7 @@ A registry belongs to a package (`bcsim.effects`, `bcsim.models`, ...). Reading 
 time imports every module of that package, then the plugins that other distributions declare under
 the entry-point group of the same name. A new effect is therefore one new file.
 
-`build` makes the class that a recipe names, with the parameters that it gives, whatever its kind:
-effect, loss, adversarial criterion, model or discriminator.
+`build` makes whatever a recipe names: effect, loss, adversarial criterion, model or discriminator.
 """
 
 import dataclasses
@@ -15,6 +14,7 @@ import math
 import pkgutil
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
@@ -53,11 +53,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[S], S]:
-        """Return a decorator that enters its object under `name`.
-
-        Raises:
-            ValueError: if the name is taken by another object.
-        """
+        """Return a decorator that enters its object under `name`, which has to be free."""
 
         # The entry keeps its own type: a decorated class is not merely what the registry holds.
         def enter(entry: S) -> S:
@@ -69,11 +65,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return enter
 
     def name_of(self, entry: object) -> str:
-        """Return the name under which `entry` was registered.
-
-        Raises:
-            KeyError: if it never was.
-        """
+        """Return the name under which `entry` was registered, or raise a KeyError."""
         for name in self:
             if self._entries[name] is entry:
                 return name
@@ -108,7 +100,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 self.register(plugin.name)(plugin.load())
 
 
-def constructor(
+def build(
     registry: Registry[type[T]],
     spec: Mapping[str, Any],
     where: str = "",
@@ -116,11 +108,9 @@ def constructor(
     sensor: Any = None,
     sample_rate: int | None = None,
     convert: Convert | None = None,
-) -> Callable[[], T]:
-    """Check the parameters that a recipe gives a registered class; what is returned makes one.
-
-    Two steps, because looking a class up may import modules: what is drawn while a network is
-    made must not depend on whether that has been done.
+    within: AbstractContextManager[Any] | None = None,
+) -> T:
+    """Make the registered class that `spec` names, with the parameters that it gives.
 
     Args:
         registry: registry in which the name is looked up.
@@ -129,13 +119,12 @@ def constructor(
         sensor: value of a parameter called `sensor`, which a spec cannot give.
         sample_rate: value of a parameter called `sample_rate` that the spec does not give, in Hz.
         convert: function that makes a parameter's value of plain data; `convert_plain` by default.
-
-    Returns:
-        A function without arguments that makes the object.
+        within: context entered only while the object is made, such as a stream of random numbers:
+            looking the class up may import modules, which must not change what is drawn.
 
     Raises:
         UsageError: for an unknown name or parameter, a missing parameter or sensor, or a value of
-            another type than the constructor's; when called, for a value that it refuses.
+            another type than the constructor's or that it refuses.
     """
     name = spec.get("name") if isinstance(spec, Mapping) else None
     if not isinstance(name, str):
@@ -165,30 +154,11 @@ def constructor(
             wanted = getattr(hints.get(key), "written_as", "")
             remedy = f"; name {wanted}" if wanted else ""
             raise UsageError(f"{place}: the parameter {key!r} is missing{remedy}")
-
-    def make() -> T:
+    with within or nullcontext():
         try:
             return cls(**values)
         except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: sizes beyond torch
             raise UsageError(f"{place}: {one_line(error)}") from error
-
-    return make
-
-
-def build(
-    registry: Registry[type[T]],
-    spec: Mapping[str, Any],
-    where: str = "",
-    *,
-    sensor: Any = None,
-    sample_rate: int | None = None,
-    convert: Convert | None = None,
-) -> T:
-    """Make the registered class that `spec` names; arguments and errors as for `constructor`."""
-    make = constructor(
-        registry, spec, where, sensor=sensor, sample_rate=sample_rate, convert=convert
-    )
-    return make()
 
 
 def parameter_types(cls: type) -> dict[str, Any]:
@@ -197,26 +167,17 @@ def parameter_types(cls: type) -> dict[str, Any]:
 
 
 def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Refuse a mapping with a key that is not among those known.
-
-    Raises:
-        UsageError: naming the first such key and the nearest known one.
-    """
+    """Raise a UsageError for the first unknown key of a mapping, naming the nearest known one."""
     for key in content:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
 
 def convert_plain(hint: Any, value: Any, where: str) -> Any:
-    """Return a value of plain data as the annotated type has it.
-
-    Args:
-        hint: annotated type of a parameter.
-        value: number, text, truth value, list, mapping or None.
-        where: name of the parameter in messages.
+    """Return a value of plain data in the annotated type `hint` of a parameter.
 
     Raises:
-        UsageError: if the value is not of that type, or no finite number.
+        UsageError: naming `where`, if the value is not of that type, or no finite number.
 
     Example:
         >>> convert_plain(tuple[float, ...], [1, "3e-4"], "betas")

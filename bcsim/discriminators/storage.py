@@ -14,7 +14,7 @@ from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.safetensors_file import load_network, pack_weights, read_config
-from bcsim.registry import constructor
+from bcsim.registry import build
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
 SCHEMA = 1
@@ -30,9 +30,7 @@ def build_discriminator(spec: Mapping[str, Any], seed: int) -> Discriminator:
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    make = constructor(DISCRIMINATORS, spec)
-    with torch_stream(seed, "discriminator", "weights"):
-        return make()
+    return build(DISCRIMINATORS, spec, within=torch_stream(seed, "discriminator", "weights"))
 
 
 def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping[str, Any]) -> None:

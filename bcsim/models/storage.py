@@ -15,7 +15,7 @@ from bcsim.files.safetensors_file import load_network, pack_weights, read_config
 from bcsim.files.text import shown
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
-from bcsim.registry import constructor
+from bcsim.registry import build
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1
@@ -41,9 +41,7 @@ def build_enhancer(spec: Mapping[str, Any], seed: int) -> Enhancer:
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    make = constructor(MODELS, spec)
-    with torch_stream(seed, "model", "weights"):
-        return make()
+    return build(MODELS, spec, within=torch_stream(seed, "model", "weights"))
 
 
 def save_enhancer(

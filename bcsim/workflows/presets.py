@@ -2,9 +2,8 @@
 
 import importlib.resources
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from bcsim.effects import EFFECTS
 from bcsim.errors import InputError, UsageError, did_you_mean
@@ -31,11 +30,11 @@ class ResolvedSimulator:
     """A simulator, with what it was made of.
 
     Args:
-        simulator: ready to render.
+        simulator: simulator that is ready to render.
         sensor: name of the sensor or preset.
         sensor_sha256: SHA-256 of the sensor's file, or None where there is no file.
-        recipe: checked, with every default.
-        recipe_text: the same as YAML, for keeping beside the output.
+        recipe: checked recipe, with every default.
+        recipe_text: checked recipe as YAML, for keeping beside the output.
     """
 
     simulator: Simulator
@@ -80,16 +79,12 @@ def find_sensor(name: str) -> Path:
     Raises:
         InputError: if there is neither.
     """
-    bundled = bundled_sensors()
-    if name in bundled:
-        return bundled[name]
-    path = Path(name)
+    path = bundled_sensors().get(name, Path(name))
     if path.is_file():
         return path
     if path.suffix == ".sensor" or "/" in name:
         raise InputError(f"{name}: no such sensor file; make one with fit-response")
-    known = [*bundled, *sensorless_presets()]
-    raise InputError(f"unknown sensor {name!r}{did_you_mean(name, known)}")
+    raise InputError(f"unknown sensor {name!r}{did_you_mean(name, _known_sensors())}")
 
 
 def load_sensor(sensor: str | Path) -> SensorProfile:
@@ -165,39 +160,28 @@ def resolve_simulator(
         profile, name = sensor, sensor.name
     elif sensor in presets:
         if recipe is not None:
-            raise UsageError(
-                f"{sensor} is a recipe of its own; leave the other one out, or set keys"
-            )
-        recipe = presets[sensor]
-        name = sensor
+            raise UsageError(f"{sensor} is a recipe of its own; leave the other out, or set keys")
+        recipe, name = presets[sensor], sensor
     elif sensor is not None:
         path = find_sensor(sensor)
         profile = SensorProfile.load(path)
         name, digest = profile.name, hash_file(path)
     elif recipe is None:
-        raise UsageError(f"name a sensor: a file, or one of {', '.join(known_sensors())}")
+        raise UsageError(f"name a sensor: a file, or one of {', '.join(_known_sensors())}")
     else:
         name = recipe.stem
     path = recipe if recipe is not None else bundled_recipes("synthesis")[DEFAULT_RECIPE]
     content = override(read_yaml(path), settings)
-    if profile is not None and recipe is None and not _sets(settings, "sample_rate"):
+    sets_rate = any(setting.split("=")[0] == "sample_rate" for setting in settings)
+    if profile is not None and recipe is None and not sets_rate:
         content["sample_rate"] = profile.sample_rate
     checked = from_mapping(SynthesisRecipe, content, path.name)
     simulator = build_simulator(checked.effects, checked.sample_rate, profile, path.name)
-    resolved: dict[str, Any] = {
-        "kind": checked.kind,
-        "sample_rate": checked.sample_rate,
-        "audio_format": checked.audio_format,
-        "splits": {"validation": checked.splits.validation, "test": checked.splits.test},
-        "effects": [resolve_effect(effect) for effect in simulator.effects],
-    }
+    resolved = asdict(checked)
+    del resolved["effects"]  # they come last
+    resolved["effects"] = [resolve_effect(effect) for effect in simulator.effects]
     return ResolvedSimulator(simulator, name, digest, checked, write_yaml(resolved))
 
 
-def known_sensors() -> list[str]:
-    """Return every name of a sensor that needs no file."""
+def _known_sensors() -> list[str]:
     return [*bundled_sensors(), *sensorless_presets()]
-
-
-def _sets(settings: tuple[str, ...], key: str) -> bool:
-    return any(setting.split("=")[0] == key for setting in settings)
