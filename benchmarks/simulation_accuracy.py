@@ -34,7 +34,7 @@ from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import headline_metrics, simulation_scores
-from bcsim.metrics.two_sample import two_sample_test
+from bcsim.metrics.two_sample import null_accuracy, told_apart
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
@@ -147,8 +147,8 @@ def measure(
         rows.append(row)
         talkers.append(str(pair.talker))
         report(f"{way}, {method}, {pair.name}: LSD {row['lsd']:.2f}")
-    told_apart = two_sample_test(comparisons, talkers)
-    return Result(rows, talkers, told_apart.accuracy, told_apart.null.mean)
+    null, _ = null_accuracy(comparisons, talkers)
+    return Result(rows, talkers, told_apart(comparisons, talkers), null)
 
 
 def table(results: dict[str, Result], intervals: bool = True) -> str:

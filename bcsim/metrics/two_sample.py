@@ -2,13 +2,12 @@
 
 Can a classifier tell simulated from real? Its accuracy on talkers that it has not seen is 0.5
 where it cannot. Finite data make even two halves of the same recordings differ by a little, so
-the accuracy for real against real stands beside it. This is a property of a corpus, not of an
-utterance.
+the accuracy for real against real stands beside it, the null. This is a property of a corpus, not
+of an utterance.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,61 +18,26 @@ from bcsim.rng import stream
 
 FLOOR_DB = 60.0
 MAX_FOLDS = 5
-MAX_FRAMES = 400  # of one utterance: beyond, frames are thinned out evenly
+MAX_FRAMES = 400  # taken from one utterance, evenly
 MAX_ALL_FRAMES = 16_000  # of all utterances together, for the sake of time
 NUM_SPLITS = 3  # of the real frames, behind the null
 SEGMENT = 31  # frames, half a second
 
 
-@dataclass(frozen=True)
-class NullAccuracy:
-    """What the classifier makes of real against real, over several random splits.
-
-    Args:
-        mean: of the balanced accuracies; NaN where there is too little to split.
-        std: their standard deviation.
-    """
-
-    mean: float
-    std: float
-
-
-@dataclass(frozen=True)
-class TwoSampleResult:
-    """Balanced accuracies of the classifier.
-
-    Args:
-        accuracy: simulated against real; 0.5 is indistinguishable, 1 is told apart every time.
-        null: real against real.
-    """
-
-    accuracy: float
-    null: NullAccuracy
-
-
-def two_sample_test(
-    pairs: Sequence[Comparison], talkers: Sequence[str], seed: int = 0
-) -> TwoSampleResult:
-    """Let boosted trees tell simulated from real frames.
+def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
+    """Return the balanced accuracy with which boosted trees tell simulated from real frames.
 
     Features are the levels of 40 mel bands, floored 60 dB under the real utterance's maximum,
-    and their differences over two frames either way; active frames only. Folds go by talker.
+    and their differences over two frames either way; active frames only. Folds go by talker. Both
+    sets hold the same speech, so what was said and who said it tell nothing.
 
     Args:
-        pairs: simulated beside real, levels matched.
-        talkers: talker of each pair; where unknown, give each pair a name of its own.
-        seed: seed of the random splits for the null.
+        pairs: simulated beside real signals, levels matched.
+        talkers: talker of each pair; where unknown, a name of its own for each pair.
 
     Returns:
-        NaN for both with fewer than two talkers.
-    """
-    return TwoSampleResult(told_apart(pairs, talkers), null_accuracy(pairs, talkers, seed))
-
-
-def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
-    """Return the accuracy of simulated against real; see `two_sample_test`.
-
-    Both sets hold the same speech, so what was said and who said it tell nothing.
+        0.5 where the two cannot be told apart, 1 where they always are; NaN with fewer than two
+        talkers.
     """
     voiced, groups = _voiced(pairs, talkers)
     if len(set(groups)) < 2:
@@ -84,8 +48,8 @@ def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
 
 def null_accuracy(
     pairs: Sequence[Comparison], talkers: Sequence[str], seed: int = 0
-) -> NullAccuracy:
-    """Return the accuracy of real against real, from the same recordings.
+) -> tuple[float, float]:
+    """Return the accuracy of real against real: mean and deviation over several random splits.
 
     Every utterance is cut into segments of about half a second, of which a random half goes to
     either set: as in the test itself, both sets hold every utterance of every talker. Whole
@@ -96,10 +60,13 @@ def null_accuracy(
         pairs: pairs whose real signals are compared.
         talkers: talker of each pair.
         seed: seed of the random splits.
+
+    Returns:
+        NaN for both with fewer than two talkers.
     """
     voiced, groups = _voiced(pairs, talkers)
     if len(set(groups)) < 2:
-        return NullAccuracy(math.nan, math.nan)
+        return math.nan, math.nan
     real = [features(pair, 1, _quota(voiced)) for pair in voiced]
     found = []
     for split in range(NUM_SPLITS):
@@ -108,18 +75,13 @@ def null_accuracy(
         samples = [half[label] for label in (0, 1) for half in halves]
         labels = [0] * len(real) + [1] * len(real)
         found.append(separability(samples, labels, groups + groups))
-    return NullAccuracy(float(np.mean(found)), float(np.std(found)))
+    return float(np.mean(found)), float(np.std(found))
 
 
 def halve(
     frames: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Deal consecutive segments of frames to two halves at random, as many to one as to the other.
-
-    Args:
-        frames: (N, features).
-        generator: source of the random order.
-    """
+    """Deal segments of frames (N, features) at random to two halves of as many segments."""
     segments = np.array_split(frames, max(2, len(frames) // SEGMENT))
     order = generator.permutation(len(segments))
     first, second = order[::2], order[1::2]
@@ -152,7 +114,7 @@ def features(pair: Comparison, which: int, max_frames: int = MAX_FRAMES) -> NDAr
     Args:
         pair: two signals.
         which: 0 for the estimate, 1 for the real one.
-        max_frames: beyond, frames are thinned out evenly.
+        max_frames: largest number of frames; of more, these are taken evenly.
     """
     levels = pair.mel_levels_db[which].numpy() - float(pair.mel_levels_db[1].max())
     levels = np.maximum(levels, -FLOOR_DB)
@@ -170,8 +132,8 @@ def separability(
     """Return the balanced accuracy on held-out groups, averaged over folds.
 
     Args:
-        samples: (frames, features) for each utterance.
-        labels: 0 or 1 for each utterance.
+        samples: frames of each utterance, (frames, features).
+        labels: class of each utterance, 0 or 1.
         groups: group of each utterance; a group is never both in training and in test.
 
     Returns:

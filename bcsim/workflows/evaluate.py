@@ -15,11 +15,12 @@ from bcsim.errors import InputError, UsageError
 from bcsim.fitting.alignment.align import synchronised
 from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.metrics import METRICS
-from bcsim.metrics.bands import BandErrors, band_errors
+from bcsim.metrics.bands import band_errors
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
+from bcsim.metrics.ltas import CENTRES_HZ
 from bcsim.metrics.scores import simulation_metrics
-from bcsim.metrics.two_sample import NullAccuracy, null_accuracy, told_apart
+from bcsim.metrics.two_sample import null_accuracy, told_apart
 from bcsim.progress import track
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -128,7 +129,7 @@ def evaluate(
     resolved = [resolve_simulator(sensor) for sensor in sensors]
     rates = dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved)
     usable = {rate: _in_step_pairs(air, bone, rate, talkers) for rate in rates}
-    nulls: dict[int, NullAccuracy] = {}  # the real recordings alone decide it
+    nulls: dict[int, tuple[float, float]] = {}  # the real recordings alone decide it
     evaluations = []
     for sensor in resolved:
         rate = sensor.simulator.sample_rate
@@ -137,12 +138,9 @@ def evaluate(
         groups = [pair.talker or pair.name for pair in pairs]
         if rate not in nulls:
             nulls[rate] = null_accuracy(drawn, groups)
-        scores = evaluation.scores | {
-            "c2st": told_apart(drawn, groups),
-            "c2st_null": nulls[rate].mean,
-            "c2st_null_std": nulls[rate].std,
-        }
-        evaluations.append(replace(evaluation, scores=scores))
+        null, null_std = nulls[rate]
+        c2st = {"c2st": told_apart(drawn, groups), "c2st_null": null, "c2st_null_std": null_std}
+        evaluations.append(replace(evaluation, scores=evaluation.scores | c2st))
     return evaluations
 
 
@@ -202,7 +200,7 @@ def _scored(
     """Return all scores but the two-sample test's, and what that one is to look at."""
     simulator = sensor.simulator
     rows: dict[str, Scores] = {}
-    bands: list[BandErrors] = []
+    bands: list[tuple[Tensor, Tensor]] = []
     drawn_pairs: list[Comparison] = []
     for pair in track(pairs, len(pairs), f"evaluating {sensor.sensor}"):
         air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
@@ -250,11 +248,11 @@ def _by_talker(pairs: Sequence[RecordedPair], rows: Mapping[str, Scores]) -> dic
     }
 
 
-def _over_pairs(bands: Sequence[BandErrors]) -> list[Scores]:
+def _over_pairs(bands: Sequence[tuple[Tensor, Tensor]]) -> list[Scores]:
     """Return the mean bias and the rms of all pairs, every pair counting alike."""
-    bias_db = torch.stack([errors.bias_db for errors in bands]).nanmean(dim=0)
-    rms_db = torch.stack([errors.rms_db for errors in bands]).square().nanmean(dim=0).sqrt()
-    columns = zip(bands[0].centres_hz.tolist(), bias_db.tolist(), rms_db.tolist(), strict=True)
+    biases_db, rmses_db = (torch.stack(rows) for rows in zip(*bands, strict=True))
+    bias_db, rms_db = biases_db.nanmean(dim=0), rmses_db.square().nanmean(dim=0).sqrt()
+    columns = zip(CENTRES_HZ, bias_db.tolist(), rms_db.tolist(), strict=True)
     return [
         {"centre_hz": round(hz, 1), "bias_db": bias, "rms_db": rms} for hz, bias, rms in columns
     ]
