@@ -34,7 +34,8 @@ import numpy as np
 import torch
 
 from bcsim.audio.read import read_audio
-from bcsim.datasets.recordings import PairFiles, find_pairs
+from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.recordings import find_pairs
 from bcsim.inference.enhancer import enhance
 from bcsim.metrics import METRICS
 from bcsim.metrics.scores import enhancement_scores
@@ -154,12 +155,12 @@ def halves(pairs: Sequence[PairFiles], talkers: dict[str, str]) -> tuple[list[Pa
         pairs: of recordings.
         talkers: by the name of the pair.
     """
-    counts = Counter(talkers[pair.name] for pair in pairs)
+    counts = Counter(talkers[pair.id] for pair in pairs)
     sides: tuple[set[str], set[str]] = (set(), set())
     for talker, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         sizes = [sum(counts[name] for name in side) for side in sides]
         sides[int(sizes[1] < sizes[0])].add(talker)
-    return tuple([pair for pair in pairs if talkers[pair.name] in side] for side in sides)
+    return tuple([pair for pair in pairs if talkers[pair.id] in side] for side in sides)
 
 
 def copy_pairs(pairs: Sequence[PairFiles], talkers: dict[str, str], folder: Path) -> Path:
@@ -167,9 +168,9 @@ def copy_pairs(pairs: Sequence[PairFiles], talkers: dict[str, str], folder: Path
     for role in ("air", "bone"):
         (folder / role).mkdir(parents=True, exist_ok=True)
         for pair in pairs:
-            source: Path = getattr(pair, role)
-            shutil.copyfile(source, folder / role / f"{pair.name}{source.suffix}")
-    rows = [["file", "talker"], *([pair.name, talkers[pair.name]] for pair in pairs)]
+            source = pair.files[role]
+            shutil.copyfile(source, folder / role / f"{pair.id}{source.suffix}")
+    rows = [["file", "talker"], *([pair.id, talkers[pair.id]] for pair in pairs)]
     with (folder / "talkers.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return folder
@@ -179,11 +180,11 @@ def score(pairs: Sequence[PairFiles], function: Callable[[np.ndarray], np.ndarra
     """Score what a function makes of the sensor's recordings."""
     scores = {}
     for pair in pairs:
-        air, bone = (read_audio(path, RATE)[0] for path in (pair.air, pair.bone))
+        air, bone = (read_audio(path, RATE)[0] for path in (pair.files["air"], pair.files["bone"]))
         air, bone = air[: len(bone)], bone[: len(air)]
         enhanced = torch.from_numpy(np.asarray(function(bone), dtype=np.float64))
         found = enhancement_scores(enhanced, torch.from_numpy(np.float64(air)), RATE)
-        scores[pair.name] = {name: found[name] for name in SCORES}
+        scores[pair.id] = {name: found[name] for name in SCORES}
     return scores
 
 

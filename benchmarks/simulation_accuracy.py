@@ -184,7 +184,7 @@ def main() -> None:
     if talkers is None and arguments.air == SHARED / "air":
         talkers = SHARED / "pairs.csv"
     rate = arguments.sample_rate
-    pairs = read_recordings(arguments.air, arguments.bone, rate, talkers).pairs
+    pairs, _ = read_recordings(arguments.air, arguments.bone, rate, talkers)
     fits = Fits(pairs, rate)
     report = print if arguments.verbose else lambda line: None
     kept = {}

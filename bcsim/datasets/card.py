@@ -7,12 +7,7 @@ from bcsim.datasets.manifest import Tally
 
 
 def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> str:
-    """Return the dataset's card: what it is, how much of it there is, and how to read it.
-
-    Args:
-        settings: of the run, as in `dataset.json`.
-        tallies: what is in each split.
-    """
+    """Return the text of the dataset's card, from the settings in `dataset.json` and its splits."""
     configs = "".join(
         f"  - split: {split}\n    path: {split}/**\n"
         for split, tally in tallies.items()

@@ -9,13 +9,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from bcsim.datasets.manifest import (
-    MANIFEST_NAME,
-    SUMS_NAME,
-    PairRow,
-    WrittenPair,
-    lines_of,
-)
+from bcsim.datasets.manifest import MANIFEST_NAME, SUMS_NAME, PairRow, WrittenPair, lines_of
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_files
@@ -24,6 +18,7 @@ from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
 CHECKED_AT_ONCE = 256  # pairs whose files are hashed while others wait
+_REMEDY = "run the command that made the dataset again"
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -33,15 +28,7 @@ def sum_line(digest: str, name: str) -> str:
 
 
 def parse_sum(line: str, where: str) -> tuple[str, str]:
-    """Return the digest and the name that a line holds.
-
-    Args:
-        line: without its end.
-        where: file and line, for the message.
-
-    Raises:
-        InputError: if it is no such line.
-    """
+    """Return the digest and the name that a line holds; an InputError names file and line."""
     digest, separator, name = line.partition("  ")
     if not separator or len(digest) != 64 or not _DIGITS.issuperset(digest):
         raise InputError(f"{where}: no line of sha256sum; make the dataset again")
@@ -49,20 +36,14 @@ def parse_sum(line: str, where: str) -> tuple[str, str]:
 
 
 def read_sums(dataset: Path) -> dict[str, str]:
-    """Read `SHA256SUMS`.
-
-    Args:
-        dataset: folder of the dataset.
-
-    Returns:
-        SHA-256 of each file by its path below the dataset.
+    """Return the SHA-256 of each file of a dataset by its path below the folder of the dataset.
 
     Raises:
-        InputError: if the list is missing, or damaged.
+        InputError: if `SHA256SUMS` is missing or damaged.
     """
     path = dataset / SUMS_NAME
     if not path.is_file():
-        raise InputError(f"{path}: no such file; run the command that made the dataset again")
+        raise InputError(f"{path}: no such file; {_REMEDY}")
     sums: dict[str, str] = {}
     for where, line in lines_of(path, "a list of sha256sum"):
         digest, name = parse_sum(line, where)
@@ -75,14 +56,12 @@ def read_sums(dataset: Path) -> dict[str, str]:
 def written_pairs(dataset: Path, split: str) -> Iterator[tuple[PairRow, WrittenPair]]:
     """Yield the rows of a split with the sums of their files, few of them in memory.
 
-    Args:
-        dataset: folder of the dataset.
-        split: train, validation or test; nothing is yielded where it is not there.
+    Nothing is yielded for a split that the dataset does not have.
 
     Raises:
-        InputError: naming file and line, if manifest or `SHA256SUMS` is damaged, or they do not go
-            together; after the last row, if the manifest is not the one that was written. Until
-            then no row is to be believed.
+        InputError: naming file and line, if manifest or `SHA256SUMS` is damaged, or they differ;
+            after the last row, if the manifest is not the one that was written. Until then no row
+            can be trusted.
     """
     manifest, sums_path = dataset / split / MANIFEST_NAME, dataset / SUMS_NAME
     sums = (
@@ -96,17 +75,11 @@ def written_pairs(dataset: Path, split: str) -> Iterator[tuple[PairRow, WrittenP
         row = PairRow.from_json(line, where)
         found = [*itertools.islice(sums, len(row.file_names))]
         if [name for _, name in found] != [f"{split}/{name}" for name in row.file_names.values()]:
-            raise InputError(
-                f"{sums_path}: does not go with {where}; run the command that made the dataset "
-                "again"
-            )
+            raise InputError(f"{sums_path}: does not go with {where}; {_REMEDY}")
         yield row, WrittenPair(line, tuple(sha256 for sha256, _ in found))
         written = [(digest.hexdigest(), f"{split}/{MANIFEST_NAME}")]
     if [*sums] != written:
-        raise InputError(
-            f"{manifest}: is not what was written there; run the command that made the dataset "
-            "again"
-        )
+        raise InputError(f"{manifest}: is not what was written there; {_REMEDY}")
 
 
 def write_sums(dataset: Path) -> None:

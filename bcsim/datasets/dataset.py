@@ -24,28 +24,22 @@ from bcsim.errors import InputError
 from bcsim.files.text import parse_json, read_bytes, reason_of, shown
 
 WHOLE = "all"  # the one split of a dataset that has none
-MAX_METADATA_BYTES = 1 << 24  # a recipe may name thousands of things; more is none of ours
+_MAX_METADATA_BYTES = 1 << 24  # a recipe may name thousands of files
 
 
 def read_dataset_metadata(path: Path) -> dict[str, Any]:
-    """Read `dataset.json`, or the settings of a run that makes a dataset.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Its content, in which "schema", "bcsim", "recipe" and "seed" are of the right types.
+    """Return the content of `dataset.json`, or of the settings of a run that makes a dataset.
 
     Raises:
-        InputError: if it cannot be read, or is not the metadata of a dataset of bcsim.
+        InputError: if the file cannot be read, or "schema", "bcsim", "recipe" or "seed" is missing
+            or of a wrong type.
     """
-    text = read_bytes(path, MAX_METADATA_BYTES, "the metadata of a dataset of bcsim")
+    text = read_bytes(path, _MAX_METADATA_BYTES, "the metadata of a dataset of bcsim")
     try:
         content = parse_json(text)
     except ValueError as error:
-        raise InputError(
-            f"{path}: damaged ({reason_of(error)}); begin anew in another place"
-        ) from error
+        reason = reason_of(error)
+        raise InputError(f"{path}: damaged ({reason}); begin anew in another place") from error
     wanted = {"schema": int, "bcsim": str, "recipe": dict, "seed": int}
     if isinstance(content, dict) and wanted == {key: type(content.get(key)) for key in wanted}:
         return content
@@ -53,42 +47,47 @@ def read_dataset_metadata(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedPair:
+class PairFiles:
+    """The recordings of the same speech.
+
+    Args:
+        id: name of the pair; in a manifest without ids, the name of the bone file.
+        files: paths of the files by signal: "bone", "air" and perhaps "noisy_air".
+        speaker: name of the speaker, or None where nothing tells.
+    """
+
+    id: str
+    files: dict[str, Path]
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPair(PairFiles):
     """A pair as a manifest lists it.
 
     Args:
-        id: name of the pair, unique in the manifest; the bone file's where the line gives none.
-        speaker: name of the speaker, or None where the line gives none.
-        files: paths of the files by signal: "bone", "air" and perhaps "noisy_air".
         line: line of the manifest, in JSON.
         content: everything that the line holds, by the manifest's keys.
         where: file and line of the manifest, for messages.
     """
 
-    id: str
-    speaker: str | None
-    files: dict[str, Path]
     line: str
     content: dict[str, Any]
     where: str
 
     @property
     def row(self) -> PairRow:
-        """The pair as a row that bcsim wrote.
-
-        Raises:
-            InputError: naming file and line, if it is no such row.
-        """
+        """The pair as a row that bcsim wrote; an InputError names file and line of another."""
         return PairRow.from_json(self.line, self.where)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of pairs with manifests: one in each folder of a split, or one for all pairs.
+    """A folder of pairs with manifests.
 
     Args:
         folder: folder of the dataset.
-        manifests: path of the manifest of each split; of the split "all" where there are none.
+        manifests: path of the manifest by split; the split of a manifest for all pairs is "all".
     """
 
     folder: Path
@@ -125,9 +124,6 @@ class Dataset:
 def read_pairs(manifest: Path) -> Iterator[ListedPair]:
     """Yield the pairs that a manifest lists, whoever wrote it, in its order.
 
-    Args:
-        manifest: path of the manifest.
-
     Raises:
         InputError: naming file and line, if the manifest is missing, or a line is malformed, has
             the id of another, or names a file outside the dataset.
@@ -147,9 +143,6 @@ def read_pairs(manifest: Path) -> Iterator[ListedPair]:
 
 def read_rows(manifest: Path) -> Iterator[PairRow]:
     """Yield the rows of a manifest that bcsim wrote, in its order.
-
-    Args:
-        manifest: path of the manifest.
 
     Raises:
         InputError: naming file and line, if the manifest is missing, malformed, holds an id or a
@@ -188,4 +181,11 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
     files = {signal: file_beneath(folder, str(name), where) for signal, name in names.items()}
-    return ListedPair(str(pair_id), str(speaker) if speaker else None, files, line, content, where)
+    return ListedPair(
+        str(pair_id),
+        files,
+        str(speaker) if speaker else None,
+        line=line,
+        content=content,
+        where=where,
+    )

@@ -5,7 +5,7 @@ import math
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -24,8 +24,8 @@ STATE_FOLDER = ".bcsim.tmp"  # there as long as the dataset is not finished
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
-MAX_SAMPLE_RATE = 384_000
-MAX_DURATION_S = 7 * 24 * 3600.0
+_MAX_SAMPLE_RATE = 384_000
+_MAX_DURATION_S = 7 * 24 * 3600.0
 _BLOCK_BYTES = 1 << 16  # of a text that are in memory
 
 
@@ -37,8 +37,7 @@ class PairRow:
         id: name of the pair, unique in the split.
         bone_file_name: path of the sensor's file below the manifest's folder, with forward slashes.
         air_file_name: path of the air microphone's file.
-        noisy_air_file_name: path of the file of what the air microphone picked up, where that is
-            not `air`.
+        noisy_air_file_name: path of the noisy air microphone's file, where that is not `air`.
         speaker: name of the speaker; splits go by speaker.
         duration_s: duration of all files in seconds.
         sample_rate: sample rate of all files in Hz.
@@ -77,15 +76,11 @@ class PairRow:
 
     @classmethod
     def from_json(cls, line: str, where: str) -> "PairRow":
-        """Read a row.
-
-        Args:
-            line: row in JSON.
-            where: file and line, for the message.
+        """Read a row from a line of JSON.
 
         Raises:
-            InputError: if it is not a row: no JSON, other keys, wrong types, a key twice, values
-                that no recording has, or a path that leaves the dataset.
+            InputError: naming `where`, file and line, if the line is no JSON, has other keys, a key
+                twice, wrong types, values that no recording has, or a path that leaves the dataset.
         """
         try:
             parse_json(line)  # which refuses what pydantic lets through
@@ -96,16 +91,14 @@ class PairRow:
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize") from error
         except ValueError as error:
             raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
-        for name, value, most in (
-            ("duration_s", row.duration_s, MAX_DURATION_S),
-            ("sample_rate", row.sample_rate, MAX_SAMPLE_RATE),
-        ):
+        for name, most in (("duration_s", _MAX_DURATION_S), ("sample_rate", _MAX_SAMPLE_RATE)):
+            value = getattr(row, name)
             if not 0 < value <= most:
                 raise InputError(
                     f"{where}: {name} is {value}, which no recording has; rerun synthesize"
                 )
         for name in (row.id, *row.file_names.values()):
-            if leaves_folder(name):
+            if _leaves_folder(name):
                 raise InputError(
                     f"{where}: the path '{shown(name)}' leaves the dataset; rerun synthesize"
                 )
@@ -128,31 +121,22 @@ class WrittenPair:
     sha256: tuple[str, ...]
 
 
+@dataclass
 class Tally:
-    """Number, speakers and duration of the pairs of a split.
+    """Names of the speakers of a split, and the duration of each of its pairs in seconds."""
 
-    Attributes:
-        speakers: names of all speakers.
-    """
-
-    def __init__(self) -> None:
-        self.speakers: set[str] = set()
-        self._durations_s = array("d")
-
-    def add(self, speaker: str, duration_s: float) -> None:
-        """Count one row."""
-        self.speakers.add(speaker)
-        self._durations_s.append(duration_s)
+    speakers: set[str] = field(default_factory=set)
+    durations_s: "array[float]" = field(default_factory=lambda: array("d"))
 
     @property
     def num_pairs(self) -> int:
         """Number of pairs."""
-        return len(self._durations_s)
+        return len(self.durations_s)
 
     @property
     def seconds(self) -> float:
         """Duration of all pairs in seconds: an exact sum, equal for every order of the rows."""
-        return math.fsum(self._durations_s)
+        return math.fsum(self.durations_s)
 
 
 def write_manifest(path: Path, rows: Iterable[PairRow]) -> None:
@@ -170,18 +154,15 @@ def write_lines(path: Path, lines: Iterable[str]) -> Tally:
         for line in lines:
             file.write(line)
             row = json.loads(line)
-            tally.add(row["speaker"], row["duration_s"])
+            tally.speakers.add(row["speaker"])
+            tally.durations_s.append(row["duration_s"])
     return tally
 
 
 def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
-    """Yield the lines of a text without their ends, each after what to call it in messages.
+    """Yield the place of each line of a text, for messages, and the line without its end.
 
     The file is closed between blocks of lines: there may be hundreds of shards.
-
-    Args:
-        path: path of the file.
-        what: what it should be, for the message.
 
     Raises:
         InputError: naming file and line, if the file cannot be read, or a line is longer than
@@ -208,36 +189,31 @@ def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
-    """Return the path of a file that a manifest names, if it is within the dataset.
+    """Return the path, links followed, of a file that a manifest names.
 
     Links may lead to another split of the same dataset, and nowhere else.
 
     Args:
         folder: folder of the manifest: a split of a dataset, or a dataset of its own.
         name: path of the file below the folder.
-        where: file and line, for the message; the manifest where None.
-
-    Returns:
-        The path without links below the folder, or below the dataset's where one leads there.
+        where: file and line, for the message; None to name the manifest.
 
     Raises:
-        InputError: if it is not within the dataset.
+        InputError: if the file is not within the dataset.
     """
     try:
         try:
             return beneath(folder, name)
         except InputError:
-            if leaves_folder(name) or not (folder.parent / DATASET_NAME).is_file():
+            if _leaves_folder(name) or not (folder.parent / DATASET_NAME).is_file():
                 raise
             return beneath(folder.parent, f"{folder.name}/{name}")
     except InputError as error:
-        raise InputError(
-            f"{where or folder / MANIFEST_NAME}: leaves the dataset: {error}"
-        ) from error
+        place = where or folder / MANIFEST_NAME
+        raise InputError(f"{place}: leaves the dataset: {error}") from error
 
 
-def leaves_folder(name: str) -> bool:
-    """Tell whether a name is none of a path below a folder."""
+def _leaves_folder(name: str) -> bool:
     path = PurePosixPath(name)
     return (
         not path.parts

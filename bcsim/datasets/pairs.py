@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.audio.open import open_audio
-from bcsim.audio.read import audio_info, read_audio, read_segment
-from bcsim.datasets.dataset import Dataset, read_manifest
+from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
+from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath
-from bcsim.datasets.recordings import PairFiles, files_of, find_pairs
-from bcsim.datasets.speech_level import speech_level
+from bcsim.datasets.recordings import find_pairs
+from bcsim.dsp.activity import speech_rms_of_blocks
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
@@ -56,14 +56,18 @@ class Pair:
     sample_rate: int
     noisy_air: Tensor | None = None
 
+    @property
+    def microphone(self) -> Tensor:
+        """What the air microphone picks up, (T,)."""
+        return self.air if self.noisy_air is None else self.noisy_air
+
     def inputs(self, channels: Sequence[str]) -> Tensor:
         """Return the input of a network, (C, T).
 
         Args:
             channels: what each of the C channels is: "bone", or "air", the noisy air microphone.
         """
-        microphone = self.air if self.noisy_air is None else self.noisy_air
-        signals = {"bone": self.bone, "air": microphone}
+        signals = {"bone": self.bone, "air": self.microphone}
         return torch.stack([signals[channel] for channel in channels])
 
 
@@ -71,13 +75,13 @@ class Pairs(ABC):
     """An ordered collection of pairs.
 
     Args:
-        ids: of the pairs.
-        sample_rate: of all of them, in Hz.
-        seed: root seed of everything random about them.
+        ids: names of the pairs.
+        sample_rate: sample rate of all pairs in Hz.
+        seed: root seed of crops and of everything that a simulator draws.
 
     Attributes:
-        channels: the channels that a network takes from the pairs (`Pair.inputs`); `noisy_air` is
-            read from disk only if "air" is one of them.
+        channels: channels that a network takes from the pairs (`Pair.inputs`); `noisy_air` is read
+            from disk only if "air" is one of them.
         simulated_s: time that simulating has taken so far, in seconds.
     """
 
@@ -98,8 +102,7 @@ class Pairs(ABC):
         pairs.channels = channels
         return pairs
 
-    def is_read(self, signal: str) -> bool:
-        """Tell whether a signal of the pairs is read, by what the network takes."""
+    def _is_read(self, signal: str) -> bool:
         return signal != "noisy_air" or "air" in self.channels
 
     def crop_start(self, index: int, epoch: int, total: int, num_samples: int) -> int:
@@ -119,15 +122,22 @@ class Pairs(ABC):
     def whole(self, index: int) -> Pair:
         """Return a whole item; the same one whenever it is asked for."""
 
+    def _padded(
+        self, index: int, signals: Mapping[str, NDArray[np.float64]], num_samples: int
+    ) -> Pair:
+        """Return signals as the pair at `index`, with zeros behind up to `num_samples`."""
+        padded = {name: _as_float32(signal, num_samples) for name, signal in signals.items()}
+        return Pair(self.ids[index], sample_rate=self.sample_rate, **padded)
+
 
 class StoredPairs(Pairs):
     """The pairs of one split of a dataset that `synthesize` wrote.
 
     Args:
-        folder: of the dataset.
-        split: train, validation or test.
-        sample_rate: that the pairs must have, in Hz.
-        seed: of the crops.
+        folder: folder of the dataset.
+        split: "train", "validation" or "test".
+        sample_rate: sample rate in Hz that the pairs must have.
+        seed: root seed of the crops.
 
     Raises:
         InputError: naming file and line, if the manifest is missing, empty, of another sample
@@ -156,27 +166,23 @@ class StoredPairs(Pairs):
         super().__init__([row.id for row in self.rows], sample_rate, seed)
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
-        row = self.rows[index]
-        total = round(row.duration_s * row.sample_rate)
-        start = self.crop_start(index, epoch, total, num_samples)
-        return self._read(index, start, num_samples, num_samples)
+        start = self.crop_start(index, epoch, self._total(index), num_samples)
+        return self._read(index, start, num_samples)
 
     def whole(self, index: int) -> Pair:
-        row = self.rows[index]
-        total = round(row.duration_s * row.sample_rate)
-        return self._read(index, 0, total, total)
+        return self._read(index, 0, self._total(index))
 
-    def _read(self, index: int, start: int, num_samples: int, padded: int) -> Pair:
-        row = self.rows[index]
+    def _total(self, index: int) -> int:
+        return round(self.rows[index].duration_s * self.sample_rate)
+
+    def _read(self, index: int, start: int, num_samples: int) -> Pair:
         # Looked for again: a link may have come to lead elsewhere since the manifest was read.
         signals = {
-            signal: _as_float32(
-                read_segment(file_beneath(self.folder, name), start, num_samples), padded
-            )
-            for signal, name in row.file_names.items()
-            if self.is_read(signal)
+            signal: read_segment(file_beneath(self.folder, name), start, num_samples)
+            for signal, name in self.rows[index].file_names.items()
+            if self._is_read(signal)
         }
-        return Pair(row.id, sample_rate=self.sample_rate, **signals)
+        return self._padded(index, signals, num_samples)
 
 
 class RecordedPairs(Pairs):
@@ -186,25 +192,28 @@ class RecordedPairs(Pairs):
     are asked for.
 
     Args:
-        files: of the pairs; their names are the ids.
-        sample_rate: that the pairs get, in Hz.
-        seed: of the crops.
+        pairs: files of the pairs, which have different ids.
+        sample_rate: sample rate in Hz that the pairs get.
+        seed: root seed of the crops.
+
+    Attributes:
+        files: paths of the files of each pair by signal.
 
     Raises:
-        InputError: if there are none, two have the same name, or a file holds no audio.
+        InputError: if there are none, two have the same id, or a file holds no audio.
     """
 
-    def __init__(self, files: Sequence[PairFiles], sample_rate: int, seed: int) -> None:
-        if not files:
+    def __init__(self, pairs: Sequence[PairFiles], sample_rate: int, seed: int) -> None:
+        if not pairs:
             raise InputError("there are no pairs of recordings")
-        names = [pair.name for pair in files]
+        names = [pair.id for pair in pairs]
         twice = next((name for name, after in pairwise(sorted(names)) if name == after), None)
         if twice is not None:
             raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
         super().__init__(names, sample_rate, seed)
-        self.files = list(files)
+        self.files = [pair.files for pair in pairs]
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.
-        self._num_samples = [self._common_length(pair) for pair in files]
+        self._num_samples = [self._common_length(files) for files in self.files]
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         total = self._num_samples[index]
@@ -219,41 +228,32 @@ class RecordedPairs(Pairs):
             decoded = self._decode(index)
             start = self.crop_start(index, epoch, len(decoded["air"]), num_samples)
             signals = {name: s[start : start + num_samples] for name, s in decoded.items()}
-        return self._pair(index, signals, num_samples)
+        return self._padded(index, signals, num_samples)
 
     def whole(self, index: int) -> Pair:
         signals = self._decode(index)
-        return self._pair(index, signals, len(signals["air"]))
-
-    def _pair(
-        self, index: int, signals: Mapping[str, NDArray[np.float64]], num_samples: int
-    ) -> Pair:
-        padded = {name: _as_float32(signal, num_samples) for name, signal in signals.items()}
-        return Pair(self.ids[index], sample_rate=self.sample_rate, **padded)
+        return self._padded(index, signals, len(signals["air"]))
 
     def _wanted(self, index: int) -> dict[str, Path]:
         """Return the files of a pair that are read, by signal."""
-        signals = self.files[index].signals
-        return {signal: path for signal, path in signals.items() if self.is_read(signal)}
+        return {name: path for name, path in self.files[index].items() if self._is_read(name)}
 
     def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Return the whole signals, cut to the shortest."""
-        signals = {
-            name: read_audio(path, self.sample_rate)[0]
-            for name, path in self._wanted(index).items()
-        }
+        wanted = self._wanted(index)
+        signals = {name: read_audio(path, self.sample_rate)[0] for name, path in wanted.items()}
         overlap = min(map(len, signals.values()))
         return {name: signal[:overlap] for name, signal in signals.items()}
 
-    def _common_length(self, files: PairFiles) -> int | None:
+    def _common_length(self, files: Mapping[str, Path]) -> int | None:
         lengths = []
-        for path in files.signals.values():
+        for path in files.values():
             info = audio_info(path)
             if info is None or info.frames == 0:
                 raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
             if (info.sample_rate, info.channels) == (self.sample_rate, 1):
                 lengths.append(info.frames)
-        return min(lengths) if len(lengths) == len(files.signals) else None
+        return min(lengths) if len(lengths) == len(files) else None
 
 
 def open_pairs(
@@ -262,11 +262,11 @@ def open_pairs(
     """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
 
     Args:
-        folder: with `air/` and `bone/`, where files belong together by equal relative paths, or
-            with a manifest of its own, as a split of a dataset has; or a whole dataset.
-        sample_rate: that the pairs get, in Hz, whatever the files have.
-        seed: of the crops.
-        split: of a dataset; all of its splits where None. Recordings have no splits.
+        folder: folder with `air/` and `bone/`, where files with equal relative paths belong
+            together; a dataset; or the folder of a split of one, with a manifest of its own.
+        sample_rate: sample rate in Hz that the pairs get.
+        seed: root seed of the crops.
+        split: split of a dataset; None for all of its splits. Recordings have no splits.
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
@@ -278,7 +278,7 @@ def open_pairs(
             manifest = folder / split / MANIFEST_NAME
             raise InputError(f"{manifest}: no such manifest; name a split that is there")
         splits = dataset.manifests if split is None else [split]
-        files = [files_of(pair) for name in splits for pair in dataset.pairs(name)]
+        pairs = [pair for name in splits for pair in dataset.pairs(name)]
     else:
         for role in ("air", "bone"):
             if not (folder / role).is_dir():
@@ -286,20 +286,20 @@ def open_pairs(
                     f"{folder}: no folder {role!r} in it; give one with air/ and bone/, or a "
                     "dataset that synthesize or import wrote"
                 )
-        files, unmatched = find_pairs(folder / "air", folder / "bone")
+        pairs, unmatched = find_pairs(folder / "air", folder / "bone")
         for reason in unmatched.values():
             log.warning("%s; left out", printable(reason))
-    return RecordedPairs(files, sample_rate, seed)
+    return RecordedPairs(pairs, sample_rate, seed)
 
 
 class RenderedPairs(Pairs):
-    """Air recordings, simulated as they are asked for: every epoch hears other wearers.
+    """Air recordings, simulated as they are asked for: every epoch has other draws.
 
     Args:
-        files: air recordings.
-        folder: their common folder; the paths below it are the ids.
-        simulator: how bone comes from air; the pairs have its sample rate.
-        seed: of crops and draws.
+        files: paths of the air recordings.
+        folder: common folder of the recordings; the paths below it are the ids.
+        simulator: simulator of the sensor; the pairs have its sample rate.
+        seed: root seed of crops and draws.
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class RenderedPairs(Pairs):
         super().__init__(ids, simulator.sample_rate, seed)
         self.files = list(files)
         self.simulator = simulator
-        self._levels: dict[int, Tensor] = {}  # of speech in the whole files, once they were needed
+        self._levels: dict[int, Tensor] = {}  # RMS of active speech in whole files, (1,) each
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         return self.crops([(index, epoch)], num_samples)[0]
@@ -318,19 +318,16 @@ class RenderedPairs(Pairs):
         airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
         clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
         # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
-        level = torch.cat([self._level(index) for index, _ in picks])
         indices = [index for index, _ in picks]
+        for index in indices:
+            if index not in self._levels:
+                self._levels[index] = speech_level(self.files[index], self.sample_rate)
+        level = torch.cat([self._levels[index] for index in indices])
         return self._render(indices, airs, clip_ids, num_samples, level)
 
     def whole(self, index: int) -> Pair:
         air, _ = read_audio(self.files[index], self.sample_rate)
         return self._render([index], [air], [self.ids[index]], len(air))[0]
-
-    def _level(self, index: int) -> Tensor:
-        """Return the RMS of active speech in the whole file, (1,)."""
-        if index not in self._levels:
-            self._levels[index] = speech_level(self.files[index], self.sample_rate)
-        return self._levels[index]
 
     def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
         with open_audio(self.files[index]) as audio:
@@ -370,6 +367,18 @@ class RenderedPairs(Pairs):
             )
             for row, index in enumerate(indices)
         ]
+
+
+def speech_level(path: Path, sample_rate: int) -> Tensor:
+    """Return the RMS of active speech in a file, (1,), read block by block at `sample_rate`.
+
+    Raises:
+        InputError: if the file cannot be read, or holds no samples.
+    """
+    level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
+    if level is None:
+        raise InputError(f"{path}: holds no samples")
+    return level
 
 
 def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:

@@ -7,13 +7,13 @@ below the two folders. A role word (`air`, `bone`, ...) may stand in for a folde
 import csv
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
 from bcsim.audio.resampling import resample
-from bcsim.datasets.dataset import ListedPair, read_pairs
+from bcsim.datasets.dataset import PairFiles, read_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
@@ -30,51 +30,7 @@ MAX_TABLE_BYTES = 2**24
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PairFiles:
-    """Two recordings of the same speech.
-
-    Args:
-        name: what they have in common.
-        air: file of the air microphone.
-        bone: file of the sensor.
-        talker: the first folder of the name, if it has one.
-        noisy_air: file of the air microphone in noise, if there is one beside a clean `air`.
-    """
-
-    name: str
-    air: Path
-    bone: Path
-    talker: str | None = None
-    noisy_air: Path | None = None
-
-    @property
-    def signals(self) -> dict[str, Path]:
-        """The files by signal: "air", "bone" and perhaps "noisy_air"."""
-        noisy_air = {} if self.noisy_air is None else {"noisy_air": self.noisy_air}
-        return {"air": self.air, "bone": self.bone, **noisy_air}
-
-
-def files_of(pair: ListedPair) -> PairFiles:
-    """Return the files of a pair that a manifest lists."""
-    files = pair.files
-    return PairFiles(pair.id, files["air"], files["bone"], pair.speaker, files.get("noisy_air"))
-
-
-@dataclass
-class Recordings:
-    """Pairs that were found and read.
-
-    Args:
-        pairs: that can be used.
-        failures: files or pairs that cannot be used, and why.
-    """
-
-    pairs: list[RecordedPair] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-
-
-def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
+def find_pairs(air: Path, bone: Path) -> tuple[Sequence[PairFiles], dict[str, str]]:
     """Find the pairs in two folders, or take two files as one pair.
 
     Args:
@@ -89,14 +45,17 @@ def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
         InputError: if a folder is missing or empty, or no two files belong together.
     """
     if air.is_file() and bone.is_file():
-        return [PairFiles(air.stem, air, bone)], {}
+        return [PairFiles(air.stem, {"air": air, "bone": bone})], {}
     for path, other in ((air, bone), (bone, air)):
         if path.is_file():
             raise InputError(f"{path} is a file and {other} is not; give two files or two folders")
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
     if air.resolve() == bone.resolve() and (air / MANIFEST_NAME).is_file():
-        return _pairs_of_manifest(air), {}
+        listed = [*read_pairs(air / MANIFEST_NAME)]
+        if not listed:
+            raise InputError(f"{air / MANIFEST_NAME}: lists no pairs")
+        return listed, {}
     by_role = []
     for folder, own_words, other_words in (
         (air, AIR_WORDS, BONE_WORDS),
@@ -107,7 +66,8 @@ def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
             relative = PurePosixPath(path.relative_to(folder).as_posix())
             if not other_words.isdisjoint(part.lower() for part in relative.parts[:-1]):
                 continue  # one tree holds both roles, and this file has the other one
-            key = _without_role(relative, own_words)
+            folders = [part for part in relative.parts[:-1] if part.lower() not in own_words]
+            key = "/".join([*folders, relative.stem])
             if key in files:
                 raise InputError(f"{files[key]} and {path} have the same name {key!r}; rename one")
             files[key] = path
@@ -126,19 +86,22 @@ def find_pairs(air: Path, bone: Path) -> tuple[list[PairFiles], dict[str, str]]:
             f"{air} and {bone}: no two files have the same name (found {examples}); "
             "a pair's files need equal paths below the two folders"
         )
-    pairs = [PairFiles(name, air_files[name], bone_files[name], _talker(name)) for name in names]
+    pairs = [
+        PairFiles(
+            name,
+            {"air": air_files[name], "bone": bone_files[name]},
+            name.split("/")[0] if "/" in name else None,
+        )
+        for name in names
+    ]
     return pairs, unmatched
 
 
 def read_talkers(path: Path) -> dict[str, str]:
-    """Read who speaks in which recording from a CSV file.
+    """Return the talker of each pair by the pair's name, without suffix, from a CSV file.
 
-    Args:
-        path: with a heading: a column `file` (or `name`, `id`), and one called `talker` or
-            `speaker`, in whatever words.
-
-    Returns:
-        Name of the pair, without suffix, to talker.
+    The file has a heading with a column `file` (or `name`, `id`), and one whose name contains
+    `talker` or `speaker`.
 
     Raises:
         InputError: if the file is missing or has no such columns.
@@ -165,15 +128,18 @@ def read_talkers(path: Path) -> dict[str, str]:
 
 def read_recordings(
     air: Path, bone: Path, sample_rate: int, talkers: Path | None = None
-) -> Recordings:
-    """Find and read pairs at one sample rate; what cannot be used is named and left out.
+) -> tuple[list[RecordedPair], dict[str, str]]:
+    """Find pairs as `find_pairs` does and read them at one sample rate.
 
     Args:
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
-        sample_rate: in Hz.
-        talkers: table of who speaks where (`read_talkers`); without one, the first folder of a
-            pair's name tells.
+        sample_rate: sample rate of the pairs in Hz.
+        talkers: table of the talkers (`read_talkers`); without one, the first folder of a pair's
+            name is its talker.
+
+    Returns:
+        The pairs, and for each file or pair that cannot be used the reason.
 
     Raises:
         InputError: if no pair can be used, or the table of talkers names none of them.
@@ -181,57 +147,39 @@ def read_recordings(
     found, failures = find_pairs(air, bone)
     if talkers is not None:
         who = read_talkers(talkers)
-        if not any(files.name in who for files in found):
-            raise InputError(f"{talkers}: names none of the pairs, such as {found[0].name!r}")
-        found = [replace(files, talker=who.get(files.name, files.talker)) for files in found]
-    recordings = Recordings(failures=failures)
-    for files in found:
+        if not any(pair.id in who for pair in found):
+            raise InputError(f"{talkers}: names none of the pairs, such as {found[0].id!r}")
+        found = [replace(pair, speaker=who.get(pair.id, pair.speaker)) for pair in found]
+    pairs = []
+    for pair in found:
         try:
-            air_samples, air_rate = read_audio(files.air)
-            bone_samples, bone_rate = read_audio(files.bone)
+            air_samples, air_rate = read_audio(pair.files["air"])
+            bone_samples, bone_rate = read_audio(pair.files["bone"])
         except InputError as error:
-            recordings.failures[files.name] = str(error)
+            failures[pair.id] = str(error)
             continue
         if air_rate != bone_rate:
             log.warning(
                 "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
-                printable(files.name),
+                printable(pair.id),
                 air_rate,
                 bone_rate,
                 sample_rate,
             )
-        air_samples, bone_samples = (
-            resample(samples, rate, sample_rate)
-            for samples, rate in ((air_samples, air_rate), (bone_samples, bone_rate))
-        )
+        air_samples = resample(air_samples, air_rate, sample_rate)
+        bone_samples = resample(bone_samples, bone_rate, sample_rate)
         if abs(len(air_samples) - len(bone_samples)) > LENGTH_TOLERANCE_S * sample_rate:
             log.warning(
                 "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
-                printable(files.name),
+                printable(pair.id),
                 len(air_samples) / sample_rate,
                 len(bone_samples) / sample_rate,
             )
         overlap = min(len(air_samples), len(bone_samples))
-        recordings.pairs.append(
-            RecordedPair(files.name, air_samples[:overlap], bone_samples[:overlap], files.talker)
+        pairs.append(
+            RecordedPair(pair.id, air_samples[:overlap], bone_samples[:overlap], pair.speaker)
         )
-    if not recordings.pairs:
-        first = next(iter(recordings.failures.values()))
-        raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
-    return recordings
-
-
-def _pairs_of_manifest(folder: Path) -> list[PairFiles]:
-    pairs = [files_of(pair) for pair in read_pairs(folder / MANIFEST_NAME)]
     if not pairs:
-        raise InputError(f"{folder / MANIFEST_NAME}: lists no pairs")
-    return pairs
-
-
-def _without_role(path: PurePosixPath, words: frozenset[str]) -> str:
-    folders: Sequence[str] = [part for part in path.parts[:-1] if part.lower() not in words]
-    return "/".join([*folders, path.stem])
-
-
-def _talker(name: str) -> str | None:
-    return name.split("/")[0] if "/" in name else None
+        first = next(iter(failures.values()))
+        raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
+    return pairs, failures

@@ -1,7 +1,6 @@
 """Pairs as datasets of PyTorch: `PairDataset` of recordings, `SimulatedPairs` of air speech.
 
-Both work in a `DataLoader` with any number of workers. What an item is depends on the seed, the
-epoch and the item alone.
+Both work in a `DataLoader` with any number of workers.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bcsim.audio.folder import audio_files
-from bcsim.datasets.pairs import Pair, Pairs, RenderedPairs, open_pairs
+from bcsim.datasets.pairs import Pairs, RenderedPairs, open_pairs
 from bcsim.errors import UsageError
 from bcsim.simulator import Simulator
 
@@ -69,7 +68,9 @@ class SegmentDataset(Dataset[PairItem]):
         else:
             epoch = int(self._epoch)
             pairs = self._pairs.crops([(row, epoch) for row in rows], self._num_samples)
-        return [_item(pair) for pair in pairs]
+        return [
+            {"id": p.id, "air": p.air, "bone": p.bone, "noisy_air": p.microphone} for p in pairs
+        ]
 
 
 class PairDataset(SegmentDataset):
@@ -141,8 +142,3 @@ class SimulatedPairs(SegmentDataset):
     ) -> None:
         files = audio_files(Path(air))
         super().__init__(RenderedPairs(files, Path(air), simulator, seed), segment_s)
-
-
-def _item(pair: Pair) -> PairItem:
-    microphone = pair.air if pair.noisy_air is None else pair.noisy_air
-    return {"id": pair.id, "air": pair.air, "bone": pair.bone, "noisy_air": microphone}

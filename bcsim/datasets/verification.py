@@ -31,16 +31,13 @@ _PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
 def verify_files(
     dataset: Path, splits: Sequence[str] = SPLITS, hashes: bool = True
 ) -> Iterator[str]:
-    """Look for what is wrong with the files of a dataset.
+    """Yield a line for each file of a dataset that is missing, changed, listed twice or unlisted.
 
     Args:
         dataset: folder of the dataset.
         splits: splits that are looked at; pairs that are in no split always are.
-        hashes: read every file and compare its SHA-256; without, what was changed and kept its
-            length is not found.
-
-    Yields:
-        One line for everything that is missing, changed, torn, listed twice or not listed.
+        hashes: read every file and compare its SHA-256; without, a change that keeps the length of
+            a file is not found.
     """
     try:
         sums = read_sums(dataset)
@@ -96,12 +93,7 @@ def _changed(dataset: Path, sums: dict[str, str]) -> Iterator[str]:
 
 
 def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
-    """Yield a line for each file of a pair that is missing, or not what its row says.
-
-    Args:
-        folder: folder of the manifest.
-        row: row of the pair.
-    """
+    """Yield a line for each file of a pair below `folder` that is missing or not as `row` says."""
     wanted = round(row.duration_s * row.sample_rate)
     for name in row.file_names.values():
         try:
@@ -125,14 +117,10 @@ def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
 def _strays(
     dataset: Path, folder: str, listed: Container[str], sums: Container[str]
 ) -> Iterator[str]:
-    """Yield a line for every file that nobody listed; beside the manifests, people may keep notes.
+    """Yield a line for every file that neither the manifests nor `SHA256SUMS` list.
 
-    Args:
-        dataset: folder of the dataset.
-        folder: name of a split with a slash, whose folder holds nothing else; or "", for the
-            dataset's own folder, of which only the pairs' folders are looked at.
-        listed: names of the files that the manifests list.
-        sums: names of the files that `SHA256SUMS` lists.
+    `folder` is a split with a slash, or "" for the dataset's own folder, of which only the folders
+    of pairs are looked at: people may keep notes beside a manifest.
     """
     for parent, folders, names in os.walk(dataset / folder):
         place = Path(parent).relative_to(dataset).as_posix().removeprefix(".")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bcsim.audio.open import AudioInfo
 from bcsim.audio.read import read_blocks
-from bcsim.datasets.speech_level import speech_level
+from bcsim.datasets.pairs import speech_level
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.effects.base import Draw, Effect, Scene
 from bcsim.effects.spectral import SpectralEffect

@@ -85,9 +85,9 @@ def doctor(air: str | Path, bone: str | Path, sample_rate: int | None = None) ->
     """
     air, bone = Path(air), Path(bone)
     rate = sample_rate or _own_rate(air, bone)
-    recordings = read_recordings(air, bone, rate)
-    diagnoses = diagnose(recordings.pairs, rate)
-    return Checkup(rate, diagnoses, recordings.failures, summary(diagnoses, recordings.failures))
+    pairs, failures = read_recordings(air, bone, rate)
+    diagnoses = diagnose(pairs, rate)
+    return Checkup(rate, diagnoses, failures, summary(diagnoses, failures))
 
 
 def versions() -> dict[str, str]:
@@ -135,9 +135,9 @@ def _own_rate(air: Path, bone: Path) -> int:
     """Return the rate that most of the recordings have, the lower one of each pair."""
     found, _ = find_pairs(air, bone)
     rates: Counter[int] = Counter()
-    for files in found:
+    for pair in found:
         try:
-            rates[min(read_audio(path)[1] for path in (files.air, files.bone))] += 1
+            rates[min(read_audio(pair.files[role])[1] for role in ("air", "bone"))] += 1
         except InputError:
             continue  # named when the recordings are read
     return max(rates, key=lambda rate: (rates[rate], rate), default=DEFAULT_RATE_HZ)

@@ -181,10 +181,9 @@ def mean(values: Sequence[float]) -> float:
 def _in_step_pairs(
     air: Path, bone: Path, sample_rate: int, talkers: Path | None
 ) -> tuple[list[RecordedPair], dict[str, str]]:
-    recordings = read_recordings(air, bone, sample_rate, talkers)
-    failures = dict(recordings.failures)
+    recorded, failures = read_recordings(air, bone, sample_rate, talkers)
     pairs = []
-    for pair in recordings.pairs:
+    for pair in recorded:
         try:
             pairs.append(in_step(pair, sample_rate))
         except InputError as error:

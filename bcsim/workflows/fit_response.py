@@ -81,10 +81,9 @@ def fit_sensor(
     """
     check_estimator(estimator, settings)  # refused before hours of recordings are read
     if isinstance(air, str | Path) and isinstance(bone, str | Path):
-        recordings = read_recordings(Path(air), Path(bone), sample_rate, talkers)
-        for reason in recordings.failures.values():
+        pairs, failures = read_recordings(Path(air), Path(bone), sample_rate, talkers)
+        for reason in failures.values():
             log.warning("left out: %s", reason)
-        pairs = recordings.pairs
     elif isinstance(air, str | Path) or isinstance(bone, str | Path):
         raise UsageError("air and bone are given in different ways; give both as files, or samples")
     else:
@@ -154,9 +153,9 @@ def fit_response(
     if noise is not None:
         at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)
         ambient = AmbientNoise(at_air, at_bone)
-    recordings = read_recordings(air, bone, sample_rate, talkers)
+    pairs, failures = read_recordings(air, bone, sample_rate, talkers)
     result = fit_pairs(
-        recordings.pairs,
+        pairs,
         sample_rate,
         estimator=estimator,
         name=name or out.stem,
@@ -166,7 +165,6 @@ def fit_response(
         prior=start,
         ambient=ambient,
     )
-    failures = dict(recordings.failures)
     failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
     for path in (out, out.with_name(FAILURES_NAME), report_path(out)):
         sweep_beside(path)

@@ -208,7 +208,7 @@ def check_recordings(data: TrainingData) -> None:
         for pairs in sets
         if isinstance(pairs, RecordedPairs)
         for files in pairs.files
-        for path in (files.air, files.bone)
+        for path in (files["air"], files["bone"])
     ]
     decoded = [*recorded, *air] if _are_small(air) else recorded
     for path in track(decoded, len(decoded), "looking at recordings"):
@@ -266,7 +266,7 @@ def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
 
 def _fingerprint(recorded: RecordedPairs) -> str:
     """Return a hash of names and contents: recordings are few, and any change is noticed."""
-    paths = [path for files in recorded.files for path in (files.air, files.bone)]
+    paths = [path for files in recorded.files for path in (files["air"], files["bone"])]
     return hash_text("\n".join([*recorded.ids, *_contents(paths)]))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bcsim.datasets.checksums import read_sums
@@ -12,20 +13,16 @@ from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.text import shown
 
-_BLOCK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """What was found in a dataset.
 
     Args:
-        dataset: its folder.
-        num_files: that `SHA256SUMS` lists.
-        problems: a line each; empty for a dataset that is whole.
+        num_files: number of files that `SHA256SUMS` lists.
+        problems: a line for each problem; empty for a dataset that is whole.
     """
 
-    dataset: Path
     num_files: int
     problems: list[str]
 
@@ -43,17 +40,14 @@ def verify(dataset: Path) -> Verification:
         raise InputError(f"{dataset}: no such folder; give the one that synthesize wrote")
     if not any((dataset / name).exists() for name in (SUMS_NAME, DATASET_NAME, STATE_FOLDER)):
         raise InputError(f"{dataset}: is no dataset of bcsim; give the folder that it wrote")
-    problems = [*_unfinished(dataset), *verify_files(dataset), *_miscounted(dataset)]
+    problems = [*verify_files(dataset), *_miscounted(dataset)]
+    if (dataset / STATE_FOLDER).exists():
+        problems.insert(0, f"{dataset}: is not finished; run the command that makes it again")
     try:
         num_files = len(read_sums(dataset))
     except InputError:
         num_files = 0  # which is among the problems
-    return Verification(dataset, num_files, problems)
-
-
-def _unfinished(dataset: Path) -> Iterator[str]:
-    if (dataset / STATE_FOLDER).exists():
-        yield f"{dataset}: is not finished; run the command that makes it again"
+    return Verification(num_files, problems)
 
 
 def _miscounted(dataset: Path) -> Iterator[str]:
@@ -68,12 +62,11 @@ def _miscounted(dataset: Path) -> Iterator[str]:
         yield f"{path}: damaged"
         return
     for split, wanted in claimed.items():
-        manifest = dataset / split / MANIFEST_NAME
-        found = _count_lines(manifest) if manifest.is_file() else 0
+        manifest, found = dataset / split / MANIFEST_NAME, 0
+        if manifest.is_file():
+            with open_regular(manifest, "a manifest") as file:
+                found = sum(
+                    content.count(b"\n") for content in iter(partial(file.read, 1 << 20), b"")
+                )
         if found != wanted:
             yield f"{manifest}: lists {found} pairs, {path.name} says {shown(wanted)}"
-
-
-def _count_lines(path: Path) -> int:
-    with open_regular(path, "a manifest") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))

@@ -26,9 +26,9 @@ def means(benchmark_module, shared):
     the fit 7.99, 7.58, 5.46 (fixed: LSD 9.01, LTAS 4.56).
     """
     folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(
+    pairs, _ = read_recordings(
         folder / "air", folder / "bone", 16_000, talkers=folder / "pairs.csv"
-    ).pairs
+    )
     assert len(pairs) == 16
     fits = benchmark_module.Fits(pairs, 16_000, held_out=False)
     tried = SimpleNamespace(

@@ -6,8 +6,8 @@ import soundfile
 import torch
 
 from bcsim.audio.read import read_audio
+from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.pairs import RecordedPairs, StoredPairs, open_pairs
-from bcsim.datasets.recordings import PairFiles
 from bcsim.errors import InputError
 from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
@@ -116,6 +116,6 @@ def test_folders_and_files_of_another_kind_are_refused_with_a_remedy(recorded, d
     (recorded / "bone/ben/1.wav").write_bytes(b"not audio")
     with pytest.raises(InputError, match=r"bone/ben/1\.wav: holds no audio"):
         open_pairs(recorded, RATE, 0)
-    twice = [PairFiles("a", recorded / "air/anna/1.wav", recorded / "bone/anna/1.wav")] * 2
+    twice = [PairFiles("a", {role: recorded / role / "anna/1.wav" for role in ("air", "bone")})] * 2
     with pytest.raises(InputError, match="two pairs are called 'a'"):
         RecordedPairs(twice, RATE, 0)

@@ -21,8 +21,8 @@ def test_equal_paths_below_the_two_folders_are_pairs(tmp_path):
         write(tmp_path / f"air/{name}.wav")
         write(tmp_path / f"bone/{name}.flac")
     pairs, unmatched = find_pairs(tmp_path / "air", tmp_path / "bone")
-    assert [(p.name, p.talker) for p in pairs] == [("s1/a", "s1"), ("s1/b", "s1"), ("s2/a", "s2")]
-    assert all(p.air.parent.name == p.bone.parent.name for p in pairs)
+    assert [(p.id, p.speaker) for p in pairs] == [("s1/a", "s1"), ("s1/b", "s1"), ("s2/a", "s2")]
+    assert all(p.files["air"].parent.name == p.files["bone"].parent.name for p in pairs)
     assert not unmatched
 
 
@@ -31,8 +31,8 @@ def test_a_role_word_may_stand_in_for_a_folder(tmp_path):
         write(tmp_path / f"session/headset_microphone/{name}.wav")
         write(tmp_path / f"session/throat/{name}.wav")
     pairs, unmatched = find_pairs(tmp_path, tmp_path)
-    assert [p.name for p in pairs] == ["session/a", "session/b"]
-    assert {p.bone.parent.name for p in pairs} == {"throat"}
+    assert [p.id for p in pairs] == ["session/a", "session/b"]
+    assert {p.files["bone"].parent.name for p in pairs} == {"throat"}
     assert not unmatched
 
 
@@ -42,7 +42,7 @@ def test_a_manifest_comes_before_names(tmp_path):
     row = {"id": "p", "air_file_name": "x/1.wav", "bone_file_name": "y/2.wav", "speaker": "s"}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
     pairs, _ = find_pairs(tmp_path, tmp_path)
-    assert [(p.name, p.air.name, p.bone.name, p.talker) for p in pairs] == [
+    assert [(p.id, p.files["air"].name, p.files["bone"].name, p.speaker) for p in pairs] == [
         ("p", "1.wav", "2.wav", "s")
     ]
 
@@ -51,7 +51,7 @@ def test_files_without_a_partner_are_named(tmp_path):
     for name in ("air/a", "bone/a", "air/b"):
         write(tmp_path / f"{name}.wav")
     pairs, unmatched = find_pairs(tmp_path / "air", tmp_path / "bone")
-    assert [p.name for p in pairs] == ["a"]
+    assert [p.id for p in pairs] == ["a"]
     assert list(unmatched) == [str(tmp_path / "air/b.wav")]
 
 
@@ -76,8 +76,8 @@ def test_two_files_are_one_pair_and_a_file_and_a_folder_are_none(tmp_path):
 def test_other_rates_are_resampled_and_other_lengths_cut_with_a_warning(tmp_path, caplog):
     write(tmp_path / "air/a.wav", 16_000, 16_000)
     write(tmp_path / "bone/a.wav", 7000, 8000)
-    recordings = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
-    assert len(recordings.pairs[0].air) == len(recordings.pairs[0].bone) == 14_000
+    (pair,), _ = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
+    assert len(pair.air) == len(pair.bone) == 14_000
     assert "air is 16000 Hz, bone 8000 Hz; both resampled to 16000 Hz" in caplog.text
     assert "both cut to the overlap" in caplog.text
 
@@ -86,9 +86,9 @@ def test_an_unreadable_file_costs_its_pair_alone(tmp_path):
     for name in ("air/a", "bone/a", "air/b"):
         write(tmp_path / f"{name}.wav")
     (tmp_path / "bone/b.wav").write_bytes(b"")
-    recordings = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
-    assert [p.name for p in recordings.pairs] == ["a"]
-    assert "bone/b.wav" in recordings.failures["b"]
+    pairs, failures = read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)
+    assert [p.name for p in pairs] == ["a"]
+    assert "bone/b.wav" in failures["b"]
     (tmp_path / "bone/a.wav").write_bytes(b"")
     with pytest.raises(InputError, match="none of 2 pairs can be used"):
         read_recordings(tmp_path / "air", tmp_path / "bone", 16_000)

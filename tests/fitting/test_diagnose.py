@@ -169,7 +169,7 @@ def throat(shared) -> list[RecordedPair]:
     from bcsim.datasets.recordings import read_recordings
 
     folder = shared / "data" / "vibravox_throat"
-    return read_recordings(folder / "air", folder / "bone", RATE).pairs
+    return read_recordings(folder / "air", folder / "bone", RATE)[0]
 
 
 @pytest.mark.shared

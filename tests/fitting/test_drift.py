@@ -144,7 +144,7 @@ def test_the_throat_pairs_have_no_drift_and_one_delay(shared):
     from bcsim.datasets.recordings import read_recordings
 
     folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(folder / "air", folder / "bone", RATE).pairs
+    pairs, _ = read_recordings(folder / "air", folder / "bone", RATE)
     aligned, polarity = align(pairs, RATE)
     assert polarity == -1
     assert {pair.drift_ppm for pair in aligned} == {0.0}
@@ -160,7 +160,7 @@ def test_a_drift_of_real_pairs_is_found_by_all_and_by_each(drift, shared):
     from bcsim.datasets.recordings import read_recordings
 
     folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(folder / "air", folder / "bone", RATE).pairs[::3]
+    pairs = read_recordings(folder / "air", folder / "bone", RATE)[0][::3]
     drifted = [drifting(pair, drift) for pair in pairs]
     aligned, _ = align([pair for pair, _ in drifted], RATE)
     assert aligned[0].drift_ppm == pytest.approx(1e6 * drift, abs=8)

@@ -241,7 +241,7 @@ def test_the_throat_microphone_is_what_it_is_known_to_be(shared):
     from bcsim.datasets.recordings import read_recordings
 
     folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(folder / "air", folder / "bone", RATE).pairs
+    pairs, _ = read_recordings(folder / "air", folder / "bone", RATE)
     profile = fit(pairs, RATE).profile
     assert profile.delay_s == pytest.approx(-0.45e-3, abs=0.1e-3)  # bone leads
     assert profile.polarity == -1

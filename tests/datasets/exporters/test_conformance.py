@@ -51,7 +51,7 @@ def test_fit_response_finds_the_pairs_that_were_imported(format, dataset, tmp_pa
     export(dataset, format, tmp_path / "out")
     import_pairs(tmp_path / "out", tmp_path / "back", root=dataset)
     pairs, unmatched = find_pairs(tmp_path / "back/train", tmp_path / "back/train")
-    assert {(p.name, p.talker) for p in pairs} == {
+    assert {(p.id, p.speaker) for p in pairs} == {
         ("s1/a.b c", "s1"), ("s1/deep/ü", "s1"), ("s1-2/{x} $HOME", "s1-2"), ("solo", "solo")
     }  # fmt: skip
     assert not unmatched
