@@ -24,10 +24,10 @@ class CrossSpectra:
     """Auto- and cross-spectra of two signals, averaged over frames.
 
     Args:
-        xx: (F,), power per bin of the first signal.
-        yy: (F,), of the second.
+        xx: (F,), power of the first signal in each bin.
+        yy: (F,), power of the second signal in each bin.
         xy: (F,), complex, E[conj(X) Y].
-        num_averages: independent averages therein; overlapping frames count for less than one.
+        num_averages: number of independent averages; overlapping frames count for less than one.
     """
 
     xx: Tensor
@@ -42,18 +42,22 @@ class CrossSpectra:
         coherence = self.xy.abs().square() / product.clamp(min=torch.finfo(product.dtype).tiny)
         return coherence.clamp(max=1.0)
 
+    @property
+    def unbiased_coherence(self) -> Tensor:
+        r"""Return :math:`(n\gamma^2 - 1)/(n - 1)`, (F,): on average 0 for unrelated signals."""
+        n = max(self.num_averages, 2.0)
+        return ((n * self.coherence - 1) / (n - 1)).clamp(min=0)
+
     @staticmethod
     def pooled(parts: "list[CrossSpectra]") -> "CrossSpectra":
         """Return the average of all frames in `parts`: a part counts by its averages."""
         total = sum(part.num_averages for part in parts)
         weights = [part.num_averages / total if total else 0.0 for part in parts]
-
-        def average(name: str) -> Tensor:
-            return torch.stack(
-                [weight * getattr(part, name) for weight, part in zip(weights, parts, strict=True)]
-            ).sum(dim=0)
-
-        return CrossSpectra(average("xx"), average("yy"), average("xy"), total)
+        xx, yy, xy = (
+            torch.stack([w * power for w, power in zip(weights, powers, strict=True)]).sum(dim=0)
+            for powers in zip(*[(part.xx, part.yy, part.xy) for part in parts], strict=True)
+        )
+        return CrossSpectra(xx, yy, xy, total)
 
 
 def stft(signal: Tensor, num_fft: int, hop: int) -> Tensor:
@@ -61,31 +65,21 @@ def stft(signal: Tensor, num_fft: int, hop: int) -> Tensor:
 
     Args:
         signal: (B, T); a signal shorter than a frame is padded with zeros to one.
-        num_fft: frame length, even.
+        num_fft: frame length in samples, even.
         hop: samples from frame to frame.
 
     Returns:
         (B, frames, F), complex, F = num_fft // 2 + 1.
     """
-    signal = pad(signal, (0, max(0, num_fft - signal.shape[-1])))
     window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
-    return torch.fft.rfft(signal.unfold(-1, num_fft, hop) * window)
+    return torch.fft.rfft(_filled(signal, num_fft).unfold(-1, num_fft, hop) * window)
 
 
 def frame_power(signal: Tensor, num_fft: int, hop: int) -> Tensor:
-    """Return the mean power of the signal under each frame of `stft`.
-
-    Args:
-        signal: (B, T).
-        num_fft: frame length.
-        hop: samples from frame to frame.
-
-    Returns:
-        (B, frames).
-    """
-    signal = pad(signal, (0, max(0, num_fft - signal.shape[-1])))
+    """Return the mean power of a signal (B, T) under each frame of `stft`, (B, frames)."""
     weight = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device).square()
-    return signal.square().unfold(-1, num_fft, hop) @ (weight / weight.sum())
+    frames = _filled(signal, num_fft).square().unfold(-1, num_fft, hop)
+    return frames @ (weight / weight.sum())
 
 
 def cross_spectra(
@@ -94,26 +88,20 @@ def cross_spectra(
     """Average the spectra of two signals over frames (Welch's method).
 
     Args:
-        x: (T,).
-        y: (T,).
-        num_fft: frame length.
+        x: (T,), first signal.
+        y: (T,), second signal.
+        num_fft: frame length in samples.
         hop: samples from frame to frame.
         keep: (frames,) of bool, on the grid of `stft`, the frames to use; all where None.
 
     Returns:
-        The average, in units of `window_power` times the signals' power.
+        The average; densities times `density_to_power` are in its units.
     """
-    starts = torch.arange(0, max(1, x.shape[-1] - num_fft + 1), hop, device=x.device)
-    starts = starts if keep is None else starts[keep]
-    within = torch.arange(num_fft, device=x.device)
-    window = torch.hann_window(num_fft, dtype=x.dtype, device=x.device)
-    x, y = (pad(signal, (0, max(0, num_fft - signal.shape[-1]))) for signal in (x, y))
+    starts = _starts(x, num_fft, hop, keep)
     xx = x.new_zeros(num_fft // 2 + 1)
     yy, xy = xx.clone(), torch.complex(xx, xx)
     for block in starts.split(_BLOCK):  # hours of signal in little memory
-        indices = block[:, None] + within
-        spectrum_x = torch.fft.rfft(x[indices] * window)
-        spectrum_y = torch.fft.rfft(y[indices] * window)
+        spectrum_x, spectrum_y = (_spectra_at(signal, block, num_fft) for signal in (x, y))
         xx = xx + spectrum_x.abs().square().sum(dim=0)
         yy = yy + spectrum_y.abs().square().sum(dim=0)
         xy = xy + (spectrum_x.conj() * spectrum_y).sum(dim=0)
@@ -141,28 +129,19 @@ def median_spectra(
     (0.69 of the mean for coherent signals, 0.5 for unrelated ones), and is solved for
     :math:`|P_{xy}| = \gamma\sqrt{P_{xx}P_{yy}}`.
 
-    Args:
-        x: (T,).
-        y: (T,).
-        num_fft: frame length.
-        hop: samples from frame to frame.
-        keep: (frames,) of bool, on the grid of `stft`, the frames to use; all where None.
+    The arguments are those of `cross_spectra`.
 
     Returns:
         The spectra, in the units of `cross_spectra`. A median varies as an average of about half
-        (:math:`\ln^2 2`) as many frames does, and says so.
+        (:math:`\ln^2 2`) as many frames does; `num_averages` is that of the fewer frames.
     """
-    starts = torch.arange(0, max(1, x.shape[-1] - num_fft + 1), hop, device=x.device)
-    starts = starts if keep is None else starts[keep]
+    starts = _starts(x, num_fft, hop, keep)
     averages = independent_averages(len(starts), num_fft, hop) * math.log(2) ** 2
     if len(starts) == 0:
         nothing = x.new_zeros(num_fft // 2 + 1)
         return CrossSpectra(nothing, nothing, torch.complex(nothing, nothing), 0.0)
     starts = starts[:: -(-len(starts) // _MEDIAN_FRAMES)]
-    indices = starts[:, None] + torch.arange(num_fft, device=x.device)
-    window = torch.hann_window(num_fft, dtype=x.dtype, device=x.device)
-    x, y = (pad(signal, (0, max(0, num_fft - signal.shape[-1]))) for signal in (x, y))
-    spectrum_x, spectrum_y = (torch.fft.rfft(signal[indices] * window) for signal in (x, y))
+    spectrum_x, spectrum_y = (_spectra_at(signal, starts, num_fft) for signal in (x, y))
     scale = median_to_mean(len(starts))
     xx, yy = (_median(spectrum.abs().square()) / scale for spectrum in (spectrum_x, spectrum_y))
     product = spectrum_x.conj() * spectrum_y
@@ -175,6 +154,25 @@ def median_spectra(
     relative = middle / geometric.clamp(min=torch.finfo(geometric.dtype).tiny)
     xy = _coherence_of_median(relative * math.log(2)) * geometric * phasor
     return CrossSpectra(xx, yy, xy, averages)
+
+
+def _filled(signal: Tensor, num_fft: int) -> Tensor:
+    """Pad a signal that is shorter than a frame with zeros to one."""
+    missing = num_fft - signal.shape[-1]
+    return pad(signal, (0, missing)) if missing > 0 else signal
+
+
+def _starts(signal: Tensor, num_fft: int, hop: int, keep: Tensor | None) -> Tensor:
+    """Return the first sample of each frame to use."""
+    starts = torch.arange(0, max(1, signal.shape[-1] - num_fft + 1), hop, device=signal.device)
+    return starts if keep is None else starts[keep]
+
+
+def _spectra_at(signal: Tensor, starts: Tensor, num_fft: int) -> Tensor:
+    """Return the spectra of the Hann-windowed frames of a signal (T,) that start there."""
+    window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
+    indices = starts[:, None] + torch.arange(num_fft, device=signal.device)
+    return torch.fft.rfft(_filled(signal, num_fft)[indices] * window)
 
 
 def _median(values: Tensor) -> Tensor:
@@ -206,16 +204,17 @@ def median_to_mean(count: int) -> float:
     return sum((-1) ** (k + 1) / k for k in range(1, odd + 1))
 
 
-def window_power(num_fft: int) -> float:
-    r"""Return :math:`\sum w^2` of the Hann frames: white noise of variance 1 has it in each bin.
+def density_to_power(sample_rate: int, num_fft: int) -> float:
+    r"""Return the power in a bin of `stft` over the one-sided density of a noise in 1/Hz.
 
-    A one-sided density is therefore `2 P / (sample_rate * window_power(num_fft))`.
+    White noise of variance 1 has the density 2 / `sample_rate`, and in each bin the power
+    :math:`\sum w^2`, which is 3/8 of the frame length for a Hann window.
     """
-    return 3 / 8 * num_fft
+    return sample_rate * 3 / 16 * num_fft
 
 
 def independent_averages(num_frames: int, num_fft: int, hop: int) -> float:
-    r"""Return how many independent frames as many overlapping Hann frames are worth.
+    r"""Return how many independent frames give an average as sure as overlapping Hann frames do.
 
     Spectra of frames that are :math:`k` hops apart correlate as :math:`\rho_k^2`, with
     :math:`\rho_k` the autocorrelation of the window, so the variance of an average of n is that of
@@ -272,14 +271,13 @@ def fractional_octave_smooth(values: Tensor, fraction: float, min_bins: float = 
     Args:
         values: (..., F), real or complex, uniform from 0 to half the sample rate.
         fraction: 3 for third-octaves, 12 for twelfths.
-        min_bins: the least width of a band; matters at low frequencies.
+        min_bins: least width of a band in bins, which matters at low frequencies.
 
     Returns:
         (..., F); a constant stays as it is, bands that reach over an end are cut there.
     """
     num_bins = values.shape[-1]
-    real = torch.float64
-    centre = torch.arange(num_bins, dtype=real, device=values.device)
+    centre = torch.arange(num_bins, dtype=torch.float64, device=values.device)
     factor = 2 ** (1 / (2 * fraction))
     lower = torch.minimum(centre / factor, centre - min_bins / 2) + 0.5
     upper = torch.maximum(centre * factor, centre + min_bins / 2) + 0.5

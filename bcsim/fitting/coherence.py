@@ -1,11 +1,11 @@
-r"""Coherence of the pairs, what noise alone would leave of it, and hence the model's error.
+r"""Coherence of the pairs, and what noise alone would leave of it.
 
 A linear system with noise on both channels has the coherence
 
 .. math:: \gamma_0^2 = \frac{1}{(1 + 1/\mathrm{SNR}_x)(1 + 1/\mathrm{SNR}_y)}
 
-(Bendat & Piersol, Random Data, section 9.1.3). Coherence below that ceiling is not the noise's
-doing: the sensor's response depends on what is said, or it is not linear.
+(Bendat & Piersol, Random Data, section 9.1.3). Noise does not explain a coherence below that
+ceiling: the sensor's response depends on what is said, or it is not linear.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,11 @@ SMOOTHING = 12  # parts of an octave, of powers before they are compared
 
 
 def within_pair_coherence(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
-    r"""Return the coherence within a recording, averaged over recordings, (F,).
+    """Return the unbiased coherence within a recording, averaged over recordings, (F,).
 
-    What differs between wearers is the spread's business; this says how far the sensor is a
-    linear system for one. Of n averages of unrelated signals the coherence is 1/n on average;
-    that is taken off: :math:`(n\gamma^2 - 1)/(n - 1)`.
+    It says how far the sensor is a linear system for one wearer; how wearers differ is the spread.
     """
-    parts = []
-    for pair in pairs:
-        n = max(pair.spectra.num_averages, 2.0)
-        parts.append(((n * pair.spectra.coherence - 1) / (n - 1)).clamp(min=0))
+    parts = [pair.spectra.unbiased_coherence for pair in pairs]
     return _averaged(pairs, parts).clamp(max=1).numpy()
 
 
@@ -49,16 +44,6 @@ def coherence_ceiling(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
         for pair in pairs
     ]
     return _averaged(pairs, parts).numpy()
-
-
-def model_error(
-    ceiling: NDArray[np.float64], coherence: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the gap between the ceiling and the coherence, (F,), 0 where there is none.
-
-    It is the part of the sensor's power that no fixed filter explains and noise does not either.
-    """
-    return np.maximum(ceiling - coherence, 0)
 
 
 def _speech_part(power: Tensor, noise: Tensor) -> Tensor:

@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bcsim.dsp.spectra import (
-    CrossSpectra,
     cross_spectra,
+    density_to_power,
     fill_gaps,
     fractional_octave_smooth,
-    window_power,
 )
 from bcsim.errors import InputError
 from bcsim.fitting.noise import estimate_noise_floor
@@ -48,33 +47,32 @@ def leakage_db(
     noise, below 80 Hz and next to half the sample rate, the nearest known value stands.
 
     Args:
-        air: (T,), the noise at the air microphone.
-        bone: (T,), at the sensor, at the same time; alignment does not matter.
+        air: (T,), noise at the air microphone.
+        bone: (T,), noise at the sensor at the same time; alignment does not matter.
         sample_rate: in Hz.
-        own_noise_psd: (F,), the sensor's own noise as recorded, one-sided, in 1/Hz times the
-            square of bone's full scale, on the grid of the profile; see `recorded_noise_psd`.
-            (A profile's `noise_psd` is relative to the power of active bone speech, and must be
-            multiplied by that.) None where it is not known: then none is subtracted.
+        own_noise_psd: (F,), the sensor's own noise from `recorded_noise_psd`; None where it is
+            not known: then none is subtracted.
 
     Raises:
         InputError: if the recording is too short, silent, or if the sensor hears the noise
             nowhere above its own.
     """
-    x, y = (_channel(samples, role) for samples, role in ((air, "air"), (bone, "bone")))
+    x, y = _channel(air, "air"), _channel(bone, "bone")
     length = min(len(x), len(y))
     if length < MIN_SECONDS * sample_rate:
         raise InputError(
             f"ambient noise: {length / sample_rate:.2f} s are too short; record "
             f"{MIN_SECONDS:g} s or more, 10 s are good"
         )
-    spectra = _spectra(x[:length], y[:length], sample_rate)
+    num_fft = frame_size(sample_rate)
+    spectra = cross_spectra(x[:length], y[:length], num_fft, num_fft // 2)
     num_bins = len(spectra.xx)
     own = torch.zeros(num_bins, dtype=torch.float64)
     if own_noise_psd is not None:
         own = torch.from_numpy(np.asarray(own_noise_psd, dtype=np.float64))
         if own.shape != (num_bins,):
             raise ValueError(f"own_noise_psd has shape {tuple(own.shape)}, not ({num_bins},)")
-        own = own * (sample_rate * window_power(frame_size(sample_rate)) / 2)
+        own = own * density_to_power(sample_rate, num_fft)
     powers = torch.stack([spectra.xx, spectra.yy, own])
     ambient, total, own = fractional_octave_smooth(powers, POWER_SMOOTHING, min_bins=3)
     frequencies = torch.linspace(0, sample_rate / 2, num_bins, dtype=torch.float64)
@@ -97,15 +95,11 @@ def leakage_db(
 
 
 def recorded_noise_psd(pairs: Sequence[RecordedPair], sample_rate: int) -> NDArray[np.float64]:
-    """Return the sensor's own noise as recorded, (F,), one-sided in 1/Hz.
+    """Return the sensor's noise in the pauses of recorded speech, (F,).
 
-    From the pauses of speech recordings, at their own gains: the mean in dB over recordings
-    that have pauses; 0 where none has. What is around in the pauses is in it, too; so the
-    leakage is rather under- than overestimated when the speech was recorded in noise.
-
-    Args:
-        pairs: speech, as recorded.
-        sample_rate: in Hz.
+    It is one-sided, in 1/Hz times the square of bone's full scale: the mean in dB over recordings
+    that have pauses; 0 where none has. Ambient noise in the pauses is part of it, so the leakage
+    is rather under- than overestimated when the speech was recorded in noise.
     """
     num_fft = frame_size(sample_rate)
     floors = []
@@ -127,8 +121,3 @@ def _channel(samples: ArrayLike, role: str) -> Tensor:
     if not bool(signal.isfinite().all()):
         raise InputError(f"ambient noise: {role} holds samples that are not finite numbers")
     return signal - signal.mean() if len(signal) else signal
-
-
-def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> CrossSpectra:
-    num_fft = frame_size(sample_rate)
-    return cross_spectra(air, bone, num_fft, num_fft // 2)

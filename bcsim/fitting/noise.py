@@ -11,11 +11,11 @@ from torch import Tensor
 
 from bcsim.dsp.activity import loud_power
 from bcsim.dsp.spectra import (
+    density_to_power,
     fractional_octave_smooth,
     frame_power,
     median_to_mean,
     stft,
-    window_power,
 )
 from bcsim.fitting.pairs import AlignedPair, NoiseFloor
 
@@ -36,10 +36,10 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     of the spectrum, where the bin is real); the quotient brings the median back to the mean.
 
     Args:
-        air: (T,), which decides where the pauses are: 45 dB under the 98th percentile.
-        signal: (T,), whose noise is wanted; aligned with air.
+        air: (T,), signal in which pauses are sought: 45 dB under the 98th percentile of its power.
+        signal: (T,), signal whose noise is estimated, aligned with air.
         sample_rate: in Hz.
-        num_fft: frame length; the hop is half of it.
+        num_fft: frame length in samples; the hop is half of it.
 
     Returns:
         The noise floor. With fewer than 6 frames of pauses, the quietest quarter of those 25 dB
@@ -64,7 +64,7 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     power = torch.quantile(frames.abs().square(), 0.5, dim=0) / median_to_mean(len(frames))
     power[[0, -1]] *= math.log(2) / MEDIAN_OF_ONE_DEGREE
     seconds = len(frames) * hop / sample_rate if from_pauses else 0.0
-    return NoiseFloor(2 * power / (sample_rate * window_power(num_fft)), seconds, from_pauses)
+    return NoiseFloor(power / density_to_power(sample_rate, num_fft), seconds, from_pauses)
 
 
 def pooled_noise(
@@ -75,11 +75,11 @@ def pooled_noise(
     Noise levels lie tens of dB apart, so the typical floor is the mean in dB over recordings with
     pauses. Where none has any, the prior's floor stands; without a prior, recordings with quiet
     moments say that the floor is no higher than these, and it is taken to be the lower of that and
-    of what is expected (`expected_noise_psd`). Where nothing is quiet, nothing is known: 0.
+    of what is expected (`_expected_noise_psd`). Where nothing is quiet, nothing is known: 0.
 
     Args:
-        pairs: aligned.
-        prior_psd: (F,), of another sensor of the kind, or None.
+        pairs: aligned pairs of one sensor.
+        prior_psd: (F,), noise PSD of another sensor of the kind, or None.
     """
     known = [pair.noise for pair in pairs if bool((pair.noise.psd > 0).any())]
     paused = [noise for noise in known if noise.from_pauses]
@@ -93,15 +93,14 @@ def pooled_noise(
     typical = (10 ** (density_db.mean(0) / 10)).numpy()
     if not paused:
         grid = np.linspace(0, pairs[0].sample_rate / 2, len(typical))
-        return np.minimum(typical, expected_noise_psd(grid)), 0.0
+        return np.minimum(typical, _expected_noise_psd(grid)), 0.0
     return typical, deviation(density_db.mean(dim=1).numpy())
 
 
-def expected_noise_psd(frequencies_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a typical noise floor, (F,), in 1/Hz relative to active bone speech.
+def _expected_noise_psd(frequencies_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean noise floor of 31 throat microphone recordings, (F,), re active bone speech.
 
-    -76 dB/Hz up to 315 Hz, falling to -96 dB/Hz at 4 kHz and above: about -45 dB in all, the mean
-    of 31 recordings with a throat microphone.
+    -76 dB/Hz up to 315 Hz, falling to -96 dB/Hz at 4 kHz and above: about -45 dB in all.
     """
     octaves = np.log2(np.maximum(frequencies_hz, 1.0))
     return 10 ** (np.interp(octaves, np.log2([315.0, 4000.0]), [-76.0, -96.0]) / 10)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.activity import active_frames, active_rms
@@ -13,8 +14,8 @@ from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import (
     CrossSpectra,
     cross_spectra,
+    density_to_power,
     fractional_octave_smooth,
-    window_power,
 )
 from bcsim.errors import InputError
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -25,16 +26,11 @@ LARGEST = 1e3  # of samples, whose full scale is 1: 60 dB over it is no recordin
 
 
 class UnusablePair(InputError):
-    """Nothing can be fitted to a pair.
+    """Nothing can be fitted to a pair: its name, the kind of defect as in `Finding`, and why."""
 
-    Args:
-        message: what is wrong, with the pair's name.
-        kind: of defect, as in `bcsim.fitting.diagnosis.diagnose`.
-    """
-
-    def __init__(self, message: str, kind: str):
-        super().__init__(message)
-        self.kind = kind
+    def __init__(self, name: str, kind: str, text: str):
+        super().__init__(f"{name}: {text}")
+        self.kind, self.text = kind, text
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +39,9 @@ class NoiseFloor:
 
     Args:
         psd: (F,), one-sided density in 1/Hz, in units of the signal's power.
-        pause_seconds: of pauses that it was taken from.
-        from_pauses: False where there were none. Then the quietest frames had to do, and the
-            density is an upper bound, for speech may be in it; or it is 0, for nothing is known.
+        pause_seconds: duration of the pauses from which it was taken.
+        from_pauses: False where there were no pauses. Then the density is that of the quietest
+            frames, an upper bound, for speech may be in them; or 0, where nothing is known.
     """
 
     psd: Tensor
@@ -58,8 +54,8 @@ class Jump:
     """A sudden change of the delay between the channels, as a dropped buffer makes it.
 
     Args:
-        time_s: in the recording of air.
-        size_s: by how much bone is later after it; negative where a piece of bone is missing.
+        time_s: time of the jump in the recording of air.
+        size_s: by how much bone is later after the jump; negative where a piece of bone is missing.
     """
 
     time_s: float
@@ -85,7 +81,7 @@ class AlignedPair:
         seconds: duration of the pair.
         active_seconds: duration of its active frames.
         drift_ppm: growth of bone's delay that was taken out, in microseconds a second.
-        inverted: whether its polarity was opposite to that of the other pairs.
+        inverted: whether the polarity was opposite to that of the other pairs.
         jumps: jumps of the delay; the pair is the longest part between them.
     """
 
@@ -119,12 +115,12 @@ class AlignedPair:
     @cached_property
     def noise_power(self) -> Tensor:
         """Return the noise power in the bins of `spectra.yy`, (F,)."""
-        return self.noise.psd * (self.sample_rate * window_power(self.num_fft) / 2)
+        return self.noise.psd * density_to_power(self.sample_rate, self.num_fft)
 
     @cached_property
     def air_noise_power(self) -> Tensor:
         """Return the noise power in the bins of `spectra.xx`, (F,)."""
-        return self.air_noise.psd * (self.sample_rate * window_power(self.num_fft) / 2)
+        return self.air_noise.psd * density_to_power(self.sample_rate, self.num_fft)
 
     def scaled(self, gain: float) -> "AlignedPair":
         """Return the pair with bone, and its noise, times `gain`."""
@@ -151,43 +147,38 @@ def frame_size(sample_rate: int) -> int:
 
 
 def check_pair(pair: RecordedPair, sample_rate: int) -> None:
-    """Refuse what nothing can be fitted to.
+    """Check that something can be fitted to a recorded pair.
 
     Raises:
         UnusablePair: naming the pair and the reason.
     """
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
-        if samples.ndim != 1:
-            raise UnusablePair(
-                f"{pair.name}: {role} has shape {samples.shape}, not one channel", "malformed"
-            )
-        if not np.isfinite(samples).all():
-            raise UnusablePair(
-                f"{pair.name}: {role} holds samples that are not finite numbers", "malformed"
-            )
-        peak = float(np.abs(samples).max(initial=0))
-        if peak > LARGEST:
-            raise UnusablePair(
-                f"{pair.name}: {role} has samples of {peak:.3g}, where full scale is 1", "malformed"
-            )
+        problem = _malformed(samples)
+        if problem is not None:
+            raise UnusablePair(pair.name, "malformed", f"{role} {problem}")
     length = min(len(pair.air), len(pair.bone))
     if length < MIN_SECONDS * sample_rate:
-        raise UnusablePair(
-            f"{pair.name}: {length / sample_rate:.2f} s are too short; "
-            f"a pair needs {MIN_SECONDS:g} s",
-            "malformed",
-        )
-    channels = {"air": pair.air[:length], "bone": pair.bone[:length]}
-    for role, samples in channels.items():
+        text = f"{length / sample_rate:.2f} s are too short; a pair needs {MIN_SECONDS:g} s"
+        raise UnusablePair(pair.name, "malformed", text)
+    air, bone = pair.air[:length], pair.bone[:length]
+    for role, samples in (("air", air), ("bone", bone)):
         if np.ptp(samples) == 0:
-            raise UnusablePair(
-                f"{pair.name}: {role} is silent (every sample is {samples[0]:g})", "silent"
-            )
-    if np.array_equal(channels["air"], channels["bone"]):
-        raise UnusablePair(f"{pair.name}: air and bone are the same recording", "identical")
-    air, bone = (
+            text = f"{role} is silent (every sample is {samples[0]:g})"
+            raise UnusablePair(pair.name, "silent", text)
+    if np.array_equal(air, bone):
+        raise UnusablePair(pair.name, "identical", "air and bone are the same recording")
+    x, y = (
         torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
-        for samples in channels.values()
+        for samples in (air, bone)
     )
-    if not 0 < float(active_rms(bone, active_frames(air, sample_rate), sample_rate)) < np.inf:
-        raise UnusablePair(f"{pair.name}: bone is silent wherever air speaks", "silent")
+    if not 0 < float(active_rms(y, active_frames(x, sample_rate), sample_rate)) < np.inf:
+        raise UnusablePair(pair.name, "silent", "bone is silent wherever air speaks")
+
+
+def _malformed(samples: NDArray[np.floating]) -> str | None:
+    if samples.ndim != 1:
+        return f"has shape {samples.shape}, not one channel"
+    if not np.isfinite(samples).all():
+        return "holds samples that are not finite numbers"
+    peak = float(np.abs(samples).max(initial=0))
+    return f"has samples of {peak:.3g}, where full scale is 1" if peak > LARGEST else None

@@ -11,6 +11,7 @@ from bcsim.dsp.spectra import (
     CrossSpectra,
     chance_coherence,
     cross_spectra,
+    density_to_power,
     fill_gaps,
     fractional_octave_smooth,
     frame_power,
@@ -19,7 +20,6 @@ from bcsim.dsp.spectra import (
     median_to_mean,
     minimum_phase,
     stft,
-    window_power,
 )
 
 RATE, NUM_FFT, HOP = 16_000, 512, 128
@@ -38,7 +38,7 @@ def test_cross_spectra_agree_with_scipy():
         "detrend": False, "return_onesided": False,
     }  # fmt: skip
     bins = NUM_FFT // 2 + 1
-    scale = RATE * window_power(NUM_FFT)
+    scale = 2 * density_to_power(RATE, NUM_FFT)
     for name, first, second in (("xx", x, x), ("yy", y, y), ("xy", x, y)):
         _, theirs = scipy.signal.csd(first.numpy(), second.numpy(), **settings)
         np.testing.assert_allclose(getattr(ours, name), theirs[:bins] * scale, rtol=1e-9)
@@ -59,7 +59,7 @@ def test_frame_power_is_that_of_the_spectrum():
     x = noise(4)[None]
     spectrum = stft(x, NUM_FFT, HOP).abs().square()
     both_sides = 2 * spectrum.sum(-1) - spectrum[..., 0] - spectrum[..., -1]
-    expected = both_sides / NUM_FFT / window_power(NUM_FFT)
+    expected = both_sides / NUM_FFT / density_to_power(2, NUM_FFT)
     torch.testing.assert_close(frame_power(x, NUM_FFT, HOP), expected, rtol=1e-12, atol=0)
 
 

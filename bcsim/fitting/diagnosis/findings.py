@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["note", "warning", "unusable"]
+SEVERITIES = ("unusable", "warning")  # a warning costs quality; an unusable pair is left out
 
 
 @dataclass(frozen=True)
@@ -13,15 +13,15 @@ class Finding:
     Args:
         kind: one of malformed, silent, identical, unrelated, swapped, offset, drift, jump,
             inverted, clipping, dropout, dc, noisy, incoherent.
-        severity: `note` is a fact, `warning` costs quality, `unusable` is refused.
-        text: what, with the measured value and where.
+        severity: one of `SEVERITIES`.
+        text: what was noticed, with the measured value and where.
         remedy: what to do about it.
-        channel: air or bone, where it is one of them.
-        time_s: when, where it has a place.
+        channel: air or bone, where the finding is about one of them.
+        time_s: time of what was noticed, where it has one.
     """
 
     kind: str
-    severity: Severity
+    severity: Literal["unusable", "warning"]
     text: str
     remedy: str
     channel: str | None = None

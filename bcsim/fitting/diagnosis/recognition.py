@@ -1,4 +1,4 @@
-"""Telling pairs that are no pairs: different speech, one channel twice, or the roles exchanged."""
+"""Recognition of pairs that are none: different speech, one channel twice, or swapped roles."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.activity import is_active
-from bcsim.dsp.spectra import CrossSpectra, cross_spectra, frame_power, window_power
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, frame_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
 from bcsim.fitting.diagnosis.findings import Finding
@@ -34,19 +34,13 @@ COPY_COHERENCE = 0.8
 
 
 def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
-    """Return why a pair is none, or None if it is one.
-
-    Args:
-        pair: already checked by `check_pair`.
-        timing: its timing.
-        sample_rate: in Hz.
-    """
+    """Return why a pair that passed `check_pair` is none, or None if it is one."""
     found = _unrelated(pair, timing, sample_rate)
     if found is not None:
         return found
     air, bone, _ = synchronised_channels(pair, timing)
-    spectra, air_noise, bone_noise = _spectra(air, bone, sample_rate)
-    return _copy(spectra, sample_rate) or _swapped(spectra, air_noise, bone_noise, sample_rate)
+    spectra = _spectra(air, bone, sample_rate)
+    return _copy(spectra, sample_rate) or _swapped(spectra, air, bone, sample_rate)
 
 
 def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
@@ -65,13 +59,9 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
         return None
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if _level_range_db(samples, sample_rate) < STEADY_DB:
-            return Finding(
-                "silent",
-                "unusable",
-                f"{role} holds no speech, only noise of a steady level",
-                "check the cable and the gain, and record it again",
-                channel=role,
-            )
+            text = f"{role} holds no speech, only noise of a steady level"
+            remedy = "check the cable and the gain, and record it again"
+            return Finding("silent", "unusable", text, remedy, role)
     return Finding(
         "unrelated",
         "unusable",
@@ -89,8 +79,8 @@ def _level_range_db(samples: np.ndarray, sample_rate: int) -> float:
     return 10 * math.log10(high / low) if low > 0 else math.inf
 
 
-def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[CrossSpectra, Tensor, Tensor]:
-    """Return the spectra of the frames in which either channel speaks, and both noises (F,).
+def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> CrossSpectra:
+    """Return the spectra of the frames in which either channel speaks.
 
     Either, so that nothing depends on which of them is called air.
     """
@@ -98,12 +88,7 @@ def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[CrossSpectra,
     hop = num_fft // 4
     powers = [frame_power(channel[None], num_fft, hop)[0] for channel in (air, bone)]
     active = is_active(torch.stack(powers)).any(dim=0)
-    noises = [
-        estimate_noise_floor(channel, channel, sample_rate, num_fft).psd
-        * (sample_rate * window_power(num_fft) / 2)
-        for channel in (air, bone)
-    ]
-    return cross_spectra(air, bone, num_fft, hop, active), noises[0], noises[1]
+    return cross_spectra(air, bone, num_fft, hop, active)
 
 
 def _thirds(band_hz: tuple[float, float], spectra: CrossSpectra, sample_rate: int) -> list[slice]:
@@ -119,19 +104,18 @@ def _thirds(band_hz: tuple[float, float], spectra: CrossSpectra, sample_rate: in
 
 def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
     """Recognise a channel that is the other, whatever its gain, sign, delay and word length."""
-    delay_s, _ = peak_delay(torch.where(spectra.xx > 0, spectra.xy, 0.0), sample_rate, 0.003)
-    inverse_s, _ = peak_delay(torch.where(spectra.xx > 0, -spectra.xy, 0.0), sample_rate, 0.003)
+    cross = torch.where(spectra.xx > 0, spectra.xy, 0.0)
+    shifts_s = [peak_delay(sign * cross, sample_rate, 0.003)[0] for sign in (1, -1)]
     bands = _thirds(COPY_RANGE_HZ, spectra, sample_rate)
     power = torch.stack([spectra.xx[band].mean() for band in bands])
     strong = power > 10 ** (-STRONG_DB / 10) * power.max()
+    xx, yy = (
+        torch.stack([values[band].sum() for band in bands]) for values in (spectra.xx, spectra.yy)
+    )
     best_db = math.inf
-    for shift_s in (delay_s, inverse_s):
+    for shift_s in shifts_s:
         turned = advanced(spectra, shift_s, 1, sample_rate)
         cross = torch.stack([turned.xy[band].sum() for band in bands])
-        xx, yy = (
-            torch.stack([values[band].sum() for band in bands])
-            for values in (spectra.xx, spectra.yy)
-        )
         coherence = cross.abs().square() / (xx * yy).clamp(min=1e-300)
         gain_db = 20 * (cross.abs() / xx.clamp(min=1e-300)).clamp(min=1e-30).log10()
         if bool((coherence[strong] > COPY_COHERENCE).all()) and int(strong.sum()) > 3:
@@ -147,24 +131,23 @@ def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
     )
 
 
-def _swapped(
-    spectra: CrossSpectra, air_noise: Tensor, bone_noise: Tensor, sample_rate: int
-) -> Finding | None:
+def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int) -> Finding | None:
     """Recognise swapped roles: the body passes less treble than air does."""
-    tilts = []
-    for power, noise in ((spectra.xx, air_noise), (spectra.yy, bone_noise)):
+    num_fft = frame_size(sample_rate)
+    tilts_db = []
+    for power, channel in ((spectra.xx, air), (spectra.yy, bone)):
+        noise = estimate_noise_floor(channel, channel, sample_rate, num_fft).psd
+        noise = noise * density_to_power(sample_rate, num_fft)
         speech = torch.maximum(power - noise, 0.05 * power)
-        levels = [
-            np.mean(
-                [
-                    10 * math.log10(max(float(speech[band].mean()), 1e-30))
-                    for band in _thirds(band_hz, spectra, sample_rate)
-                ]
-            )
+        treble, bass = (
+            torch.stack([speech[band].mean() for band in _thirds(band_hz, spectra, sample_rate)])
+            .clamp(min=1e-30)
+            .log10()
+            .mean()
             for band_hz in (TREBLE_HZ, BASS_HZ)
-        ]
-        tilts.append(levels[0] - levels[1])
-    excess_db = float(tilts[1] - tilts[0])
+        )
+        tilts_db.append(10 * float(treble - bass))
+    excess_db = tilts_db[1] - tilts_db[0]
     if not excess_db > SWAPPED_DB:
         return None
     return Finding(
