@@ -4,21 +4,21 @@ from pathlib import Path
 
 import click
 
-from .numbers import COUNT
+from .options import COUNT, PATH, new_folder_option
 
 
 @click.command("convert")
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PATH)
 @click.option(
     "--format",
     required=True,
     metavar="NAME",
     help="webdataset, lhotse, speechbrain, kaldi or audiofolder.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
+@new_folder_option
 @click.option("--shard-size", type=COUNT, help="Pairs a shard [default: 1000].")
 def command(dataset: Path, format: str, out: Path, shard_size: int | None) -> None:
-    """Write a DATASET of pairs in the terms of another library.
+    """Write a DATASET of pairs in the format of another library.
 
     webdataset and audiofolder hold the audio; lhotse, speechbrain and kaldi are lists that point
     to the dataset, which has to stay where it is.

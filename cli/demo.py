@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from .numbers import COUNT
+from .options import COUNT, PATH
 
 
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo_out"), show_default=True)
+@click.option("--out", type=PATH, default=Path("demo_out"), show_default=True)
 @click.option("--steps", type=COUNT, help="Training steps.")
 def command(out: Path, steps: int | None) -> None:
     """Fit, synthesize, train and enhance on bundled data whose truth is known."""

@@ -5,22 +5,19 @@ from pathlib import Path
 
 import click
 
+from .options import json_option, recordings_options
+
 MARKS = {"ok": "ok", "warning": "warning", "unusable": "UNUSABLE"}
 
 
 @click.command("doctor")
-@click.option(
-    "--air", type=click.Path(path_type=Path), required=True, help="Air recordings: file or folder."
-)
-@click.option(
-    "--bone", type=click.Path(path_type=Path), required=True, help="Recordings of the sensor."
-)
+@recordings_options
 @click.option(
     "--sample-rate",
     type=click.IntRange(4000, 192_000),
     help="Look at this rate, in Hz. Default: the recordings' own.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+@json_option
 def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> int:
     """Say what is wrong with paired recordings, before anything is fitted to them.
 

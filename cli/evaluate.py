@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from .options import json_option, recordings_options, talkers_option
 from .streams import say
 
 
@@ -16,18 +17,9 @@ from .streams import say
     multiple=True,
     help="NAME.sensor, a bundled sensor, or a preset; again for each one to compare.",
 )
-@click.option(
-    "--air", type=click.Path(path_type=Path), required=True, help="Air recordings: file or folder."
-)
-@click.option(
-    "--bone", type=click.Path(path_type=Path), required=True, help="Recordings of the sensor."
-)
-@click.option(
-    "--talkers",
-    type=click.Path(path_type=Path),
-    help="CSV with columns file, talker [default: the first folder tells].",
-)
-@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+@recordings_options
+@talkers_option
+@json_option
 def command(
     sensors: tuple[str, ...], air: Path, bone: Path, talkers: Path | None, as_json: bool
 ) -> int:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from .options import PATH, json_option
+
 if TYPE_CHECKING:
     from bcsim.sensors.filters.export import Kind
 
@@ -25,10 +27,8 @@ KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
 @click.option(
     "--order", type=click.IntRange(2, 32), help="Of an iir [default: the least within 1 dB rms]."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="NAME.json, .wav or .npy"
-)
-@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+@click.option("--out", type=PATH, required=True, help="NAME.json, .wav or .npy")
+@json_option
 def command(
     sensor: str, kind: str, taps: int | None, order: int | None, out: Path, as_json: bool
 ) -> None:

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .numbers import Real
+from .options import PATH, Real, json_option, recordings_options, talkers_option
 from .streams import say
 
 ESTIMATORS = (
@@ -15,13 +16,8 @@ ESTIMATORS = (
 
 
 @click.command("fit-response")
-@click.option(
-    "--air", type=click.Path(path_type=Path), required=True, help="Air recordings: file or folder."
-)
-@click.option(
-    "--bone", type=click.Path(path_type=Path), required=True, help="Recordings of the sensor."
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="NAME.sensor")
+@recordings_options
+@click.option("--out", type=PATH, required=True, help="NAME.sensor")
 @click.option("--estimator", default="auto", show_default=True, help=", ".join(ESTIMATORS))
 @click.option(
     "--average",
@@ -39,13 +35,9 @@ ESTIMATORS = (
     help="Of the magnitude, over 1/N octave.",
 )
 @click.option("--prior", help="Sensor of the kind to start from: file or bundled name.")
-@click.option(
-    "--talkers",
-    type=click.Path(path_type=Path),
-    help="CSV with columns file, talker [default: the first folder tells].",
-)
-@click.option("--noise-air", type=click.Path(path_type=Path), help="Ambient noise alone.")
-@click.option("--noise-bone", type=click.Path(path_type=Path), help="The same at the sensor.")
+@talkers_option
+@click.option("--noise-air", type=PATH, help="Ambient noise alone.")
+@click.option("--noise-bone", type=PATH, help="The same at the sensor.")
 @click.option("--sample-rate", default=16_000, show_default=True, type=click.IntRange(4000, 96_000))
 @click.option("--name", help="Of the sensor [default: that of the file].")
 @click.option("--source", default="", help="What was recorded, by whom; kept in the profile.")
@@ -53,25 +45,16 @@ ESTIMATORS = (
 @click.option(
     "--report/--no-report", default=None, help="Write NAME.report.html, too [default: report]."
 )
-@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+@json_option
 def command(
-    air: Path,
-    bone: Path,
     out: Path,
-    estimator: str,
     average: str | None,
     gated: bool | None,
     smoothing: float,
-    prior: str | None,
-    talkers: Path | None,
     noise_air: Path | None,
     noise_bone: Path | None,
-    sample_rate: int,
-    name: str | None,
-    source: str,
-    licence: str,
-    report: bool | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
     from bcsim.fitting.estimation import settings_of
@@ -82,21 +65,8 @@ def command(
     if (noise_air is None) != (noise_bone is None):
         raise click.UsageError("--noise-air and --noise-bone go together")
     noise = None if noise_air is None or noise_bone is None else (noise_air, noise_bone)
-    fitted = fit_response(
-        air,
-        bone,
-        out,
-        estimator=estimator,
-        sample_rate=sample_rate,
-        name=name,
-        source=source,
-        licence=licence,
-        settings=settings_of(average, gated, smoothing),
-        report=report,
-        prior=prior,
-        talkers=talkers,
-        noise=noise,
-    )
+    settings = settings_of(average, gated, smoothing)
+    fitted = fit_response(out=out, settings=settings, noise=noise, **options)
     facts = sensor_summary(fitted.result)
     if as_json:
         page = None if fitted.report is None else str(fitted.report)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from .options import PATH
 from .streams import say
 
 if TYPE_CHECKING:
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("import-checkpoint")
 @click.argument("source")
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; new or empty."
-)
+@click.option("--out", type=PATH, required=True, help="Folder of the run; new or empty.")
 @click.option("--discriminator", metavar="SOURCE", help="The same for the discriminator.")
 @click.option(
     "--direction",

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from .options import PATH, new_folder_option
 from .streams import say
 
 
 @click.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="New or empty folder.")
+@click.argument("source", type=PATH)
+@new_folder_option
 @click.option(
     "--from",
     "format",
@@ -22,7 +23,7 @@ from .streams import say
 @click.option("--channels", help="Roles of the channels of each file, such as air,bone or bone,-.")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Where relative paths and {data_root} start [default: beside the manifest].",
 )
 def command(

@@ -1,4 +1,4 @@
-"""The `bcsim` command: finds its subcommands, shows their errors, knows the exit codes."""
+"""The `bcsim` command: finds its subcommands, prints their errors, sets the exit code."""
 
 import contextlib
 import importlib
@@ -10,26 +10,18 @@ import warnings
 
 import click
 
-from .exit_handling import INTERRUPTED, Ending
-from .streams import open_closed_streams, say
+from bcsim.errors import BcsimError, did_you_mean
+from bcsim.progress import log_to_stderr
 
-COMMANDS = {
-    "doctor": "doctor",
-    "fit-response": "fit_response",
-    "show": "show",
-    "export-response": "export_response",
-    "preview": "preview",
-    "synthesize": "synthesize",
-    "merge": "merge",
-    "verify": "verify",
-    "convert": "convert",
-    "import": "import_pairs",
-    "import-checkpoint": "import_checkpoint",
-    "train": "train",
-    "enhance": "enhance",
-    "evaluate": "evaluate",
-    "demo": "demo",
-}
+from .exit_handling import INTERRUPTED, ExitHandler
+from .streams import open_closed_streams, say
+from .unexpected_errors import describe_error, log_thread_failure
+
+COMMANDS = (
+    "doctor", "fit-response", "show", "export-response", "preview", "synthesize", "merge", "verify",
+    "convert", "import", "import-checkpoint", "train", "enhance", "evaluate", "demo",
+)  # fmt: skip
+MODULES = {"import": "import_pairs"}  # a keyword; every other module is called as its command
 
 
 class LazyGroup(click.Group):
@@ -40,12 +32,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            from bcsim.errors import did_you_mean
-
-            raise click.UsageError(
-                f"unknown command {cmd_name!r}{did_you_mean(cmd_name, COMMANDS)}"
-            )
-        return importlib.import_module(f"bcsim_cli.{COMMANDS[cmd_name]}").command
+            hint = did_you_mean(cmd_name, COMMANDS)
+            raise click.UsageError(f"unknown command {cmd_name!r}{hint}")
+        module = MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        return importlib.import_module(f"bcsim_cli.{module}").command
 
 
 @click.group(
@@ -70,29 +60,23 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit."""
     open_closed_streams()
-    from bcsim.progress import log_to_stderr
-
-    from .unexpected_errors import tell_of_thread
-
-    ending = Ending()
+    exit_handler = ExitHandler()
     debug = "--debug" in sys.argv
     # Before torch is there: on a busy machine, threads that spin while they wait make training
     # six times slower than threads that sleep (measured: 2 threads beside 2 busy processes).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log_to_stderr()
-    if not debug:  # those of libraries; ours go through logging
+    if not debug:  # warnings of libraries; those of bcsim go through logging
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in the processes that we start
-        threading.excepthook = tell_of_thread
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):  # while the last words were said
-        ending.code = run(debug)
-    ending.leaving = True
+        threading.excepthook = log_thread_failure
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):  # a signal during the last message
+        exit_handler.code = run(debug)
+    exit_handler.finished = True
 
 
 def run(debug: bool = False) -> int:
     """Run the command line and return the exit code; errors become one line on stderr."""
-    from bcsim.errors import BcsimError
-
     try:
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -109,9 +93,7 @@ def run(debug: bool = False) -> int:
         if isinstance(error, BcsimError):
             message, code = str(error), error.exit_code
         else:
-            from .unexpected_errors import told
-
-            message, code = told(error)
+            message, code = describe_error(error)
     say(f"Error: {message}")
     return code
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from .options import PATH
 from .streams import say
 
 
 @click.command("merge")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
+@click.argument("shards", nargs=-1, required=True, type=PATH)
 @click.option("--copy", is_flag=True, help="Copy the files; by default they get a second name.")
 @click.option("--overwrite", is_flag=True, help="Throw an earlier dataset in OUT away.")
 def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) -> int:

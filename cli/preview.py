@@ -1,10 +1,11 @@
 """`bcsim preview`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .numbers import SEED, Real
+from .options import PATH, SEED, Real, recipe_options
 from .streams import say
 
 
@@ -12,23 +13,13 @@ from .streams import say
 @click.option(
     "--in",
     "inputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     multiple=True,
     help="Air-conducted speech: a file or a folder; again for more.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="NAME.html, one page with all."
-)
-@click.option("--sensor", help="NAME.sensor, a bundled sensor, or temporal-transforms.")
-@click.option("--recipe", type=click.Path(path_type=Path), help="YAML file [default: sensor.yaml].")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the recipe, such as effects.sensor_noise.level=2.",
-)
+@click.option("--out", type=PATH, required=True, help="NAME.html, one page with all.")
+@recipe_options
 @click.option(
     "--seed",
     type=SEED,
@@ -58,24 +49,14 @@ from .streams import say
     show_default=True,
     help="Only the first N files of a folder.",
 )
-def command(
-    inputs: tuple[Path, ...],
-    out: Path,
-    sensor: str | None,
-    recipe: Path | None,
-    settings: tuple[str, ...],
-    seed: int,
-    num_draws: int,
-    seconds: float,
-    limit: int,
-) -> int:
+def command(inputs: tuple[Path, ...], out: Path, num_draws: int, **options: Any) -> int:
     """Write one page on which a sensor or recipe can be heard and seen, before a corpus is made.
 
     Draw 1 is what `bcsim synthesize` draws with the same --seed.
     """
     from bcsim.workflows.preview import preview
 
-    found = preview(inputs, out, sensor, recipe, settings, seed, num_draws, seconds, limit)
+    found = preview(inputs, out, num_draws=num_draws, **options)
     for reason in found.failures.values():
         say(f"skipped: {reason}")
     click.echo(f"{len(found.clips)} recordings, {num_draws} draws each, in {out}")

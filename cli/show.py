@@ -5,13 +5,15 @@ import shutil
 
 import click
 
+from .options import json_option
+
 MAX_WIDTH = 100
 
 
 @click.command("show")
 @click.argument("what", metavar="SENSOR|recipe")
 @click.argument("name", metavar="[EFFECT|RECIPE]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@json_option
 def command(what: str, name: str | None, as_json: bool) -> None:
     """Print what a sensor profile holds, or what recipes may.
 

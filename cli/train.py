@@ -3,32 +3,31 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .numbers import PROCESSES
-
-FOLDER = click.Path(path_type=Path)
+from .options import PATH, PROCESSES
 
 
 @click.command("train")
 @click.option("--recipe", required=True, help="YAML file, or a bundled one: eben, seanet, ...")
-@click.option("--pairs", type=FOLDER, help="Folder of synthesize or import, or air/ and bone/.")
-@click.option("--air", type=FOLDER, help="Air speech, rendered on the fly instead.")
+@click.option("--pairs", type=PATH, help="Folder of synthesize or import, or air/ and bone/.")
+@click.option("--air", type=PATH, help="Air speech, rendered on the fly instead.")
 @click.option("--sensor", help="With --air: NAME.sensor, a bundled sensor, or a preset.")
 @click.option(
-    "--real-pairs", type=FOLDER, help="Recordings that data.real_fraction of a batch comes from."
+    "--real-pairs", type=PATH, help="Recordings that data.real_fraction of a batch comes from."
 )
 @click.option(
-    "--validation-pairs", type=FOLDER, help="Recordings that decide which weights are best."
+    "--validation-pairs", type=PATH, help="Recordings that decide which weights are best."
 )
-@click.option("--init-from", type=FOLDER, help="Run whose weights to begin with: fine-tuning.")
+@click.option("--init-from", type=PATH, help="Run whose weights to begin with: fine-tuning.")
 @click.option(
     "--direction",
     type=click.Choice(["bone-to-air", "air-to-bone"]),
     help="air-to-bone trains a simulator, for the effect neural_response.",
 )
-@click.option("--out", type=FOLDER, required=True, help="Folder of the run.")
+@click.option("--out", type=PATH, required=True, help="Folder of the run.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
 )
@@ -41,17 +40,11 @@ FOLDER = click.Path(path_type=Path)
 )
 def command(
     recipe: str,
-    pairs: Path | None,
-    air: Path | None,
-    sensor: str | None,
-    real_pairs: Path | None,
-    validation_pairs: Path | None,
-    init_from: Path | None,
-    direction: str | None,
     out: Path,
+    direction: str | None,
     settings: tuple[str, ...],
-    resume: bool,
     nproc: int,
+    **options: Any,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
     from bcsim.training.processes import is_main_process, launch, tie_to_launcher
@@ -62,18 +55,7 @@ def command(
     tie_to_launcher()
     if direction is not None:
         settings += (f"direction={direction}",)
-    result = train(
-        recipe,
-        out,
-        pairs=pairs,
-        air=air,
-        sensor=sensor,
-        settings=settings,
-        resume=resume,
-        real_pairs=real_pairs,
-        validation_pairs=validation_pairs,
-        init_from=init_from,
-    )
+    result = train(recipe, out, settings=settings, **options)
     if is_main_process():
         click.echo(f"{result.num_steps} steps; weights of step {result.best_step} in {result.out}")
         for split, scores in result.scores.items():

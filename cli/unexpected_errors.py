@@ -1,4 +1,4 @@
-"""What is said of an exception that nobody expected, and the exit code that it gives."""
+"""The message and the exit code of an exception that bcsim did not raise on purpose."""
 
 import errno
 import logging
@@ -14,16 +14,16 @@ OF_THE_MACHINE = {
 }
 
 
-def tell_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """Say in one line what ended a thread; a fault of the disk is met again by who waits for it."""
+def log_thread_failure(failed: threading.ExceptHookArgs) -> None:
+    """Log in one line what ended a thread; an `OSError` is raised again by whoever joins it."""
     if not isinstance(failed.exc_value, OSError):
         logging.getLogger("bcsim").warning("a thread failed: %r", failed.exc_value)
 
 
-def told(error: Exception) -> tuple[str, int]:
+def describe_error(error: Exception) -> tuple[str, int]:
     """Return one line about an error, and the exit code.
 
-    Disk, memory and the like are the machine's; whatever else comes here is a defect of bcsim.
+    Faults of disk, memory and the like give 5; anything else is a defect of bcsim and gives 1.
     """
     goes_on = "then the same command again goes on"
     if isinstance(error, RecursionError):

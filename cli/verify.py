@@ -5,14 +5,15 @@ from pathlib import Path
 
 import click
 
+from .options import PATH, json_option
 from .streams import say
 
 NUM_SHOWN = 20
 
 
 @click.command("verify")
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON.")
+@click.argument("dataset", type=PATH)
+@json_option
 def command(dataset: Path, as_json: bool) -> int:
     """Check a DATASET: every file, its SHA-256, its length and its row of the manifest.
 

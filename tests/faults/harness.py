@@ -62,9 +62,8 @@ def in_process(arguments: Sequence[str]) -> Outcome:
     hook = threading.excepthook
     bcsim.workers.pool.Workers = _NoWorkers
     sys.argv = ["bcsim", *arguments]
-    threading.excepthook = importlib.import_module(
-        "bcsim_cli.unexpected_errors"
-    ).tell_of_thread  # as `main`
+    errors = importlib.import_module("bcsim_cli.unexpected_errors")
+    threading.excepthook = errors.log_thread_failure  # as `main`
     try:
         with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
             code = importlib.import_module("bcsim_cli.main").run()
