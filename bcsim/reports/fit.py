@@ -1,4 +1,4 @@
-"""The report of `bcsim fit-response`: what was measured, how far it is known, how it sounds."""
+"""The report of `bcsim fit-response`: the fitted sensor, its accuracy, and how it sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from bcsim.fitting.summary import advice
 from bcsim.fitting.uncertainty import MIN_RECORDINGS
 from bcsim.metrics import METRICS
 from bcsim.reports import plots, sensor_plots
-from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening
+from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening, signed
 from bcsim.reports.speech_kinds import speech_kinds
 from bcsim.sensors.profile import SensorProfile
 
-CLIP_S = 5.0  # of each sound: a page stays under some MB
+CLIP_S = 5.0  # length of each sound: keeps a page under some MB
 NUM_PLAYED = 3
-MAX_ROWS = 200  # of a table: more belongs into --json
+MAX_ROWS = 200  # of a table
 LEAD = (
     "What bcsim learned about a body-conduction sensor from recordings of the same speech at the "
     "sensor (bone) and at a microphone (air)."
@@ -28,38 +28,34 @@ LEAD = (
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One pair beside its simulation, in step and equal in active level.
+    """One pair and its simulation, aligned in time.
 
     Args:
-        name: of the pair.
-        talker: or None.
+        name: name of the pair.
         air: (T,).
         bone: (T,), as recorded.
-        simulated: (T,), from `air`.
-        held_out: whether the simulation is that of a fit without this pair.
+        simulated: (T,), simulated from `air`, with the active level of `bone`.
     """
 
     name: str
-    talker: str | None
     air: NDArray[np.floating]
     bone: NDArray[np.floating]
     simulated: NDArray[np.floating]
-    held_out: bool
 
 
 def fit_page(result: FitResult, examples: Sequence[Example]) -> Page:
     """Return the report of a fit.
 
     Args:
-        result: the fit.
-        examples: pairs with their simulations, best ones for listening first: the first three
-            are played, all of them make up the long-term spectra.
+        result: fit of a sensor.
+        examples: pairs and simulations, by the held-out fits where the result has predictions.
+            The first three are played; the long-term spectra are the mean over all.
     """
     sections = [
         _response(result.profile),
         _speech(result.profile, examples),
         _scores(result, examples),
-        _listening(result.profile, examples),
+        _listening(result, examples),
         _pairs(result),
         _advice(result),
         _skipped(result),
@@ -136,7 +132,7 @@ def _response(profile: SensorProfile) -> Section:
 def _noise(profile: SensorProfile) -> list[Figure]:
     figures = []
     if profile.noise_psd.any():
-        level_db = _signed(profile.noise_to_speech_db(), 0)
+        level_db = signed(profile.noise_to_speech_db(), 0)
         source = "from the pauses" if profile.provenance.pause_seconds else "expected: no pauses"
         caption = f"The sensor's own noise, {source}; {level_db} dB re speech in all."
         figures.append(Figure(plots.noise_floor(profile), caption))
@@ -206,12 +202,13 @@ def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
     )
 
 
-def _listening(profile: SensorProfile, examples: Sequence[Example]) -> Section | None:
+def _listening(result: FitResult, examples: Sequence[Example]) -> Section | None:
     if not examples:
         return None
+    rate = result.profile.sample_rate
     players = []
     for example in examples[:NUM_PLAYED]:
-        kept = _loudest_segment(example.bone, round(CLIP_S * profile.sample_rate))
+        kept = _loudest_segment(example.bone, round(CLIP_S * rate))
         signals = {
             f"{example.name}: air": example.air[kept],
             f"{example.name}: real bone": example.bone[kept],
@@ -220,11 +217,10 @@ def _listening(profile: SensorProfile, examples: Sequence[Example]) -> Section |
         peak = max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values())
         gain = 0.9 / peak if peak > 0 else 1.0
         scaled = {name: gain * signal for name, signal in signals.items()}
-        players += listening(scaled, profile.sample_rate)
-    held_out = all(example.held_out for example in examples[:NUM_PLAYED])
+        players += listening(scaled, rate)
     how = (
         "The simulations are those of a fit without these recordings."
-        if held_out
+        if result.predictions
         else "The sensor was fitted to these recordings, too: others will sound less alike."
     )
     return Section(
@@ -282,14 +278,14 @@ def _pairs(result: FitResult) -> Section:
 def _remarks(pair: AlignedPair) -> str:
     remarks = ["polarity opposite to the others'"] if pair.inverted else []
     for jump in pair.jumps:
-        size_ms = _signed(1000 * jump.size_s, 1)
+        size_ms = signed(1000 * jump.size_s, 1)
         remarks.append(f"delay jumps by {size_ms} ms at {jump.time_s:.1f} s")
     return "; ".join(remarks)
 
 
 def _advice(result: FitResult) -> Section:
-    sentences = advice(result.profile)
-    text = "\n\n".join(_sentence(found) for found in sentences)
+    sentences = [f"{text[:1].upper()}{text[1:]}".rstrip(".") for text in advice(result.profile)]
+    text = "\n\n".join(f"{sentence}." for sentence in sentences)
     points = result.learning_curve
     figures, tables = [], []
     if len(points) > 1:
@@ -343,11 +339,3 @@ def _loudest_segment(samples: NDArray[np.floating], size: int) -> slice:
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     start = int(np.argmax(energy[size:] - energy[:-size]))
     return slice(start, start + size)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
-
-
-def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

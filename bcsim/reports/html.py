@@ -1,4 +1,4 @@
-"""Reports: one HTML file that carries its pictures, its sounds and its style, and asks nobody."""
+"""Reports: one HTML file that holds its pictures, sounds and style, and loads no other file."""
 
 import base64
 import importlib.resources
@@ -20,21 +20,15 @@ from bcsim.reports.pictures import Picture
 from bcsim.reports.plots import spectrograms
 
 Cell = str | int | float | None
+_NUMBER = re.compile("[-+\N{MINUS SIGN}]?[0-9][0-9,.]*")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption.
-
-    Args:
-        picture: what to show.
-        caption: what it says, under it.
-        alt: what it shows, for those who cannot see it; the caption where empty.
-    """
+    """A picture with the caption under it, which screen readers read in its place."""
 
     picture: Picture
     caption: str
-    alt: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,11 +36,10 @@ class Table:
     """Rows of cells; columns of numbers are set flush right.
 
     Args:
-        columns: headings.
-        rows: one cell a column. A column of floats gets as many decimals as show three digits of
-            its largest (format yourself, as text, what wants others); None and NaN are shown as a
-            dash.
-        caption: above the table; may be empty.
+        columns: headings of the columns.
+        rows: rows of one cell a column. A column of floats is shown with the decimals that give
+            its largest value three digits (pass text for others); None and NaN as a dash.
+        caption: text above the table; may be empty.
 
     Raises:
         ValueError: if a row has another number of cells than there are columns.
@@ -64,17 +57,17 @@ class Table:
     def is_numeric(self, column: int) -> bool:
         """Tell whether a column holds nothing but numbers, formatted or not, and gaps."""
         cells = [row[column] for row in self.rows if row[column] not in (None, "\N{EN DASH}")]
-        return bool(cells) and all(map(_is_number, cells))
+        return bool(cells) and all(not isinstance(c, str) or _NUMBER.fullmatch(c) for c in cells)
 
     def text_rows(self) -> list[list[str]]:
-        """Return what the cells show.
+        """Return the cells as text.
 
         Example:
             >>> Table(["method", "LSD"], [["classes", 7.0], ["low-pass", 12.94]]).text_rows()
             [['classes', '7.0'], ['low-pass', '12.9']]
         """
-        columns = [list(column) for column in zip(*self.rows, strict=True)]
-        return [list(row) for row in zip(*map(_format_column, columns), strict=True)]
+        columns = map(_format_column, zip(*self.rows, strict=True))
+        return [list(row) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +75,11 @@ class Player:
     """A sound that can be played.
 
     Args:
-        label: its name.
-        samples: (T,), full scale at 1; what exceeds it is turned down as a whole.
-        sample_rate: in Hz.
-        picture: shown above it, such as its spectrogram.
-        note: under it; may be empty.
+        label: heading above the player.
+        samples: (T,), full scale at 1; a signal that exceeds it is scaled down as a whole.
+        sample_rate: sample rate in Hz.
+        picture: picture above the player, such as a spectrogram.
+        note: text under the player; may be empty.
     """
 
     label: str
@@ -112,11 +105,11 @@ class Page:
     """A report.
 
     Args:
-        title: of the page and of the browser's tab.
-        lead: what this is and what came out, in a sentence or two.
-        sections: the rest.
-        facts: a handful of results to see first, name to value, both as they are to be shown.
-        footer: how it was made.
+        title: title of the page and of the browser's tab.
+        lead: one or two sentences on what the page shows.
+        sections: parts of the page, in their order.
+        facts: name to value of the main results, both as shown.
+        footer: text at the end.
     """
 
     title: str
@@ -127,20 +120,9 @@ class Page:
 
 
 def listening(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> list[Player]:
-    """Return a player for each signal, with spectrograms on common scales.
-
-    Args:
-        signals: name to samples (T,).
-        sample_rate: in Hz, of all of them.
-
-    Raises:
-        UsageError: if matplotlib is not installed.
-    """
+    """Return a player for each signal (T,), with spectrograms on common scales."""
     pictures = spectrograms(signals, sample_rate)
-    return [
-        Player(name, samples, sample_rate, picture=pictures[name])
-        for name, samples in signals.items()
-    ]
+    return [Player(name, signals[name], sample_rate, pictures[name]) for name in signals]
 
 
 def render(page: Page) -> str:
@@ -153,31 +135,26 @@ def render(page: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(paragraphs=_paragraphs, data_uri=_picture_uri, audio_uri=_audio_uri)
+    environment.filters.update(paragraphs=_paragraphs, base64=_base64, flac=_flac)
     template = importlib.resources.files("bcsim.reports").joinpath("page.html")
     return environment.from_string(template.read_text(encoding="utf-8")).render(page=page)
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page to `path`, whole or not at all.
-
-    Raises:
-        UsageError: if jinja2 is not installed.
-        EnvironmentFault: if the disk is full or forbidden.
-    """
+    """Write the page to `path`, whole or not at all; see `render`."""
     write_text(path, render(page))
 
 
+def signed(value: float, decimals: int) -> str:
+    """Return a number as text that begins with its sign."""
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def _paragraphs(text: str) -> list[str]:
-    parts = (" ".join(part.split()) for part in text.split("\n\n"))
-    return [part for part in parts if part]
+    return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
 
 
-def _is_number(cell: Cell) -> bool:
-    return not isinstance(cell, str) or bool(re.fullmatch("[-+\N{MINUS SIGN}]?[0-9][0-9,.]*", cell))
-
-
-def _format_column(cells: list[Cell]) -> list[str]:
+def _format_column(cells: Sequence[Cell]) -> list[str]:
     floats = [abs(cell) for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
     largest = max(floats, default=0.0)
     decimals = min(max(2 - math.floor(math.log10(largest)), 0), 6) if largest else 1
@@ -192,18 +169,14 @@ def _format_column(cells: list[Cell]) -> list[str]:
     return texts
 
 
-def _picture_uri(picture: Picture) -> str:
-    return _data_uri(picture.media_type, picture.data)
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
-def _audio_uri(player: Player) -> str:
-    """Return a player's sound as FLAC: every browser plays it, at half the size of WAV."""
+def _flac(player: Player) -> bytes:
+    """Return the sound as a FLAC file: every browser plays it, at half the size of WAV."""
     peak = float(np.abs(player.samples).max(initial=0.0))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip.flac")
         write_audio(path, player.samples / max(1.0, peak), player.sample_rate)
-        return _data_uri("audio/flac", path.read_bytes())
-
-
-def _data_uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        return path.read_bytes()

@@ -32,19 +32,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOWEST_HZ = 50.0  # speech and sensors have nothing to say below
+LOWEST_HZ = 50.0  # speech and sensors have no energy below
 SPECTROGRAM_RANGE_DB = 80.0
-MAX_POINTS = 300  # of a curve: beyond, means of neighbours are drawn, and how far they range
+MAX_POINTS = 300  # of a curve; a longer one is drawn as means of neighbours with their range
 MAX_RANGE = 30.0  # of a training curve's values, as a ratio, before its scale is logarithmic
 
 
 @as_picture
 def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
-    """Show a fitted response over the one it should have found, and the difference.
+    """Show a fitted response over the true one, and below it fitted minus true, in dB.
 
-    Returns:
-        Two panels over log frequency: both magnitudes in dB, then fitted minus true in dB, drawn
-        within the fitted usable band (elsewhere the fit makes no claim).
+    The difference is drawn within the fitted usable band: elsewhere the fit makes no claim.
     """
     figure, (top, bottom) = panels(2, height_in=3.6, ratios=(2.4, 1.0))
     frequencies_hz = fitted.transfer_function.frequencies_hz
@@ -67,8 +65,8 @@ def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     bottom.set_ylim(-limit_db, limit_db)
     bottom.set_ylabel("error, dB")
     frequency_axis(bottom, fitted.sample_rate)
-    for axes in (top, bottom):
-        shade_usable_band(axes, fitted, label="usable band" if axes is top else None)
+    shade_usable_band(top, fitted, label="usable band")
+    shade_usable_band(bottom, fitted)
     legend_above(top)
     return figure
 
@@ -95,19 +93,30 @@ def long_term_spectra(
     signals: Mapping[str, Sequence[NDArray[np.floating]]],
     sample_rate: int,
     unit: str = "full scale",
+    *,
+    draws: Sequence[NDArray[np.floating]] = (),
+    draws_label: str = "",
+    draws_color: Color = OTHER,
 ) -> "Figure":
     """Show the long-term average spectra of sets of clips, in dB/Hz.
 
     Args:
-        signals: name to clips, (T,) each; `air`, `bone`, `enhanced` and the like get their colour.
-        sample_rate: in Hz, of all of them.
-        unit: what has the level of 1.
+        signals: name to clips (T,); a name with the word air, bone or enhanced gets its colour.
+        sample_rate: sample rate of all clips, in Hz.
+        unit: name of the quantity that 0 dB stands for.
+        draws: clips (T,), each with a thin curve of its own.
+        draws_label: common label of the thin curves.
+        draws_color: colour of the thin curves.
     """
     figure, (axes,) = panels(1, height_in=2.6)
     frequencies_hz = np.linspace(0, sample_rate / 2, 513)
-    levels_db = [long_term_spectrum(clips, sample_rate) for clips in signals.values()]
-    for name, level_db, color in zip(signals, levels_db, _colors(signals), strict=True):
-        axes.plot(frequencies_hz, level_db, color=color.light, label=plain(name))
+    levels_db = [_long_term_spectrum([clip], sample_rate) for clip in draws]
+    for number, level_db in enumerate(levels_db):
+        style = {"color": draws_color.light, "linewidth": 0.8, "alpha": 0.7}
+        axes.plot(frequencies_hz, level_db, label=draws_label if number == 0 else None, **style)
+    for (name, clips), color in zip(signals.items(), _colors(signals), strict=True):
+        levels_db.append(_long_term_spectrum(clips, sample_rate))
+        axes.plot(frequencies_hz, levels_db[-1], color=color.light, label=plain(name))
     frequency_axis(axes, sample_rate)
     span_levels(axes, np.stack(levels_db), frequencies_hz)
     axes.set_ylabel(f"dB/Hz re {unit}")
@@ -115,19 +124,12 @@ def long_term_spectra(
     return figure
 
 
-def long_term_spectrum(
+def _long_term_spectrum(
     clips: Sequence[NDArray[np.floating]], sample_rate: int
 ) -> NDArray[np.float64]:
-    """Return the mean power density of clips, in dB/Hz re full scale.
-
-    Args:
-        clips: (T,) each.
-        sample_rate: in Hz, of all of them.
-
-    Returns:
-        (513,), at frequencies from 0 to half the sample rate.
-    """
-    spectra = [_power_spectrum(np.asarray(clip), sample_rate) for clip in clips]
+    """Return the mean one-sided power density of clips (T,), (513,), in dB/Hz re full scale."""
+    padded = [np.pad(clip, (0, max(0, 1024 - len(clip)))) for clip in clips]
+    spectra = [scipy.signal.welch(p, sample_rate, nperseg=1024, noverlap=768)[1] for p in padded]
     # Sixths of an octave: harmonics of single voices would hide how sets of clips compare.
     mean = fractional_octave_smooth(torch.from_numpy(np.mean(spectra, axis=0)), 6).numpy()
     return 10 * np.log10(np.maximum(mean, 1e-16))
@@ -136,15 +138,9 @@ def long_term_spectrum(
 def spectrograms(
     signals: Mapping[str, NDArray[np.floating]], sample_rate: int
 ) -> dict[str, Picture]:
-    """Draw one spectrogram a signal, on common scales of time, frequency and colour.
+    """Draw a spectrogram of each signal (T,), on common scales of time, frequency and colour.
 
-    Args:
-        signals: name to samples (T,).
-        sample_rate: in Hz, of all of them.
-
-    Returns:
-        Name to picture. Colours span the 80 dB under the loudest point of all the signals, so
-        what is fainter looks fainter.
+    Colours span the 80 dB under the loudest point of all signals: fainter signals look fainter.
     """
     levels_db = {name: _spectrogram_db(samples, sample_rate) for name, samples in signals.items()}
     top_db = max(level_db.max() for level_db in levels_db.values())
@@ -157,12 +153,7 @@ def spectrograms(
 
 @as_png
 def spectrogram_row(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> "Figure":
-    """Draw spectrograms of signals of one length beside each other, with one scale of colours.
-
-    Args:
-        signals: name to samples (T,).
-        sample_rate: in Hz, of all of them.
-    """
+    """Draw spectrograms of signals (T,) of one length side by side, with one scale of colours."""
     figure = optional_import("matplotlib.figure", extra="report").Figure(
         figsize=(3.3 * len(signals) + 0.8, 2.7), layout="constrained"
     )
@@ -211,42 +202,42 @@ def _show_levels(
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read a run's `metrics.jsonl`: `step` and numbers (or null) by `split/metric`.
+    """Read the metrics of a run: rows with `step` and numbers (or null) by `split/metric`.
 
-    A last line that a kill cut short is left out.
+    Returns:
+        Rows in the order of their steps, without a last line that a kill cut short; none where
+        the file does not exist yet.
 
     Raises:
-        InputError: if the file is missing or another line is not a JSON object with a step.
+        InputError: if another line is not a JSON object with a step.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; is this the folder of a training run?")
+        return []
     rows = []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise InputError(f"{path} line {number}: not JSON; train again, or cut it") from error
-        if row is None:
-            continue
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise InputError(f"{path} line {number}: not an object with a step; train again")
-        rows.append(row)
-    return rows
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+        elif line.strip() and number < len(lines):
+            raise InputError(
+                f"{path} line {number}: not an object with a step; train again, or cut it"
+            )
+    return sorted(rows, key=lambda row: row["step"])
 
 
 @as_picture
 def training_curves(
     rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] | None = None
 ) -> "Figure":
-    """Show how metrics went over the steps of a training run, one panel each.
+    """Show metrics over the steps of a training run, one panel each.
 
-    What a validation metric is without the enhancer, `validation/unprocessed_NAME`, is a dashed
-    line in the panel of `validation/NAME`; what clean speech has, `validation/clean_NAME`, a
-    dotted one. A scale is logarithmic where a training curve's values, all of them positive,
-    range over more than a factor of 30.
+    `validation/unprocessed_NAME`, the metric without the enhancer, is a dashed line in the panel
+    of `validation/NAME`; `validation/clean_NAME`, that of clean speech, a dotted one. The scale of
+    a training curve is logarithmic where its values are positive and range over a factor of 30.
 
     Args:
         rows: from `read_metrics`; a row without a metric is skipped.
@@ -289,14 +280,14 @@ _LEVELS = {
 
 
 def _draw_thinned(axes: "Axes", steps: Sequence[int], values: Sequence[float]) -> None:
-    """Draw a curve; where it has too many points, means and how far they range."""
+    """Draw a curve; where it has too many points, means of neighbours and their range."""
     if len(steps) <= MAX_POINTS:
         marker = "o" if len(steps) <= 40 else ""
         axes.plot(steps, values, color=ENHANCED.light, marker=marker, markersize=3)
         return
     groups = np.array_split(np.asarray(values, dtype=np.float64), MAX_POINTS)
     centres = [float(group.mean()) for group in np.array_split(np.asarray(steps), MAX_POINTS)]
-    low, high = ([float(extreme(group)) for group in groups] for extreme in (np.min, np.max))
+    low, high = ([float(limit(group)) for group in groups] for limit in (np.min, np.max))
     style = {"color": ENHANCED.light, "linewidth": 0, "alpha": 0.25}
     axes.fill_between(centres, low, high, **style)
     means = [float(group.mean()) for group in groups]
@@ -310,7 +301,7 @@ def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], lis
 
 
 def frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
-    """Give `axes` a logarithmic frequency axis with the ticks that people speak in."""
+    """Give `axes` a logarithmic frequency axis with ticks at round numbers."""
     top_hz = sample_rate / 2
     ticks = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000) if hz <= top_hz]
     axes.set_xscale("log")
@@ -325,7 +316,7 @@ def frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
 def span_levels(
     axes: "Axes", levels_db: NDArray[np.floating], frequencies_hz: NDArray[np.floating]
 ) -> None:
-    """Set the vertical range from what is shown, at most 90 dB of it, with some air around."""
+    """Set the vertical range to that of the levels (N, F), at most 90 dB, plus a margin."""
     # The last bins are a resampler's edge: a fall by 60 dB there would flatten all the rest.
     shown = levels_db[
         :, (frequencies_hz >= LOWEST_HZ) & (frequencies_hz < 0.95 * frequencies_hz[-1])
@@ -336,8 +327,8 @@ def span_levels(
     axes.set_ylim(bottom - margin, top + margin)
 
 
-def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) -> None:
-    """Shade where the coherence exceeds 0.5."""
+def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None = None) -> None:
+    """Shade the usable band, where the coherence exceeds 0.5."""
     low_hz, high_hz = profile.usable_band_hz
     if high_hz > low_hz:
         axes.axvspan(
@@ -346,28 +337,22 @@ def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None) -
 
 
 def legend_above(axes: "Axes") -> None:
-    """Put the legend above the axes, where it can hide nothing."""
+    """Put the legend above the axes, where it hides no curve."""
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
 
 
 def _colors(names: Mapping[str, Any]) -> list[Color]:
-    """Return a colour for each name: what is air, bone or enhanced is so in every picture."""
-    roles = {"air": AIR, "bone": BONE, "enhanced": ENHANCED, "simulated": OTHER}
+    """Return a colour for each name: air, bone and enhanced have theirs in every picture."""
+    # "simulated bone" stands beside "real bone": the rarer word, which comes first, decides.
+    roles = {"simulated": OTHER, "enhanced": ENHANCED, "bone": BONE, "sensor": BONE, "air": AIR}
     spare = (OTHER, ENHANCED, BONE, AIR)
     chosen: list[Color] = []
     for name in names:
         words = name.lower().split()
-        # "simulated bone" stands beside "real bone": the rarer word decides.
-        known = [roles[word] for word in ("simulated", "enhanced", "bone", "air") if word in words]
+        known = [color for word, color in roles.items() if word in words]
         free = [color for color in (*known, *spare) if color not in chosen]
         chosen.append(free[0] if free else SOFT)
     return chosen
-
-
-def _power_spectrum(clip: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
-    """Return the one-sided power density of a clip, (513,), in 1/Hz re full scale."""
-    padded = np.pad(clip, (0, max(0, 1024 - len(clip))))
-    return scipy.signal.welch(padded, sample_rate, nperseg=1024, noverlap=768)[1]
 
 
 def _spectrogram_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
@@ -381,5 +366,5 @@ def _spectrogram_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[
 
 
 def plain(name: str) -> str:
-    """Return a name that is fit for XML: without control characters, not overlong."""
+    """Return a name for XML: without control characters, at most 60 characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)[:60]

@@ -1,8 +1,7 @@
-"""The page of `bcsim preview`: what a recipe does to a few recordings, to look at and to hear."""
+"""The page of `bcsim preview`: renderings of a few recordings, to see and to hear."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,37 +9,27 @@ from numpy.typing import NDArray
 from bcsim.audio.write import to_pcm16
 from bcsim.effects.base import Draw
 from bcsim.effects.distributions import Value
-from bcsim.reports.html import Figure, Page, Player, Section, Table
-from bcsim.reports.pictures import AIR, BONE, OTHER, Color, as_picture, panels
-from bcsim.reports.plots import (
-    frequency_axis,
-    legend_above,
-    long_term_spectrum,
-    span_levels,
-    spectrograms,
-)
+from bcsim.reports.html import Figure, Page, Player, Section, Table, signed
+from bcsim.reports.pictures import BONE, OTHER
+from bcsim.reports.plots import long_term_spectra, spectrograms
 from bcsim.reports.recipe_text import unit_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Plot
-
-MAX_ROWS = 8  # of a table, for one parameter that is a vector
-PEAK = 0.9  # of the loudest sound of a page, of full scale
-MINUS = "\N{MINUS SIGN}"
+MAX_ROWS = 8  # rows of a table for one parameter that is a vector
+PEAK = 0.9  # peak of the loudest sound of a page, re full scale
 
 Samples = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """One rendering of a recording: what a pair would hold.
+    """One rendering of a recording: the signals that a pair would hold.
 
     Args:
-        name: "mean sensor", or "draw 1".
+        name: "mean sensor", or "draw 1" and so on.
         air: (T,), full scale at 1.
         bone: (T,).
-        noisy_air: (T,), or None where the air microphone hears `air` alone.
-        drawn: step to parameter to value; no seeds.
+        noisy_air: (T,), or None where no noise reaches the air microphone.
+        drawn: step to parameter to drawn value, without seeds.
     """
 
     name: str
@@ -56,21 +45,19 @@ class PreviewClip:
 
     Args:
         id: id of the clip in a dataset.
-        source: path of the recording, as it was given.
-        note: origin of the draws.
+        note: path of the recording, and origin of the draws.
         mean: rendering of the mean sensor.
         draws: renderings of random draws.
     """
 
     id: str
-    source: str
     note: str
     mean: Rendering
     draws: Sequence[Rendering]
 
     @property
     def renderings(self) -> list[Rendering]:
-        """All of them, the mean sensor's first."""
+        """All renderings, the mean sensor's first."""
         return [self.mean, *self.draws]
 
 
@@ -83,10 +70,10 @@ def preview_page(
     """Return the page.
 
     Args:
-        clips: what was rendered.
-        sample_rate: in Hz.
-        facts: to see first.
-        steps: for each effect its name, what it does and the recipe's values.
+        clips: recordings with their renderings.
+        sample_rate: sample rate of the renderings, in Hz.
+        facts: name to value of what is shown first.
+        steps: name, summary and values in the recipe of each effect.
     """
     peak = max(
         float(np.abs(samples).max(initial=0.0)) for clip in clips for _, samples in _sounds(clip)
@@ -95,7 +82,7 @@ def preview_page(
     return Page(
         title=f"Preview of {facts['sensor']}",
         lead="What bcsim synthesize would make of a few recordings. All sounds of this page are "
-        f"played {_signed(20 * np.log10(gain), 1)} dB re the files that it would write, so that "
+        f"played {signed(20 * np.log10(gain), 1)} dB re the files that it would write, so that "
         "their levels compare. Colours of the spectrograms compare within a recording.",
         facts=facts,
         sections=[
@@ -121,27 +108,29 @@ def _clip(clip: PreviewClip, sample_rate: int, gain: float) -> Section:
     ]
     first, last = clip.draws[0].name, clip.draws[-1].name.split()[-1]
     draws = first if len(clip.draws) == 1 else f"draws {first.split()[-1]} to {last}"
-    air = [clip.mean.air]
-    bone = _spectra(
-        {"air": (air, AIR), "mean sensor": ([clip.mean.bone], BONE)},
-        [draw.bone for draw in clip.draws], BONE, draws, sample_rate,
-    )  # fmt: skip
-    figures = [
-        Figure(bone, f"Long-term spectra of air and of bone: the mean sensor, and thin, {draws}.")
-    ]
+    spectra = {"air": [clip.mean.air], "mean sensor": [clip.mean.bone]}
+    bone = [draw.bone for draw in clip.draws]
+    picture = long_term_spectra(
+        spectra, sample_rate, draws=bone, draws_label=draws, draws_color=BONE
+    )
+    caption = f"Long-term spectra of air and of bone: the mean sensor, and thin, {draws}."
+    figures = [Figure(picture, caption)]
     noisy = [r.noisy_air for r in clip.draws if r.noisy_air is not None]
     if noisy:
-        picture = _spectra({"air": (air, AIR)}, noisy, OTHER, draws, sample_rate)
+        spectra = {"air": [clip.mean.air]}
+        picture = long_term_spectra(
+            spectra, sample_rate, draws=noisy, draws_label=draws, draws_color=OTHER
+        )
         caption = f"Long-term spectra at the air microphone: air alone, and thin, {draws}."
         figures.append(Figure(picture, caption))
-    rows = list(drawn_rows(clip.renderings))
+    rows = list(_drawn_rows(clip.renderings))
     columns = ["effect", "parameter", "unit", *(r.name for r in clip.renderings)]
     tables = [Table(columns, rows, "What was drawn.")] if rows else []
     return Section(clip.id, clip.note, figures, tables, players)
 
 
 def _sounds(clip: PreviewClip) -> Iterable[tuple[str, Samples]]:
-    """Yield what there is to hear, by name; air once, where all renderings leave it alike."""
+    """Yield each sound with its name; air once, where it is the same in all renderings."""
     shared = all(np.array_equal(r.air, clip.mean.air) for r in clip.draws)
     if shared:
         yield "air", clip.mean.air
@@ -155,17 +144,13 @@ def _sounds(clip: PreviewClip) -> Iterable[tuple[str, Samples]]:
 
 def _note(samples: Samples) -> str:
     rms = float(np.sqrt(np.mean(samples**2)))
-    level = f"{_signed(20 * np.log10(rms), 1)} dB re full scale (rms)" if rms > 0 else "silent"
+    level = f"{signed(20 * np.log10(rms), 1)} dB re full scale (rms)" if rms > 0 else "silent"
     clipped = int((np.abs(samples) > 1).sum())
     return f"{level}; {clipped} samples exceed full scale and are clipped" if clipped else level
 
 
-def drawn_rows(renderings: Sequence[Rendering]) -> Iterable[list[str]]:
-    """Yield effect, parameter, unit and the value in each rendering, a row a number.
-
-    Args:
-        renderings: of the same effects.
-    """
+def _drawn_rows(renderings: Sequence[Rendering]) -> Iterable[list[str]]:
+    """Yield effect, parameter, unit and the value in each rendering, a row a number."""
     for step, parameters in renderings[0].drawn.items():
         for name in parameters:
             values = [rendering.drawn[step][name] for rendering in renderings]
@@ -174,7 +159,7 @@ def drawn_rows(renderings: Sequence[Rendering]) -> Iterable[list[str]]:
 
 
 def _parts(name: str, values: Sequence[Value]) -> Iterable[tuple[str, list[str]]]:
-    """Yield a row for each number of a vector, up to a few; one row for all else."""
+    """Yield a row for each number of a vector of up to 8; one row for anything else."""
     vectors = [value for value in values if isinstance(value, list)]
     if len(vectors) < len(values):
         yield name, [_text(value) for value in values]
@@ -188,35 +173,5 @@ def _parts(name: str, values: Sequence[Value]) -> Iterable[tuple[str, list[str]]
 def _text(value: Value) -> str:
     if isinstance(value, int | float):
         rounded = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-        return rounded.replace("-", MINUS)
+        return rounded.replace("-", "\N{MINUS SIGN}")
     return str(value)
-
-
-def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", MINUS)
-
-
-@as_picture
-def _spectra(
-    named: Mapping[str, tuple[Sequence[Samples], Color]],
-    draws: Sequence[Samples],
-    color: Color,
-    label: str,
-    sample_rate: int,
-) -> "Plot":
-    """Show long-term spectra: some by name, and thin ones of draws, which share a label."""
-    figure, (axes,) = panels(1, height_in=2.6)
-    frequencies_hz = np.linspace(0, sample_rate / 2, 513)
-    thin_db = [long_term_spectrum([clip], sample_rate) for clip in draws]
-    for number, level_db in enumerate(thin_db):
-        style = {"color": color.light, "linewidth": 0.8, "alpha": 0.7}
-        axes.plot(frequencies_hz, level_db, label=label if number == 0 else None, **style)
-    thick_db = []
-    for name, (clips, own) in named.items():
-        thick_db.append(long_term_spectrum(clips, sample_rate))
-        axes.plot(frequencies_hz, thick_db[-1], color=own.light, label=name)
-    frequency_axis(axes, sample_rate)
-    span_levels(axes, np.stack([*thin_db, *thick_db]), frequencies_hz)
-    axes.set_ylabel("dB/Hz re full scale")
-    legend_above(axes)
-    return figure

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NAMED = 40  # pairs whose names fit beside their dots
-FAINT_DB = 60.0  # under its maximum a response has no delay worth showing
+FAINT_DB = 60.0  # under its maximum a response has no meaningful delay
 SHADES = (AIR, BONE, ENHANCED, OTHER, INK, SOFT)  # as many curves as can be told apart
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
 @as_picture
 def magnitude(profile: SensorProfile) -> "Figure":
-    """Show the magnitude response, how far it is known, and how far recordings differ."""
+    """Show the magnitude response, its 95 % interval, and the spread between recordings."""
     figure, (axes,) = panels(1, height_in=3.0)
     band = profile.transfer_function
     frequencies_hz, level_db = band.frequencies_hz, band.magnitude_db
@@ -45,7 +45,7 @@ def magnitude(profile: SensorProfile) -> "Figure":
     frequency_axis(axes, profile.sample_rate)
     span_levels(axes, np.stack([low, high]), frequencies_hz)
     axes.set_ylabel("bone re air, dB")
-    shade_usable_band(axes, profile, label=None)
+    shade_usable_band(axes, profile)
     legend_above(axes)
     return figure
 
@@ -60,19 +60,14 @@ def coherence(profile: SensorProfile) -> "Figure":
     ceiling = np.maximum(profile.coherence_ceiling, measured)
     style = {"color": OTHER.light, "linewidth": 0, "alpha": 0.18}
     axes.fill_between(band.frequencies_hz, measured, ceiling, label="model error", **style)
-    axes.plot(
-        band.frequencies_hz,
-        profile.coherence_ceiling,
-        color=OTHER.light,
-        label="ceiling by noise",
-        linewidth=1.3,
-    )
+    style = {"color": OTHER.light, "linewidth": 1.3}
+    axes.plot(band.frequencies_hz, profile.coherence_ceiling, label="ceiling by noise", **style)
     axes.plot(band.frequencies_hz, measured, color=AIR.light, label="coherence")
     axes.axhline(0.5, color=SOFT.light, linewidth=0.9, linestyle=DASHES[1])
     axes.set_ylim(0, 1)
     axes.set_ylabel("coherence")
     frequency_axis(axes, profile.sample_rate)
-    shade_usable_band(axes, profile, label=None)
+    shade_usable_band(axes, profile)
     legend_above(axes)
     return figure
 
@@ -82,17 +77,13 @@ def group_delay_ms(band: TransferFunction) -> NDArray[np.float64]:
 
     .. math:: \tau(f) = \mathrm{Re}\,\frac{\mathcal F\{t\,h(t)\}}{\mathcal F\{h(t)\}}
 
-    averaged over third-octaves with the weight of the power: when the energy of a narrow band
-    arrives. That of single bins is mostly the estimate's noise.
+    averaged over third-octaves, weighted by power: the time at which the energy of a narrow band
+    arrives. The group delay of single bins is mostly the noise of the estimate.
     """
     taps, centre = band.impulse_response()
     time_s = (np.arange(len(taps)) - centre) / band.sample_rate
-    size = len(taps)
-    # The first tap stands for both ends of time; at zero it favours neither.
-    time_s[0] = 0.0
-    response, slope = (
-        np.fft.rfft(np.fft.ifftshift(values), size) for values in (taps, time_s * taps)
-    )
+    time_s[0] = 0.0  # the first tap is at both ends of the periodic response
+    response, slope = (np.fft.rfft(np.fft.ifftshift(x)) for x in (taps, time_s * taps))
     moment, power = (
         fractional_octave_smooth(torch.from_numpy(values), 3, min_bins=7).numpy()
         for values in ((slope * response.conj()).real, np.abs(response) ** 2)
@@ -104,15 +95,14 @@ def group_delay_ms(band: TransferFunction) -> NDArray[np.float64]:
 
 @as_picture
 def group_delay(profile: SensorProfile) -> "Figure":
-    """Show the group delay of the response; the overall delay of the sensor is not in it."""
+    """Show the group delay of the response, without the overall delay of the sensor."""
     figure, (axes,) = panels(1, height_in=3.0)
     band = profile.transfer_function
     delay_ms = group_delay_ms(band)
     axes.plot(band.frequencies_hz, delay_ms, color=BONE.light, linewidth=1.3)
     axes.axhline(0.0, color=SOFT.light, linewidth=0.9)
     frequency_axis(axes, profile.sample_rate)
-    low, high = _delay_range(profile, delay_ms)
-    axes.set_ylim(low, high)
+    axes.set_ylim(_delay_range(profile, delay_ms))
     axes.set_ylabel("group delay, ms")
     shade_usable_band(axes, profile, label="usable band")
     if profile.usable_band_hz[1] > profile.usable_band_hz[0]:
@@ -121,10 +111,9 @@ def group_delay(profile: SensorProfile) -> "Figure":
 
 
 def _delay_range(profile: SensorProfile, delay_ms: NDArray[np.float64]) -> tuple[float, float]:
-    """Return a range with all of the usable band and nine tenths of the octaves elsewhere.
+    """Return a range that holds the whole usable band and nine tenths of the other octaves.
 
-    Spikes of many ms at notches, where there is little energy to be delayed, would flatten the
-    rest.
+    Spikes of many ms at notches, where there is little energy, would flatten the rest.
     """
     grid = profile.transfer_function.frequencies_hz
     octaves = np.geomspace(2 * LOWEST_HZ, grid[-1], 200)
@@ -145,10 +134,10 @@ def dots(
     """Show one value a pair as a dot, pairs below each other in the order given.
 
     Args:
-        names: of the pairs; left out where there are too many to read.
-        values: of the pairs; NaN shows none.
-        label: of the axis, with the unit.
-        middle: where to draw a dashed line, such as at the sensor's value.
+        names: names of the pairs, shown where there are at most 40.
+        values: values of the pairs; a NaN has no dot.
+        label: name and unit of the axis.
+        middle: value at which to draw a dashed line.
     """
     row_in = 0.17 if len(names) <= MAX_NAMED else max(0.02, 7.0 / len(names))
     figure, (axes,) = panels(1, height_in=0.75 + row_in * max(len(names), 4))
@@ -176,14 +165,14 @@ def speech_gains(
     curves_db: Mapping[str, NDArray[np.float64]],
     air_db: Mapping[str, NDArray[np.float64]],
 ) -> "Figure":
-    """Show what kinds of sounds look like in air, and what the sensor does to each.
+    """Show the spectra of kinds of sounds in air, and the gain that the sensor gives each.
 
     Args:
         frequencies_hz: (M,), centres of the bands.
         curves_db: kind to gain relative to the fixed response, (M,).
         air_db: kind to level in air, (M,).
     """
-    figure, (top, bottom) = panels(2, height_in=4.4, ratios=(1.0, 1.0))
+    figure, (top, bottom) = panels(2, height_in=4.4)
     for axes, curves in ((top, air_db), (bottom, curves_db)):
         for index, (name, curve) in enumerate(curves.items()):
             axes.plot(
@@ -194,10 +183,9 @@ def speech_gains(
                 linewidth=1.5,
                 label=plain(name),
             )
-    bottom.axhline(0.0, color=SOFT.light, linewidth=0.9)
-    for axes, last in ((top, False), (bottom, True)):
-        frequency_axis(axes, round(2 * float(frequencies_hz[-1])), label=last)
+        frequency_axis(axes, round(2 * float(frequencies_hz[-1])), label=axes is bottom)
         axes.set_xlim(float(frequencies_hz[0]), float(frequencies_hz[-1]))
+    bottom.axhline(0.0, color=SOFT.light, linewidth=0.9)
     top.set_ylabel("air, dB")
     bottom.set_ylabel("gain re fixed, dB")
     legend_above(top)

@@ -39,19 +39,14 @@ def write_fit_report(path: Path, result: FitResult) -> None:
         EnvironmentFault: if the disk is full or forbidden.
     """
     fitted = [(pair, result.profile) for pair in result.aligned]
-    held_out = bool(result.predictions)
-    examples = examples_of(result.predictions if held_out else fitted, held_out)
-    write_page(path, fit_page(result, examples))
+    write_page(path, fit_page(result, examples_of(result.predictions or fitted)))
 
 
-def examples_of(
-    pairs: Sequence[tuple[AlignedPair, SensorProfile]], held_out: bool
-) -> list[Example]:
+def examples_of(pairs: Sequence[tuple[AlignedPair, SensorProfile]]) -> list[Example]:
     """Simulate recordings, with the residual of the speech-dependent part drawn.
 
     Args:
         pairs: aligned pairs, each with the sensor that is to simulate it.
-        held_out: whether each sensor was fitted without its pair.
 
     Returns:
         At most 64, for listening first: a sentence of each talker, then the others.
@@ -64,10 +59,10 @@ def examples_of(
         turns.append(heard.get(talker, 0))
         heard[talker] = turns[-1] + 1
     order = sorted(range(len(chosen)), key=lambda index: turns[index])
-    return [_example(*chosen[index], held_out) for index in order[:MAX_EXAMPLES]]
+    return [_example(*chosen[index]) for index in order[:MAX_EXAMPLES]]
 
 
-def _example(pair: AlignedPair, sensor: SensorProfile, held_out: bool) -> Example:
+def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:
     simulated = simulate(sensor, pair.air, pair.name, within_clip=True)
     active = active_frames(pair.air[None], pair.sample_rate)
     have, want = (
@@ -77,9 +72,7 @@ def _example(pair: AlignedPair, sensor: SensorProfile, held_out: bool) -> Exampl
     gain = want / have if have > 0 else 1.0
     return Example(
         name=pair.name,
-        talker=pair.talker,
         air=pair.air.numpy(),
         bone=pair.bone.numpy(),
         simulated=(gain * simulated).numpy(),
-        held_out=held_out,
     )

@@ -97,7 +97,7 @@ def preview(
         ]
         mean = _render(simulator, air, clip.id, seed, "mean sensor", mean=True)
         note = f"{printable(str(source))}.{of_all}\n\n{_origin(clip.id, seed, num_draws)}"
-        found.clips.append(PreviewClip(clip.id, str(source), note, mean, draws))
+        found.clips.append(PreviewClip(clip.id, note, mean, draws))
     if not found.clips:
         first = next(iter(found.failures.values()))
         raise UsageError(f"none of {len(sources)} recordings can be used; first: {first}")

@@ -76,9 +76,9 @@ def result(sensor: SensorProfile, speech: torch.Tensor) -> FitResult:
     )
 
 
-def example(name: str, samples: torch.Tensor, held_out: bool = True) -> Example:
+def example(name: str, samples: torch.Tensor) -> Example:
     signal = samples.numpy()
-    return Example(name, "anna", signal, 0.5 * signal, 0.4 * signal, held_out)
+    return Example(name, signal, 0.5 * signal, 0.4 * signal)
 
 
 def section(page: Page, heading: str) -> Section:
@@ -144,8 +144,10 @@ def test_only_three_are_played_five_seconds_each_and_at_equal_gain(
 
 
 def test_what_the_fit_has_heard_is_said(result: FitResult, speech: torch.Tensor):
-    heard = fit_page(result, [example("anna/1", speech[0], held_out=False)])
-    unheard = fit_page(result, [example("anna/1", speech[0], held_out=True)])
+    examples = [example("anna/1", speech[0])]
+    heard = fit_page(result, examples)
+    held_out = [(pair, result.profile) for pair in result.aligned]
+    unheard = fit_page(dataclasses.replace(result, predictions=held_out), examples)
     assert "fitted to these recordings, too" in section(heard, "Listen").text
     assert "without these recordings" in section(unheard, "Listen").text
 

@@ -49,7 +49,7 @@ def full_page(sensor: SensorProfile, text: str = "plain") -> Page:
     section = Section(
         heading=text,
         text=text,
-        figures=[Figure(sensor_plots.magnitude(sensor), caption=text, alt=text)],
+        figures=[Figure(sensor_plots.magnitude(sensor), caption=text)],
         tables=[Table([text, "number"], [[text, 1.0]], caption=text)],
         players=[
             *html.listening({text: tone}, 16_000),

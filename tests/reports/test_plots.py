@@ -158,8 +158,7 @@ def test_metrics_are_read_up_to_where_a_kill_cut_the_file(tmp_path: Path):
         path.write_text(damaged)
         with pytest.raises(InputError, match=r"metrics\.jsonl line 1: not"):
             plots.read_metrics(path)
-    with pytest.raises(InputError, match="no such file"):
-        plots.read_metrics(tmp_path / "missing.jsonl")
+    assert plots.read_metrics(tmp_path / "missing.jsonl") == []  # not begun yet
 
 
 def test_what_the_sensor_scores_unprocessed_is_a_line_in_the_panel_of_the_metric():
