@@ -59,7 +59,7 @@ def align(
     Args:
         pairs: pairs that passed `check_pair`.
         sample_rate: sample rate of all pairs in Hz.
-        timings: timing of each pair, or None to measure it here.
+        timings: timing of each pair; None to measure it.
 
     Returns:
         The aligned pairs, in the order given, and the polarity that was taken out.
@@ -74,9 +74,9 @@ def align(
     spectra = [pair.spectra for pair in rough]
     above_noise = bins_above_noise(rough)
     found = _agreement(spectra, above_noise, synchronised, sample_rate)
-    pooled = found.pooled(spectra, sample_rate)
     # Now the pairs agree, and what is left is one delay and one sign for all.
-    polarity, common_s = _fit_polarity([pooled], expected_phase(pooled, above_noise), sample_rate)
+    phase = _expected_phase(found.pooled, above_noise)
+    polarity, common_s = _fit_polarity([found.pooled], phase, sample_rate)
     aligned = []
     for pair, overlap, timing, delay_s, sign in zip(
         pairs, overlaps, timings, found.delays_s, found.signs, strict=True
@@ -91,15 +91,10 @@ def synchronised(pair: RecordedPair, sample_rate: int) -> RecordedPair:
 
     A delay under 5 ms is left in: a single pair does not tell its delay finer than that from the
     sensor's phase. DC is left in, too. Of a pair whose delay jumps, the longest segment between
-    jumps is returned.
-
-    Args:
-        pair: pair that passed `check_pair`.
-        sample_rate: sample rate in Hz.
+    jumps is returned. The pair must have passed `check_pair`.
     """
     timing = measure_timing(pair, sample_rate)
-    seconds = (timing.stop - timing.start) / sample_rate
-    (drift,) = agreed_drifts([_measured_drift(pair, timing, sample_rate)], [seconds])
+    (drift,) = _drifts([pair], [timing], sample_rate)
     lag = _clock_lag(timing, drift)
     if not drift and abs(lag) <= NEGLIGIBLE_DELAY_S * sample_rate:
         lag = 0
@@ -109,14 +104,11 @@ def synchronised(pair: RecordedPair, sample_rate: int) -> RecordedPair:
     return replace(pair, air=overlap.air.numpy() + air_dc, bone=overlap.bone.numpy() + bone_dc)
 
 
-def expected_phase(spectra: CrossSpectra, above_noise: Tensor) -> Tensor:
+def _expected_phase(spectra: CrossSpectra, above_noise: Tensor) -> Tensor:
     """Return the minimum phase that goes with the magnitude of H1, (F,).
 
-    Of H1, for it is the coherent part whose phase is in question.
-
-    Args:
-        spectra: spectra of air and bone.
-        above_noise: (F,) of bool; the magnitude of other bins is taken from their neighbours.
+    Of H1, for it is the phase of the coherent part that is to be explained. The magnitude of bins
+    that are not above the noise is taken from their neighbours.
     """
     tiny = torch.finfo(spectra.xx.dtype).tiny
     product = spectra.xx * spectra.yy / max(spectra.num_averages, 1.0)
@@ -141,7 +133,7 @@ def _agreement(
     Either both channels were recorded in step, or each pair has a delay of its own. They are told
     apart by how well one filter explains all pairs.
     """
-    phase = expected_phase(CrossSpectra.pooled(list(spectra)), above_noise)
+    phase = _expected_phase(CrossSpectra.pooled(list(spectra)), above_noise)
     polarity, _ = _fit_polarity(spectra, phase, sample_rate)
     starts_s = [_fit_delay(part, phase, sample_rate, polarity)[0] for part in spectra]
     common = common_delay(spectra, sample_rate, synchronised)
@@ -173,12 +165,7 @@ def _overlaps(
     pairs: Sequence[RecordedPair], timings: Sequence[Timing], sample_rate: int
 ) -> tuple[list[_Overlap], list[bool]]:
     """Return the overlap of each pair, and whether its lag is the common one."""
-    measured = [
-        _measured_drift(pair, timing, sample_rate)
-        for pair, timing in zip(pairs, timings, strict=True)
-    ]
-    seconds = [(timing.stop - timing.start) / sample_rate for timing in timings]
-    drifts = agreed_drifts(measured, seconds)
+    drifts = _drifts(pairs, timings, sample_rate)
     lags = [_clock_lag(timing, drift) for timing, drift in zip(timings, drifts, strict=True)]
     median = sorted(lags)[len(lags) // 2]
     # Lags close to the median are replaced by it: such an offset is that of the recorder.
@@ -188,6 +175,18 @@ def _overlaps(
         for pair, timing, lag, drift in zip(pairs, timings, lags, drifts, strict=True)
     ]
     return overlaps, [lag == median for lag in lags]
+
+
+def _drifts(
+    pairs: Sequence[RecordedPair], timings: Sequence[Timing], sample_rate: int
+) -> list[float]:
+    """Return the drift of each pair in ppm, on which the pairs agree as far as they can."""
+    measured = [
+        _measured_drift(pair, timing, sample_rate)
+        for pair, timing in zip(pairs, timings, strict=True)
+    ]
+    seconds = [(timing.stop - timing.start) / sample_rate for timing in timings]
+    return agreed_drifts(measured, seconds)
 
 
 def _clock_lag(timing: Timing, drift_ppm: float) -> int:

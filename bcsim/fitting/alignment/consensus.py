@@ -9,6 +9,7 @@ degrees, which taken for a delay would be a millisecond.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,27 +35,28 @@ INVERTED = -0.05
 TURN_GAIN = 1.15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Agreement:
     """Delays and signs that bring the pairs into agreement.
 
     Args:
         delays_s: delay of each pair's bone in seconds, to be taken out.
         signs: -1 for each pair whose polarity is opposite to that of most, else 1.
-        likelihood: log likelihood ratio, per average, of one filter behind all pairs.
+        pooled: average of the pairs' spectra without these delays and signs.
     """
 
     delays_s: list[float]
     signs: list[int]
-    likelihood: float
+    pooled: CrossSpectra
 
-    def pooled(self, spectra: Sequence[CrossSpectra], sample_rate: int) -> CrossSpectra:
-        """Return the average of the pairs' spectra, without these delays and signs."""
-        return _pooled(spectra, self.delays_s, self.signs, sample_rate)
+    @cached_property
+    def likelihood(self) -> float:
+        """Log likelihood ratio, per average, of one filter behind all pairs."""
+        return -float(torch.log1p(-self.pooled.coherence.clamp(max=1 - 1e-9)).sum())
 
 
 def common_delay(
-    spectra: Sequence[CrossSpectra], sample_rate: int, synchronised: Sequence[bool] | None = None
+    spectra: Sequence[CrossSpectra], sample_rate: int, synchronised: Sequence[bool]
 ) -> Agreement:
     """Find delays and signs where one recorder took all pairs: one delay, with clear exceptions.
 
@@ -62,10 +64,9 @@ def common_delay(
         spectra: spectra of the pairs.
         sample_rate: sample rate in Hz.
         synchronised: False for each pair that is known to have a delay of its own, which was taken
-            out to some milliseconds; None where no pair has.
+            out to some milliseconds.
     """
     phasors = _phasors(spectra)
-    synchronised = synchronised if synchronised is not None else [True] * len(spectra)
     signs = _common_signs(phasors)
     delays_s = [0.0] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
@@ -105,17 +106,16 @@ def individual_delays(
     phasors = _phasors(spectra)
     delays_s, signs = list(starts_s), [1] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
-        steps, turned = [], []
+        found = []
         for index, phasor in enumerate(phasors):
             others = _phase_of_others(phasors, delays_s, signs, index, sample_rate)
             own = _advanced(phasor, delays_s[index], sample_rate)
             curve = _agreement_curve(own, others, sample_rate, ROUND_RANGE_S)
-            step, sign = _individual(curve, sample_rate)
-            steps.append(step)
-            turned.append(sign)
+            found.append(_individual(curve, sample_rate))
+        steps = [step for step, _ in found]
         median = sorted(steps)[len(steps) // 2]  # a delay of all pairs cannot be told here
         delays_s = [d + step - median for d, step in zip(delays_s, steps, strict=True)]
-        signs = _majority_upright(turned, phasors)
+        signs = _majority_upright([sign for _, sign in found], phasors)
     return _agreement(spectra, delays_s, signs, sample_rate)
 
 
@@ -138,34 +138,21 @@ def phase_weight(spectra: CrossSpectra) -> Tensor:
 def peak_delay(weighted: Tensor, sample_rate: int, range_s: float) -> tuple[float, float]:
     r"""Return the delay within +-`range_s` that undoes a phase best, and how well.
 
-    It maximises :math:`\sum_f \mathrm{Re}\{w(f) e^{j2\pi f\tau}\}`.
-
-    Args:
-        weighted: (F,), phasors times weights.
-        sample_rate: sample rate in Hz.
-        range_s: half-width of the search in seconds.
+    Of `weighted`, (F,), phasors times weights, it maximises
+    :math:`\sum_f \mathrm{Re}\{w(f) e^{j2\pi f\tau}\}`.
     """
     curve = _curve(weighted, sample_rate, range_s)
     return _peak_s(curve, sample_rate), float(curve.max())
 
 
-def _pooled(
-    spectra: Sequence[CrossSpectra], delays_s: list[float], signs: list[int], sample_rate: int
-) -> CrossSpectra:
-    return CrossSpectra.pooled(
-        [
-            advanced(part, delay_s, sign, sample_rate)
-            for part, delay_s, sign in zip(spectra, delays_s, signs, strict=True)
-        ]
-    )
-
-
 def _agreement(
     spectra: Sequence[CrossSpectra], delays_s: list[float], signs: list[int], sample_rate: int
 ) -> Agreement:
-    coherence = _pooled(spectra, delays_s, signs, sample_rate).coherence
-    likelihood = -float(torch.log1p(-coherence.clamp(max=1 - 1e-9)).sum())
-    return Agreement(delays_s, signs, likelihood)
+    upright = [
+        advanced(part, delay_s, sign, sample_rate)
+        for part, delay_s, sign in zip(spectra, delays_s, signs, strict=True)
+    ]
+    return Agreement(delays_s, signs, CrossSpectra.pooled(upright))
 
 
 def _phasors(spectra: Sequence[CrossSpectra]) -> list[Tensor]:

@@ -11,12 +11,11 @@ phase nor its polarity has to be known.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.activity import is_active
@@ -51,26 +50,20 @@ class Drift:
 
 
 def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
-    """Measure the drift of a pair whose channels are synchronised to within some milliseconds.
-
-    Args:
-        air: (T,).
-        bone: (T,).
-        sample_rate: in Hz.
-    """
-    windows = _windows(air, bone, sample_rate)
-    if windows is None:
+    """Measure the drift between two channels (T,) that are synchronised to some milliseconds."""
+    likelihood = _likelihood_of_drift(air, bone, sample_rate)
+    if likelihood is None:
         return Drift(0.0, math.inf)
     seconds = len(air) / sample_rate
     centre, step, num_steps = 0.0, STEP_S, round(SEARCH_S / STEP_S)
     curvature = 0.0
     for _ in range(3):
         grid = centre + step * np.arange(-num_steps, num_steps + 1)
-        curve = windows.likelihood(grid / seconds)
-        best = int(curve.argmax())
+        curve = [likelihood(drift) for drift in (grid / seconds).tolist()]
+        best = int(np.argmax(curve))
         if not 0 < best < len(grid) - 1:
             return Drift(0.0, math.inf)
-        before, at, after = (float(curve[best + k]) for k in (-1, 0, 1))
+        before, at, after = curve[best - 1 : best + 2]
         curvature = (2 * at - before - after) / step**2
         centre = float(grid[best])
         step, num_steps = step / 6, 8
@@ -109,40 +102,21 @@ def agreed_drifts(drifts: Sequence[Drift], seconds: Sequence[float]) -> list[flo
         certain = abs(common) * math.sqrt(sum(weights)) > COMMON_SIGMAS
         if not certain or abs(common) * max(seconds) < 1e6 * LEAST_S:
             common = 0.0
-    return [round(drift.ppm if _is_own(drift, common) else common, 3) for drift in drifts]
+    own = [math.isfinite(d.error_ppm) and _sigmas(d, common) > OWN_SIGMAS for d in drifts]
+    return [round(d.ppm if is_own else common, 3) for d, is_own in zip(drifts, own, strict=True)]
 
 
 def _sigmas(drift: Drift, ppm: float) -> float:
     return abs(drift.ppm - ppm) / drift.error_ppm
 
 
-def _is_own(drift: Drift, common: float) -> bool:
-    return math.isfinite(drift.error_ppm) and _sigmas(drift, common) > OWN_SIGMAS
-
-
-@dataclass(frozen=True, eq=False)
-class _Windows:
-    """The cross-spectra of consecutive windows of a pair, and the power of all of it."""
-
-    cross: Tensor  # (windows, F)
-    power: Tensor  # (F,)
-    turn: Tensor  # (windows, F), 2 pi f t
-    num_averages: float
-
-    def likelihood(self, drifts: NDArray[np.floating]) -> NDArray[np.float64]:
-        values = []
-        for drift in drifts.tolist():
-            total = (self.cross * torch.polar(torch.ones_like(self.turn), self.turn * drift)).sum(0)
-            shared = (total.abs().square() / self.power).clamp(max=1 - 1e-9)
-            values.append(-self.num_averages * float(torch.log1p(-shared).sum()))
-        return np.array(values)
-
-
-def _windows(air: Tensor, bone: Tensor, sample_rate: int) -> _Windows | None:
+def _likelihood_of_drift(
+    air: Tensor, bone: Tensor, sample_rate: int
+) -> Callable[[float], float] | None:
+    """Return the log likelihood ratio as a function of the drift; None of too little speech."""
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    power = frame_power(air[None], num_fft, hop)[0]
-    active = is_active(power)
+    active = is_active(frame_power(air[None], num_fft, hop)[0])
     places = torch.nonzero(active)[:, 0]
     frequencies = torch.linspace(0, sample_rate / 2, num_fft // 2 + 1, dtype=torch.float64)
     wanted = (frequencies > LOWEST_HZ) & (frequencies < min(HIGHEST_HZ, 0.95 * sample_rate / 2))
@@ -163,6 +137,12 @@ def _windows(air: Tensor, bone: Tensor, sample_rate: int) -> _Windows | None:
     time_s = torch.tensor(middles, dtype=torch.float64)
     turn = 2 * math.pi * (time_s - time_s.mean())[:, None] * frequencies[wanted]
     power = (xx * yy).clamp(min=torch.finfo(torch.float64).tiny)
-    return _Windows(
-        torch.stack(cross), power, turn, independent_averages(len(places), num_fft, hop)
-    )
+    windows = torch.stack(cross)
+    averages = independent_averages(len(places), num_fft, hop)
+
+    def likelihood(drift: float) -> float:
+        total = (windows * torch.polar(torch.ones_like(turn), turn * drift)).sum(0)
+        shared = (total.abs().square() / power).clamp(max=1 - 1e-9)
+        return -averages * float(torch.log1p(-shared).sum())
+
+    return likelihood

@@ -1,4 +1,4 @@
-r"""How two recorders timing time: a coarse lag, how sure it is, and jumps in the middle.
+r"""Timing of two recorders: a coarse lag, how sure it is, and jumps in the middle.
 
 All of it rests on one statistic. In each octave, whitened, the channels have the analytic
 cross-correlation :math:`\rho_b(\tau)`, whose magnitude knows neither phase nor polarity. Of n
@@ -46,7 +46,7 @@ LEAST_SLOPE_S = 0.003  # over the part between jumps: the lags of segments show 
 
 @dataclass(frozen=True)
 class Timing:
-    """How the recorders of one pair timing time, to within some milliseconds.
+    """Lag between the channels of one pair, to within some milliseconds.
 
     Args:
         lag: samples by which bone is later than air, at the middle of the part that is used.
@@ -70,12 +70,7 @@ class Timing:
 
 
 def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
-    """Find the lag between the channels, and the longest part in which it does not jump.
-
-    Args:
-        pair: pair as recorded.
-        sample_rate: in Hz.
-    """
+    """Find the lag between the channels, and the longest part in which it does not jump."""
     air, bone = without_dc(pair)
     lag, evidence = _coarse(air, bone, sample_rate)
     edges, likelihood = _segment_likelihood(air, bone, lag, sample_rate)
@@ -85,16 +80,16 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     sound = likelihood * (~broken | (broken.mean() > MAX_BROKEN))[:, None]
     path = _path(sound, _speech_s(air, intact, edges, sample_rate), len(air) / sample_rate)
     ordinary = float(np.quantile(likelihood, 0.9, axis=1).sum())
-    rate = (likelihood[np.arange(len(path)), path].sum() - ordinary) / (len(air) / sample_rate)
+    found = likelihood[np.arange(len(path)), path]
+    rate = (found.sum() - ordinary) / (len(air) / sample_rate)
     # From cells to lags in samples.
     cell = max(1, round(CELL_S * sample_rate))
     lags = (path + 0.5) * cell + lag - likelihood.shape[1] * cell // 2
     breaks = np.flatnonzero(np.abs(np.diff(path)) > SLACK) + 1
     jumps, places = [], [0]
     for k in breaks.tolist():
-        place = _jump_place(
-            air, bone, (int(edges[k - 1]), int(edges[k + 1])), (lags[k - 1], lags[k]), sample_rate
-        )
+        within = (int(edges[k - 1]), int(edges[k + 1]))
+        place = _jump_place(air, bone, within, (lags[k - 1], lags[k]), sample_rate)
         jumps.append(Jump(place / sample_rate, float(lags[k] - lags[k - 1]) / sample_rate))
         places.append(place)
     places.append(len(air))
@@ -109,12 +104,8 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     ]
     start += margins[longest - 1] if longest > 0 else 0
     stop -= margins[longest] if longest < len(jumps) else 0
-    slope, middle = _line(
-        (edges[:-1] + edges[1:])[inside] / 2,
-        lags[inside],
-        likelihood[np.arange(len(path)), path][inside],
-        (start + stop) / 2,
-    )
+    centres = (edges[:-1] + edges[1:])[inside] / 2
+    slope, middle = _line(centres, lags[inside], found[inside], (start + stop) / 2)
     if abs(slope) * (stop - start) < LEAST_SLOPE_S * sample_rate:
         slope = 0.0
     return Timing(
@@ -142,18 +133,14 @@ def synchronised_channels(pair: RecordedPair, timing: Timing) -> tuple[Tensor, T
     """Return both channels synchronised to some milliseconds, and the first sample of air therein.
 
     A drift is followed in whole samples: that leaves digital silence and held samples as they are.
-
-    Args:
-        pair: pair as recorded.
-        timing: timing of the pair, from `measure_timing`.
     """
     air, bone = without_dc(pair)
     place = torch.arange(timing.start, timing.stop)
     middle = (timing.start + timing.stop) / 2
-    heard = place + timing.lag + (timing.slope * (place - middle)).round().long()
-    inside = (heard >= 0) & (heard < len(bone))
-    place, heard = place[inside], heard[inside]
-    return air[place], bone[heard], int(place[0])
+    bone_place = place + timing.lag + (timing.slope * (place - middle)).round().long()
+    inside = (bone_place >= 0) & (bone_place < len(bone))
+    place, bone_place = place[inside], bone_place[inside]
+    return air[place], bone[bone_place], int(place[0])
 
 
 def _coarse(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[int, float]:
@@ -176,13 +163,8 @@ def _lag_likelihood(
 ) -> Tensor:
     """Return the log likelihood ratio of every lag from the first to the last of `lags`.
 
-    Args:
-        x: (F,), whitened spectrum of air over `size` samples.
-        y: (F,), of bone.
-        size: of the transform.
-        lags: first and last, in samples.
-        sample_rate: in Hz.
-        share: of the power of y that may belong to x at one lag.
+    x and y, (F,), are the whitened spectra of air and bone over `size` samples; `share` is the
+    part of the power of y that may belong to x at one lag.
     """
     first, last = lags
     frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
@@ -232,14 +214,9 @@ def _segment_likelihood(
     for first, last in itertools.pairwise(edges.tolist()):
         part = x[first:last]
         around = y[first + lag - half_range + margin : last + lag + half_range + margin]
-        curve = _lag_likelihood(
-            torch.fft.rfft(part, size),
-            torch.fft.rfft(around, size),
-            size,
-            (0, cells * cell - 1),
-            sample_rate,
-            share=len(part) / len(around),
-        )
+        spectra = torch.fft.rfft(part, size), torch.fft.rfft(around, size)
+        lags, share = (0, cells * cell - 1), len(part) / len(around)
+        curve = _lag_likelihood(*spectra, size, lags, sample_rate, share)
         rows.append(curve.reshape(cells, cell).amax(dim=1).numpy())
     return edges, np.stack(rows)
 
@@ -269,11 +246,10 @@ def _intact(air: Tensor, bone: Tensor, lag: int, sample_rate: int) -> NDArray[np
     intact = np.ones(len(air), dtype=bool)
     for channel, delay in ((air, 0), (bone, lag)):
         for segment in held(channel.numpy(), sample_rate):
-            if segment.seconds < LEAST_HELD_S:
-                continue
-            first = round(segment.start_s * sample_rate) - delay
-            last = first + round(segment.seconds * sample_rate)
-            intact[max(first, 0) : max(last, 0)] = False
+            if segment.seconds >= LEAST_HELD_S:
+                first = round(segment.start_s * sample_rate) - delay
+                last = first + round(segment.seconds * sample_rate)
+                intact[max(first, 0) : max(last, 0)] = False
     return intact
 
 
@@ -282,9 +258,8 @@ def _speech_s(
 ) -> NDArray[np.float64]:
     """Return how many seconds of speech, of which nothing is missing, each segment has."""
     size = frame_size(sample_rate)
-    hop = size // 4
-    power = frame_power(air[None], size, hop)[0]
-    speaks = np.repeat(is_active(power).numpy(), hop)[: len(air)]
+    active = is_active(frame_power(air[None], size, size // 4)[0])
+    speaks = np.repeat(active.numpy(), size // 4)[: len(air)]
     speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
     return np.add.reduceat(speaks, edges[:-1]) / sample_rate
 
@@ -333,11 +308,7 @@ def _best_path(likelihood: NDArray[np.float64], cost: float) -> tuple[float, NDA
 
 
 def _jump_place(
-    air: Tensor,
-    bone: Tensor,
-    within: tuple[int, int],
-    lags: tuple[float, float],
-    sample_rate: int,
+    air: Tensor, bone: Tensor, within: tuple[int, int], lags: tuple[float, float], sample_rate: int
 ) -> int:
     r"""Find the sample of air from which on the second lag holds instead of the first.
 
@@ -348,9 +319,8 @@ def _jump_place(
     size = fast_length(last - first)
     margin = round(max(abs(lag) for lag in lags)) + 1
     padded = torch.nn.functional.pad(bone, (margin, margin))
-    air_part = air[first:last]
-    bone_parts = [padded[first + round(lag) + margin : last + round(lag) + margin] for lag in lags]
-    x, *y = (_whitened(torch.fft.rfft(part, size)) for part in (air_part, *bone_parts))
+    parts = [padded[first + round(lag) + margin : last + round(lag) + margin] for lag in lags]
+    x, *y = (_whitened(torch.fft.rfft(part, size)) for part in (air[first:last], *parts))
     frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
     score = torch.zeros(size, dtype=torch.float64)
     low = LOWEST_HZ
@@ -363,13 +333,11 @@ def _jump_place(
             return torch.fft.ifft(full)
 
         before, after = (analytic(x).conj() * analytic(part) for part in y)
-        power = (analytic(x).abs().square().sum() * analytic(y[0]).abs().square().sum()).clamp(
-            min=1e-30
-        )
+        power = analytic(x).abs().square().sum() * analytic(y[0]).abs().square().sum()
         left = before.cumsum(0)
         right = after.sum() - after.cumsum(0)
         bins = band.stop - band.start
-        score += bins * (left.abs().square() + right.abs().square()) / power
+        score += bins * (left.abs().square() + right.abs().square()) / power.clamp(min=1e-30)
         low *= 2
     return first + int(score[: last - first].argmax())
 

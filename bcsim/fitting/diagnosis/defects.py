@@ -27,24 +27,17 @@ DEAD_S = 0.060
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording.
-
-    Args:
-        start_s: where it begins.
-        seconds: how long it is.
-    """
+    """A part of a recording, by its start and duration in seconds."""
 
     start_s: float
     seconds: float
 
 
 def clipped_share(samples: NDArray[np.floating]) -> float:
-    """Return the share of samples that lie at the channel's own highest or lowest value.
+    """Return the share of samples (T,) that lie at the channel's own highest or lowest value.
 
     Full scale is not needed for that: what was clipped and then turned down has flat tops too.
-
-    Args:
-        samples: (T,), at the rate at which they were recorded; a resampler rounds the tops off.
+    The samples must be at the rate at which they were recorded: a resampler rounds the tops off.
 
     Example:
         >>> clipped_share(np.clip(np.sin(np.arange(10_000.0)), -0.9, 0.9)) > 0.2
@@ -55,8 +48,7 @@ def clipped_share(samples: NDArray[np.floating]) -> float:
     middle = np.median(samples)
     share = 0.0
     for side in (samples - middle, middle - samples):
-        peak = side.max()
-        count = np.count_nonzero(side >= (1 - FLAT_TOP) * peak)
+        count = np.count_nonzero(side >= (1 - FLAT_TOP) * side.max())
         share += (count - 1) / len(samples)  # one sample is always the highest
     return float(share)
 
@@ -64,8 +56,7 @@ def clipped_share(samples: NDArray[np.floating]) -> float:
 def dc_offset(samples: NDArray[np.floating]) -> float:
     """Return the mean of the samples if it is worth mentioning, else 0."""
     mean = float(np.mean(samples))
-    level = float(np.std(samples))
-    return mean if abs(mean) > max(DC_LEAST, DC_SHARE * level) else 0.0
+    return mean if abs(mean) > max(DC_LEAST, DC_SHARE * float(np.std(samples))) else 0.0
 
 
 def dropouts(
@@ -73,12 +64,8 @@ def dropouts(
 ) -> list[Segment]:
     """Find where a channel is missing: it stands still, or falls to its floor in speech.
 
-    Segments in which both channels stand still are padding.
-
-    Args:
-        samples: (T,), of the channel in question.
-        other: (T,), of the other, in step.
-        sample_rate: in Hz.
+    Segments in which both channels stand still are padding. `other`, (T,), is the other channel,
+    synchronised with `samples`.
     """
     other_db = _voice_level_db(other, sample_rate)
     floor_db, loud_db = np.quantile(other_db, [0.05, 0.95])
@@ -86,36 +73,29 @@ def dropouts(
     padding = held(other, sample_rate)
     found = []
     for segment in held(samples, sample_rate):
-        inside = slice(
-            int(segment.start_s / FRAME_S), int((segment.start_s + segment.seconds) / FRAME_S)
-        )
+        start, end = segment.start_s / FRAME_S, (segment.start_s + segment.seconds) / FRAME_S
         if any(_overlap_s(segment, still) > 0.5 * segment.seconds for still in padding):
             continue
-        if segment.seconds >= HELD_IN_PAUSE_S or speaks[inside].any():
+        if segment.seconds >= HELD_IN_PAUSE_S or speaks[int(start) : int(end)].any():
             found.append(segment)
     for segment in _dead(samples, speaks, sample_rate):
-        if not any(_overlap_s(segment, held) > 0 for held in found):
+        if not any(_overlap_s(segment, known) > 0 for known in found):
             found.append(segment)
     return sorted(found, key=lambda segment: segment.start_s)
 
 
 def held(samples: NDArray[np.floating], sample_rate: int) -> list[Segment]:
-    """Find where a channel stands still: digital silence, or a sample that is held.
-
-    Args:
-        samples: (T,).
-        sample_rate: in Hz.
-    """
+    """Find where a channel (T,) stands still: digital silence, or a sample that is held."""
     size = max(2, round(HELD_S * sample_rate))
     count = len(samples) // (size // 2) - 1
     if count < 4:
         return []
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2]
     moves = np.ptp(frames, axis=1)
-    if not (moves > 0).any():
+    moving = moves[moves > 0]
+    if len(moving) == 0:
         return []
-    limit = HELD_RANGE * float(np.quantile(moves[moves > 0], 0.1))
-    limit = min(limit, 1e-3 * float(np.median(moves[moves > 0])))
+    limit = min(HELD_RANGE * float(np.quantile(moving, 0.1)), 1e-3 * float(np.median(moving)))
     return _segments(moves <= limit, size // 2, size, sample_rate)
 
 
@@ -124,10 +104,10 @@ def _dead(
 ) -> list[Segment]:
     """Find where a channel falls to its floor while the other one speaks.
 
-    Levels are those of 100-1000 Hz, where a body-conduction sensor hears what air hears.
+    Levels are those of 100-1000 Hz, the band that air and bone share.
     """
     own_db = _voice_level_db(samples, sample_rate)
-    loud_db, floor_db = np.quantile(own_db, 0.95), np.quantile(own_db, 0.05)
+    floor_db, loud_db = np.quantile(own_db, [0.05, 0.95])
     if loud_db - floor_db < DEAD_DB - 3:  # too noisy to tell a dropout from a pause
         return []
     hop = round(FRAME_S * sample_rate)
