@@ -25,18 +25,12 @@ def hop_size(sample_rate: int) -> int:
 
 
 def loud_power(power: Tensor, num_frames: Tensor | None = None) -> Tensor:
-    """Return the 98th percentile of the power over the frames of each recording.
+    """Return the 98th percentile of power over the frames of each recording, (1,) or (B, 1).
 
-    Args:
-        power: (frames,) or (B, frames), in any unit.
-        num_frames: (B,), number of frames of each recording; None where every one fills its row.
-
-    Returns:
-        (1,) or (B, 1).
+    The arguments are those of `is_active`.
     """
     if num_frames is not None:
-        inside = torch.arange(power.shape[-1], device=power.device) < num_frames[:, None]
-        power = torch.where(inside, power, torch.nan)
+        power = torch.where(_inside(power, num_frames), power, torch.nan)
     return torch.nanquantile(power, LOUD_QUANTILE, dim=-1, keepdim=True)
 
 
@@ -55,9 +49,7 @@ def is_active(power: Tensor, num_frames: Tensor | None = None) -> Tensor:
         tensor([False, False,  True,  True])
     """
     active = power > loud_power(power, num_frames) * 10 ** (-ACTIVE_RANGE_DB / 10)
-    if num_frames is None:
-        return active
-    return active & (torch.arange(power.shape[-1], device=power.device) < num_frames[:, None])
+    return active if num_frames is None else active & _inside(power, num_frames)
 
 
 def frame_energy(signal: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
@@ -94,44 +86,26 @@ def frame_energy(signal: Tensor, sample_rate: int, lengths: Tensor | None = None
 
 
 def active_frames(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
-    """Tell which frames of `frame_energy` carry speech.
+    """Tell which frames of `frame_energy` carry speech, (B, frames) of bool.
 
-    Args:
-        air: (B, T), the air-conducted signal, which decides for both channels of a pair.
-        sample_rate: in Hz.
-        lengths: (B,), samples of each clip; None where every clip fills its row.
-
-    Returns:
-        (B, frames) of bool.
+    The air-conducted signal (B, T) decides for both channels of a pair.
     """
     energy = frame_energy(air, sample_rate, lengths).detach()
     return is_active(energy, _num_frames(lengths, sample_rate))
 
 
 def active_rms(signal: Tensor, active: Tensor, sample_rate: int) -> Tensor:
-    """Return the RMS of a signal over active frames.
+    """Return the RMS of signals (B, T) over their active frames (B, frames), (B,).
 
-    Args:
-        signal: (B, T), every clip filling its row.
-        active: (B, frames) of bool, from `active_frames`.
-        sample_rate: in Hz.
-
-    Returns:
-        (B,); 0 where no frame is active.
+    It is 0 where no frame is active. Every clip must fill its row.
     """
     return _rms(frame_energy(signal, sample_rate), active, sample_rate)
 
 
 def speech_rms(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
-    """Return the RMS of a signal over its own active frames.
+    """Return the RMS of signals over their own active frames, (B,); 0 in silence.
 
-    Args:
-        air: (B, T), zero past each clip's end.
-        sample_rate: in Hz.
-        lengths: (B,), samples of each clip; None where every clip fills its row.
-
-    Returns:
-        (B,); 0 in silence.
+    The arguments are those of `frame_energy`.
     """
     energy = frame_energy(air, sample_rate, lengths)
     active = is_active(energy.detach(), _num_frames(lengths, sample_rate))
@@ -139,14 +113,9 @@ def speech_rms(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> 
 
 
 def speech_rms_of_blocks(blocks: Iterable[NDArray[np.float64]], sample_rate: int) -> Tensor | None:
-    """Return the RMS over active frames of a recording too long for memory.
+    """Return the RMS over active frames of a recording too long for memory, (1,), float64.
 
-    Args:
-        blocks: consecutive pieces of the recording, (samples,) each.
-        sample_rate: in Hz.
-
-    Returns:
-        (1,), float64; None where the recording holds no samples.
+    The blocks are consecutive parts of the recording, (samples,) each. None without any sample.
     """
     energies, rest = array("f"), np.zeros(0)  # single precision: six hours have a million frames
     hop = hop_size(sample_rate)
@@ -170,6 +139,11 @@ def _rms(energy: Tensor, active: Tensor, sample_rate: int) -> Tensor:
 
 def _window_energy(sample_rate: int) -> float:
     return 3 / 8 * 2 * hop_size(sample_rate)  # a periodic Hann window has the mean square 3/8
+
+
+def _inside(power: Tensor, num_frames: Tensor) -> Tensor:
+    """Tell which frames belong to the recording and not to the rest of its row, (B, frames)."""
+    return torch.arange(power.shape[-1], device=power.device) < num_frames[:, None]
 
 
 def _num_frames(lengths: Tensor | None, sample_rate: int) -> Tensor | None:

@@ -38,7 +38,7 @@ def biquad_power(
 
     Args:
         coefficients: b and a, (B, 3) each.
-        frequencies_hz: (F,).
+        frequencies_hz: (F,), frequencies at which the response is wanted.
         sample_rate: in Hz.
 
     Returns:

@@ -25,9 +25,9 @@ def resampled_counts(
     it has, with replacement. With a single group the items are drawn alone.
 
     Args:
-        groups: (N,), the group of every item; None is a group of its own.
-        num_draws: how many resamples.
-        seed: the same seed gives the same draws.
+        groups: (N,), group of every item; None is a group of its own.
+        num_draws: number of resamples.
+        seed: seed of the draws.
 
     Example:
         >>> counts = resampled_counts(["anna", "anna", "ben"], num_draws=4, seed=0)
@@ -61,26 +61,22 @@ def num_clusters(groups: Sequence[Hashable | None]) -> int:
     return len(members) if len(members) > 1 else len(groups)
 
 
-def percentile_interval(
-    draws: NDArray[np.float64], clusters: int, confidence: float = CONFIDENCE
-) -> NDArray[np.float64]:
-    r"""Return the expanded percentile interval, (2, ...).
+def percentile_interval(draws: NDArray[np.float64], clusters: int) -> NDArray[np.float64]:
+    r"""Return the expanded percentile interval of 95 %, (2, ...).
 
     The resamples of n things vary by (n - 1)/n too little, and few things need Student's
     quantile and not the normal one. So the percentiles are those of
 
-    .. math:: \Phi\left(\pm\sqrt{n/(n-1)}\;t_{n-1,\,(1+c)/2}\right)
+    .. math:: \Phi\left(\pm\sqrt{n/(n-1)}\;t_{n-1,\,0.975}\right)
 
     (Hesterberg 2015, doi 10.1080/00031305.2015.1089789, section 4.2): 1.4 % and 98.6 % for 16
     things, 2.5 % and 97.5 % for many.
 
     Args:
-        draws: (num_draws, ...), the statistic of every resample.
-        clusters: n, 2 or more.
-        confidence: c.
+        draws: (num_draws, ...), statistic of every resample.
+        clusters: n, number of independent things, 2 or more.
     """
-    deviation = math.sqrt(clusters / (clusters - 1)) * float(
-        scipy.stats.t.ppf((1 + confidence) / 2, clusters - 1)
-    )
+    quantile = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1))
+    deviation = math.sqrt(clusters / (clusters - 1)) * quantile
     tail = float(scipy.stats.norm.cdf(-deviation))
     return np.quantile(draws, [tail, 1 - tail], axis=0)

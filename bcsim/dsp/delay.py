@@ -11,27 +11,14 @@ SINC_TAIL = 64  # samples of room for the sinc that a fractional delay rings wit
 
 
 def delay_response(frequencies_hz: Tensor, delay_s: Tensor) -> Tensor:
-    r"""Return :math:`e^{-j2\pi f\tau}`: a positive delay makes the signal later.
-
-    Args:
-        frequencies_hz: (F,).
-        delay_s: (B,).
-
-    Returns:
-        (B, F), complex.
-    """
+    r"""Return :math:`e^{-j2\pi f\tau}`, (B, F), for delays (B,): positive is later."""
     return torch.exp(-2j * math.pi * frequencies_hz * delay_s[:, None])
 
 
 def delay_signal(signal: Tensor, delay_samples: Tensor) -> Tensor:
-    """Delay each row, by any number of samples; negative moves it earlier.
+    """Delay each row of a signal (B, T) by any number of samples (B,); negative moves it earlier.
 
-    Args:
-        signal: (B, T).
-        delay_samples: (B,).
-
-    Returns:
-        (B, T): silence comes in at one end, what leaves at the other is lost.
+    Silence comes in at one end; what leaves at the other is lost.
 
     Example:
         >>> delay_signal(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1.0])).abs().round()

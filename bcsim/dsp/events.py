@@ -25,9 +25,9 @@ class Events:
     """Events of B clips in one list.
 
     Args:
-        clip: (E,), the row that each belongs to.
-        onset_s: (E,), seconds from the clip's start; negative where it began before.
-        seeds: (E,) of int64, of all else that is random about it.
+        clip: (E,), number of the clip to which each event belongs.
+        onset_s: (E,), start of each event in seconds from the clip's start; may be negative.
+        seeds: (E,) of int64, seeds of all else that is random about each event.
     """
 
     clip: Tensor
@@ -61,7 +61,7 @@ class Events:
         Args:
             shapes: (E, M), what each event adds at the times of `times_s`.
             like: (B, T), any signal of the segment.
-            start: samples of the clip before the segment.
+            start: number of samples of the clip before the segment.
             sample_rate: in Hz.
 
         Returns:
@@ -81,15 +81,15 @@ class Events:
 def poisson_events(
     seeds: Tensor, rate_hz: Tensor, start_s: Tensor | float, end_s: float, process: int = 0
 ) -> Events:
-    """Return what a Poisson process brings between `start_s` and `end_s`.
+    """Return the events of a Poisson process that begin between `start_s` and `end_s`.
 
     Args:
         seeds: (B,) of int64.
         rate_hz: (B,), events a second on average; none at 0 or below.
-        start_s: seconds from the clip's start, (B,) or one number. To get what lasts into a
-            segment, go back by as much as an event lasts.
-        end_s: end of the time in which events begin, in seconds from the clip's start.
-        process: its number, where one seed has several independent ones.
+        start_s: seconds from the clip's start, (B,) or one number. Events that last into a
+            segment begin before it by as much as an event lasts.
+        end_s: seconds from the clip's start.
+        process: number of the process, where one seed has several independent ones.
 
     Example:
         >>> seeds, rate_hz = torch.tensor([7]), torch.tensor([2.0])
@@ -99,7 +99,7 @@ def poisson_events(
         True
     """
     rate_hz = rate_hz.double().clamp(min=0)
-    clip, number, cell_seeds = _cells(seeds, rate_hz, start_s, end_s, process)
+    clip, number, cell_seeds = _cells(seeds, rate_hz, start_s, end_s, process, spill=0)
     uniform = torch.special.ndtr(white_noise(cell_seeds, 1 + MOST))
     terms = [math.exp(-1) / math.factorial(k) for k in range(MOST)]
     distribution = torch.tensor(terms, dtype=torch.float64, device=seeds.device).cumsum(0)
@@ -120,15 +120,10 @@ def periodic_events(
     end_s: float,
     process: int = 0,
 ) -> Events:
-    r"""Return what comes again and again, not quite regularly: at :math:`(n + p + j_n)/r`.
+    r"""Return the events of a nearly regular process, at the times :math:`(n + p + j_n)/r`.
 
-    Args:
-        seeds: (B,) of int64; the phase p depends on it too.
-        rate_hz: (B,), r, events a second; none at 0.
-        jitter: in periods, 0 to 1; each j is uniform up to half of it either way.
-        start_s: as in `poisson_events`.
-        end_s: as in `poisson_events`.
-        process: as in `poisson_events`.
+    The phase p depends on the seed. Each j is uniform within half the `jitter`, in periods (0 to
+    1), either way. The other arguments are those of `poisson_events`.
     """
     rate_hz = rate_hz.double().clamp(min=0)
     # Phase and jitter move an event by less than two cells.
@@ -140,12 +135,7 @@ def periodic_events(
 
 
 def _cells(
-    seeds: Tensor,
-    rate_hz: Tensor,
-    start_s: Tensor | float,
-    end_s: float,
-    process: int,
-    spill: int = 0,
+    seeds: Tensor, rate_hz: Tensor, start_s: Tensor | float, end_s: float, process: int, spill: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return clip, number and seed of every cell that reaches between the two times, flat."""
     first = (rate_hz * start_s).floor().long() - spill

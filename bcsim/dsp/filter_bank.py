@@ -21,7 +21,7 @@ from bcsim.dsp.spectra import minimum_phase
 FRAME_S = 0.032
 BANDS_TO_8_KHZ = 40
 OVERLAP = 4  # frames over every sample
-BLOCK = 128  # frames at a time, on a processor: what is at work stays in its cache
+BLOCK = 128  # frames at a time on a CPU, so that they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class FilterBank:
 
         Args:
             signal: (B, T).
-            gains_db: (B, frames, M); between the bands' centres they are interpolated.
-            minimum: give the gains minimum phase; else zero phase.
+            gains_db: (B, frames, M), interpolated between the bands' centres.
+            minimum: whether the gains have minimum phase; else zero phase.
 
         Returns:
             (B, T).
@@ -140,9 +140,8 @@ class FilterBank:
         hz = (bins * (self.sample_rate / self.num_fft)).clamp(
             float(self.centres_hz[0]), float(self.centres_hz[-1])
         )
-        left = (torch.searchsorted(self.centres_hz, hz, right=True) - 1).clamp(
-            0, self.num_bands - 2
-        )
+        left = torch.searchsorted(self.centres_hz, hz, right=True) - 1
+        left = left.clamp(0, self.num_bands - 2)
         start, end = self.centres_hz[left], self.centres_hz[left + 1]
         part = (hz - start) / (end - start)
         matrix = torch.zeros(self.num_bands, len(bins), dtype=torch.float64)

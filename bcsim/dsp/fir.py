@@ -35,15 +35,13 @@ def interpolate_response(response: Tensor, num_bins: int) -> Tensor:
     taps = torch.fft.irfft(response)
     half = taps.shape[-1] // 2
     num_samples = 2 * (num_bins - 1)
-    gap = taps.new_zeros(*taps.shape[:-1], num_samples - taps.shape[-1])
+    if num_samples == taps.shape[-1]:
+        return response
+    gap = taps.new_zeros(*taps.shape[:-1], num_samples - taps.shape[-1] - 1)
     # The tap at +-half belongs to both sides; shared equally, the response stays symmetric.
     shared = taps[..., half : half + 1] / 2
-    if gap.shape[-1] == 0:
-        return response
-    spread = torch.cat(
-        [taps[..., :half], shared, gap[..., 1:], shared, taps[..., half + 1 :]], dim=-1
-    )
-    return torch.fft.rfft(spread)
+    spread = [taps[..., :half], shared, gap, shared, taps[..., half + 1 :]]
+    return torch.fft.rfft(torch.cat(spread, dim=-1))
 
 
 def extend_by_reflection(signal: Tensor, lengths: Tensor, num_samples: int) -> Tensor:
@@ -51,8 +49,8 @@ def extend_by_reflection(signal: Tensor, lengths: Tensor, num_samples: int) -> T
 
     Args:
         signal: (B, T).
-        lengths: (B,), where each clip ends.
-        num_samples: how far to continue, on either side.
+        lengths: (B,), samples of each clip.
+        num_samples: number of samples to add on either side.
 
     Returns:
         (B, T + 2 num_samples); clip b starts at `num_samples` and is followed by its reflection.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 HALF_WIDTH = 32  # samples on either side; flat to 0.9 of half the sample rate
 PHASES = 1024  # places between two samples at which the kernel is kept; linear between those
-BLOCK = 1 << 12  # positions at a time: what is at work then stays in the cache
+BLOCK = 1 << 12  # positions at a time, so that they stay in the cache
 
 
 def interpolate(signal: Tensor, positions: Tensor) -> Tensor:

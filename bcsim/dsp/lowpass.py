@@ -35,14 +35,11 @@ def windowed_sinc(cutoff_hz: Tensor, num_taps: int, sample_rate: int) -> Tensor:
 
 
 def taps_response(taps: Tensor, num_bins: int) -> Tensor:
-    """Return the response of filters without the delay of their middle tap, real.
+    """Return the real response of filters without the delay of their middle tap, (B, F).
 
     Args:
         taps: (B, N), symmetric, N odd and below twice `num_bins` - 2.
-        num_bins: F, of a uniform grid from 0 to half the sample rate.
-
-    Returns:
-        (B, F).
+        num_bins: F, number of frequencies from 0 to half the sample rate.
     """
     size = 2 * (num_bins - 1)
     spread = torch.nn.functional.pad(taps, (0, size - taps.shape[1]))
@@ -50,14 +47,9 @@ def taps_response(taps: Tensor, num_bins: int) -> Tensor:
 
 
 def filter_without_delay(signal: Tensor, taps: Tensor) -> Tensor:
-    """Filter each row with its own symmetric taps; silence lies past both ends.
+    """Filter each row of a signal (B, T) with its own symmetric taps (B, N), N odd.
 
-    Args:
-        signal: (B, T).
-        taps: (B, N), symmetric, N odd.
-
-    Returns:
-        (B, T), in the dtype of the signal.
+    Silence lies past both ends.
     """
     num_samples = signal.shape[-1]
     size = fast_length(num_samples + taps.shape[1])

@@ -78,13 +78,8 @@ def mel_means(sample_rate: int, num_fft: int, num_bands: int) -> Tensor:
     Unlike `mel_bank`, the triangles are linear in mel, and no band is narrower than 1.5 bins, so
     that any number of bands has a value at any FFT size.
 
-    Args:
-        sample_rate: in Hz.
-        num_fft: FFT size, F = num_fft // 2 + 1.
-        num_bands: number of bands, M.
-
     Returns:
-        (M, F), float64, every row of sum 1.
+        (M, F), float64, every row of sum 1; M = `num_bands`, F = `num_fft` // 2 + 1.
     """
     step = hz_to_mel(torch.tensor(sample_rate / 2, dtype=torch.float64)) / (num_bands + 1)
     centres = torch.arange(1, num_bands + 1, dtype=torch.float64)[:, None] * step

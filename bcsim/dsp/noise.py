@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 15  # pairs of samples at a time, on a processor: what is at work stays in its cache
+BLOCK = 1 << 15  # pairs of samples at a time on a CPU, so that they stay in its cache
 
 
 def white_noise(
@@ -25,8 +25,8 @@ def white_noise(
     Args:
         seeds: (B,) of int64.
         num_samples: T.
-        start: the number of the first sample; may be negative.
-        dtype: of the result. float32 is within 2e-4 of float64.
+        start: number of the first sample; may be negative.
+        dtype: data type of the noise. float32 is within 2e-4 of float64.
 
     Returns:
         (B, T) on the device of `seeds`; no sample exceeds 6.7.

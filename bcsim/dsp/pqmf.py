@@ -63,7 +63,7 @@ class PQMF(nn.Module):
 
         Args:
             signal: (B, 1, T).
-            num_bands: how many of the lowest bands to compute; all by default.
+            num_bands: number of the lowest bands to compute; all by default.
 
         Returns:
             (B, num_bands, (T + N - 2) // M + 1).
@@ -71,10 +71,7 @@ class PQMF(nn.Module):
         return split_bands(signal, self.analysis_weights[:num_bands], self.num_bands)
 
     def synthesis(self, bands: Tensor) -> Tensor:
-        """Put the bands together again, without a delay against the signal analysed.
-
-        Args:
-            bands: (B, M, F).
+        """Put bands (B, M, F) together again, without a delay against the signal analysed.
 
         Returns:
             (B, 1, M F - N): the T samples analysed where M divides T.
@@ -94,8 +91,8 @@ def split_bands(signal: Tensor, filters: Tensor, stride: int) -> Tensor:
 
     Args:
         signal: (B, 1, T).
-        filters: (K, 1, N), those of a PQMF's analysis or some of them.
-        stride: how many samples of the signal there are to one of a band.
+        filters: (K, 1, N), the analysis filters of a PQMF or some of them.
+        stride: number of samples of the signal for one of a band.
 
     Returns:
         (B, K, (T + N - 2) // stride + 1).

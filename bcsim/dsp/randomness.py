@@ -23,12 +23,12 @@ def one_thread() -> Iterator[None]:
 def torch_stream(
     seed: int, *names: str | int, device: torch.device | None = None
 ) -> Iterator[None]:
-    """Let torch draw what belongs to `seed` and `names`, and leave its generators as they were.
+    """Let torch draw the numbers of `seed` and `names`, and leave its generators as they were.
 
     Args:
         seed: root seed of the run.
-        names: what the numbers are for.
-        device: a CUDA device whose generator is meant as well.
+        names: names of what the numbers are for.
+        device: CUDA device whose generator is seeded as well.
 
     Example:
         >>> with torch_stream(1, "weights"):

@@ -11,13 +11,13 @@ def resample_clock(samples: NDArray[np.float64], drift: float) -> NDArray[np.flo
     .. math:: y(t) = x((1 + d)\,t)
 
     Args:
-        samples: (T,), whose recorder took 1 + `drift` samples while the other took one.
-        drift: relative difference of the clocks, such as -188e-6. By soxr at its highest quality,
-            which takes ratios that are no fractions.
+        samples: (T,), from a recorder that took 1 + `drift` samples while the other took one.
+        drift: relative difference of the clocks, such as -188e-6.
 
     Returns:
-        (T / (1 + drift),), the first sample where it was; the very samples for no drift.
+        (T / (1 + drift),), the first sample where it was; `samples` itself without drift.
     """
     if drift == 0:
         return samples
+    # soxr, since it takes ratios that are no fractions
     return soxr.resample(samples, 1.0 + drift, 1.0, quality="VHQ")

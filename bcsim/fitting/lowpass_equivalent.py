@@ -25,21 +25,18 @@ def fit_lowpass(transfer_function: TransferFunction) -> LowpassEquivalent:
     high = 0.9 * rate / 2
     points = max(8, round(24 * math.log2(high / LOWEST_HZ)))
     frequencies = np.geomspace(LOWEST_HZ, high, points)
-    wanted = np.interp(
-        frequencies, transfer_function.frequencies_hz, transfer_function.magnitude_db
-    )
+    grid, magnitude_db = transfer_function.frequencies_hz, transfer_function.magnitude_db
+    wanted = np.interp(frequencies, grid, magnitude_db)
     floor = wanted.max() - DYNAMIC_RANGE_DB
     wanted = np.maximum(wanted, floor)
     at = torch.from_numpy(frequencies)
 
-    def curve(parameters: np.ndarray) -> np.ndarray:
+    def residual(parameters: np.ndarray) -> np.ndarray:
         cutoff, q = torch.from_numpy(np.exp(parameters[:2]))[:, None]
         power = biquad_power(lowpass_coefficients(cutoff, q, rate), at, rate)[0]
         # forward and backward: |H|^2 is the amplitude response
-        return 20 * np.log10(np.maximum(power.numpy(), 1e-12)) + parameters[2]
-
-    def residual(parameters: np.ndarray) -> np.ndarray:
-        return np.maximum(curve(parameters), floor) - wanted
+        curve = 20 * np.log10(np.maximum(power.numpy(), 1e-12)) + parameters[2]
+        return np.maximum(curve, floor) - wanted
 
     lower = [math.log(LOWEST_HZ / 2), math.log(LOWEST_Q), wanted.max() - 60]
     upper = [math.log(0.49 * rate), math.log(20.0), wanted.max() + 20]

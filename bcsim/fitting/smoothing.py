@@ -31,9 +31,9 @@ def smoothed_response(
 
     Args:
         estimate: response as an estimator gives it.
-        above_noise: (F,) of bool, which bins are above the noise; the magnitude of the others is
-            taken from their neighbours.
-        smoothing: 12 for a twelfth of an octave.
+        above_noise: (F,) of bool; the magnitude of bins that are not above the noise is taken
+            from their neighbours.
+        smoothing: parts of an octave, 12 for a twelfth.
     """
     power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), above_noise)
     smooth = fractional_octave_smooth(power, smoothing).clamp(min=0).sqrt()
@@ -42,7 +42,7 @@ def smoothed_response(
         raise InputError("the estimated response is zero everywhere: air and bone share nothing")
     smooth = smooth.clamp(min=peak * 10 ** (-RANGE_DB / 20))
     minimum = minimum_phase(smooth.log())
-    trust = torch.where(above_noise & (power > 0), phase_trust(estimate), 0.0)
+    trust = torch.where(above_noise & (power > 0), _phase_trust(estimate), 0.0)
     excess = torch.angle(torch.from_numpy(estimate.response)) - minimum
     phasor = trust * torch.exp(1j * excess) + (1 - trust)
     response = torch.polar(smooth, minimum + torch.angle(phasor))
@@ -52,7 +52,7 @@ def smoothed_response(
     return replace(estimate, response=response.numpy())
 
 
-def phase_trust(estimate: TransferFunction) -> Tensor:
+def _phase_trust(estimate: TransferFunction) -> Tensor:
     """Return how far to go with the estimate's phase, (F,), 0 to 1.
 
     From nothing where the coherence, over a sixth of an octave, is what chance alone would
