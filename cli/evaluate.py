@@ -33,7 +33,7 @@ def command(
     --json, one sensor:     {sensor, num_pairs, scores, intervals, talkers, bands, pairs, failures}
     --json, several of them: {"sensors": [one such object each]}
     """  # noqa: D301  (click wants the character)
-    from bcsim.reports.evaluation import comparison_lines, evaluation_lines
+    from bcsim.reports.text import comparison_lines, evaluation_lines
     from bcsim.workflows.evaluate import evaluate
 
     results = evaluate(sensors, air, bone, talkers)

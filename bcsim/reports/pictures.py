@@ -86,12 +86,7 @@ _METADATA = ("Creator", "Date", "Format", "Type")  # not written: dates differ b
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that a browser can show.
-
-    Args:
-        data: the file's bytes.
-        media_type: such as `image/svg+xml`.
-    """
+    """An image that a browser can show: the bytes of a file, and its media type."""
 
     data: bytes
     media_type: str = "image/svg+xml"
@@ -118,11 +113,7 @@ def as_picture(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
 
 
 def as_png(plot: Callable[P, "Figure"]) -> Callable[P, Picture]:
-    """Let a function that returns a matplotlib figure return a PNG on white: a file of its own.
-
-    Raises:
-        UsageError: when it is called without matplotlib.
-    """
+    """Let a function that returns a matplotlib figure return a PNG on white, as `as_picture`."""
 
     @functools.wraps(plot)
     def draw(*args: P.args, **kwargs: P.kwargs) -> Picture:
@@ -148,7 +139,7 @@ def _house_style() -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings():
         # Names in scripts that DejaVu lacks: the browser has the glyphs, the layout guesses.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        matplotlib.rcdefaults()  # not what a matplotlibrc of the user's says
+        matplotlib.rcdefaults()  # whatever a matplotlibrc of the user says
         matplotlib.rcParams.update(_STYLE)
         yield
 
@@ -184,7 +175,7 @@ def _compress_images(svg: str) -> str:
 
 
 def _follow_the_page(svg: str) -> str:
-    """Make every colour of the palette one that a browser switches between light and dark."""
+    """Replace every colour of the palette by a variable with a light and a dark value."""
     for color in PALETTE:
         svg = re.sub(re.escape(color.light), f"var(--{color.role})", svg, flags=re.IGNORECASE)
     light = ";".join(f"--{color.role}:{color.light}" for color in PALETTE)

@@ -10,8 +10,7 @@ import yaml
 Facts = Mapping[str, Any]
 
 _TIE = "\N{NO-BREAK SPACE}"
-MIN_TEXT = 24  # columns that a description gets at least
-
+MIN_TEXT = 24  # columns of the narrowest description
 
 # Units are the last words of a parameter's name (`cutoff_hz`): the longest that fits.
 UNITS = {
@@ -32,12 +31,12 @@ UNITS = {
 }
 
 
-def reference_lines(facts: Facts, width: int = 100) -> list[str]:
+def reference_lines(facts: Facts, width: int) -> list[str]:
     """Return all effects, each with its first sentence and a line or more a parameter.
 
     Args:
-        facts: from `bcsim.workflows.show.recipe_reference`.
-        width: in columns.
+        facts: result of `bcsim.workflows.show.recipe_reference`.
+        width: length of a line in characters.
     """
     effects = facts["effects"]
     layout = _Layout([p for effect in effects for p in effect["parameters"]], "default", width)
@@ -55,13 +54,13 @@ def reference_lines(facts: Facts, width: int = 100) -> list[str]:
     return lines
 
 
-def effect_lines(effect: Facts, distributions: Sequence[str], width: int = 100) -> list[str]:
+def effect_lines(effect: Facts, distributions: Sequence[str], width: int) -> list[str]:
     """Return one effect in full.
 
     Args:
-        effect: from `bcsim.workflows.show.effect_facts`.
-        distributions: how a value that is drawn can be written.
-        width: in columns.
+        effect: result of `bcsim.workflows.show.effect_facts`.
+        distributions: forms in which a recipe writes a drawn value.
+        width: length of a line in characters.
     """
     lines = _heading(effect, effect["name"], width)
     for paragraph in effect["description"].split("\n\n"):
@@ -89,12 +88,12 @@ def effect_lines(effect: Facts, distributions: Sequence[str], width: int = 100) 
     return lines
 
 
-def recipe_lines(facts: Facts, width: int = 100) -> list[str]:
+def recipe_lines(facts: Facts, width: int) -> list[str]:
     """Return the effects of a recipe in their order, with the values that it gives them.
 
     Args:
-        facts: of a recipe, from `bcsim.workflows.show.recipe_or_effect_facts`.
-        width: in columns.
+        facts: result of `bcsim.workflows.show.recipe_or_effect_facts` for a recipe.
+        width: length of a line in characters.
     """
     effects = facts["effects"]
     layout = _Layout([p for effect in effects for p in effect["parameters"]], "value", width)
@@ -136,7 +135,7 @@ class _Layout:
         self.width = width
         self.names = max((len(p["name"]) for p in parameters), default=0) + 4
         self.units = max((len(p["unit"]) for p in parameters), default=0) + 1
-        # A folder's long path must not take every other row's room.
+        # The long path of one folder must not narrow the descriptions of all other rows.
         wanted = max((len(self._value(p)) for p in parameters), default=0) + 2
         self.values = min(wanted, max(12, width - self.names - self.units - 2 * MIN_TEXT))
 
@@ -176,7 +175,7 @@ def _description(parameter: Facts) -> str:
 
 
 def _forms(distributions: Sequence[str]) -> str:
-    # One that is broken over two lines reads like two.
+    # No break within a form: its two halves would read like two forms.
     return ", ".join(form.replace(" ", _TIE) for form in distributions)
 
 

@@ -1,4 +1,4 @@
-"""The report of a training run: what came out, how it went, and what it sounds like."""
+"""The report of a training run: scores, curves and sounds."""
 
 import json
 import math
@@ -23,25 +23,25 @@ from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
 KINDS = ("unprocessed_", "", "clean_")
 ROLES = ("bone", "enhanced", "air")
-REVERSE = ("air", "simulated bone", "real bone")  # of a run that makes bone from air
+REVERSE = ("air", "simulated bone", "real bone")  # labels where the network makes bone from air
 SAMPLE = re.compile(r"((?:([a-z_]+)_)?\d{2,}_.*)\.enhanced\.step_(\d+)\.flac")
-MAX_ITEMS = 4  # of a set of pairs, to listen to in the report
-MAX_PANELS = 5  # of a figure
-RECENT = 20  # lines that say how fast the run goes
+MAX_ITEMS = 4  # items of a set of pairs to listen to in the report
+MAX_PANELS = 5  # panels of a figure
+RECENT = 20  # newest rows of pace.jsonl, whose median is the speed
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A validation item of which there is audio.
+    """The audio of a validation item.
 
     Args:
-        name: of its files, without role and suffix.
-        split: the set of pairs that it is from.
-        step: that the enhanced audio is from.
-        signals: what it is, to samples (T,): the input, what was made of it, the target.
-        sample_rate: in Hz.
+        name: name of the item's files, without role and suffix.
+        split: set of pairs that holds the item.
+        step: training step of the network that made the output.
+        signals: label to samples (T,) of the network's input, its output, and the target.
+        sample_rate: sample rate in Hz.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Sample:
 def write_run_report(run: Path) -> Path:
     """Write `report.html` from what a run has written so far, and pictures of its newest samples.
 
-    The pictures, spectrograms of bone, enhanced and air beside each other, lie next to the audio;
-    those of older samples go.
+    The pictures, spectrograms of bone, enhanced and air side by side, are written beside the
+    audio; those of older samples are deleted.
 
     Args:
-        run: its folder. It need not be finished, nor have begun to write.
+        run: folder of the run, which may be unfinished or empty.
 
     Returns:
-        The report.
+        Path of the report.
 
     Raises:
         InputError: if the folder is missing or one of its files is damaged.
@@ -80,7 +80,7 @@ def write_run_report(run: Path) -> Path:
     for path in (run / "samples").glob("*.enhanced.step_*.png"):
         if path not in pictures:
             path.unlink()
-    rows, throughput = (_rows(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
+    rows, throughput = (read_metrics(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
     path = run / "report.html"
     write_page(path, run_page(run.resolve().name, config, rows, throughput, samples))
     return path
@@ -96,11 +96,11 @@ def run_page(
     """Return the page.
 
     Args:
-        name: of the run.
-        config: of the best weights so far (`config.json`); may be empty.
-        rows: of `metrics.jsonl`.
-        throughput: of `pace.jsonl`.
-        samples: to listen to.
+        name: name of the run.
+        config: content of `config.json`, which describes the best weights so far; may be empty.
+        rows: rows of `metrics.jsonl`.
+        throughput: rows of `pace.jsonl`.
+        samples: validation items to listen to.
     """
     facts = config.get("facts", {})
     metric = facts.get("metric", "stoi")
@@ -111,16 +111,23 @@ def run_page(
     gradients = [key for key in train if "gradient_norm" in key or "balanc" in key]
     losses = [key for key in train if key not in (*rates, *gradients)]
     validation = [[key for key in keys if key.startswith(f"{split}/")] for split in SPLITS]
-    speed = dict.fromkeys(key for row in throughput for key, value in row.items() if value)
-    speed.pop("step", None)
+    speed = dict.fromkeys(k for row in throughput for k, value in row.items() if value)
+    listen = [
+        Section(
+            f"Listen: {SPLITS.get(sample.split, sample.split)}, step {sample.step:,}",
+            sample.name,
+            players=listening(sample.signals, sample.sample_rate),
+        )
+        for sample in samples
+    ]
     sections = [
-        Section("Scores", _judged(facts), tables=list(_tables(best))),
+        Section("Scores", _scored(facts), tables=list(_tables(best))),
         _curves("Validation", rows, *validation),
-        *_listening(samples),
+        *listen,
         _curves("Losses", rows, losses),
         _curves("Gradients and balancing", rows, gradients),
         _curves("Learning rates", rows, rates),
-        _curves("Speed", throughput, list(speed)),
+        _curves("Speed", throughput, [key for key in speed if key != "step"]),
     ]
     return Page(
         title=f"Training run {name}",
@@ -140,10 +147,6 @@ def _config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return sorted(read_metrics(path), key=lambda row: row["step"]) if path.is_file() else []
-
-
 def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
     """Return the first few items of each set of pairs, at the newest step of that set."""
     found: dict[str, dict[int, list[str]]] = {}
@@ -152,17 +155,15 @@ def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
         if match:
             steps = found.setdefault(match[2] or "validation", {})
             steps.setdefault(int(match[3]), []).append(match[1])
+    given, wanted = ("air", "bone") if reverse else ("bone", "air")
+    labels = REVERSE if reverse else ROLES
     samples = []
     for split, steps in found.items():
         step = max(steps)
         for name in steps[step][:MAX_ITEMS]:
-            given, wanted = ("air", "bone") if reverse else ("bone", "air")
-            ends = (f"{given}.flac", f"enhanced.step_{step:08d}.flac", f"{wanted}.flac")
-            audio = [read_audio(folder / f"{name}.{end}") for end in ends]
-            signals = {
-                label: samples
-                for label, (samples, _) in zip(REVERSE if reverse else ROLES, audio, strict=True)
-            }
+            ends = (given, f"enhanced.step_{step:08d}", wanted)
+            audio = [read_audio(folder / f"{name}.{end}.flac") for end in ends]
+            signals = dict(zip(labels, (signal for signal, _ in audio), strict=True))
             samples.append(Sample(name, split, step, signals, audio[0][1]))
     return samples
 
@@ -196,7 +197,7 @@ def _lead(config: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return " ".join(sentences)
 
 
-def _judged(facts: Mapping[str, Any]) -> str:
+def _scored(facts: Mapping[str, Any]) -> str:
     if "step" not in facts or not facts.get("num_scored"):
         return "Means over the newest validation's items."
     split = "validation_real" if "validation_real" in facts["num_scored"] else "validation"
@@ -243,7 +244,7 @@ def _headline(
 
 
 def _curves(heading: str, rows: Sequence[Row], *groups: Sequence[str]) -> Section:
-    """Return a section of curves, few in a figure, those of a group together."""
+    """Return a section of curves: a few to a figure, the groups in separate figures."""
     figures = []
     for keys in groups:
         num_figures = math.ceil(len(keys) / MAX_PANELS)
@@ -254,16 +255,6 @@ def _curves(heading: str, rows: Sequence[Row], *groups: Sequence[str]) -> Sectio
                 caption = f"{names} on {split}." if split else f"{names}."
                 figures.append(Figure(training_curves(rows, list(part)), caption))
     return Section(heading, figures=figures)
-
-
-def _listening(samples: Sequence[Sample]) -> Iterable[Section]:
-    for sample in samples:
-        title = SPLITS.get(sample.split, sample.split)
-        yield Section(
-            f"Listen: {title}, step {sample.step:,}",
-            sample.name,
-            players=listening(sample.signals, sample.sample_rate),
-        )
 
 
 def _label(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""What a sensor does to different kinds of sounds, found in the air signals themselves."""
+"""The mean gain of a sensor for each kind of speech sound; kinds are found in the air signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bcsim.rng import stream
 from bcsim.sensors.responses.base import SpeechResponse, relative_levels
 
 NUM_KINDS = 6
-FADED_DB = 40.0  # under the band maximum of a frame: fainter bands do not decide on its kind
+FADED_DB = 40.0  # under the highest band of a frame; fainter bands do not decide on its kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +21,10 @@ class SpeechKind:
     """Frames of air speech that resemble each other.
 
     Args:
-        centroid_hz: where the middle of their mean spectrum lies.
-        share: of all active frames.
+        centroid_hz: centroid of their mean spectrum, in Hz.
+        share: fraction of all active frames.
         air_db: (M,), mean level of each band relative to active speech.
-        gains_db: (M,), what the sensor does to them on average, relative to its fixed response.
+        gains_db: (M,), mean gain of the sensor relative to its fixed response.
     """
 
     centroid_hz: float
@@ -38,17 +38,16 @@ def speech_kinds(
 ) -> list[SpeechKind]:
     """Cluster the active frames of air signals and average the gains within each cluster.
 
-    The clusters are k-means of the shapes of the mel spectra, whatever part the sensor's own
-    classes or its network make of them. What a vowel, a nasal or a fricative is, they do not
-    know; but low centroids are nasals and close vowels, high ones fricatives.
+    The clusters are k-means of the shapes of the mel spectra. Low centroids are nasals and close
+    vowels, high ones fricatives.
 
     Args:
-        speech: the speech-dependent part of a sensor.
+        speech: speech-dependent part of a sensor.
         air: signals (T,) at the sensor's rate.
-        count: of the clusters, lessened where there are too few frames.
+        count: largest number of clusters; there are fewer where there are few frames.
 
     Returns:
-        From the lowest centroid to the highest; none where nothing is active.
+        Clusters from the lowest centroid to the highest; none where nothing is active.
     """
     levels, gains = [], []
     for samples in air:
@@ -63,8 +62,7 @@ def speech_kinds(
     if not levels:
         return []
     level_db, gain_db = np.concatenate(levels), np.concatenate(gains)
-    shape = level_db - level_db.max(axis=1, keepdims=True)
-    shape = np.maximum(shape, -FADED_DB)
+    shape = np.maximum(level_db - level_db.max(axis=1, keepdims=True), -FADED_DB)
     count = min(count, len(shape) // 10, len(np.unique(shape, axis=0)))
     if count < 1:
         return []

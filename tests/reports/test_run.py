@@ -14,6 +14,7 @@ from bcsim.audio.write import write_audio
 from bcsim.errors import InputError
 from bcsim.reports import run as report
 from bcsim.reports.html import Page
+from bcsim.reports.plots import read_metrics
 from bcsim.reports.run import run_page, write_run_report
 
 RATE = 16_000
@@ -169,7 +170,7 @@ def test_a_run_that_diverged_says_since_when(page):
 
 def test_lines_of_a_resumed_run_are_put_in_their_order(tmp_path):
     write_lines(tmp_path / "pace.jsonl", [PACE[1], PACE[0]])
-    assert [row["step"] for row in report._rows(tmp_path / "pace.jsonl")] == [20, 40]
+    assert [row["step"] for row in read_metrics(tmp_path / "pace.jsonl")] == [20, 40]
 
 
 def test_a_run_of_tens_of_thousands_of_lines_makes_no_larger_a_page():

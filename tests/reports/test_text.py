@@ -2,7 +2,7 @@
 
 import copy
 
-from bcsim.reports.evaluation import COLUMNS, LABELS, comparison_lines, evaluation_lines
+from bcsim.reports.text import COLUMNS, LABELS, comparison_lines, evaluation_lines
 
 CENTRES_HZ = [99.2, 125.0, 157.5, 1000.0, 6349.6]
 OF_PAIRS = [name for name in LABELS if not name.startswith("c2st")]
