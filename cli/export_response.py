@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,7 +30,7 @@ KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
 @click.option("--out", type=PATH, required=True, help="NAME.json, .wav or .npy")
 @json_option
 def command(
-    sensor: str, kind: str, taps: int | None, order: int | None, out: Path, as_json: bool
+    sensor: str, kind: "Kind", taps: int | None, order: int | None, out: Path, as_json: bool
 ) -> None:
     """Write the response of a sensor as a filter: for convolvers, plug-ins, firmware."""
     if kind == "iir" and taps is not None:
@@ -39,7 +39,7 @@ def command(
         raise click.UsageError(f"a {kind} FIR has no --order; use --taps")
     from bcsim.workflows.export_response import export_response
 
-    exported = export_response(sensor, out, cast("Kind", kind), order if kind == "iir" else taps)
+    exported = export_response(sensor, out, kind, order if kind == "iir" else taps)
     facts = exported.facts()
     if as_json:
         click.echo(json.dumps({**facts, "path": str(out)}, indent=2))

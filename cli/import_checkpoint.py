@@ -1,7 +1,7 @@
 """`bcsim import-checkpoint`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     type=click.Choice(["bone-to-air", "air-to-bone"]),
     help="Of the generator [default: bone-to-air, unless 'reverse' is in the name].",
 )
-def command(source: str, out: Path, discriminator: str | None, direction: str | None) -> None:
+def command(
+    source: str, out: Path, discriminator: str | None, direction: "Direction | None"
+) -> None:
     """Make a run of a published EBEN, for enhance, neural_response and train --init-from.
 
     SOURCE is a folder that holds model.safetensors, or Owner/Name on the hub.
     """
     from bcsim.workflows.import_checkpoint import import_checkpoint
 
-    result = import_checkpoint(source, out, discriminator, cast("Direction | None", direction))
+    result = import_checkpoint(source, out, discriminator, direction)
     sizes = ", ".join(f"{key} {result.enhancer.config[key]}" for key in ("m", "n", "p"))
     extra = "" if result.discriminator is None else ", with its discriminator"
     click.echo(

@@ -25,25 +25,19 @@ def command(what: str, name: str | None, as_json: bool) -> None:
 
     A sensor in a file that is called "recipe" is ./recipe.
     """  # noqa: D301  (click wants the character)
-    from bcsim.errors import UsageError
-
     if what == "recipe":
         facts, lines = _recipe(name)
     elif name is not None:
-        raise UsageError(f"show {what} {name}: one sensor at a time, or: show recipe {name}")
+        raise click.UsageError(f"show {what} {name}: one sensor at a time, or: show recipe {name}")
     else:
-        facts, lines = _sensor(what)
+        from bcsim.fitting.summary import sensor_summary
+        from bcsim.reports.text import sensor_lines
+        from bcsim.sensors.profile import SensorProfile
+        from bcsim.workflows.presets import find_sensor
+
+        facts = sensor_summary(SensorProfile.load(find_sensor(what)))
+        lines = sensor_lines(facts)
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(lines))
-
-
-def _sensor(sensor: str) -> tuple[dict, list[str]]:
-    from bcsim.fitting.summary import sensor_summary
-    from bcsim.reports.text import sensor_lines
-    from bcsim.sensors.profile import SensorProfile
-    from bcsim.workflows.presets import find_sensor
-
-    facts = sensor_summary(SensorProfile.load(find_sensor(sensor)))
-    return facts, sensor_lines(facts)
 
 
 def _recipe(name: str | None) -> tuple[dict, list[str]]:

@@ -176,11 +176,9 @@ def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
         return None
     columns = list(next(iter(result.candidates.values())))
     chosen = result.profile.provenance.estimator
+    labels = {chosen: f"{chosen} (chosen)"}
     rows = [
-        [
-            f"{method} (chosen)" if method == chosen else method,
-            *(scores.get(name) for name in columns),
-        ]
+        [labels.get(method, method), *(scores.get(name) for name in columns)]
         for method, scores in result.candidates.items()
     ]
     spectra = {
@@ -232,27 +230,23 @@ def _listening(result: FitResult, examples: Sequence[Example]) -> Section | None
 
 def _pairs(result: FitResult) -> Section:
     drifts_ppm = [pair.drift_ppm for pair in result.aligned]
-    rows: list[list[Cell]] = [
-        [
-            found.name,
-            found.talker or "",
-            found.seconds,
-            found.active_seconds,
-            1000 * found.delay_s,
-            pair.drift_ppm,
-            found.level_db,
-            found.noise_db,
-            found.coherence,
-            _remarks(pair),
-        ]
+    rows: list[dict[str, Cell]] = [
+        {
+            "pair": found.name,
+            "talker": found.talker or "",
+            "s": found.seconds,
+            "speech, s": found.active_seconds,
+            "delay, ms": 1000 * found.delay_s,
+            "drift, ppm": pair.drift_ppm,
+            "level, dB": found.level_db,
+            "noise, dB": found.noise_db,
+            "coherence": found.coherence,
+            "remarks": _remarks(pair),
+        }
         for found, pair in zip(result.pairs, result.aligned, strict=True)
     ]
-    columns = [
-        "pair", "talker", "s", "speech, s", "delay, ms", "drift, ppm", "level, dB", "noise, dB",
-        "coherence", "remarks",
-    ]  # fmt: skip
-    if not any(row[-1] for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    columns = [name for name in rows[0] if name != "remarks" or any(row[name] for row in rows)]
+    cells = [[row[name] for name in columns] for row in rows[:MAX_ROWS]]
     left = len(rows) - MAX_ROWS
     names = [found.name for found in result.pairs]
     delays_ms = [1000 * found.delay_s for found in result.pairs]
@@ -271,7 +265,7 @@ def _pairs(result: FitResult) -> Section:
                 "Drift between the clocks of the two recorders, as far as it is beyond chance.",
             ),
         ],
-        tables=[Table(columns, rows[:MAX_ROWS])],
+        tables=[Table(columns, cells)],
     )
 
 

@@ -109,14 +109,12 @@ class Page:
         lead: one or two sentences on what the page shows.
         sections: parts of the page, in their order.
         facts: name to value of the main results, both as shown.
-        footer: text at the end.
     """
 
     title: str
     lead: str = ""
     sections: Sequence[Section] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    footer: str = f"Made by bcsim {bcsim.__version__}."
 
 
 def listening(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> list[Player]:
@@ -137,7 +135,9 @@ def render(page: Page) -> str:
     )
     environment.filters.update(paragraphs=_paragraphs, base64=_base64, flac=_flac)
     template = importlib.resources.files("bcsim.reports").joinpath("page.html")
-    return environment.from_string(template.read_text(encoding="utf-8")).render(page=page)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        page=page, version=bcsim.__version__
+    )
 
 
 def write_page(path: Path, page: Page) -> None:

@@ -14,21 +14,10 @@ MIN_TEXT = 24  # columns of the narrowest description
 
 # Units are the last words of a parameter's name (`cutoff_hz`): the longest that fits.
 UNITS = {
-    "db_per_octave": "dB/oct",
-    "db_per_s": "dB/s",
-    "per_minute": "1/min",
-    "per_s": "1/s",
-    "samples": "samples",
-    "ppm": "ppm",
-    "bits": "bits",
-    "deg": "deg",
-    "hz": "Hz",
-    "khz": "kHz",
-    "db": "dB",
-    "ms": "ms",
-    "m": "m",
-    "s": "s",
-}
+    "db_per_octave": "dB/oct", "db_per_s": "dB/s", "per_minute": "1/min", "per_s": "1/s",
+    "samples": "samples", "ppm": "ppm", "bits": "bits", "deg": "deg",
+    "hz": "Hz", "khz": "kHz", "db": "dB", "ms": "ms", "m": "m", "s": "s",
+}  # fmt: skip
 
 
 def reference_lines(facts: Facts, width: int) -> list[str]:
@@ -42,7 +31,7 @@ def reference_lines(facts: Facts, width: int) -> list[str]:
     layout = _Layout([p for effect in effects for p in effect["parameters"]], "default", width)
     lines = []
     for effect in effects:
-        lines += [*_heading(effect, effect["name"], width)]
+        lines += _heading(effect, effect["name"], width)
         lines += [*layout.lines(effect["parameters"]), ""]
     forms = _forms(facts["distributions"])
     lines += _wrapped(f"Marked with *: drawn once a clip. Write a number, or {forms}.", width)
@@ -74,7 +63,9 @@ def effect_lines(effect: Facts, distributions: Sequence[str], width: int) -> lis
         if any(parameter["kind"] == "drawn" for parameter in effect["parameters"]):
             forms = _forms(distributions)
             lines += _wrapped(f"* drawn once a clip: a number, or {forms}", width, 2)
-    lines += ["", "In a recipe", *(f"  {line}" for line in _yaml_entry(effect["example"]))]
+    entry = [f"    {key}: {flow(value)}" for key, value in effect["example"].items()]
+    entry[0] = entry[0].replace("    ", "  - ", 1)
+    lines += ["", "In a recipe", *entry]
     remarks = [
         ("needs a sensor: give --sensor", effect["needs_sensor"]),
         ("no gradient reaches the air signal through it", not effect["differentiable"]),
@@ -158,9 +149,7 @@ class _Layout:
 
     def _value(self, parameter: Facts) -> str:
         value = parameter.get(self.shown)
-        if value is None and parameter["required"]:
-            return "(required)"
-        return flow(value)
+        return "(required)" if value is None and parameter["required"] else flow(value)
 
 
 def _heading(effect: Facts, name: str, width: int) -> list[str]:
@@ -177,13 +166,6 @@ def _description(parameter: Facts) -> str:
 def _forms(distributions: Sequence[str]) -> str:
     # No break within a form: its two halves would read like two forms.
     return ", ".join(form.replace(" ", _TIE) for form in distributions)
-
-
-def _yaml_entry(example: Facts) -> list[str]:
-    return [
-        f"{'- ' if number == 0 else '  '}{key}: {flow(value)}"
-        for number, (key, value) in enumerate(example.items())
-    ]
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:

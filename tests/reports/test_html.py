@@ -56,7 +56,7 @@ def full_page(sensor: SensorProfile, text: str = "plain") -> Page:
             Player(text, tone, 16_000, note=text),
         ],
     )
-    return Page(text, text, [section], facts={text: text}, footer=text)
+    return Page(text, text, [section], facts={text: text})
 
 
 def sound_of(page: str) -> np.ndarray:
