@@ -120,14 +120,10 @@ def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, A
             raise UsageError(f"{named}: the value is not YAML ({error})") from error
         *parents, last = path.split(".")
         target = result
-        for key in parents:
-            target = _descend(target, key, setting)
-        if isinstance(target, list):
-            target[_position(target, last, setting)] = value
-        elif isinstance(target, dict):
-            target[last] = value
-        else:
-            raise UsageError(f"setting {setting!r}: {parents[-1]!r} holds no keys")
+        for name in parents:
+            key = _key(target, name, setting)
+            target = target.setdefault(key, {}) if isinstance(target, dict) else target[key]
+        target[_key(target, last, setting)] = value
     return result
 
 
@@ -135,7 +131,7 @@ def from_mapping(cls: type[T], content: Mapping[str, Any], where: str) -> T:
     """Check a mapping against a dataclass and make one of it.
 
     Args:
-        cls: a dataclass; its fields may be dataclasses, and lists of them.
+        cls: dataclass, whose fields may be dataclasses too.
         content: plain data.
         where: name of the data in messages, such as the recipe's file.
 
@@ -265,11 +261,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise UsageError(f"{where}: {value!r} is no mapping of keys to values")
         return from_mapping(hint, value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is list and dataclasses.is_dataclass(arguments[0]) and isinstance(value, list):
-        return [
-            _convert(arguments[0], entry, f"{where}[{number}]")
-            for number, entry in enumerate(value)
-        ]
     if origin in (typing.Union, types.UnionType) and value is not None:
         nested = [option for option in arguments if dataclasses.is_dataclass(option)]
         if nested and isinstance(value, Mapping):
@@ -288,19 +279,16 @@ def _check_finite(value: Any, where: str, key: str) -> None:
         raise UsageError(f"{where}: {shown(key)} is {value}; it wants a finite number")
 
 
-def _descend(target: Any, key: str, setting: str) -> Any:
-    if isinstance(target, list):
-        return target[_position(target, key, setting)]
-    if isinstance(target, dict):
-        return target.setdefault(key, {})
-    raise UsageError(f"setting {setting!r}: nothing called {key!r} there")
-
-
-def _position(entries: list[Any], key: str, setting: str) -> int:
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+def _key(container: Any, key: str, setting: str) -> Any:
+    """Return the key of a mapping, or the position in a list, that a part of a setting names."""
+    if isinstance(container, dict):
+        return key
+    if not isinstance(container, list):
+        raise UsageError(f"setting {setting!r}: {key!r} stands below a value that holds no keys")
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in container]
     if key in names:
         return names.index(key)
-    if key.isdecimal() and int(key) < len(entries):
+    if key.isdecimal() and int(key) < len(container):
         return int(key)
     known = [name for name in names if name]
     raise UsageError(f"setting {setting!r}: unknown entry {key!r}{did_you_mean(key, known)}")

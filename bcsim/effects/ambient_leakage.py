@@ -21,9 +21,9 @@ from bcsim.sensors.profile import SensorProfile
 class AmbientLeakage(AmbientFilter):
     r"""Let the ambient noise leak into the sensor, through the measured leakage or a model of it.
 
-    Where the sensor's leakage was measured (`fit-response --ambient`), that is the response, from
-    the air microphone to the sensor, in dB. Else it is the sensor's mean level L less an isolation
-    that rises with the frequency, a model and not a measurement:
+    Where the sensor's leakage was measured, with recordings of ambient noise alone, that is the
+    response from the air microphone to the sensor, in dB. Else it is the sensor's mean level L less
+    an isolation that rises with the frequency, a model and not a measurement:
 
     .. math:: \ell(f) = L - \Big(I_0 + (I_\infty - I_0)\frac{f^2}{f^2 + f_c^2}\Big)
 
@@ -33,11 +33,11 @@ class AmbientLeakage(AmbientFilter):
     picks up.
 
     Args:
-        sensor: whose leakage; given by the simulator.
-        extra_db: added to the leakage, measured or not, in dB: a worse fit leaks more.
-        isolation_low_db: of the model, at low frequencies, in dB.
-        isolation_high_db: of the model, at high frequencies, in dB.
-        corner_hz: of the model, where half of the rise from one to the other is reached, in Hz.
+        sensor: sensor with its leakage; given by the simulator.
+        extra_db: gain of the leakage, measured or not, in dB: a worse fit leaks more.
+        isolation_low_db: the model's isolation at low frequencies, in dB.
+        isolation_high_db: the model's isolation at high frequencies, in dB.
+        corner_hz: frequency at which the model has half of the rise between the two, in Hz.
     """
 
     limits: ClassVar[Limits] = {

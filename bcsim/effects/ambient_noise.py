@@ -22,10 +22,10 @@ class AmbientNoise(Effect):
 
     Args:
         noise: folder of recordings of the noise alone; each clip draws one.
-        position: where in the recording the clip starts, 0 to 1.
+        position: place in the recording where the clip starts, 0 to 1.
         snr_db: energy of speech over energy of noise at the air microphone in the whole clip, both
             about their means, in dB.
-        level: "snr", or "recorded" for the level that the file has, full scale at 1.
+        level: level of the noise: by "snr", or as "recorded" in the file, full scale at 1.
     """
 
     needs_whole_clip: ClassVar[bool] = True
@@ -39,9 +39,7 @@ class AmbientNoise(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         noise = play(self.noise, drawn["noise"], drawn["position"], scene) * scene.mask()
         if self.level == "snr":
-            heard = 0 if scene.ambient is None else scene.ambient
-            speech = scene.microphone - heard
+            speech = scene.microphone - (0 if scene.ambient is None else scene.ambient)
             power = recorded_power(self.noise, drawn["noise"], scene)
-            gain = gain_for_snr(speech, noise, drawn["snr_db"], scene.lengths, power)
-            noise = noise * gain
+            noise = noise * gain_for_snr(speech, noise, drawn["snr_db"], scene.lengths, power)
         return scene.with_ambient(noise)

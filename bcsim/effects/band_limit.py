@@ -25,9 +25,9 @@ class BandLimit(Effect):
     out at |f - k rate|.
 
     Args:
-        rate_hz: of the sensor, in Hz, any ratio to the pair's rate; held within 500 Hz and that.
-            Accelerometers have 1600 to 8000.
-        aliasing: sample without anti-alias filter.
+        rate_hz: sample rate of the sensor in Hz, in any ratio to the pair's rate, held within
+            500 Hz and the pair's. Accelerometers have 1600 to 8000.
+        aliasing: whether the sensor samples without anti-alias filter.
     """
 
     limits: ClassVar[Limits] = {"rate_hz": (LOWEST_HZ, 384e3)}

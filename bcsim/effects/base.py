@@ -35,26 +35,26 @@ Drawn = Mapping[str, Any]  # the same for a batch: tensors (B,) or (B, K), or a 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the microphones hear, for a batch of clips.
+    """Signals of the microphones, for a batch of clips.
 
-    `air` is what an enhancer should give back: the talker alone, close by. Where there is noise or
-    a room, the air microphone does not hear that but `noisy_air`.
+    `air` is the target of an enhancer: the talker alone, close by. Where there is noise or a room,
+    the air microphone picks up `noisy_air` instead.
 
     Args:
-        air: (B, T), the air-conducted reference; zero past each clip's end.
-        bone: (B, T), the body-conduction sensor.
-        lengths: (B,), samples in each clip.
-        sample_rate: in Hz.
-        ambient: (B, T), the noise field at the air microphone, or None.
-        noisy_air: (B, T), what the air microphone picks up: speech by way of the room, and
-            ambient. None where that is `air`.
-        start: samples of the clip that lie before this scene: 0, but where a long clip is rendered
-            in segments.
+        air: (B, T), air-conducted reference; zero past each clip's end.
+        bone: (B, T), signal of the body-conduction sensor.
+        lengths: (B,), number of samples in each clip.
+        sample_rate: sample rate in Hz.
+        ambient: (B, T), noise field at the air microphone, or None.
+        noisy_air: (B, T), signal of the air microphone: speech by way of the room, and ambient.
+            None where that is `air`.
+        start: number of samples of the clip before this scene: 0, but where a long clip is
+            rendered in segments.
         level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
             are only segments; else None.
-        leak_gain: (B,), what `ambient` has to be multiplied by to be the noise field at the sensor,
-            or None for 1. Less than 1 where the air microphone is far from the mouth, turned up
-            so that speech keeps the level of `air`: noise is turned up with it.
+        leak_gain: (B,), gain from `ambient` to the noise field at the sensor, or None for 1. Less
+            than 1 where the air microphone is far from the mouth, turned up so that speech keeps
+            the level of `air`: noise is turned up with it.
     """
 
     air: Tensor
@@ -69,15 +69,9 @@ class Scene:
 
     @classmethod
     def from_air(cls, air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> "Scene":
-        """Return the scene before any effect: the sensor hears what the microphone hears.
+        """Return the scene before any effect, in which the sensor's signal is air, (B, T).
 
-        Args:
-            air: (B, T).
-            sample_rate: in Hz.
-            lengths: (B,), or None where every clip fills its row.
-
-        Raises:
-            ValueError: if `air` is not (B, T).
+        `lengths` are None where every clip fills its row.
         """
         if air.ndim != 2:
             raise ValueError(f"air has shape {tuple(air.shape)}, a scene wants (B, T)")
@@ -115,9 +109,9 @@ class Scene:
         """Return the scene with more noise at the air microphone.
 
         Args:
-            ambient: (B, T), added to what there is.
-            speech: (B, T), what the air microphone hears of the talker instead of `air`, such as
-                speech by way of a room; None to leave that as it is.
+            ambient: (B, T), noise that is added to the noise already there.
+            speech: (B, T), the talker's speech at the air microphone, such as by way of a room;
+                None leaves that as it is.
         """
         ambient = self._within(ambient)
         before = 0 if self.ambient is None else self.ambient
@@ -125,18 +119,18 @@ class Scene:
         return replace(self, ambient=before + ambient, noisy_air=heard + ambient)
 
     def each(self, change: Callable[[Tensor], Tensor], lengths: Tensor | None = None) -> "Scene":
-        """Return the scene with the same done to every signal, so that a pair cannot be torn.
+        """Return the scene with the same function applied to every signal.
 
         Args:
-            change: (B, T) to (B, T').
-            lengths: (B,), of the clips afterwards, where they change.
+            change: function from (B, T) to (B, T').
+            lengths: (B,), lengths of the clips afterwards, where they change.
         """
         changed = {
             name: change(signal)
             for name in ("air", "bone", "ambient", "noisy_air")
             if (signal := getattr(self, name)) is not None
         }
-        # What was one signal stays one: an effect may ask whether bone is still air.
+        # One signal stays one: an effect may ask whether bone is still air.
         if self.bone is self.air:
             changed["bone"] = changed["air"]
         return replace(self, **changed, lengths=self.lengths if lengths is None else lengths)
@@ -147,7 +141,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Effect(ABC):
-    """Something that happens to a scene.
+    """One step of a simulator, which changes a scene.
 
     Subclasses are frozen dataclasses, registered under a name in `bcsim.effects.EFFECTS`. A field
     annotated `SensorProfile` is filled in with the sensor that the simulator is built for, one
@@ -204,10 +198,10 @@ class Effect(ABC):
 
         Args:
             seed: root seed of the run.
-            clip_id: what the clip is called; with `seed` and `step` it decides every value.
+            clip_id: name of the clip; with `seed` and `step` it decides every value.
             step: name of this step in the simulator.
-            mean: take the centre of each distribution instead. Seeds of waveforms are drawn
-                all the same: a mean sensor still has its noise floor.
+            mean: whether the centre of each distribution is taken instead. Seeds of waveforms are
+                drawn all the same: a mean sensor still has its noise floor.
             within_clip: with `mean`, whether within-clip variation is drawn none the less.
         """
         drawn: Draw = {}
@@ -218,14 +212,14 @@ class Effect(ABC):
                 value = distribution.centre() if mean and not varies else None
                 if value is None:
                     value = distribution.draw(stream(seed, clip_id, step, field.name))
-                drawn[field.name] = self._held(field.name, value)
+                drawn[field.name] = self._within_limits(field.name, value)
         return drawn
 
     def factor_at_peak(self, peak: float) -> float | None:
         """Return the one factor that the effect multiplies every signal of a clip by.
 
         Args:
-            peak: the largest magnitude of any signal of the clip, as a part of full scale.
+            peak: largest magnitude of any signal of the clip, as a part of full scale.
 
         Returns:
             The factor, or None for an effect that does anything else to a clip.
@@ -243,14 +237,10 @@ class Effect(ABC):
         """
 
     def _set(self, name: str, value: object) -> None:
-        """Give a field its final value while the effect is being made, and never later.
-
-        A frozen dataclass has no other way to take a number as a constant.
-        """
+        """Give a field of the frozen dataclass its final value while the effect is being made."""
         object.__setattr__(self, name, value)
 
-    def _held(self, name: str, value: Value) -> Value:
-        """Return a drawn value within its limits."""
+    def _within_limits(self, name: str, value: Value) -> Value:
         if name not in self.limits or isinstance(value, str):
             return value
         low, high = self.limits[name]

@@ -36,19 +36,19 @@ class BodyNoise(Effect):
     after the sensor's response and before what comes later in the chain, such as `saturation`.
 
     Args:
-        sensor: whose mean level speech is expected at; given by the simulator.
+        sensor: sensor at whose mean level speech is expected; given by the simulator.
         footstep_rate_hz: steps a second, nearly regular; around 25 Hz each. By default the wearer
             walks in half of the clips.
-        footstep_level_db: of a step, in dB over active speech.
+        footstep_level_db: level of a step, in dB over active speech.
         motion_rate_per_min: moves of head and cable a minute, at random; around 10 Hz each.
-        motion_level_db: of a move, in dB over active speech.
+        motion_level_db: level of a move, in dB over active speech.
         friction_rate_per_min: bursts a minute, at random; 20 to 100 ms each, mostly 1 to 4 kHz.
-        friction_level_db: of a burst, in dB over active speech.
+        friction_level_db: level of a burst, in dB over active speech.
         heartbeat_rate_hz: beats a second, nearly regular; two thumps each, at 35 and 50 Hz.
-        heartbeat_level_db: of the louder thump, in dB over active speech.
+        heartbeat_level_db: level of the louder thump, in dB over active speech.
         swallow_rate_per_min: swallows a minute, at random; 0.3 to 0.6 s each, 0.1 to 0.8 kHz.
-        swallow_level_db: of a swallow, in dB over active speech.
-        seed: of moments and waveforms.
+        swallow_level_db: level of a swallow, in dB over active speech.
+        seed: seed of the random moments and waveforms.
     """
 
     limits: ClassVar[Limits] = {

@@ -30,10 +30,10 @@ class ButterworthLowpass(LinearEffect):
     :math:`|H|^2` and no phase, as `scipy.signal.filtfilt` gives.
 
     Args:
-        cutoff_hz: in Hz, -3 dB in one pass, -6 dB in two; held within 100 Hz and 0.49 of the
-            sample rate.
-        order: 1 to 8, of one pass: 6 dB an octave each.
-        zero_phase: run it forward and backward.
+        cutoff_hz: cutoff in Hz, -3 dB in one pass, -6 dB in two; held within 100 Hz and 0.49 of
+            the sample rate.
+        order: order of one pass, 1 to 8, with 6 dB an octave each.
+        zero_phase: whether the filter runs forward and backward.
     """
 
     limits: ClassVar[Limits] = {"cutoff_hz": (1.0, 192e3), "order": (1, 8)}

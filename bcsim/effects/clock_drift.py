@@ -22,8 +22,8 @@ class ClockDrift(Effect):
     length: what comes too late is lost, and where the clock is slow silence follows.
 
     Args:
-        drift_ppm: samples that the sensor's recorder takes too many, in a million. -188 was
-            measured between two recorders; crystals are good to 20 to 100.
+        drift_ppm: surplus samples of the sensor's recorder in a million. -188 was measured
+            between two recorders; crystals are good to 20 to 100.
     """
 
     needs_whole_clip: ClassVar[bool] = True

@@ -31,12 +31,12 @@ class ContactLoss(Effect):
 
     Args:
         rate_per_min: losses a minute, at random moments (a Poisson process).
-        duration_s: mean length of a loss in the clip, in seconds; each is 0.5 to 1.5 times that.
-            Up to 10.
-        attenuation_db: a, of what still comes through, in dB.
-        cutoff_hz: of what still comes through, in Hz.
-        seed: of the moments.
-        fade_s: length of either edge, in seconds.
+        duration_s: mean length of a loss in the clip, in seconds, up to 10; each is 0.5 to 1.5
+            times that.
+        attenuation_db: attenuation a of the sensor's signal during a loss, in dB.
+        cutoff_hz: cutoff of the low-pass during a loss, in Hz.
+        seed: seed of the random moments.
+        fade_s: length of either edge of a loss, in seconds.
     """
 
     limits: ClassVar[Limits] = {

@@ -16,9 +16,9 @@ class Crop(Effect):
     """Keep `duration_s` of every clip; shorter clips are filled with silence behind.
 
     Args:
-        duration_s: what is kept, in seconds.
-        position: where in the slack it starts: 0 is the clip's start, 1 its end. EBEN's
-            deterministic crop has 0.25.
+        duration_s: length of the segment that is kept, in seconds.
+        position: place of the segment: 0 at the clip's start, 1 at its end. EBEN's deterministic
+            crop has 0.25.
     """
 
     keeps_length: ClassVar[bool] = False

@@ -24,8 +24,8 @@ class Dropouts(Effect):
     Args:
         rate_per_min: lost packets a minute.
         gap_ms: length of a packet, in ms; up to 1000.
-        fill: "zero", or "hold" to repeat the last sample before the gap, for up to 1 s of it.
-        seed: of the moments.
+        fill: content of a gap: "zero", or "hold" for the last sample before it, for up to 1 s.
+        seed: seed of the random moments.
     """
 
     limits: ClassVar[Limits] = {"rate_per_min": (0.0, 6000.0), "gap_ms": (0.0, LONGEST_MS)}

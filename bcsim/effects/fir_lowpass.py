@@ -21,8 +21,9 @@ class FirLowpass(LinearEffect):
     above it, with no phase: the steepest of the low-passes.
 
     Args:
-        cutoff_hz: where the gain is -6 dB, in Hz; at most half the sample rate.
-        num_taps: odd; more of them are steeper: 255 at 16 kHz go from pass to stop in 380 Hz.
+        cutoff_hz: frequency with a gain of -6 dB, in Hz; at most half the sample rate.
+        num_taps: odd number of taps; 255 at 16 kHz go from pass to stop in 380 Hz, more are
+            steeper.
     """
 
     limits: ClassVar[Limits] = {"cutoff_hz": (1.0, 192e3), "num_taps": (3, 100_001)}

@@ -18,7 +18,7 @@ class Gain(LinearEffect):
     """Multiply the sensor's signal by 10^(gain_db / 20).
 
     Args:
-        gain_db: in dB.
+        gain_db: gain in dB.
     """
 
     limits: ClassVar[Limits] = {"gain_db": (-200.0, 200.0)}

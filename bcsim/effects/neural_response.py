@@ -28,10 +28,10 @@ class NeuralResponse(Effect):
     [-1, 1], as in training.
 
     Args:
-        model: folder of a run from air to bone, `bcsim train --direction air-to-bone` or
-            `bcsim import-checkpoint`; relative to the current folder.
-        fingerprint: of the network; leave it empty. Resolved recipes hold it, so that a run is
-            neither continued nor rendered again with another network in the same folder.
+        model: folder of a network from air to bone, trained or imported, relative to the current
+            folder.
+        fingerprint: hash of the network; leave it empty. Resolved recipes hold it, so that a run
+            is neither continued nor rendered again with another network in the same folder.
     """
 
     model: str
@@ -88,7 +88,7 @@ class NeuralResponse(Effect):
 
 @lru_cache(maxsize=NUM_KEPT)
 def _load(folder: Path, fingerprint: str, device: str, dtype: torch.dtype) -> Enhancer:
-    """Read a network, once a process, and see that it is the one with the fingerprint."""
+    """Read a network, once a process, and check that it has the fingerprint."""
     try:
         # Inference tensors could not pass gradients on to the air signal later.
         with torch.inference_mode(False):

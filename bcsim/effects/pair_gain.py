@@ -15,7 +15,7 @@ class PairGain(Effect):
     """Make the whole pair louder or softer; the level of one side relative to the other stays.
 
     Args:
-        gain_db: for every channel, in dB.
+        gain_db: gain of every channel, in dB.
     """
 
     limits: ClassVar[Limits] = {"gain_db": (-200.0, 200.0)}

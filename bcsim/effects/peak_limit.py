@@ -18,7 +18,7 @@ class PeakLimit(Effect):
     The level of one relative to the other stays.
 
     Args:
-        peak: the largest magnitude allowed, as a part of full scale.
+        peak: largest magnitude allowed, as a part of full scale.
     """
 
     needs_whole_clip: ClassVar[bool] = True

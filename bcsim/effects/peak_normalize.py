@@ -19,8 +19,8 @@ class PeakNormalize(Effect):
     is part of what the air microphone picks up, and is scaled with that.
 
     Args:
-        quantile: q; of the N magnitudes in ascending order, the one at position int(N q),
-            counted from 0, becomes full scale.
+        quantile: quantile q of the magnitudes that becomes full scale: of N in ascending order,
+            the one at position int(N q), counted from 0.
     """
 
     needs_whole_clip: ClassVar[bool] = True
@@ -29,24 +29,17 @@ class PeakNormalize(Effect):
     quantile: float = 0.99999
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        limited = scene.each(
-            lambda signal: (signal / self._limit(signal, scene.lengths)).clamp(-1, 1)
-        )
+        lengths = scene.lengths
+        limited = scene.each(lambda signal: (signal / self._limit(signal, lengths)).clamp(-1, 1))
         if scene.ambient is None:
             return limited
-        return replace(
-            limited, ambient=scene.ambient / self._limit(scene.microphone, scene.lengths)
-        )
+        return replace(limited, ambient=scene.ambient / self._limit(scene.microphone, lengths))
 
     def _limit(self, signal: Tensor, lengths: Tensor) -> Tensor:
         """Return the magnitude of B clips that becomes full scale, (B, 1); 1 in silence."""
-        limit = _quantile(signal, lengths, self.quantile)
+        # So many samples, of the longest clip, are as loud as the limit or louder.
+        most = signal.shape[-1] - int(signal.shape[-1] * self.quantile) + 1
+        loudest = signal.abs().topk(min(most, signal.shape[-1])).values
+        position = torch.minimum((lengths.double() * self.quantile).long(), lengths - 1)
+        limit = loudest.gather(-1, (lengths - 1 - position)[:, None].clamp(min=0))
         return torch.where(limit > 0, limit, 1)
-
-
-def _quantile(signal: Tensor, lengths: Tensor, quantile: float) -> Tensor:
-    # So many samples, of the longest clip, are as loud as the limit or louder.
-    most = signal.shape[-1] - int(signal.shape[-1] * quantile) + 1
-    loudest = signal.abs().topk(min(most, signal.shape[-1])).values
-    position = torch.minimum((lengths.double() * quantile).long(), lengths - 1)
-    return loudest.gather(-1, (lengths - 1 - position)[:, None].clamp(min=0))

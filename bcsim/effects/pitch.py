@@ -32,7 +32,7 @@ class Pitch(Effect):
     voice and loses neither gain nor phase. Formants move, too.
 
     Args:
-        semitones: n, up or, if negative, down.
+        semitones: shift n in semitones, up or, if negative, down.
     """
 
     needs_whole_clip: ClassVar[bool] = True
@@ -52,13 +52,7 @@ class Pitch(Effect):
 
 
 class _Shift:
-    """What is done to every channel of a clip.
-
-    Args:
-        air: (T,), the channel by which the phases go.
-        semitones: up.
-        sample_rate: in Hz.
-    """
+    """The shift of every channel of a clip, with the phases that are found on air (T,)."""
 
     def __init__(self, air: Tensor, semitones: float, sample_rate: int) -> None:
         self.ratio = 2 ** (semitones / 12)

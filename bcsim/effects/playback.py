@@ -27,24 +27,19 @@ def play(
     its clip (`scene.start`), the recording has got that much further.
 
     Args:
-        recordings: where to read.
-        names: B names.
-        position: (B,), 0 to 1: where in the recording the clips start.
+        recordings: recordings of noise.
+        names: B names, one of a recording for each clip.
+        position: (B,), places in the recordings where the clips start, 0 to 1.
         scene: B clips.
-        before: samples to play before the scene starts.
+        before: number of samples to play before the scene starts.
 
     Returns:
         (B, before + T), not silenced past the clips' ends.
     """
-    rate = scene.sample_rate
+    start, num_samples = scene.start - before, scene.air.shape[-1] + before
+    rate, crossfade = scene.sample_rate, round(CROSSFADE_S * scene.sample_rate)
     rows = [
-        loop(
-            recordings.read(name, rate),
-            part,
-            scene.start - before,
-            before + scene.air.shape[-1],
-            round(CROSSFADE_S * rate),
-        )
+        loop(recordings.read(name, rate), part, start, num_samples, crossfade)
         for name, part in zip(names, position.tolist(), strict=True)
     ]
     return torch.from_numpy(np.stack(rows)).to(scene.air.device, scene.air.dtype)
@@ -62,13 +57,10 @@ def loop(
 
     Args:
         samples: (L,), the recording.
-        position: 0 to 1, where the segment with `start` 0 begins.
+        position: place in the recording where the segment with `start` 0 begins, 0 to 1.
         start: first sample of the segment; may be negative.
         num_samples: length of the segment.
-        crossfade: in samples, at most half of the recording.
-
-    Returns:
-        (num_samples,).
+        crossfade: length of the crossfade in samples; at most half of the recording counts.
     """
     crossfade = min(crossfade, len(samples) // 2)
     period = len(samples) - crossfade
@@ -83,11 +75,7 @@ def loop(
 
 
 def recorded_power(recordings: Recordings, names: Sequence[str], scene: Scene) -> Tensor:
-    """Return the mean square of each clip's whole recording, (B,), float64.
-
-    Raises:
-        InputError: if one of them is silent: no gain makes noise of it.
-    """
+    """Return the mean square of each clip's whole recording, (B,); raise where one is silent."""
     powers = []
     for name in names:
         power = float(np.mean(np.square(recordings.read(name, scene.sample_rate))))

@@ -18,8 +18,8 @@ class Polarity(LinearEffect):
     """Turn the sensor's signal upside down in some of the clips.
 
     Args:
-        sign: +1 or -1; by default one as often as the other, and +1 in the mean rendering.
-            Between them the sign counts, and 0 is +1.
+        sign: polarity +1 or -1, by default one as often as the other, and +1 in the mean
+            rendering. Between them the sign counts, and 0 is +1.
     """
 
     limits: ClassVar[Limits] = {"sign": (-1.0, 1.0)}
@@ -30,8 +30,5 @@ class Polarity(LinearEffect):
         return 0
 
     def response(self, frequencies_hz: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
-        return (
-            torch.where(drawn["sign"] < 0, -1.0, 1.0)
-            .double()[:, None]
-            .expand(-1, len(frequencies_hz))
-        )
+        sign = torch.where(drawn["sign"] < 0, -1.0, 1.0).double()
+        return sign[:, None].expand(-1, len(frequencies_hz))

@@ -25,13 +25,13 @@ class Quantisation(Effect):
     Gradients pass as if nothing had been rounded.
 
     Args:
-        sensor: whose mean level speech is expected at; given by the simulator.
-        bits: b, of the converter. An accelerometer has 8 to 16; range that speech does not use
-            comes off that (`headroom_db`).
-        headroom_db: of the converter's full scale F over the RMS of active speech at the sensor,
-            in dB.
-        dither: add triangular noise of two steps' width before rounding.
-        seed: of the dither.
+        sensor: sensor at whose mean level speech is expected; given by the simulator.
+        bits: number of bits b of the converter. An accelerometer has 8 to 16; range that speech
+            does not use comes off that (`headroom_db`).
+        headroom_db: level of the converter's full scale F over the RMS of active speech at the
+            sensor, in dB.
+        dither: whether triangular noise of two steps' width is added before rounding.
+        seed: seed of the dither.
     """
 
     limits: ClassVar[Limits] = {"bits": (1.0, 32.0), "headroom_db": (-200.0, 200.0)}
@@ -49,14 +49,12 @@ class Quantisation(Effect):
         audible = step > 0
         step = torch.where(audible, step, 1)
         # float64: a rounding must not depend on the dtype's own.
-        steps = scene.bone.double() / step
+        dithered = steps = scene.bone.double() / step
         if self.dither:
             num_samples = scene.bone.shape[-1]
             noise = white_noise(drawn["seed"], 2 * num_samples, 2 * scene.start)
             uniform = torch.special.ndtr(noise).unflatten(-1, (num_samples, 2))
             dithered = steps + uniform[..., 0] - uniform[..., 1]
-        else:
-            dithered = steps
         highest = full_scale / step
         within = steps.clamp(-highest, highest - 1)
         rounded = dithered.round().clamp(-highest, highest - 1)

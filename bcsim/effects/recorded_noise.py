@@ -25,13 +25,13 @@ class RecordedNoise(Effect):
     Recordings that are shorter than the clip go round; silent ones are refused.
 
     Args:
-        sensor: whose mean level; given by the simulator.
+        sensor: sensor at whose mean level speech is expected; given by the simulator.
         noise: folder of recordings made with the sensor; each clip draws one.
-        position: where in the recording the clip starts, 0 to 1.
+        position: place in the recording where the clip starts, 0 to 1.
         snr_db: expected power of the sensor's active speech over that of the whole recording, in
             dB.
-        level: "snr", or "recorded" for the level that the file has, full scale at 1; for speech
-            that was recorded at the same gains.
+        level: level of the noise: by "snr", or as "recorded" in the file, full scale at 1, for
+            speech that was recorded at the same gains.
     """
 
     limits: ClassVar[Limits] = {"position": (0.0, 1.0), "snr_db": (-200.0, 200.0)}

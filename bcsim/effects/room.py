@@ -1,7 +1,7 @@
 """A room around the talker: reverberant, noisy air; the sensor hears the talker directly."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from bcsim.errors import InputError, check_value
 SPEED_OF_SOUND = 343.0  # m/s
 CLEARANCE_M = 0.3  # from mouth and microphone to the next wall
 COVERED = 0.65  # of the RT60: until then every image source counts, later ones are fewer
-MAX_ORDER = 120  # of reflections: 2 million image sources, some 250 MB while they are found
+MAX_ORDER = 120  # of reflections: 2 million image sources, some 250 MB while they are computed
 HIGHPASS_HZ = 20.0
 TAPS = 81  # of the sinc that puts a reflection between two samples
 HALF_TAPS = TAPS // 2
@@ -58,25 +58,27 @@ class Room(Effect):
     Args:
         noise: folder of recordings of noise, of which each clip draws one; without, the room is
             silent.
-        length_m: of the room, in m.
-        width_m: of the room, in m.
-        height_m: of the room, in m.
+        length_m: length of the room in m.
+        width_m: width of the room in m.
+        height_m: height of the room in m.
         rt60_s: time in which the reflections, without the direct sound, decay by 60 dB at the
             slope that Schroeder's integral has from -5 to -45 dB, in s; a clip whose room comes out
             more than 20 % off is refused.
-        mouth_x: where along the room's length the mouth is, from 0 to 1 of what the walls allow.
-        mouth_y: where along the room's width the mouth is, from 0 to 1 of what the walls allow.
-        mouth_height_m: of mouth and microphone above the floor, in m.
-        distance_m: from the mouth to the air microphone, in m: 0.05 is a headset, 0.5 a hand.
-        direction_deg: in which the microphone is, seen from the mouth, in degrees.
-        position: where in the recording the clip starts, 0 to 1.
+        mouth_x: place of the mouth along the room's length, from 0 to 1 of what the walls allow.
+        mouth_y: place of the mouth along the room's width, from 0 to 1 of what the walls allow.
+        mouth_height_m: height of mouth and microphone above the floor, in m.
+        distance_m: distance of the air microphone from the mouth, in m: 0.05 is a headset, 0.5 a
+            hand.
+        direction_deg: direction of the microphone, seen from the mouth, in degrees.
+        position: place in the recording where the clip starts, 0 to 1.
         snr_db: energy of reverberant speech over energy of noise at the air microphone, in dB.
-        noise_direction_deg: of the first source of noise, seen from the microphone, in degrees.
-        noise_distance: of the sources, as a part of the way from the microphone to the wall.
-        noise_height: of the sources, as a part of the room's height.
-        sources: of noise, evenly round the microphone; all play the same recording, each from
-            another position.
-        reference_distance_m: d_0, from the mouth to the air microphone of the recordings that the
+        noise_direction_deg: direction of the first source of noise, seen from the microphone, in
+            degrees.
+        noise_distance: distance of the sources, as a part of the way from microphone to wall.
+        noise_height: height of the sources, as a part of the room's height.
+        sources: number of sources of noise, evenly round the microphone; all play the same
+            recording, each from another position.
+        reference_distance_m: distance d_0 from mouth to air microphone in the recordings that the
             sensor was fitted on, in m: how loud the noise is at the sensor. 0.05 is a headset.
     """
 
@@ -113,12 +115,11 @@ class Room(Effect):
         for name in ("mouth_x", "mouth_y", "noise_distance", "noise_height"):
             low, high = self._extremes(name)
             check_value(low >= 0 and high <= 1, name, (low, high), "0 to 1")
-        (shortest, longest), (lowest, tallest) = (
-            self._extremes(name) for name in ("rt60_s", "mouth_height_m")
-        )
+        (shortest, longest), (lowest, tallest) = map(self._extremes, ("rt60_s", "mouth_height_m"))
         check_value(shortest >= 0.1, "rt60_s", shortest, "0.1 s or more")
-        smallest = tuple(self._extremes(n)[0] for n in ("length_m", "width_m", "height_m"))
-        largest_m = max(self._extremes(n)[1] for n in ("length_m", "width_m", "height_m"))
+        sides = map(self._extremes, ("length_m", "width_m", "height_m"))
+        smallest, largest = zip(*sides, strict=True)
+        largest_m = max(largest)
         check_value(largest_m <= 30, "a side of the room", largest_m, "30 m or less")
         check_value(lowest >= CLEARANCE_M, "mouth_height_m", lowest, f"{CLEARANCE_M} m or more")
         room_above = smallest[2] - CLEARANCE_M
@@ -136,17 +137,22 @@ class Room(Effect):
         )
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        layouts = [self.layout(row) for row in _rows(drawn, len(scene.air))]
-        rate = scene.sample_rate
-        responses = [layout.responses(rate) for layout in layouts]
+        columns = {
+            name: values.tolist() if isinstance(values, Tensor) else values
+            for name, values in drawn.items()
+        }
+        rows = (
+            {name: column[b] for name, column in columns.items()} for b in range(len(scene.air))
+        )
+        responses = [impulse_responses(self.layout(row), scene.sample_rate) for row in rows]
         num_samples = scene.air.shape[-1]
         reflections = _stack([r[0] for r in responses], scene.air)
         speech = scene.air + _convolve(scene.air, reflections, HALF_TAPS, num_samples)
         leak_gain = self.reference_distance_m / drawn["distance_m"].double()
         scene = replace(scene, leak_gain=leak_gain)
-        if self.noise is None:
-            return scene.with_ambient(torch.zeros_like(scene.air), speech)
         ambient = torch.zeros_like(scene.air)
+        if self.noise is None:
+            return scene.with_ambient(ambient, speech)
         recorded = recorded_power(self.noise, drawn["noise"], scene)
         power = torch.zeros_like(recorded)  # what is expected at the microphone
         for number in range(self.sources):
@@ -164,8 +170,7 @@ class Room(Effect):
     def layout(self, drawn: Mapping[str, Any]) -> "Layout":
         """Return where everything is, for what was drawn for one clip."""
         size = (drawn["length_m"], drawn["width_m"], drawn["height_m"])
-        distance = drawn["distance_m"]
-        height = drawn["mouth_height_m"]
+        distance, height = drawn["distance_m"], drawn["mouth_height_m"]
         margin = distance + CLEARANCE_M
         mouth = tuple(
             margin + part * (side - 2 * margin)
@@ -182,13 +187,8 @@ class Room(Effect):
                 for place, step, side in zip(microphone, direction, size[:2], strict=True)
             )
             away = 0.05 + drawn["noise_distance"] * (to_wall - 0.1)
-            noises.append(
-                (
-                    microphone[0] + away * direction[0],
-                    microphone[1] + away * direction[1],
-                    0.05 + drawn["noise_height"] * (size[2] - 0.1),
-                )
-            )
+            x, y = (place + away * step for place, step in zip(microphone, direction, strict=True))
+            noises.append((x, y, 0.05 + drawn["noise_height"] * (size[2] - 0.1)))
         return Layout(
             size=size,
             rt60_s=drawn["rt60_s"],
@@ -214,58 +214,47 @@ class Layout:
     microphone: Point
     noises: tuple[Point, ...] = ()
 
-    def responses(self, sample_rate: int) -> tuple[NDArray[np.float64], ...]:
-        """Return impulse responses to the microphone.
-
-        Args:
-            sample_rate: in Hz.
-
-        Returns:
-            (L,) each, from `HALF_TAPS` samples before the direct sound on. From the mouth: the
-            reflections alone, relative in level to the direct sound. From every source of noise:
-            direct sound and reflections.
-
-        Raises:
-            InputError: if no absorption of the walls gives the asked decay.
-        """
-        return _responses(self, sample_rate)
-
 
 @lru_cache(maxsize=64)  # previews and training render the same clip again
-def _responses(layout: Layout, sample_rate: int) -> tuple[NDArray[np.float64], ...]:
+def impulse_responses(layout: Layout, sample_rate: int) -> tuple[NDArray[np.float64], ...]:
+    """Return the impulse responses of a room to the microphone.
+
+    Returns:
+        (L,) each, from `HALF_TAPS` samples before the direct sound on. From the mouth: the
+        reflections alone, relative in level to the direct sound. From every source of noise:
+        direct sound and reflections.
+
+    Raises:
+        InputError: if no absorption of the walls gives the asked decay.
+    """
     images, orders = _image_sources(layout)
     reflected = orders > 0
     distances = _distances(images, layout.mouth)
     direct = float(distances[~reflected][0])
     relative = distances[reflected] - direct
-    gains = direct / distances[reflected]
-    reflection = _fitted_reflection(relative, orders[reflected], gains, layout.rt60_s)
-    amplitudes = reflection ** np.arange(orders.max() + 1)
-    found = [
-        _impulse_response(
-            relative, gains * amplitudes[orders[reflected]], layout.rt60_s, sample_rate
-        )
-    ]
+    gains, rt60_s = direct / distances[reflected], layout.rt60_s
+    reflection = _fitted_reflection(relative, orders[reflected], gains, rt60_s)
+    amplitudes = (reflection ** np.arange(orders.max() + 1))[orders]
+    found = [_impulse_response(relative, gains * amplitudes[reflected], rt60_s, sample_rate)]
     decay_s = decay_time(found[0] ** 2, sample_rate)
-    if not abs(decay_s / layout.rt60_s - 1) <= TOLERANCE:
+    if not abs(decay_s / rt60_s - 1) <= TOLERANCE:
         size = " x ".join(f"{side:.3g}" for side in layout.size)
         raise InputError(
-            f"room: {size} m with an rt60_s of {layout.rt60_s:.3g} decays in {decay_s:.3g} s, as "
+            f"room: {size} m with an rt60_s of {rt60_s:.3g} decays in {decay_s:.3g} s, as "
             "reflections come too seldom; make rt60_s longer or the room smaller"
         )
     for place in layout.noises:
         distances = _distances(images, place)
         delays = distances - distances.min()
-        found.append(
-            _impulse_response(delays, amplitudes[orders] / distances, layout.rt60_s, sample_rate)
-        )
+        found.append(_impulse_response(delays, amplitudes / distances, rt60_s, sample_rate))
     return tuple(found)
 
 
 def _image_sources(layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the images of the microphone, (3, N), and how often each was reflected, (N,).
 
-    Sound takes the same ways to and fro, so the images of the one microphone do for all sources.
+    Sound takes the same paths in both directions, so the images of the one microphone serve all
+    sources.
     """
     import pyroomacoustics  # slow to import
 
@@ -277,8 +266,7 @@ def _image_sources(layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.int6
     room.add_source(list(layout.microphone))
     room.add_microphone(list(layout.mouth))
     room.image_source_model()
-    images = room.sources[0]
-    return images.images, images.orders.astype(np.int64)
+    return room.sources[0].images, room.sources[0].orders.astype(np.int64)
 
 
 def _reflection_order(size: Point | tuple[float, ...], rt60_s: float) -> int:
@@ -326,9 +314,9 @@ def decay_time(
     """Return the time in which Schroeder's integral decays by 60 dB, in s.
 
     Args:
-        energy: (T,), of the response, from sample to sample.
-        rate: samples a second.
-        range_db: the line is fitted between these levels of the integral.
+        energy: (T,), energy of every sample of the response.
+        rate: number of samples a second.
+        range_db: levels of the integral between which the line is fitted.
     """
     integral = np.cumsum(energy[::-1])[::-1]
     curve_db = 10 * np.log10(integral / integral[0] + 1e-30)
@@ -341,7 +329,7 @@ def decay_time(
 def _impulse_response(
     delays_m: NDArray[np.float32], gains: NDArray[Any], rt60_s: float, sample_rate: int
 ) -> NDArray[np.float64]:
-    """Return (L,): pulses after `delays_m` of way, without the offset that they add up to."""
+    """Return pulses delayed by paths of `delays_m` metres, (L,), without their common offset."""
     from pyroomacoustics import libroom  # pyright: ignore[reportAttributeAccessIssue]  compiled
 
     early = delays_m < rt60_s * SPEED_OF_SOUND
@@ -369,13 +357,3 @@ def _convolve(signals: Tensor, responses: Tensor, start: int, num_samples: int) 
 def _stack(responses: list[NDArray[np.float64]], like: Tensor) -> Tensor:
     rows = [torch.tensor(response, dtype=like.dtype) for response in responses]
     return pad_sequence(rows, batch_first=True).to(like.device)
-
-
-def _rows(drawn: Drawn, count: int) -> Iterator[dict[str, Any]]:
-    """Yield what each of B clips drew, as plain numbers."""
-    lists = {
-        name: values.tolist() if isinstance(values, Tensor) else values
-        for name, values in drawn.items()
-    }
-    for row in range(count):
-        yield {name: values[row] for name, values in lists.items()}

@@ -27,12 +27,12 @@ class Saturation(Effect):
     Harmonics beyond half the sample rate fold back, as they do where samples are clipped.
 
     Args:
-        sensor: whose mean level speech is expected at; given by the simulator. A clip in which
-            the sensor is louder than usual (`sensor_level`) is clipped more.
-        limit_db: L, in dB: above the RMS of active speech at the sensor, or above full scale.
+        sensor: sensor at whose mean level speech is expected; given by the simulator. A clip in
+            which the sensor is louder than usual (`sensor_level`) is clipped more.
+        limit_db: level L in dB over the RMS of active speech at the sensor, or over full scale.
             Speech has its peaks 12 to 20 dB above its RMS.
-        curve: "tanh" (soft everywhere), "cubic" (soft, then flat) or "hard".
-        relative_to: "speech", or "full_scale", where L is 0 dB or a few less.
+        curve: curve of the clipping: "tanh" (soft everywhere), "cubic" (soft, then flat) or "hard".
+        relative_to: reference of L: "speech", or "full_scale", where L is 0 dB or a few less.
     """
 
     limits: ClassVar[Limits] = {"limit_db": (-200.0, 200.0)}

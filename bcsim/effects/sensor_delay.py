@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bcsim.dsp.delay import delay_response
 from bcsim.effects import EFFECTS
@@ -25,9 +26,9 @@ class SensorDelay(LinearEffect):
     """Delay the sensor by what the fit found; a negative delay means that bone leads air.
 
     Args:
-        sensor: whose delay; given by the simulator.
-        deviation: from it, in units of its standard deviation over the recordings.
-        extra_s: added to it. Deviation and extra together stay within +-50 ms.
+        sensor: sensor with its delay; given by the simulator.
+        deviation: deviation from that delay, in standard deviations over the recordings.
+        extra_s: additional delay in seconds. Deviation and extra together stay within +-50 ms.
     """
 
     limits: ClassVar[Limits] = {
@@ -56,7 +57,5 @@ class SensorDelay(LinearEffect):
         )
         taps = torch.sinc(position - (delay - whole)) * window
         size = 2 * (len(frequencies_hz) - 1)
-        sinc = torch.fft.rfft(
-            torch.nn.functional.pad(taps, (0, size - 2 * HALF_WIDTH)).roll(-HALF_WIDTH, -1)
-        )
+        sinc = torch.fft.rfft(pad(taps, (0, size - 2 * HALF_WIDTH)).roll(-HALF_WIDTH, -1))
         return sinc * delay_response(frequencies_hz, whole[:, 0] / sample_rate)

@@ -19,11 +19,11 @@ class SensorLevel(LinearEffect):
     """Change the sensor's level, speech and noise alike, as it changes between recordings.
 
     Args:
-        sensor: whose spread of levels; given by the simulator.
-        deviation: from the mean level, in units of its standard deviation over the recordings.
-        mean_db: the mean level of the sensor's active speech relative to the air microphone's, in
-            dB; null keeps the fitted one. That one depends on two gain knobs, and what an enhancer
-            has learnt of it is wrong by the difference wherever the knobs stand otherwise.
+        sensor: sensor with its spread of levels; given by the simulator.
+        deviation: deviation from the mean level, in standard deviations over the recordings.
+        mean_db: mean level of the sensor's active speech relative to the air microphone's, in dB;
+            null keeps the fitted one, which depends on two gain knobs: an enhancer that has learnt
+            it is wrong by the difference wherever the knobs stand otherwise.
     """
 
     limits: ClassVar[Limits] = {"deviation": (-20.0, 20.0), "mean_db": (-60.0, 60.0)}

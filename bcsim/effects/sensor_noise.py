@@ -28,10 +28,10 @@ class SensorNoise(StationaryNoise):
     .. math:: A(f) = 10^{(L + n\sigma)/20}\, r_\mathrm{air} \sqrt{S(f)\, f_s/2}
 
     Args:
-        sensor: whose noise; given by the simulator.
-        level: n, the deviation of the noise level from its mean over the recordings, in units of
-            its standard deviation there.
-        seed: of the waveform.
+        sensor: sensor with its noise floor; given by the simulator.
+        level: deviation n of the noise level from its mean, in standard deviations over the
+            recordings.
+        seed: seed of the waveform.
     """
 
     limits: ClassVar[Limits] = {"level": (-20.0, 20.0)}

@@ -26,9 +26,9 @@ class SensorResponse(LinearEffect):
     the profile was fitted on.
 
     Args:
-        sensor: whose response; given by the simulator.
-        wearer: z, the coordinates of the wearer in units of one standard deviation. Components
-            beyond those that the profile has are ignored.
+        sensor: sensor with its response; given by the simulator.
+        wearer: coordinates z of the wearer, in standard deviations. Components beyond those that
+            the profile has are ignored.
     """
 
     limits: ClassVar[Limits] = {"wearer": (-20.0, 20.0)}

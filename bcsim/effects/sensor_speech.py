@@ -21,11 +21,11 @@ class SensorSpeech(Effect):
     without speech-dependent part leaves the scene as it is.
 
     Args:
-        sensor: whose speech-dependent part; given by the simulator.
-        residual: what the prediction leaves open is drawn with this part of its measured
-            deviation; the mean rendering has none.
-        seed: of its trajectory.
-        minimum_phase: give the gains minimum instead of zero phase.
+        sensor: sensor with its speech-dependent part; given by the simulator.
+        residual: scale of the random residual of the prediction, as a part of its measured
+            deviation; 0 in the mean rendering.
+        seed: seed of the residual.
+        minimum_phase: whether the gains have minimum instead of zero phase.
     """
 
     limits: ClassVar[Limits] = {"residual": (0.0, 20.0)}

@@ -26,7 +26,7 @@ class Speed(Effect):
     A clip of T samples comes out with T / v. The delay between the two sides is divided by v, too.
 
     Args:
-        factor: v; above 1 is faster, shorter and higher.
+        factor: speed v; above 1 is faster, shorter and higher.
     """
 
     keeps_length: ClassVar[bool] = False
@@ -55,7 +55,7 @@ def change_speed(clip: Tensor, factor: float) -> Tensor:
 
     Args:
         clip: (T,).
-        factor: v, kept to within a quarter of a sample over the clip, mostly much less.
+        factor: speed v, kept to within a quarter of a sample over the clip, mostly much less.
 
     Returns:
         (`sped_length`,).

@@ -26,7 +26,7 @@ class TimeMask(Effect):
     Args:
         stretches: number of segments in a clip; they may overlap.
         longest_s: longest segment in seconds; at most the whole clip.
-        seed: of places and durations.
+        seed: seed of the places and durations.
     """
 
     needs_whole_clip: ClassVar[bool] = True

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
@@ -29,10 +30,10 @@ class WearerDrift(Effect):
     turn. How far a sensor moves while it is worn is a model, not a measurement.
 
     Args:
-        sensor: whose spread; given by the simulator.
-        scale: s, in standard deviations between wearers; 0 in the mean rendering.
-        seed: of the trajectory.
-        time_constant_s: from knot to knot, in seconds.
+        sensor: sensor with its spread; given by the simulator.
+        scale: scale s in standard deviations between wearers; 0 in the mean rendering.
+        seed: seed of the trajectory.
+        time_constant_s: time from knot to knot, in seconds.
     """
 
     limits: ClassVar[Limits] = {"scale": (0.0, 20.0), "time_constant_s": (0.01, 3600.0)}
@@ -46,13 +47,12 @@ class WearerDrift(Effect):
         bank = FilterBank(scene.sample_rate)
         # Frames are counted from the clip's start, wherever this segment begins.
         early = scene.start % bank.hop
-        bone = torch.nn.functional.pad(scene.bone, (early, 0))
+        bone = pad(scene.bone, (early, 0))
         count = int(bank.num_frames(torch.tensor(bone.shape[-1])))
         frames = scene.start // bank.hop + torch.arange(count, device=bone.device)
         middle_s = (frames * bank.hop - bank.num_fft // 2 + bank.hop) / scene.sample_rate
-        trajectory = (
-            self._trajectory(middle_s, drawn["seed"]) * drawn["scale"].double()[:, None, None]
-        )
+        scale = drawn["scale"].double()[:, None, None]
+        trajectory = self._trajectory(middle_s, drawn["seed"]) * scale
         gains_db = trajectory @ self._components_db(bank).to(trajectory)
         return scene.with_bone(bank.filter(bone, gains_db.to(bone.dtype))[:, early:])
 

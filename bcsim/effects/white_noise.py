@@ -17,9 +17,9 @@ class WhiteNoise(Effect):
     """Add white Gaussian noise with a standard deviation relative to the whole clip's.
 
     Args:
-        relative_std: of the noise, over the standard deviation of the sensor's signal. EBEN has
+        relative_std: standard deviation of the noise over that of the sensor's signal. EBEN has
             0.005, 46 dB below the filtered speech.
-        seed: of the waveform.
+        seed: seed of the waveform.
     """
 
     needs_whole_clip: ClassVar[bool] = True

@@ -22,10 +22,10 @@ class ZeroPhaseLowpass(LinearEffect):
     default draws are EBEN's: 600 Hz and Q 1, each times U(0.8, 1.2) (arXiv 2210.14090).
 
     Args:
-        cutoff_hz: of the biquad; one pass has gain Q there, two have Q squared.
-            Held below 0.49 of the sample rate.
-        q: quality factor.
-        padding: samples of reflection on either side.
+        cutoff_hz: cutoff of the biquad in Hz, held below 0.49 of the sample rate; one pass has
+            gain Q there, two have Q squared.
+        q: quality factor Q of the biquad.
+        padding: number of samples of reflection on either side.
     """
 
     reflects_edges: ClassVar[bool] = True

@@ -15,7 +15,7 @@ class Objective(nn.Module, ABC):
     with them.
 
     Several processes train on the average of their gradients. A mean over items needs nothing for
-    that; what is no such mean, a ratio of sums over the batch for one, takes its sums with
+    that; a loss that is no such mean, such as a ratio of sums over the batch, takes its sums with
     `sum_over_processes`, and is then computed by all processes or by none.
     """
 
@@ -26,8 +26,8 @@ class Objective(nn.Module, ABC):
         """Return the loss, the sum of its terms, as a scalar.
 
         Args:
-            estimate: (B, T) or (B, 1, T), signals to be judged.
-            target: signals that they should be, of the same shape; no gradient goes there.
+            estimate: (B, T) or (B, 1, T), output of the enhancer.
+            target: wanted signals, of the same shape; no gradient goes there.
 
         Raises:
             ValueError: for other shapes.
@@ -44,11 +44,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Return the parts of the loss.
-
-        Args:
-            estimate: (B, 1, T), output of the enhancer.
-            target: (B, 1, T), speech at the air microphone; no gradient goes there.
+        """Return the parts of the loss of (B, 1, T) as `forward` does their sum.
 
         Returns:
             The terms by name, scalars that are at least 0 and are 0 where the two signals are the
@@ -58,7 +54,7 @@ class Objective(nn.Module, ABC):
 
 
 def sum_over_processes(value: Tensor) -> Tensor:
-    """Add up what the processes of a training hold; a lone one gets its value back.
+    """Add up the values of all processes of a training; a single process gets its value back.
 
     Args:
         value: any shape, the same in all processes. All of them have to call, in the same order.
@@ -79,7 +75,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Average what the processes of a training hold, in the way of `sum_over_processes`."""
+    """Average the values of all processes of a training; see `sum_over_processes`."""
     return sum_over_processes(value) / _num_processes()
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length
+from bcsim.losses.frames import check_frames, check_length, stft
 
 _POWER_FLOOR = 1e-8  # added under the root, whose slope is then finite in silence
 
@@ -26,11 +26,11 @@ class ComplexSTFT(Objective):
     and Tashev, arXiv 2009.12286, compare the family.
 
     Args:
-        fft_size: in samples.
-        hop_size: in samples.
-        win_length: of the Hann window, in samples.
-        compression: g, the power of the magnitudes; 1 leaves them alone.
-        magnitude_weight: w, 0 or more.
+        fft_size: size of the FFT in samples.
+        hop_size: hop in samples.
+        win_length: length of the Hann window in samples.
+        compression: power g of the magnitudes; 1 leaves them alone.
+        magnitude_weight: weight w of the magnitudes, 0 or more.
 
     Raises:
         ValueError: if the sizes do not fit together, or g or w is out of range.
@@ -52,13 +52,16 @@ class ComplexSTFT(Objective):
             raise ValueError(f"compression is {compression:g}; it wants 0 < compression <= 1")
         if not magnitude_weight >= 0:
             raise ValueError(f"magnitude_weight is {magnitude_weight:g}; it wants 0 or more")
-        self.fft_size, self.hop_size, self.win_length = fft_size, hop_size, win_length
+        self.fft_size, self.hop_size = fft_size, hop_size
         self.compression, self.magnitude_weight = compression, magnitude_weight
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
         check_length(estimate, self.fft_size // 2 + 1, self.fft_size)
-        ours, wanted = self._spectrum(estimate), self._spectrum(target)
+        ours, wanted = (
+            stft(signal[:, 0], self.fft_size, self.hop_size, self.window)
+            for signal in (estimate, target)
+        )
         our_magnitude, wanted_magnitude = _magnitude(ours), _magnitude(wanted)
         g = self.compression
         difference = (
@@ -70,18 +73,6 @@ class ComplexSTFT(Objective):
             difference = our_magnitude.pow(g) - wanted_magnitude.pow(g)
             cost = cost + self.magnitude_weight * difference.square().mean()
         return {"complex_stft": cost}
-
-    def _spectrum(self, signal: Tensor) -> Tensor:
-        """Return (B, F, frames, 2), real and imaginary parts of (B, 1, T)."""
-        spectrum = torch.stft(
-            signal[:, 0],
-            self.fft_size,
-            self.hop_size,
-            self.win_length,
-            self.window,
-            return_complex=True,
-        )
-        return torch.view_as_real(spectrum)
 
 
 def _magnitude(spectrum: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length
+from bcsim.losses.frames import check_frames, check_length, stft
 
 _POWER_FLOOR = 1e-9  # added under the root, whose slope is then finite in silence
 _NORM_FLOOR = 1e-4  # of an envelope's changes over a segment; below, they count for little
@@ -29,10 +29,10 @@ class EnvelopeCorrelation(Objective):
 
     Args:
         num_mels: number of mel bands.
-        fft_size: and window length, in samples.
-        hop_size: in samples.
+        fft_size: size of the FFT and length of the window, in samples.
+        hop_size: hop in samples.
         segment_frames: length of a segment; 24 hops of 256 samples are 384 ms at 16 kHz.
-        sample_rate: in Hz.
+        sample_rate: sample rate in Hz.
 
     Raises:
         ValueError: if the sizes make no frames, bands or segments.
@@ -71,10 +71,7 @@ class EnvelopeCorrelation(Objective):
 
     def _segments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised envelopes (B, num_mels, segments, frames), and segments' weights."""
-        spectrum = torch.stft(
-            signal[:, 0], self.fft_size, self.hop_size, window=self.window, return_complex=True
-        )
-        power = torch.view_as_real(spectrum).square().sum(-1)
+        power = stft(signal[:, 0], self.fft_size, self.hop_size, self.window).square().sum(-1)
         envelopes = (self.bank @ power + _POWER_FLOOR).sqrt()
         length = min(self.segment_frames, envelopes.shape[-1])  # of a short signal: all of it
         segments = envelopes.unfold(-1, length, max(1, length // 2))

@@ -1,14 +1,21 @@
-"""Checks of the frames that spectral losses cut signals into."""
+"""The frames that spectral losses cut signals into."""
 
+import torch
 from torch import Tensor
 
 
-def check_frames(fft_size: int, hop_size: int, win_length: int) -> None:
-    """Refuse sizes that make no frames.
+def stft(
+    signal: Tensor, fft_size: int, hop_size: int, window: Tensor, center: bool = True
+) -> Tensor:
+    """Return real and imaginary parts of the spectra of (B, T), (B, F, frames, 2)."""
+    spectrum = torch.stft(
+        signal, fft_size, hop_size, len(window), window, center=center, return_complex=True
+    )
+    return torch.view_as_real(spectrum)
 
-    Raises:
-        ValueError: unless 0 < hop <= window <= fft size.
-    """
+
+def check_frames(fft_size: int, hop_size: int, win_length: int) -> None:
+    """Raise a ValueError unless 0 < hop <= window <= fft size."""
     if not 0 < hop_size <= win_length <= fft_size:
         raise ValueError(
             f"fft size {fft_size}, hop {hop_size}, window {win_length}; "
@@ -17,11 +24,7 @@ def check_frames(fft_size: int, hop_size: int, win_length: int) -> None:
 
 
 def check_length(signal: Tensor, min_samples: int, fft_size: int) -> None:
-    """Refuse a signal that cannot be reflected at its ends as far as its frames reach.
-
-    Raises:
-        ValueError: if it has fewer than `min_samples` samples.
-    """
+    """Raise a ValueError for a signal too short to be reflected at its ends by half a frame."""
     if signal.shape[-1] < min_samples:
         raise ValueError(
             f"{signal.shape[-1]} samples are too few for an STFT of {fft_size}; "

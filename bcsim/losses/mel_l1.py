@@ -7,7 +7,7 @@ from torch.nn.functional import l1_loss, pad
 from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length
+from bcsim.losses.frames import check_frames, check_length, stft
 
 _POWER_FLOOR = 1e-9  # added under the root, whose slope is then finite in silence
 _MEL_FLOOR = 1e-5
@@ -27,11 +27,11 @@ class MelL1(Objective):
 
     Args:
         num_mels: number of mel bands.
-        fft_size: and window length, in samples.
-        hop_size: in samples.
-        f_min_hz: the lower end of the lowest band.
-        f_max_hz: the upper end of the highest; half the sample rate where None.
-        sample_rate: in Hz.
+        fft_size: size of the FFT and length of the window, in samples.
+        hop_size: hop in samples.
+        f_min_hz: lower end of the lowest band in Hz.
+        f_max_hz: upper end of the highest band in Hz; half the sample rate where None.
+        sample_rate: sample rate in Hz.
 
     Raises:
         ValueError: if the sizes or frequencies make no frames or no bands, or a band is so narrow
@@ -73,24 +73,8 @@ class MelL1(Objective):
         return {"mel_l1": l1_loss(self.log_mel(estimate), self.log_mel(target))}
 
     def log_mel(self, signal: Tensor) -> Tensor:
-        """Return the natural logarithm of the magnitudes in mel bands.
-
-        Args:
-            signal: (B, 1, T).
-
-        Returns:
-            (B, num_mels, frames).
-        """
+        """Return the natural logarithm of the mel magnitudes of (B, 1, T), (B, M, frames)."""
         reflected = pad(signal, (self.padding, self.padding), mode="reflect")[:, 0]
-        spectrum = torch.view_as_real(
-            torch.stft(
-                reflected,
-                self.fft_size,
-                self.hop_size,
-                window=self.window,
-                center=False,
-                return_complex=True,
-            )
-        )
+        spectrum = stft(reflected, self.fft_size, self.hop_size, self.window, center=False)
         magnitude = (spectrum.square().sum(-1) + _POWER_FLOOR).sqrt()
         return (self.bank @ magnitude).clamp(min=_MEL_FLOOR).log()

@@ -11,7 +11,7 @@ from torch.nn.functional import conv1d, l1_loss
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective, sum_over_processes
-from bcsim.losses.frames import check_frames, check_length
+from bcsim.losses.frames import check_frames, check_length, stft
 
 A_WEIGHTING_TAPS = 101
 POWER_FLOOR = 1e-8
@@ -81,7 +81,7 @@ class _Resolution(nn.Module):
     def __init__(self, fft_size: int, hop_size: int, win_length: int) -> None:
         super().__init__()
         check_frames(fft_size, hop_size, win_length)
-        self.fft_size, self.hop_size, self.win_length = fft_size, hop_size, win_length
+        self.fft_size, self.hop_size = fft_size, hop_size
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def forward(self, estimate: Tensor, target: Tensor) -> Tensor:
@@ -94,10 +94,8 @@ class _Resolution(nn.Module):
 
     def _magnitude(self, signal: Tensor) -> Tensor:
         """Return (B, F, frames) for (B, T)."""
-        spectrum = torch.stft(
-            signal, self.fft_size, self.hop_size, self.win_length, self.window, return_complex=True
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
+        real, imaginary = stft(signal, self.fft_size, self.hop_size, self.window).unbind(-1)
+        power = real.square() + imaginary.square()
         return power.clamp(min=POWER_FLOOR).sqrt()
 
 

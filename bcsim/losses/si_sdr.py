@@ -30,7 +30,7 @@ class SISDR(Objective):
     finite. An item whose target is silent costs nothing, for silence has no shape.
 
     Args:
-        max_db: the ratio beyond which little is to be gained.
+        max_db: SI-SDR in dB beyond which the loss hardly falls.
 
     Raises:
         ValueError: if `max_db` is not above 0.

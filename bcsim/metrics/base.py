@@ -20,10 +20,10 @@ class Metric:
         note: what a reader should know beside the label and which values are better.
         headline: heading of a narrow column; empty where tables that compare simulators leave the
             metric out.
-        simulation: position among the scores of a simulated sensor, or None if it is none.
-        enhancement: position among the scores of an enhancer, or None if it is none.
-        selects: whether the best weights of a training run may be chosen by it.
-        package: optional package without which it cannot be measured, or None.
+        simulation: position among the scores of a simulated sensor, or None if it is not one.
+        enhancement: position among the scores of an enhancer, or None if it is not one.
+        selects: whether the best weights of a training run may be chosen by the metric.
+        package: optional package without which the metric cannot be measured, or None.
     """
 
     function: Callable[[Comparison], float]

@@ -1,4 +1,4 @@
-"""Two signals made comparable once, for all metrics: the real one and the one to be judged."""
+"""Two signals made comparable once, for all metrics: an estimate and the real one."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,13 @@ NUM_MELS = 40
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A signal to be judged beside the real one, at 16 kHz.
+    """An estimate beside the real signal, at 16 kHz.
 
     Frames have 512 samples every 256 (Hann), whole frames only. A silent real signal has nothing
     to compare with: every metric is NaN then.
 
     Args:
-        estimate: (T,), float64, signal to be judged.
+        estimate: (T,), float64, simulated or enhanced signal.
         real: (T,), float64, recorded or clean signal.
         active: (frames,) of bool, frames with speech.
         top_hz: highest frequency in Hz that counts; at lower sample rates there is nothing above.
@@ -50,12 +50,12 @@ class Comparison:
         """Remove DC, cut to the common length, resample to 16 kHz and match levels.
 
         Args:
-            estimate: (T,), signal to be judged.
+            estimate: (T,), simulated or enhanced signal.
             real: (T,), recorded or clean signal.
             sample_rate: sample rate of all signals in Hz.
-            reference: (T,), decides which frames are active: air for a simulator; the real
-                signal itself where None.
-            match_level: scale the estimate to the real signal's active RMS.
+            reference: (T,), signal that decides which frames are active: air for a simulator; the
+                real signal where None.
+            match_level: whether the estimate is scaled to the real signal's active RMS.
         """
         reference = real if reference is None else reference
         length = min(len(signal) for signal in (estimate, real, reference))
@@ -90,7 +90,7 @@ class Comparison:
 
     @cached_property
     def mel_levels_db(self) -> tuple[Tensor, Tensor]:
-        """The same in 40 mel bands (HTK's scale, triangles of unit area), (frames, M) each."""
+        """Levels in 40 mel bands (HTK's scale, triangles of unit area), (frames, M) each."""
         # Area matters for the floor alone: what falls under it does not count.
         bank = mel_bank(SAMPLE_RATE, NUM_FFT, NUM_MELS, htk=True, dtype=np.float64)
         bank = bank[bank @ (self.frequencies_hz > self.top_hz).double() == 0]

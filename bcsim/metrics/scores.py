@@ -7,12 +7,12 @@ from bcsim.metrics.comparison import Comparison
 
 
 def simulation_metrics() -> list[str]:
-    """Return the metrics of a simulated sensor in their order."""
+    """Return the names of the metrics of a simulated sensor in their order."""
     return _in_order({name: metric.simulation for name, metric in METRICS.items()})
 
 
 def enhancement_metrics() -> list[str]:
-    """Return the metrics of an enhancer in their order, without those whose package is missing."""
+    """Return the names of an enhancer's metrics in their order; only those that are available."""
     return _in_order({n: m.enhancement for n, m in METRICS.items() if m.is_available})
 
 
@@ -33,7 +33,7 @@ def simulation_scores(
         simulated: (T,), simulated signal of the sensor.
         real: (T,), recorded signal of the sensor.
         air: (T,), signal of the air microphone.
-        sample_rate: in Hz.
+        sample_rate: sample rate of all signals in Hz.
 
     Returns:
         Values of `simulation_metrics` by name; NaN where there is nothing to compare (silence).

@@ -14,7 +14,7 @@ from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.effects.ambient_leakage import AmbientLeakage
 from bcsim.effects.base import Scene, stack_draws
 from bcsim.effects.distributions import Constant, LogUniform, Normal, Uniform
-from bcsim.effects.room import HALF_TAPS, SPEED_OF_SOUND, Room, decay_time
+from bcsim.effects.room import HALF_TAPS, SPEED_OF_SOUND, Room, decay_time, impulse_responses
 from bcsim.errors import InputError, UsageError
 
 RATE = 16_000
@@ -107,7 +107,7 @@ def test_a_room_that_cannot_decay_as_asked_is_refused():
     )
     message = r"room: 30 x 30 x 30 m with an rt60_s of 0.1 decays in .*; make rt60_s longer"
     with pytest.raises(InputError, match=message):
-        effect.layout(effect.sample(0, "a", "room")).responses(RATE)
+        impulse_responses(effect.layout(effect.sample(0, "a", "room")), RATE)
 
 
 def test_a_silent_recording_is_refused_in_a_room_too(tmp_path, speech):
