@@ -67,7 +67,7 @@ def effect_lines(effect: Facts, distributions: Sequence[str], width: int) -> lis
     entry[0] = entry[0].replace("    ", "  - ", 1)
     lines += ["", "In a recipe", *entry]
     remarks = [
-        ("needs a sensor: give --sensor", effect["needs_sensor"]),
+        ("needs a sensor profile", effect["needs_sensor"]),
         ("no gradient reaches the air signal through it", not effect["differentiable"]),
         ("clips come out of another length", not effect["keeps_length"]),
         ("sees a clip from end to end: long ones are not rendered in segments",

@@ -156,7 +156,7 @@ def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
             steps = found.setdefault(match[2] or "validation", {})
             steps.setdefault(int(match[3]), []).append(match[1])
     given, wanted = ("air", "bone") if reverse else ("bone", "air")
-    labels = REVERSE if reverse else ROLES
+    labels: Sequence[str] = REVERSE if reverse else ROLES
     samples = []
     for split, steps in found.items():
         step = max(steps)
