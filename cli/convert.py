@@ -25,6 +25,6 @@ def command(dataset: Path, format: str, out: Path, shard_size: int | None) -> No
     """
     from bcsim.datasets.exporters import export
 
-    result = export(dataset, format, out, shard_size)
-    splits = ", ".join(f"{count} {split}" for split, count in result.num_pairs.items())
-    click.echo(f"{sum(result.num_pairs.values())} pairs ({splits}) as {format}, in {out}")
+    num_pairs = export(dataset, format, out, shard_size)
+    splits = ", ".join(f"{count} {split}" for split, count in num_pairs.items())
+    click.echo(f"{sum(num_pairs.values())} pairs ({splits}) as {format}, in {out}")

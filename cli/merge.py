@@ -23,7 +23,7 @@ def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) ->
 
     result = merge(out, shards, copy, overwrite)
     click.echo(f"{result.num_pairs} pairs, {result.seconds / 60:.1f} min, in {out}")
-    if result.num_failures:
-        say(f"{result.num_failures} files were skipped; see {out}/failures.jsonl")
+    if result.failures:
+        say(f"{len(result.failures)} files were skipped; see {out}/failures.jsonl")
         return 3
     return 0

@@ -19,6 +19,9 @@ from bcsim.progress import track
 from bcsim.simulator import Simulator
 
 MEMORY_BYTES = 64 * 2**20  # of recordings that a process keeps: a corpus asks for them again
+# The recordings read last, by path and sample rate; one a process, whatever is pickled.
+_KEPT: OrderedDict[tuple[str, int], NDArray[np.float64]] = OrderedDict()
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class NoiseFolder(Recordings):
     def read(self, name: str, sample_rate: int) -> NDArray[np.float64]:
         path = self._root / name
         key = (str(path), sample_rate)
-        samples = _MEMORY.get(key)
+        with _LOCK:
+            samples = _KEPT.get(key)
+            if samples is not None:
+                _KEPT.move_to_end(key)
         if samples is None:
             if not path.is_file():
                 raise InputError(
@@ -60,7 +66,7 @@ class NoiseFolder(Recordings):
             samples, _ = read_audio(path, sample_rate)
             samples = samples - samples.mean()  # a converter's offset is no noise
             samples.setflags(write=False)
-            _MEMORY.put(key, samples)
+            _keep(key, samples)
         return samples
 
     def fingerprint(self) -> str:
@@ -82,26 +88,10 @@ def fingerprint(simulator: Simulator) -> str | None:
     return hash_text("".join(parts)) if parts else None
 
 
-class _Memory:
-    """The recordings read last, up to `MEMORY_BYTES`; one a process, whatever is pickled."""
-
-    def __init__(self) -> None:
-        self.kept: OrderedDict[tuple[str, int], NDArray[np.float64]] = OrderedDict()
-        self.lock = threading.Lock()
-
-    def get(self, key: tuple[str, int]) -> NDArray[np.float64] | None:
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-            return self.kept.get(key)
-
-    def put(self, key: tuple[str, int], samples: NDArray[np.float64]) -> None:
-        with self.lock:
-            self.kept[key] = samples
-            self.kept.move_to_end(key)
-            # The one asked for last stays, however long: it is likely asked for again.
-            while len(self.kept) > 1 and sum(s.nbytes for s in self.kept.values()) > MEMORY_BYTES:
-                self.kept.popitem(last=False)
-
-
-_MEMORY = _Memory()
+def _keep(key: tuple[str, int], samples: NDArray[np.float64]) -> None:
+    with _LOCK:
+        _KEPT[key] = samples
+        _KEPT.move_to_end(key)
+        # The one asked for last stays, however long: it is likely asked for again.
+        while len(_KEPT) > 1 and sum(s.nbytes for s in _KEPT.values()) > MEMORY_BYTES:
+            _KEPT.popitem(last=False)

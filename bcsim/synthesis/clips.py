@@ -38,16 +38,13 @@ class Clip:
 def plan_clips(
     names: Iterable[str], validation: float, test: float, limit: int | None = None
 ) -> list[Clip]:
-    """Decide what every file becomes; independent of the order in which they are listed.
+    """Return the clips of the files of a corpus, sorted by source.
 
     Args:
         names: paths of audio files below the folder of the corpus, with forward slashes.
         validation: part of the speakers in the validation split, 0 to 1.
         test: part of the speakers in the test split, 0 to 1.
         limit: number of files to take, the first in the order of their names; None for all.
-
-    Returns:
-        Clips sorted by source.
     """
     sources = sorted(names)[:limit]
     stems = Counter(source.rpartition(".")[0] for source in sources)
@@ -87,16 +84,13 @@ def split_of(speaker: str, validation: float, test: float) -> str:
 def replay_clips(
     rows: Iterable[PairRow], names: Iterable[str], folder: Path, split: str
 ) -> list[Clip]:
-    """Find the recordings that the rows of a manifest were rendered from.
+    """Return the clips that the rows of a manifest were rendered from, sorted by source.
 
     Args:
-        rows: rows of a manifest.
+        rows: rows of a manifest, which belong to `split`.
         names: paths of the audio files below the folder of the corpus.
         folder: folder of the corpus, for the message.
-        split: split that the rows belong to.
-
-    Returns:
-        Clips sorted by source.
+        split: "train", "validation" or "test".
 
     Raises:
         InputError: naming the first recording that is not there.
@@ -115,12 +109,7 @@ def replay_clips(
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several equal parts of a corpus: every `count`-th clip, beginning with one of them.
-
-    Args:
-        number: 1 to `count`.
-        count: parts in all.
-    """
+    """One of `count` equal parts of a corpus: every `count`-th clip from clip `number`, from 1."""
 
     number: int
     count: int
@@ -130,10 +119,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Read "3/16".
-
-        Raises:
-            UsageError: if it is no such thing.
+        """Read "3/16"; a UsageError names any other text.
 
         Example:
             >>> Shard.parse("3/16")
@@ -162,21 +148,12 @@ def hash_sources(folder: Path, sources: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def hash_names(sources: Iterable[str]) -> str:
-    """Return a hash over the names of source files, in their order."""
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(f"{printable(source)}\n".encode())
-    return digest.hexdigest()
-
-
 def _id(name: str) -> str:
-    return "/".join(_shorten(part) for part in printable(name).split("/"))
-
-
-def _shorten(part: str) -> str:
-    encoded = part.encode("utf-8")
-    if len(encoded) <= MAX_NAME_BYTES:
-        return part
-    digest = hashlib.sha256(encoded).hexdigest()[:12]
-    return f"{encoded[: MAX_NAME_BYTES - 13].decode('utf-8', 'ignore')}~{digest}"
+    """Return a name as a path whose parts are printable and fit into a file system."""
+    parts = printable(name).split("/")
+    for number, part in enumerate(parts):
+        encoded = part.encode("utf-8")
+        if len(encoded) > MAX_NAME_BYTES:
+            start = encoded[: MAX_NAME_BYTES - 13].decode("utf-8", "ignore")
+            parts[number] = f"{start}~{hash_text(part)[:12]}"
+    return "/".join(parts)

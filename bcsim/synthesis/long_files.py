@@ -30,15 +30,10 @@ CONTEXT_FRAMES = 160  # before and after, 1.3 s; half-lengths of filters come on
 
 
 def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
-    """Tell whether a file has to be rendered segment by segment.
-
-    Args:
-        path: path of the file.
-        info: what the file says about itself.
-        simulator: simulator that is to render it.
+    """Tell whether a simulator has to render a file segment by segment.
 
     Raises:
-        InputError: if it has to be and cannot be, since an effect needs the whole clip.
+        InputError: if it has to and cannot, since an effect needs the whole clip.
     """
     num_samples = info.frames * simulator.sample_rate / info.sample_rate
     if num_samples <= LONGEST_WHOLE:
@@ -65,10 +60,10 @@ def render_segments(
 
     Args:
         simulator: simulator of which no effect, but perhaps the last, needs the whole clip.
-        draws: what its effects drew for the file.
+        draws: values that the simulator's effects drew for the file.
         path: path of the recording.
-        factor: what every signal is multiplied by in place of a last effect that scales the whole
-            clip (`needed_factor`): the file's peak is known when all of it has been rendered.
+        factor: factor of every signal, in place of a last effect that scales the whole clip
+            (`needed_factor`): the file's peak is known when all of it has been rendered.
 
     Raises:
         InputError: if the recording cannot be read.
@@ -86,11 +81,9 @@ def render_segments(
 
 
 def needed_factor(simulator: Simulator, peak: float) -> float:
-    """Return what a file is multiplied by, in place of a last effect that scales the whole clip.
+    """Return the factor of a file in place of a last effect that scales the whole clip.
 
-    Args:
-        simulator: simulator that renders the file.
-        peak: the largest magnitude in the file before that effect, as a part of full scale.
+    `peak` is the largest magnitude in the file before that effect, as a part of full scale.
     """
     _, last = _split(simulator)
     factor = None if last is None else last.factor_at_peak(peak)

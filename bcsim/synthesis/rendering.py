@@ -21,12 +21,13 @@ from bcsim.audio.write import encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
+from bcsim.files.atomic import not_a_link
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
 from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
-from bcsim.synthesis.journal import own_notes
+from bcsim.synthesis.journal import NOTES_NAME, Journal
 from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
 
 AirFiles = Literal["copy", "link", "encode"]
@@ -69,9 +70,8 @@ class Renderer:
         mean: whether the mean sensor is rendered.
         audio_format: "flac" or "wav".
         device: device of torch.
-        air: what becomes of a recording that no effect has changed, and whose file is as the
-            dataset would hold it: the file is copied, linked, or encoded again. The samples are
-            the same.
+        air: whether a recording that no effect has changed, and whose file is as the dataset would
+            hold it, is copied, linked, or encoded again. The samples are the same.
         notes: folder in which every process notes down the pairs that it has written, or None.
     """
 
@@ -90,14 +90,18 @@ class Renderer:
         """Render clips one by one and write their files.
 
         Returns:
-            For each what goes into the journal, or why the source cannot be used.
+            For each clip the written pair, or why the source cannot be used.
 
         Raises:
             EnvironmentFault: if the disk is full or forbidden.
         """
         results = []
         with contextlib.ExitStack() as stack:
-            notes = None if self.notes is None else stack.enter_context(own_notes(self.notes))
+            notes = None
+            if self.notes is not None:
+                notes = Journal(
+                    stack.enter_context(open(self.notes / NOTES_NAME, "ab", opener=not_a_link))
+                )
             writer = stack.enter_context(Writer())
             for clip in clips:
                 (result,) = self._render([clip], writer)
@@ -156,9 +160,7 @@ class Renderer:
             if row.source_sha256 != digest:
                 return Skipped(f"{path}: is not the file that {clip.id} was rendered from")
             if not _alike(row.drawn, draws):
-                return Skipped(
-                    f"{clip.id}: what was drawn for it does not fit the recipe's effects"
-                )
+                return Skipped(f"{clip.id}: its draw does not fit the recipe's effects")
             draws = row.drawn
         return _Source(clip, path, audio.info, samples, digest, draws)
 
@@ -183,19 +185,13 @@ class Renderer:
     def _write(
         self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
     ) -> WrittenPair | Skipped:
-        """Write the files of a pair.
-
-        Args:
-            source: that it came of.
-            signals: each (T,), by the name of their folder.
-            untouched: whether air is known to be what was read.
-            writer: that does it.
-        """
-        if not all(map(_is_finite, signals.values())):
-            return _not_finite(source)
-        row = self._row(source, signals, len(signals["air"]))
-        if isinstance(row, Skipped):
-            return row
+        """Write the files of a pair; `signals` are (T,) by folder, air as read if `untouched`."""
+        try:
+            for signal in signals.values():
+                _check_finite(source, signal)
+            row = self._row(source, signals, len(signals["air"]))
+        except _UnusableError as error:
+            return Skipped(str(error))
         folder, sha256 = self.out / source.clip.split, []
         peaks: dict[str, float] = {}
         for name, file_name in row.file_names.items():
@@ -215,9 +211,9 @@ class Renderer:
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
-        suffix, rate = f".{self.audio_format}", self.simulator.sample_rate
+        rate = self.simulator.sample_rate
         same = air is source.samples or np.array_equal(air, source.samples)
-        return same and is_as_written(source.info, suffix, rate, len(air))
+        return same and is_as_written(source.info, f".{self.audio_format}", rate, len(air))
 
     def _render_long(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip segment by segment."""
@@ -241,8 +237,7 @@ class Renderer:
         with torch.inference_mode(), contextlib.ExitStack() as files:
             for scene in render_segments(self.simulator, source.draws, source.path, factor):
                 for name, signal in _signals(scene, 0).items():
-                    if not _is_finite(signal):
-                        raise _UnusableError(_not_finite(source).reason)
+                    _check_finite(source, signal)
                     if name not in append:
                         path = self.out / source.clip.split / self._file_name(source.clip, name)
                         file = writing_audio(path, self.simulator.sample_rate)
@@ -251,13 +246,11 @@ class Renderer:
                     peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
             row = self._row(source, append, num_samples)
-            if isinstance(row, Skipped):
-                raise _UnusableError(row.reason)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
         return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
-    def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow | Skipped:
-        """Return the manifest's row, or why that is not the pair which is to be replayed."""
+    def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow:
+        """Return the manifest's row; an error if it is not that of the pair to be replayed."""
         clip, rate = source.clip, self.simulator.sample_rate
         row = PairRow(
             id=clip.id,
@@ -272,7 +265,7 @@ class Renderer:
             drawn=source.draws,
         )
         if clip.replayed not in (None, row.to_json()):
-            return Skipped(
+            raise _UnusableError(
                 f"{clip.id}: renders to another pair; is this the recipe it was made by?"
             )
         return row
@@ -285,10 +278,12 @@ class _UnusableError(Exception):
     """A clip whose rendering cannot be kept."""
 
 
-def _not_finite(source: _Source) -> Skipped:
-    return Skipped(
-        f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
-    )
+def _check_finite(source: _Source, signal: Tensor) -> None:
+    # A sum is as finite as all of its terms, and quicker to look at.
+    if not math.isfinite(float(signal.sum())):
+        raise _UnusableError(
+            f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
+        )
 
 
 def _warn_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
@@ -303,11 +298,6 @@ def _warn_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
         )
 
 
-def _is_finite(signal: Tensor) -> bool:
-    # A sum is as finite as all of its terms, and quicker to look at.
-    return math.isfinite(float(signal.sum()))
-
-
 def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
     """Return the signals of one clip, each (T,)."""
     length = int(scene.lengths[row])
@@ -317,18 +307,13 @@ def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
 
 def _alike(recorded: Any, drawn: Any) -> bool:
     """Tell whether recorded values are such as an effect draws: kinds, names and lengths."""
-    if isinstance(drawn, Mapping):
-        return (
-            isinstance(recorded, Mapping)
-            and recorded.keys() == drawn.keys()
-            and all(_alike(recorded[name], drawn[name]) for name in drawn)
-        )
-    if isinstance(drawn, list):
-        return (
-            isinstance(recorded, list)
-            and len(recorded) == len(drawn)
-            and all(map(_alike, recorded, drawn))
-        )
     if isinstance(drawn, float):
         return isinstance(recorded, float) and math.isfinite(recorded)
-    return type(recorded) is type(drawn)
+    if type(recorded) is not type(drawn):
+        return False
+    if isinstance(drawn, dict):
+        same_names = recorded.keys() == drawn.keys()
+        return same_names and all(_alike(recorded[name], drawn[name]) for name in drawn)
+    return not isinstance(drawn, list) or (
+        len(recorded) == len(drawn) and all(map(_alike, recorded, drawn))
+    )

@@ -16,7 +16,7 @@ import itertools
 import logging
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -53,7 +53,7 @@ from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
-from bcsim.synthesis.clips import Clip, Shard, hash_names
+from bcsim.synthesis.clips import Clip, Shard
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import Renderer, Skipped
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
@@ -70,15 +70,15 @@ class SynthesisPlan:
     """What a run would do.
 
     Args:
-        clips: of the whole corpus.
-        renderer: how.
-        recipe_text: the resolved recipe, which is kept beside the pairs.
-        sensor_file: kept there as well, if there is one.
-        sensor_sha256: of that file.
-        noise_sha256: of the noise recordings that the recipe names, if any.
-        shard: the part of the clips that this run renders; None for all.
-        replayed_sha256: of the manifest that is rendered again, if it is one.
-        inputs: files besides the recordings that it was made of.
+        clips: clips of the whole corpus.
+        renderer: renderer of the clips.
+        recipe_text: resolved recipe, which is kept beside the pairs.
+        sensor_file: profile of the sensor, which is kept there as well; None for a preset.
+        sensor_sha256: SHA-256 of that file.
+        noise_sha256: hash over the noise recordings that the recipe names, if any.
+        shard: part of the clips that this run renders; None for all.
+        replayed_sha256: SHA-256 of the manifest that is rendered again, if one is.
+        inputs: files besides the recordings that the pairs are made of.
     """
 
     clips: list[Clip]
@@ -97,11 +97,9 @@ class SynthesisPlan:
         return self.clips if self.shard is None else self.shard.of(self.clips)
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that decides what the pairs are.
-
-        Of the sources only the names: one may be put right as long as there is no pair of it, and
-        each pair's row holds the SHA-256 of its own.
-        """
+        """Return everything that decides what the pairs are."""
+        # Of the sources only the names: one may be mended as long as there is no pair of it, and
+        # each pair's row holds the SHA-256 of its own.
         renderer = self.renderer
         return {
             "schema": SCHEMA,
@@ -115,31 +113,31 @@ class SynthesisPlan:
             "device": renderer.device,
             "recipe": yaml.safe_load(self.recipe_text),
             "num_sources": len(self.clips),
-            "sources_sha256": hash_names(clip.source for clip in self.clips),
+            "sources_sha256": hash_text(
+                "".join(f"{printable(clip.source)}\n" for clip in self.clips)
+            ),
             "replayed_sha256": self.replayed_sha256,
             "shard": self.shard and str(self.shard),
         }
 
 
-@dataclass
+@dataclass(frozen=True)
 class SynthesisResult:
-    """What a run of `synthesize` did.
+    """What a finished dataset holds.
 
     Args:
-        out: the dataset's folder.
-        num_pairs: pairs in the dataset.
-        num_reused: of those, the ones that an earlier run had finished.
-        seconds: of speech in all.
-        splits: number of pairs in each.
-        failures: sources that could not be used, and why.
+        num_pairs: number of pairs in the dataset.
+        seconds: duration of all pairs in seconds.
+        splits: number of pairs by split.
+        failures: reason by source, for sources that could not be used.
+        num_reused: number of pairs that an earlier run had finished.
     """
 
-    out: Path
     num_pairs: int
-    num_reused: int
     seconds: float
     splits: dict[str, int]
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str]
+    num_reused: int = 0
 
 
 def synthesize_corpus(
@@ -148,16 +146,16 @@ def synthesize_corpus(
     """Render every clip, or finish what an earlier run began.
 
     Args:
-        plan: what, and how.
-        workers: who does it; the bytes do not depend on that.
-        overwrite: throw an earlier dataset at the same place away.
+        plan: what to render, and how.
+        workers: processes that render; the bytes do not depend on them.
+        overwrite: throw away an earlier dataset in the output folder.
 
     Raises:
         UsageError: if the folder holds something else, or a dataset of other settings.
         InputError: if the sensor is not what it was when this was planned.
         EnvironmentFault: if the disk is full or forbidden, or another run is at work there.
     """
-    out, clips, settings = plan.renderer.out, plan.todo, plan.settings()
+    out, settings = plan.renderer.out, plan.settings()
     sensor = _read_sensor(plan.sensor_file, settings)
     with environment_faults(out), locked_output(out, overwrite) as state:
         continue_or_begin(out, state, settings)
@@ -175,33 +173,32 @@ def synthesize_corpus(
                     shutil.rmtree(state)
                 raise
             num_reused = len(places)
-            todo = [clip for clip in clips if clip.id not in places]
+            todo = [clip for clip in plan.todo if clip.id not in places]
             renderer = replace(plan.renderer, notes=state)
             with contextlib.closing(_render(renderer, todo, workers)) as results:
-                for clip, result in track(results, len(clips), "synthesizing", done=num_reused):
+                total = num_reused + len(todo)
+                for clip, result in track(results, total, "synthesizing", done=num_reused):
                     if isinstance(result, Skipped):
                         failures[clip.source] = result.reason
                         renderer.remove(clip)
                         log.warning("skipped: %s", printable(result.reason))
                     else:
                         places[clip.id] = journal.add(result)
+            ids: dict[str, list[str]] = {split: [] for split in SPLITS}
+            for clip in plan.todo:
+                if clip.id in places:
+                    ids[clip.split].append(clip.id)
+            # A generator for each split, sorted by id: few pairs are in memory.
             pairs = {
-                split: _written(journal, places, members)
-                for split in SPLITS
-                if (members := [c.id for c in clips if c.split == split and c.id in places])
+                split: (journal.read(places[name]) for name in sorted(names))
+                for split, names in ids.items()
+                if names
             }
             sweep_temporaries(out)  # of workers that were killed at their limits
             kept = None if sensor is None else out / PROFILE_NAME
-            tallies = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
+            result = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
         shutil.rmtree(state)
-    return SynthesisResult(
-        out=out,
-        num_pairs=len(places),
-        num_reused=num_reused,
-        seconds=sum(tally.seconds for tally in tallies.values()),
-        splits={split: tally.num_pairs for split, tally in tallies.items()},
-        failures=failures,
-    )
+    return replace(result, num_reused=num_reused)
 
 
 def finish_dataset(
@@ -211,19 +208,16 @@ def finish_dataset(
     recipe_text: str,
     sensor_file: Path | None,
     settings: Mapping[str, Any],
-) -> dict[str, Tally]:
+) -> SynthesisResult:
     """Write the manifests and what stands beside them; the dataset's own file comes last.
 
     Args:
         out: folder of the dataset; the files of the pairs are there.
-        pairs: of every split that has some, sorted by id; taken one by one.
-        failures: sources that could not be used, and why.
-        recipe_text: the resolved recipe.
-        sensor_file: the sensor, if there is one.
-        settings: of the run.
-
-    Returns:
-        What is in each split.
+        pairs: pairs of every split that has some, sorted by id; read one by one.
+        failures: reason by source, for sources that could not be used.
+        recipe_text: resolved recipe.
+        sensor_file: profile of the sensor; None for a preset.
+        settings: settings of the run.
 
     Raises:
         InputError: if the sensor is not that of the settings.
@@ -236,11 +230,13 @@ def finish_dataset(
         for split, entries in pairs.items():
             lines = _summed(entries, split, sums)
             tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
+        splits = {split: tally.num_pairs for split, tally in tallies.items()}
+        seconds = sum(tally.seconds for tally in tallies.values())
         totals = {
-            "num_pairs": {split: tally.num_pairs for split, tally in tallies.items()},
+            "num_pairs": splits,
             "num_speakers": len(set().union(*(tally.speakers for tally in tallies.values()))),
             "num_failures": len(failures),
-            "seconds": round(sum(tally.seconds for tally in tallies.values()), 3),
+            "seconds": round(seconds, 3),
         }
         metadata = to_json({**settings, **totals})
         write_text(out / RECIPE_NAME, recipe_text)
@@ -253,7 +249,7 @@ def finish_dataset(
         sums.write(sum_line(hash_text(metadata), DATASET_NAME))
     write_failures(out / FAILURES_NAME, "synthesize", failures)
     write_text(out / DATASET_NAME, metadata)
-    return tallies
+    return SynthesisResult(sum(splits.values()), seconds, splits, failures)
 
 
 def _read_sensor(path: Path | None, settings: Mapping[str, Any]) -> bytes | None:
@@ -285,9 +281,8 @@ def _render(
     if renderer.device == "cpu":
         yield from run_parallel(renderer.render, clips, workers, _give_up, renderer.limit_s)
         return
-    size = workers.batch or GPU_BATCH
-    for start in range(0, len(clips), size):
-        batch = clips[start : start + size]
+    left = iter(clips)
+    while batch := [*itertools.islice(left, workers.batch or GPU_BATCH)]:
         yield from zip(batch, renderer.render_together(batch), strict=True)
 
 
@@ -339,11 +334,3 @@ def _row_of(entry: WrittenPair) -> PairRow | None:
     except InputError:
         return None  # the run was killed while it wrote this line; the pair is rendered again
     return row if len(row.file_names) == len(entry.sha256) else None
-
-
-def _written(
-    journal: Journal, places: Mapping[str, int], ids: Iterable[str]
-) -> Iterator[WrittenPair]:
-    """Yield pairs of a journal, sorted by id."""
-    for name in sorted(ids):
-        yield journal.read(places[name])

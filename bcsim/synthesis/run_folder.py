@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bcsim.datasets.checksums import written_pairs
 from bcsim.datasets.dataset import read_dataset_metadata
@@ -38,7 +38,7 @@ def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
     """Lock an output folder, in which files are written in place.
 
     Args:
-        out: output folder; it may be missing, empty, a dataset, or one in the making.
+        out: output folder; it may be missing, empty, a dataset, or an unfinished one.
         overwrite: remove the dataset that is there, once the folder is locked.
 
     Yields:
@@ -60,21 +60,17 @@ def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
     for folder in (out, out.parent):
         sync(folder)
     with locked(out, state / LOCK_NAME) as lock:
-        _sweep_after_kill(lock)
+        # The lock holds the process id of the last run, whose semaphores a kill has left.
+        lock.seek(0)
+        earlier = lock.read(32)
+        if earlier.isdecimal() and len(earlier) < 10:
+            sweep_semaphores(int(earlier))
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         if overwrite:
             _clear(out)
         yield state
-
-
-def _sweep_after_kill(lock: TextIO) -> None:
-    """Remove the semaphores of a killed run, and note down the process id of this one."""
-    lock.seek(0)
-    earlier = lock.read(32)
-    if earlier.isdecimal() and len(earlier) < 10:
-        sweep_semaphores(int(earlier))
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
 
 
 def _check_no_links(out: Path) -> None:
@@ -118,8 +114,7 @@ def _clear(out: Path) -> None:
 def _clear_audio(folder: Path) -> None:
     """Remove audio files such as bcsim writes, and the folders that are empty then."""
     for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            path = Path(parent, name)
+        for path in (Path(parent, name) for name in names):
             if path.suffix in WRITTEN_SUFFIXES and path.is_file() and not path.is_symlink():
                 path.unlink()
         with contextlib.suppress(OSError):
@@ -134,26 +129,26 @@ def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> No
 
     Args:
         out: output folder, locked.
-        state: state folder below it.
+        state: state folder below the output folder.
         settings: everything that decides what the pairs are.
 
     Raises:
         UsageError: if what is there was made with other settings.
     """
-    begun = state / RUN_NAME
-    if begun.is_file():
-        earlier = read_dataset_metadata(begun)
-        check_same_settings(out, {key: earlier.get(key) for key in settings}, settings)
-        return
-    if (out / DATASET_NAME).is_file():
-        earlier = read_dataset_metadata(out / DATASET_NAME)
+    begun, finished = state / RUN_NAME, out / DATASET_NAME
+    earlier = next((path for path in (begun, finished) if path.is_file()), None)
+    if earlier is not None:
+        metadata = read_dataset_metadata(earlier)
         try:
-            check_same_settings(out, {key: earlier.get(key) for key in settings}, settings)
+            check_same_settings(out, {key: metadata.get(key) for key in settings}, settings)
         except UsageError:
-            shutil.rmtree(state)  # as it was, then
+            if earlier == finished:
+                shutil.rmtree(state)  # as it was, then
             raise
+    if earlier == finished:
         _reopen(out, state)
-    write_json(begun, dict(settings))
+    if earlier != begun:
+        write_json(begun, dict(settings))
 
 
 def _reopen(out: Path, state: Path) -> None:

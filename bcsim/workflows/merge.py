@@ -35,7 +35,7 @@ from bcsim.files.text import read_bytes
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
-from bcsim.synthesis.run import finish_dataset
+from bcsim.synthesis.run import SynthesisResult, finish_dataset
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import num_cores
 
@@ -48,21 +48,6 @@ _TYPES = {"sensor": str, "mean": bool, "air": str, "shard": str}  # of settings 
 
 
 @dataclass(frozen=True)
-class MergeResult:
-    """What a merged dataset holds.
-
-    Args:
-        num_pairs: in all splits.
-        seconds: of speech.
-        num_failures: sources that could not be used.
-    """
-
-    num_pairs: int
-    seconds: float
-    num_failures: int
-
-
-@dataclass(frozen=True)
 class _Part:
     folder: Path
     shard: Shard
@@ -71,7 +56,7 @@ class _Part:
 
 def merge(
     out: Path, folders: Sequence[Path], copy: bool = False, overwrite: bool = False
-) -> MergeResult:
+) -> SynthesisResult:
     """Join shards; a merge that was killed is finished by the same call again.
 
     Every file that is taken is read and compared with the `SHA256SUMS` of its shard before `out` is
@@ -79,9 +64,9 @@ def merge(
 
     Args:
         out: folder of the whole dataset.
-        folders: of the shards, in any order.
-        copy: copy their files instead of linking them.
-        overwrite: throw an earlier dataset in `out` away.
+        folders: folders of the shards, in any order.
+        copy: copy the files of the shards instead of linking them.
+        overwrite: throw away an earlier dataset in `out`.
 
     Raises:
         UsageError: if a shard is missing, unfinished, there twice or of other settings, if two
@@ -102,7 +87,7 @@ def merge(
     with environment_faults(out), locked_output(out, overwrite) as state:
         continue_or_begin(out, state, settings)
         sweep_temporaries(out)
-        tallies = finish_dataset(
+        result = finish_dataset(
             out,
             {
                 split: _taken(parts, split, out, copy)
@@ -115,17 +100,13 @@ def merge(
             settings,
         )
         shutil.rmtree(state)
-    return MergeResult(
-        num_pairs=sum(tally.num_pairs for tally in tallies.values()),
-        seconds=sum(tally.seconds for tally in tallies.values()),
-        num_failures=len(failures),
-    )
+    return result
 
 
 def _read(folder: Path) -> _Part:
-    path = folder / DATASET_NAME
+    path, message = folder / DATASET_NAME, f"{folder}: is no finished shard; synthesize it there"
     if not path.is_file():
-        raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there")
+        raise UsageError(message)
     if (folder / STATE_FOLDER).is_dir():
         raise UsageError(f"{folder}: this shard is not finished; run its command again")
     try:
@@ -136,7 +117,7 @@ def _read(folder: Path) -> _Part:
             raise TypeError("a setting of another type")
         shard = Shard.parse(settings["shard"])
     except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{folder}: is no finished shard; run synthesize --shard there") from error
+        raise UsageError(message) from error
     for name in TOTALS:
         settings.pop(name, None)
     return _Part(folder, shard, settings)
@@ -198,17 +179,15 @@ def _read_as_written(folder: Path, name: str, sums: Mapping[str, str]) -> tuple[
 
 def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, WrittenPair, _Part]]:
     """Yield the pairs of all shards sorted by id; few of them in memory."""
-    streams = [_pairs_of(part, split) for part in parts]
+    streams = [
+        zip(written_pairs(part.folder, split), itertools.repeat(part), strict=False)
+        for part in parts
+    ]
     before: tuple[str, _Part] | None = None
-    for row, written, part in heapq.merge(*streams, key=lambda pair: pair[0].id):
+    for (row, written), part in heapq.merge(*streams, key=lambda pair: pair[0][0].id):
         if before is not None and before[0] == row.id:
             raise UsageError(f"{row.id}: is in {before[1].folder} and in {part.folder}")
         before = row.id, part
-        yield row, written, part
-
-
-def _pairs_of(part: _Part, split: str) -> Iterator[tuple[PairRow, WrittenPair, _Part]]:
-    for row, written in written_pairs(part.folder, split):
         yield row, written, part
 
 

@@ -44,13 +44,13 @@ def plan_synthesis(
     Args:
         air: folder of air-conducted speech.
         out: folder of the dataset.
-        sensor: file, bundled sensor or preset.
-        recipe: of the synthesis; the default renders the fitted sensor on a new wearer each time.
+        sensor: file of a profile, or name of a bundled sensor or preset.
+        recipe: recipe of the synthesis; None renders the fitted sensor on a new wearer each time.
         settings: `KEY=VALUE` overrides of the recipe.
         device: "auto", "cpu" or "cuda".
-        shard: render only this part of the files.
-        air_files: what becomes of recordings that no effect has changed: "copy" (the default),
-            "link" or "encode".
+        shard: part of the files to render; None for all.
+        air_files: treatment of recordings that no effect has changed, "copy" (the default), "link"
+            or "encode".
         seed: root seed.
         mean: render the mean sensor, with nothing random but its noise floor.
         limit: take only the first so many files.
@@ -90,18 +90,16 @@ def plan_replay(
 ) -> SynthesisPlan:
     """Prepare to render the rows of a manifest again, from the values that they hold.
 
-    Sensor and recipe are those beside the manifest, in the dataset that it belongs to.
-
     Args:
-        manifest: of a dataset, or some lines of one.
-        air: folder of the recordings that it was rendered from.
+        manifest: manifest of a dataset, or some lines of one.
+        air: folder of the recordings that the rows were rendered from.
         out: folder of the new dataset.
-        sensor: file, or name of a bundled sensor, in place of the dataset's own; the same one.
-        recipe: in place of the dataset's own.
+        sensor: the same sensor from another place; None for the profile in the manifest's dataset.
+        recipe: recipe of the rows; None for that in the manifest's dataset.
         settings: `KEY=VALUE` overrides of the recipe.
         device: "auto", "cpu" or "cuda".
-        shard: render only this part of the rows.
-        air_files: as `plan_synthesis`; by default as the dataset was made.
+        shard: part of the rows to render; None for all.
+        air_files: as in `plan_synthesis`; None for the way in which the dataset was made.
 
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
@@ -110,8 +108,12 @@ def plan_replay(
     if not rows:
         raise InputError(f"{manifest}: lists no pairs")
     check_disjoint(air, out)
-    dataset = _dataset_of(manifest)
-    made = _metadata_of(dataset)
+    dataset = manifest.resolve().parent
+    if dataset.name in SPLITS:
+        dataset = dataset.parent
+    # Only the manifest may be left of a dataset.
+    metadata = dataset / DATASET_NAME
+    made = read_dataset_metadata(metadata) if metadata.is_file() else {}
     if made:
         check_disjoint(dataset, out)
     recipe = recipe or dataset / RECIPE_NAME
@@ -186,7 +188,7 @@ def _plan(
         sensor_sha256=resolved.sensor_sha256,
         noise_sha256=fingerprint(resolved.simulator),
         shard=shard,
-        inputs=tuple(path for path in (*inputs, sensor_file) if path is not None),
+        inputs=tuple(path for path in (sensor_file, *inputs) if path is not None),
     )
 
 
@@ -196,9 +198,9 @@ def synthesize(
     """Render what was planned, or finish what an earlier run of the same plan began.
 
     Args:
-        plan: from `plan_synthesis` or `plan_replay`.
-        workers: who does it; by default one process a core. A GPU is fed by this process alone.
-        overwrite: throw an earlier dataset in the same folder away.
+        plan: plan from `plan_synthesis` or `plan_replay`.
+        workers: processes that render on the CPU, by default one a core; a GPU is fed by this one.
+        overwrite: throw away an earlier dataset in the same folder.
 
     Raises:
         UsageError: if the output folder holds something else, an input is in there and would be
@@ -212,7 +214,7 @@ def synthesize(
     if workers.engine == "dask":
         optional_import("distributed", extra="dask")
         if plan.renderer.device != "cpu":
-            raise UsageError("--engine dask renders on processors; add --device cpu")
+            raise UsageError("Dask renders on CPUs; choose the device cpu")
     return synthesize_corpus(plan, workers, overwrite)
 
 
@@ -226,18 +228,6 @@ def _check_inputs_outside(inputs: Iterable[Path], out: Path) -> None:
                 f"{path}: overwriting throws away what is in {out}; copy it to another place, or "
                 "choose another output folder"
             )
-
-
-def _dataset_of(manifest: Path) -> Path:
-    """Return the folder of the dataset that a manifest belongs to."""
-    folder = manifest.resolve().parent
-    return folder.parent if folder.name in SPLITS else folder
-
-
-def _metadata_of(dataset: Path) -> dict[str, Any]:
-    """Return what a dataset says of itself; nothing, where only its manifest is left."""
-    path = dataset / DATASET_NAME
-    return read_dataset_metadata(path) if path.is_file() else {}
 
 
 def _check_same(

@@ -54,7 +54,7 @@ def test_memory_is_bounded(folder, monkeypatch):
     for _ in range(2):
         for name in noise.names:
             noise.read(name, RATE)
-    kept = noise_module._MEMORY.kept.values()
+    kept = noise_module._KEPT.values()
     assert sum(samples.nbytes for samples in kept) <= 20_000
 
 

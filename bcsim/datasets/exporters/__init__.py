@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,13 @@ EXPORT_NAME = "export.json"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """What `export` did.
-
-    Args:
-        out: the folder that was written.
-        num_pairs: of each split; the one split of a dataset without any is called "all".
-    """
-
-    out: Path
-    num_pairs: dict[str, int]
-
-
 def export(
     dataset: Path,
     format: str,
     out: Path,
     shard_size: int | None = None,
     overwrite: bool = False,
-) -> ExportResult:
+) -> dict[str, int]:
     """Write a dataset in another format: whole, or not at all.
 
     `webdataset` and `audiofolder` hold the audio; `lhotse`, `speechbrain` and `kaldi` are lists
@@ -52,8 +38,11 @@ def export(
         dataset: folder that `synthesize` or `import` wrote; never written to.
         format: name in `EXPORTERS`.
         out: new or empty folder; one that already holds this very export is left as it is.
-        shard_size: pairs a shard, for formats of shards.
-        overwrite: put it in the place of another export.
+        shard_size: number of pairs in a shard, for formats with shards; None for 1000.
+        overwrite: replace another export in `out`.
+
+    Returns:
+        Number of pairs by split; the one split of a dataset without any is "all".
 
     Raises:
         UsageError: for an unknown format, a size for a format without shards, or an `out` that
@@ -63,70 +52,70 @@ def export(
     """
     kind = EXPORTERS[format]
     if shard_size is not None and not kind.sharded:
-        raise UsageError(f"--shard-size {shard_size}: {format} has no shards; leave it out")
+        raise UsageError(f"shard size {shard_size}: {format} has no shards; leave it out")
     if shard_size is not None and shard_size < 1:
-        raise UsageError(f"--shard-size {shard_size}: a shard holds at least 1 pair")
+        raise UsageError(f"shard size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
     found = _open(dataset)
     check_disjoint(dataset, out)
     metadata = _metadata(found, exporter, format)
     counts = metadata["num_pairs"]
-    result = ExportResult(out, counts)
     if _metadata_of(out) == metadata:
         log.info("%s: holds this export already", out)
-        return result
+        return counts
     with staged_folder(out, overwrite and _metadata_of(out) is not None) as staging:
         for split, count in counts.items():
             pairs = track(check_exportable(found.pairs(split)), count, f"writing {format}, {split}")
             exporter.write_split(pairs, split, staging)
         write_json(staging / EXPORT_NAME, metadata)
-    return result
+    return counts
 
 
 def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> Path:
-    """Return the folder DATASET.FORMAT, having seen that `export` will be able to write it.
+    """Return the folder DATASET.FORMAT, having checked that `export` will be able to write it.
 
     Args:
         dataset: folder that `synthesize` is about to write, or to finish.
         format: name in `EXPORTERS`.
-        overwrite: an earlier export may stand there.
+        overwrite: allow an earlier export in that folder.
 
     Raises:
-        UsageError: if something else stands there, or the dataset's path can be in no list.
-        EnvironmentFault: if the folder's name cannot be one.
+        UsageError: if the folder holds something else, or the dataset's path can be in no list.
+        EnvironmentFault: if the folder cannot be looked at.
     """
     kind = EXPORTERS[format]
     dataset = dataset.resolve()
     check_listable(dataset)
     if not dataset.name:
-        raise UsageError(
-            f"{dataset}: has no place beside it for --format; choose another output folder"
-        )
+        raise UsageError(f"{dataset}: has no place beside it; choose another output folder")
     out = dataset.with_name(f"{dataset.name}.{format}")
     with environment_faults(out):
         if is_free(out):
             return out
         there = _metadata_of(out)
         if there is None:
-            raise UsageError(
-                f"{out}: --format {format} goes there, and it is no export of bcsim; move it away"
-            )
+            raise UsageError(f"{out}: {format} goes there, and it is no export of bcsim; move it")
         if overwrite or there == _metadata_if_done(dataset, kind(), format):
             return out
     raise UsageError(
-        f"{out}: --format {format} goes there, and it is an export of something else; move it "
-        "away, or add --overwrite"
+        f"{out}: {format} goes there, and it is an export of something else; move it away, or "
+        "overwrite it"
     )
 
 
 def _metadata(dataset: Dataset, exporter: Exporter, format: str) -> dict[str, Any]:
-    """Return what an export says of itself: equal for equal exports."""
+    """Return the content of `export.json`, which is equal for equal exports."""
+    # Over the folder as well, which lists of files point to.
+    digest = hashlib.sha256(str(dataset.folder).encode())
+    for path in dataset.manifests.values():
+        with environment_faults(path), path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return {
         "schema": 1,
         "bcsim": bcsim.__version__,
         "format": format,
         "shard_size": exporter.shard_size if exporter.sharded else None,
-        "manifests_sha256": _hash_manifests(dataset),
+        "manifests_sha256": digest.hexdigest(),
         "num_pairs": {split: dataset.count(split) for split in dataset.manifests},
     }
 
@@ -143,15 +132,6 @@ def _metadata_if_done(folder: Path, exporter: Exporter, format: str) -> dict[str
         return _metadata(_open(folder), exporter, format)
     except InputError:
         return None  # not finished, or not begun
-
-
-def _hash_manifests(dataset: Dataset) -> str:
-    """Return a hash over the manifests and the folder, which lists of files point to."""
-    digest = hashlib.sha256(str(dataset.folder).encode())
-    for path in dataset.manifests.values():
-        with environment_faults(path), path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _metadata_of(out: Path) -> Any:

@@ -17,9 +17,6 @@ _NAMES = {"id", "speaker", *(f"{signal}_file_name" for signal in SIGNALS)}
 def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
     """Yield pairs that a list of another library can hold.
 
-    Args:
-        pairs: pairs of a split.
-
     Raises:
         InputError: naming file and line, if a pair has no speaker, duration or sample rate, a name
             that is not printable text, an id that cannot be a path, or a file that is not there.
@@ -27,13 +24,12 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
     for pair in pairs:
         content = pair.content
         names = [content.get("id"), content.get("speaker"), *map(str, pair.files.values())]
-        if not (
-            all(isinstance(name, str) and name.isprintable() for name in names)
-            and all(_is_positive(content.get(key)) for key in ("duration_s", "sample_rate"))
-        ):
+        numbers = [content.get(key) for key in ("duration_s", "sample_rate")]
+        named = all(isinstance(name, str) and name.isprintable() for name in names)
+        # A bool is no number here, and not a number is not above 0.
+        if not (named and all(type(n) in (int, float) and 0 < n < math.inf for n in numbers)):
             raise InputError(
-                f"{pair.where}: is no row of a manifest that synthesize or import wrote; run it "
-                "again"
+                f"{pair.where}: is no row that synthesize or import wrote; run the command again"
             )
         if any(part in ("", ".", "..") for part in pair.id.split("/")):
             raise InputError(f"{pair.where}: id {pair.id!r} cannot be a path; run synthesize again")
@@ -43,22 +39,13 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
         yield pair
 
 
-def _is_positive(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
-
-
 def facts_of(pair: ListedPair) -> dict[str, Any]:
     """Return what a manifest says of a pair besides its id, its speaker and its files."""
     return {key: value for key, value in pair.content.items() if key not in _NAMES}
 
 
 def check_listable(folder: Path) -> None:
-    """Raise if a path is not UTF-8, which no list of files can hold.
-
-    Raises:
-        UsageError: naming the path.
-    """
+    """Raise a UsageError if a path is not printable, and so cannot be in a list of files."""
     if not str(folder).isprintable():
         raise UsageError(f"{folder}: no list can name this path; rename or move the folder")
 
@@ -81,6 +68,6 @@ class Exporter(ABC):
 
         Args:
             pairs: pairs sorted by id, which have passed `check_exportable`; read one by one.
-            split: train, validation, test or all.
-            out: folder of the whole export, which gets its final name when all is written.
+            split: "train", "validation", "test" or "all".
+            out: folder of the whole export.
         """

@@ -28,7 +28,7 @@ class Kaldi(Exporter):
         speakers: dict[str, str] = {}
         durations: dict[str, str] = {}
         for pair in pairs:
-            speaker, utterance = kaldi_ids(str(pair.speaker), pair.id)
+            speaker, utterance = _ids(str(pair.speaker), pair.id)
             if utterance in speakers:
                 raise InputError(f"pair {pair.id!r}: another one is called {utterance}; rename one")
             speakers[utterance] = speaker
@@ -40,27 +40,28 @@ class Kaldi(Exporter):
             members: dict[str, list[str]] = defaultdict(list)
             for utterance in sorted(script):  # ids are ASCII: this is the order of the C locale
                 members[speakers[utterance]].append(utterance)
+            lasting = {utterance: durations[utterance] for utterance in script}
             tables = {
                 "wav.scp": script,
                 "utt2spk": {utterance: speakers[utterance] for utterance in script},
                 "spk2utt": {speaker: " ".join(ids) for speaker, ids in members.items()},
-                "utt2dur": {utterance: durations[utterance] for utterance in script},
-                "reco2dur": {utterance: durations[utterance] for utterance in script},
+                "utt2dur": lasting,
+                "reco2dur": lasting,
             }
             for name, table in tables.items():
                 write_text(folder / name, "".join(f"{k} {table[k]}\n" for k in sorted(table)))
 
 
-def kaldi_ids(speaker: str, pair_id: str) -> tuple[str, str]:
+def _ids(speaker: str, pair_id: str) -> tuple[str, str]:
     """Return speaker and utterance for Kaldi, where the one is a prefix of the other.
 
     A "-" divides them. It sorts before everything that a speaker's name may hold here, so that
     the order by utterance is the order by speaker, which Kaldi checks.
 
     Example:
-        >>> kaldi_ids("s1", "s1/a b")
+        >>> _ids("s1", "s1/a b")
         ('s1', 's1-a=20b')
-        >>> kaldi_ids("s-1", "other/c")
+        >>> _ids("s-1", "other/c")
         ('s=2D1', 's=2D1-other=2Fc')
     """
     token = _token(speaker)

@@ -18,11 +18,7 @@ from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 
-FIELDS = {
-    "bone": "recording",
-    "air": "target_recording",
-    "noisy_air": "noisy_air_recording",
-}
+FIELDS = {"bone": "recording", "air": "target_recording", "noisy_air": "noisy_air_recording"}
 
 
 @EXPORTERS.register("lhotse")
@@ -48,19 +44,11 @@ def _cut(pair: ListedPair) -> dict[str, Any]:
     }
     bone = recordings.pop(FIELDS["bone"])
     facts = {k: v for k, v in facts_of(pair).items() if k not in ("duration_s", "sample_rate")}
-    supervision = {
-        "id": pair.id,
-        "recording_id": pair.id,
-        "start": 0.0,
-        "duration": bone["duration"],
-        "channel": 0,
-        "speaker": pair.speaker,
-    }
+    segment = {"start": 0.0, "duration": bone["duration"], "channel": 0}
+    supervision = {"id": pair.id, "recording_id": pair.id, **segment, "speaker": pair.speaker}
     return {
         "id": pair.id,
-        "start": 0.0,
-        "duration": bone["duration"],
-        "channel": 0,
+        **segment,
         "supervisions": [supervision],
         "recording": bone,
         "custom": {**facts, **recordings},

@@ -35,11 +35,11 @@ class WebDataset(Exporter):
                     _add(shard, pair)
 
 
-def webdataset_key(pair_id: str) -> str:
+def _key(pair_id: str) -> str:
     """Return the key of a pair: a key ends at the first dot, so an id's own are encoded.
 
     Example:
-        >>> webdataset_key("s1/take 2.wav")
+        >>> _key("s1/take 2.wav")
         's1/take%202%2Ewav'
     """
     return quote(pair_id, safe="/").replace(".", "%2E")
@@ -48,7 +48,7 @@ def webdataset_key(pair_id: str) -> str:
 def _add(shard: tarfile.TarFile, pair: ListedPair) -> None:
     row = {"id": pair.id, "speaker": pair.speaker, **facts_of(pair)}
     text = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    key = webdataset_key(pair.id)
+    key = _key(pair.id)
     members: dict[str, Path | bytes] = {f"{key}.json": text}
     members |= {f"{key}.{role}{path.suffix}": path for role, path in pair.files.items()}
     for name, content in sorted(members.items()):

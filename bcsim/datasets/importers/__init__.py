@@ -28,13 +28,11 @@ class ImportResult:
     """What `import_pairs` did.
 
     Args:
-        out: the folder that was written.
-        format: of the source.
-        num_pairs: of each split; "" where the source tells none.
-        failures: pairs that could not be used, and why.
+        format: name of the source's format in `IMPORTERS`.
+        num_pairs: number of pairs by split; the split is "" where the source tells none.
+        failures: reason by pair, for pairs that could not be used.
     """
 
-    out: Path
     format: str
     num_pairs: dict[str, int]
     failures: dict[str, str]
@@ -57,7 +55,7 @@ def import_pairs(
         source: file or folder; never written to.
         out: new or empty folder.
         format: name in `IMPORTERS`; None to tell it from the files.
-        names: what the source calls "air", "bone" or "noisy_air", where that is not usual.
+        names: the source's names of "air", "bone" or "noisy_air", where they are not usual.
         channels: roles of the channels of stereo files, such as ("air", "bone").
         root: folder that relative paths of a manifest start from.
 
@@ -72,13 +70,13 @@ def import_pairs(
     known = (*SIGNALS, "-")
     for role in channels:
         if role not in known or (role != "-" and channels.count(role) > 1):
-            raise UsageError(f"--channels {','.join(channels)}: wants each of {known} once at most")
+            raise UsageError(f"channels {','.join(channels)}: wants each of {known} once at most")
     name = format or _recognise(source, channels)
     importer = IMPORTERS[name](names=names or {}, channels=channels, root=root and root.absolute())
     check_disjoint(source, out)
     found = importer.read(source)
     if not found:
-        raise InputError(f"{source}: holds no pairs of the format {name}; --from says another one")
+        raise InputError(f"{source}: holds no pairs of the format {name}; name another format")
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
     with staged_folder(out) as staging:
@@ -100,7 +98,7 @@ def import_pairs(
             write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
         write_sums(staging)
         write_failures(staging / FAILURES_NAME, "import", failures)
-    return ImportResult(out, name, num_pairs, failures)
+    return ImportResult(name, num_pairs, failures)
 
 
 def _recognise(source: Path, channels: tuple[str, ...]) -> str:
@@ -109,9 +107,7 @@ def _recognise(source: Path, channels: tuple[str, ...]) -> str:
     for name, importer in IMPORTERS.items():
         if importer().recognises(source):
             return name
-    raise InputError(
-        f"{source}: cannot tell the format; use --from with one of {', '.join(IMPORTERS)}"
-    )
+    raise InputError(f"{source}: cannot tell the format; name one of {', '.join(IMPORTERS)}")
 
 
 def _checked_id(pair_id: str) -> str:
@@ -151,12 +147,13 @@ def _store(pair: FoundPair, pair_id: str, folder: Path) -> PairRow:
         for copy in copies.values():
             copy.path.unlink()
         raise
-    names = {role: copy.path.relative_to(folder).as_posix() for role, copy in copies.items()}
+    names = {
+        f"{role}_file_name": copy.path.relative_to(folder).as_posix()
+        for role, copy in copies.items()
+    }
     return PairRow(
         id=pair_id,
-        bone_file_name=names["bone"],
-        air_file_name=names["air"],
-        noisy_air_file_name=names.get("noisy_air"),
+        **names,
         speaker=printable(pair.speaker or pair_id.split("/")[0]),
         duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
         sample_rate=rates["air"],

@@ -63,11 +63,11 @@ class FoundPair:
     """A pair that a source lists.
 
     Args:
-        id: unique in its split.
-        recordings: role ("air", "bone", perhaps "noisy_air") to recording; a role may be missing,
-            and the pair is then named as one that cannot be used.
-        speaker: if the source tells.
-        split: train, validation or test, if the source tells.
+        id: name of the pair, unique in its split.
+        recordings: recording by role, "air", "bone" and perhaps "noisy_air"; a pair without air or
+            bone is named as one that cannot be used.
+        speaker: name of the speaker, if the source tells.
+        split: "train", "validation" or "test", if the source tells.
     """
 
     id: str
@@ -81,8 +81,8 @@ class Importer(ABC):
     """A format to import; subclasses are registered in `bcsim.datasets.importers.IMPORTERS`.
 
     Args:
-        names: what the source calls a role (a column, field, folder or ending), where that is not
-            what the format calls it by itself.
+        names: the source's name (a column, field, folder or ending) of a role, where that is not
+            the usual one of the format.
         channels: role of each channel of files that hold several; "-" for one of no use.
         root: folder that relative paths and `{data_root}` start from; None for the manifest's own.
     """
@@ -97,6 +97,11 @@ class Importer(ABC):
     def roles(self) -> dict[str, str]:
         """Role to what this source calls it."""
         return {**self.defaults, **self.names}
+
+    @property
+    def channel_of(self) -> dict[str, int]:
+        """Role to the number of its channel, from 0."""
+        return {role: number for number, role in enumerate(self.channels) if role != "-"}
 
     @abstractmethod
     def recognises(self, source: Path) -> bool:
@@ -116,27 +121,26 @@ class Importer(ABC):
 
 
 def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list with their ends, counted from 1; of a `.gz` what it expands to.
+    """Yield the lines of a list with their ends, counted from 1; a `.gz` file is expanded.
 
     Raises:
-        InputError: if it cannot be read, is not UTF-8, has more than 1 GiB, or more than 1 MiB in
-            a line.
+        InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
+            1 MiB in a line.
     """
     what = "a list of recordings"
+    message = f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists"
     with open_regular(path, what) as raw:
-        too_large = os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES
+        if os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES:
+            raise InputError(message)
         packed = path.suffix == ".gz"
         with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
             try:
-                for number, line in () if too_large else numbered_lines(file, path, what):
-                    too_large = file.tell() > MAX_LIST_BYTES
-                    if too_large:
-                        break
+                for number, line in numbered_lines(file, path, what):
+                    if file.tell() > MAX_LIST_BYTES:
+                        raise InputError(message)
                     yield number, line
             except (OSError, EOFError, zlib.error) as error:
                 raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
-    if too_large:
-        raise InputError(f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists")
 
 
 def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:

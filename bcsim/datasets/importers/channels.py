@@ -1,4 +1,4 @@
-"""Files that hold a pair as channels, with the role of each channel said: `--channels air,bone`."""
+"""Files that hold a pair as channels; which channel is which has to be said."""
 
 from pathlib import Path
 
@@ -13,24 +13,20 @@ class Channels(Importer):
     """One file, or every audio file below a folder; the first folder of a path is the speaker."""
 
     def recognises(self, source: Path) -> bool:
-        return False  # which channel is which cannot be told, and has to be said
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
         if not {"air", "bone"} <= set(self.channels):
             raise UsageError(
-                f"--channels {','.join(self.channels) or '(none)'}: say which channel is air and "
-                "which is bone, such as --channels air,bone"
+                f"channels {','.join(self.channels) or '(none)'}: say which channel is air and "
+                "which is bone, such as air,bone"
             )
         files = [source] if source.is_file() else audio_files(source)
         folder = source.parent if source.is_file() else source
         return [
             FoundPair(
                 path.relative_to(folder).with_suffix("").as_posix(),
-                {
-                    role: Recording.of_file(path, channel=number)
-                    for number, role in enumerate(self.channels)
-                    if role != "-"
-                },
+                {role: Recording.of_file(path, channel=k) for role, k in self.channel_of.items()},
             )
             for path in files
         ]

@@ -19,6 +19,7 @@ from bcsim.datasets.importers.base import (
     lines_of_list,
     split_of_name,
 )
+from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 
 
@@ -26,7 +27,7 @@ from bcsim.errors import InputError
 class Kaldi(Importer):
     """Folders `air` and `bone`, or `SPLIT_air` and `SPLIT_bone`, with equal utterance ids."""
 
-    defaults: ClassVar[Mapping[str, str]] = {"bone": "bone", "noisy_air": "noisy_air", "air": "air"}
+    defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
 
     def recognises(self, source: Path) -> bool:
         return source.is_dir() and any(source.glob("*/wav.scp"))
@@ -66,6 +67,7 @@ class Kaldi(Importer):
             return {key: Recording.of_file(path) for key, path in files.items()}
         segments = {}
         for utterance, value in _table(folder / "segments").items():
+            where = f"{folder / 'segments'}: {utterance}"
             try:
                 recording, start, end = value.split()
                 start_s, end_s = float(start), float(end)
@@ -74,11 +76,9 @@ class Kaldi(Importer):
                     files[recording], start_s=start_s, duration_s=duration_s
                 )
             except InputError as error:
-                raise InputError(f"{folder / 'segments'}: {utterance}: {error}") from None
+                raise InputError(f"{where}: {error}") from None
             except (ValueError, KeyError) as error:
-                raise InputError(
-                    f"{folder / 'segments'}: {utterance}: wants a recording, a start and an end"
-                ) from error
+                raise InputError(f"{where}: wants a recording, a start and an end") from error
         return segments
 
 

@@ -54,10 +54,10 @@ class Lhotse(Importer):
         custom = cut.get("custom") or {}
         segment = (float(cut["start"]), float(cut["duration"]))
         speakers = [s["speaker"] for s in cut.get("supervisions", ()) if s.get("speaker")]
-        recordings = {}
-        for number, role in enumerate(self.channels):
-            if role != "-":
-                recordings[role] = self._recording(cut["recording"], number, path, segment)
+        recordings = {
+            role: self._recording(cut["recording"], number, path, segment)
+            for role, number in self.channel_of.items()
+        }
         for role, name in ({} if self.channels else self.roles).items():
             if name in cut:
                 recordings[role] = self._recording(cut[name], int(cut["channel"]), path, segment)
@@ -98,12 +98,12 @@ class Lhotse(Importer):
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in lines_of_list(path):
         if line.strip():
+            where = f"{path} line {number}"
             try:
                 content = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise InputError(
-                    f"{path} line {number}: is no JSON ({reason_of(error)}); mend the list"
-                ) from error
+                reason = reason_of(error)
+                raise InputError(f"{where}: is no JSON ({reason}); mend the list") from error
             if not isinstance(content, dict):
-                raise InputError(f"{path} line {number}: is no JSON object")
+                raise InputError(f"{where}: is no JSON object")
             yield number, content

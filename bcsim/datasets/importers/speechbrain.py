@@ -15,6 +15,7 @@ from bcsim.datasets.importers.base import (
     files_and_splits,
     lines_of_list,
 )
+from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 from bcsim.files.text import read_bytes
 
@@ -29,9 +30,7 @@ _SPEAKER_KEYS = ("spk_id", "speaker", "speaker_id", "spk")
 class SpeechBrain(Importer):
     """Columns `air_wav` and `bone_wav`; every replacement, `{data_root}` or `$root`, is `root`."""
 
-    defaults: ClassVar[Mapping[str, str]] = {
-        role: f"{role}_wav" for role in ("bone", "air", "noisy_air")
-    }
+    defaults: ClassVar[Mapping[str, str]] = {role: f"{role}_wav" for role in SIGNALS}
 
     def recognises(self, source: Path) -> bool:
         return bool(self._files(source))

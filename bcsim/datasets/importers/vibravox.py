@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from bcsim.audio.folder import audio_files
@@ -78,16 +78,13 @@ class Vibravox(Importer):
         """Return whose recording a file is, and its path without that."""
         words = "|".join(re.escape(word) for word in {AIR, *SENSORS, *self.sensors.values()})
         name = rf"(?:audio\.(?P<any>\w+)|(?P<known>{words}))"
-        parts = list(PurePosixPath(path.relative_to(folder).as_posix()).with_suffix("").parts)
-        for number, part in enumerate(parts[:-1]):
-            match = re.fullmatch(name, part)
-            if match:
-                return match["any"] or match["known"], "/".join(
-                    parts[:number] + parts[number + 1 :]
-                )
-        match = re.fullmatch(rf"(?P<stem>.+?)\.{name}", parts[-1])
-        if match:
-            return match["any"] or match["known"], "/".join([*parts[:-1], match["stem"]])
+        *folders, last = path.relative_to(folder).with_suffix("").parts
+        for number, part in enumerate(folders):
+            if match := re.fullmatch(name, part):
+                others = [*folders[:number], *folders[number + 1 :], last]
+                return match["any"] or match["known"], "/".join(others)
+        if match := re.fullmatch(rf"(?P<stem>.+?)\.{name}", last):
+            return match["any"] or match["known"], "/".join([*folders, match["stem"]])
         return None, ""
 
     @property
@@ -103,8 +100,8 @@ class Vibravox(Importer):
         missing = [name for name in chosen.values() if name not in there]
         if "bone" not in chosen or missing:
             raise UsageError(
-                f"{source}: holds {', '.join(sorted(there)) or 'no such recordings'}; say with "
-                f"--air and --bone which are wanted (not there: {', '.join(missing) or 'none'})"
+                f"{source}: holds {', '.join(sorted(there)) or 'no such recordings'}; say which "
+                f"are wanted as air and bone (not there: {', '.join(missing) or 'none'})"
             )
         return chosen
 
@@ -122,7 +119,11 @@ class Vibravox(Importer):
             if len(facts) != sum(sizes):
                 raise InputError(f"{path}: has other rows than it claims; make it again")
         prefix = "audio." if any(name.startswith("audio.") for name in columns) else ""
-        audio = {name.removeprefix(prefix) for name in columns if _is_audio(name)}
+        audio = {
+            name.removeprefix(prefix)
+            for name in columns
+            if name.startswith("audio.") or name in (AIR, *SENSORS)
+        }
         chosen = self._choose(audio, path)
         places = [(group, row) for group, size in enumerate(sizes) for row in range(size)]
         pairs = []
@@ -139,10 +140,6 @@ class Vibravox(Importer):
             }
             pairs.append(FoundPair(pair_id, recordings, speaker and str(speaker), split))
         return pairs
-
-
-def _is_audio(column: str) -> bool:
-    return column.startswith("audio.") or column in (AIR, *SENSORS)
 
 
 @lru_cache(maxsize=2)  # the two sides of a pair are asked for in turn, row by row
@@ -172,9 +169,8 @@ def _table(path: Path) -> Iterator[Any]:
     except InputError:
         raise
     except (OSError, pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise InputError(
-            f"{path}: is no sound parquet file ({reason_of(error)}); copy it again"
-        ) from error
+        reason = reason_of(error)
+        raise InputError(f"{path}: is no sound parquet file ({reason}); copy it again") from error
 
 
 def _check_expansion(path: Path, group: Any, names: Collection[str]) -> None:

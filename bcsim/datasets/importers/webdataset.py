@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 from bcsim.files.text import reason_of
 
@@ -25,7 +26,7 @@ _MAX_MEMBER_BYTES = 2 << 30
 class WebDataset(Importer):
     """The first part of a member's ending is the role."""
 
-    defaults: ClassVar[Mapping[str, str]] = {role: role for role in ("bone", "air", "noisy_air")}
+    defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
 
     def recognises(self, source: Path) -> bool:
         return any(files_and_splits(source, "*.tar"))
@@ -60,12 +61,10 @@ class WebDataset(Importer):
                 raise InputError(
                     f"{path}: is no tar file, uncompressed ({reason_of(error)}); make it again"
                 ) from error
-            for key, sides in recordings.items():
-                told = facts.get(key, {})
-                pair_id, speaker = told.get("id"), told.get("speaker")
-                name = pair_id if isinstance(pair_id, str) else unquote(key)
-                told_speaker = speaker if isinstance(speaker, str) else None
-                found.append(FoundPair(name, sides, told_speaker, split))
+            for key, by_role in recordings.items():
+                told = {k: v for k, v in facts.get(key, {}).items() if isinstance(v, str)}
+                pair_id = told.get("id", unquote(key))
+                found.append(FoundPair(pair_id, by_role, told.get("speaker"), split))
         return found
 
 

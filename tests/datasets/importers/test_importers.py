@@ -107,7 +107,7 @@ def test_a_sensor_of_many_is_chosen_by_name(tmp_path, pattern):
     sensors = ("headset_microphone", "throat_microphone", "temple_vibration_pickup")
     for sensor in sensors:
         write(tmp_path / "in" / pattern.format(sensor=sensor), noise(sensor))
-    with pytest.raises(UsageError, match=r"holds .*throat_microphone.*--bone"):
+    with pytest.raises(UsageError, match=r"holds .*throat_microphone.* wanted as air and bone"):
         import_pairs(tmp_path / "in", tmp_path / "out")
     result = import_pairs(tmp_path / "in", tmp_path / "out", names={"bone": "throat_microphone"})
     assert result.format == "vibravox"
