@@ -45,12 +45,7 @@ def interpolate_response(response: Tensor, num_bins: int) -> Tensor:
 
 
 def extend_by_reflection(signal: Tensor, lengths: Tensor, num_samples: int) -> Tensor:
-    """Continue each clip at both of its own ends by reflection, as often as it takes.
-
-    Args:
-        signal: (B, T).
-        lengths: (B,), samples of each clip.
-        num_samples: number of samples to add on either side.
+    """Continue clips (B, T) of given lengths at both of their own ends by reflection.
 
     Returns:
         (B, T + 2 num_samples); clip b starts at `num_samples` and is followed by its reflection.
@@ -58,9 +53,7 @@ def extend_by_reflection(signal: Tensor, lengths: Tensor, num_samples: int) -> T
     on_cpu = lengths.device.type == "cpu"  # a GPU is not waited for to know
     if on_cpu and num_samples < signal.shape[-1] and bool((lengths == signal.shape[-1]).all()):
         return pad(signal, (num_samples, num_samples), mode="reflect")
-    positions = torch.arange(
-        -num_samples, signal.shape[-1] + num_samples, device=signal.device
-    ).expand(len(signal), -1)
+    positions = torch.arange(-num_samples, signal.shape[-1] + num_samples, device=signal.device)
     # A triangular wave of period 2 (length - 1) walks to and fro between first and last sample.
     last = (lengths[:, None] - 1).clamp(min=0)
     period = (2 * last).clamp(min=1)

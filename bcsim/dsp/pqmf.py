@@ -87,15 +87,9 @@ class PQMF(nn.Module):
 
 
 def split_bands(signal: Tensor, filters: Tensor, stride: int) -> Tensor:
-    """Filter a signal into bands, each at a part of its rate.
+    """Filter a signal (B, 1, T) into bands, (B, K, (T + N - 2) // stride + 1).
 
-    Args:
-        signal: (B, 1, T).
-        filters: (K, 1, N), the analysis filters of a PQMF or some of them.
-        stride: number of samples of the signal for one of a band.
-
-    Returns:
-        (B, K, (T + N - 2) // stride + 1).
+    The filters, (K, 1, N), are the analysis filters of a PQMF or some of them.
     """
     # Mixed precision would cost 4 of the 49 dB to which the bank reconstructs.
     with torch.autocast(signal.device.type, enabled=False):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
+from bcsim.dsp.lowpass import biquad_power, lowpass_coefficients
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Limits
 from bcsim.effects.distributions import Parameter, Uniform

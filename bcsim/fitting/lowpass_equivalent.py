@@ -6,7 +6,7 @@ import numpy as np
 import scipy  # its parts are loaded when they are asked for
 import torch
 
-from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
+from bcsim.dsp.lowpass import biquad_power, lowpass_coefficients
 from bcsim.sensors.provenance import LowpassEquivalent
 from bcsim.sensors.transfer_function import TransferFunction
 

@@ -76,10 +76,7 @@ def pooled_noise(
     pauses. Where none has any, the prior's floor stands; without a prior, recordings with quiet
     moments say that the floor is no higher than these, and it is taken to be the lower of that and
     of what is expected (`_expected_noise_psd`). Where nothing is quiet, nothing is known: 0.
-
-    Args:
-        pairs: aligned pairs of one sensor.
-        prior_psd: (F,), noise PSD of another sensor of the kind, or None.
+    The prior is the noise PSD of another sensor of the kind.
     """
     known = [pair.noise for pair in pairs if bool((pair.noise.psd > 0).any())]
     paused = [noise for noise in known if noise.from_pauses]

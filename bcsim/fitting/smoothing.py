@@ -27,13 +27,8 @@ def smoothed_response(
 
     The magnitude is smoothed in power over 1/`smoothing` octave. The phase is the estimate's
     where the coherence makes it known, and goes over into the minimum phase elsewhere: random
-    phases there would smear the impulse response over the whole frame.
-
-    Args:
-        estimate: response as an estimator gives it.
-        above_noise: (F,) of bool; the magnitude of bins that are not above the noise is taken
-            from their neighbours.
-        smoothing: parts of an octave, 12 for a twelfth.
+    phases there would smear the impulse response over the whole frame. The magnitude of bins that
+    are not `above_noise`, (F,), is taken from their neighbours.
     """
     power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), above_noise)
     smooth = fractional_octave_smooth(power, smoothing).clamp(min=0).sqrt()
@@ -55,8 +50,7 @@ def smoothed_response(
 def _phase_trust(estimate: TransferFunction) -> Tensor:
     """Return how far to go with the estimate's phase, (F,), 0 to 1.
 
-    From nothing where the coherence, over a sixth of an octave, is what chance alone would
-    exceed once in 20 times (Carter 1987, doi 10.1109/PROC.1987.13723), to all at 0.2.
+    It is 0 where the coherence, over a sixth of an octave, is `chance_coherence`, and 1 from 0.2.
     """
     chance = chance_coherence(estimate.num_averages)
     coherence = fractional_octave_smooth(torch.from_numpy(estimate.coherence), 6)

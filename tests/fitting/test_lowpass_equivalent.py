@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.dsp.biquad import biquad_power, lowpass_coefficients
+from bcsim.dsp.lowpass import biquad_power, lowpass_coefficients
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
 from bcsim.sensors.transfer_function import TransferFunction
 

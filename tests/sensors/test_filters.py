@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
-from bcsim.dsp.biquad import lowpass_coefficients
+from bcsim.dsp.lowpass import lowpass_coefficients
 from bcsim.errors import UsageError
 from bcsim.sensors.filters.export import KINDS, LOWEST_HZ, RANGE_DB, Kind, response_filter
 from bcsim.sensors.filters.fir_design import minimum_phase_factor

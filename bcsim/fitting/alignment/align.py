@@ -156,7 +156,7 @@ class _Overlap:
     middle: float
 
     def recorded_delay_s(self, delay_s: float, sample_rate: int) -> float:
-        """Return the delay at the middle as recorded, where `delay_s` is left of it here."""
+        """Return the delay at the middle as recorded, of which `delay_s` is left here."""
         bone_place = self.middle + self.lag + delay_s * sample_rate
         return (bone_place * (1 + 1e-6 * self.drift_ppm) - self.middle) / sample_rate
 

@@ -60,19 +60,16 @@ def common_delay(
 ) -> Agreement:
     """Find delays and signs where one recorder took all pairs: one delay, with clear exceptions.
 
-    Args:
-        spectra: spectra of the pairs.
-        sample_rate: sample rate in Hz.
-        synchronised: False for each pair that is known to have a delay of its own, which was taken
-            out to some milliseconds.
+    A pair that is not `synchronised` has a delay of its own, taken out to some milliseconds.
     """
     phasors = _phasors(spectra)
     signs = _common_signs(phasors)
     delays_s = [0.0] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
         found = []
+        moved = _moved(phasors, delays_s, signs, sample_rate)
         for index, phasor in enumerate(phasors):
-            others = _phase_of_others(phasors, delays_s, signs, index, sample_rate)
+            others = _phase([*moved[:index], *moved[index + 1 :]])
             range_s = RANGE_S if synchronised[index] else UNSYNCHRONISED_RANGE_S
             curve = _agreement_curve(phasor, others, sample_rate, range_s)
             decide = _common_or_individual if synchronised[index] else _individual
@@ -98,17 +95,15 @@ def individual_delays(
 ) -> Agreement:
     """Find delays and signs where the two recorders of each pair were started separately.
 
-    Args:
-        spectra: spectra of the pairs.
-        starts_s: first estimates of the delays in seconds, right to `ROUND_RANGE_S`.
-        sample_rate: sample rate in Hz.
+    `starts_s` are first estimates of the delays in seconds, right to `ROUND_RANGE_S`.
     """
     phasors = _phasors(spectra)
     delays_s, signs = list(starts_s), [1] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
         found = []
+        moved = _moved(phasors, delays_s, signs, sample_rate)
         for index, phasor in enumerate(phasors):
-            others = _phase_of_others(phasors, delays_s, signs, index, sample_rate)
+            others = _phase([*moved[:index], *moved[index + 1 :]])
             own = _advanced(phasor, delays_s[index], sample_rate)
             curve = _agreement_curve(own, others, sample_rate, ROUND_RANGE_S)
             found.append(_individual(curve, sample_rate))
@@ -181,26 +176,26 @@ def _majority_upright(signs: list[int], phasors: Sequence[Tensor]) -> list[int]:
     return signs if votes >= 0 else [-sign for sign in signs]
 
 
-def _phase_of_others(
-    phasors: Sequence[Tensor],
-    delays_s: Sequence[float],
-    signs: Sequence[int],
-    index: int,
-    sample_rate: int,
-) -> Tensor:
-    """Return the phase of all pairs but one, as unit phasors."""
-    total = torch.zeros_like(phasors[0])
-    for other, phasor in enumerate(phasors):
-        if other != index:
-            total = total + signs[other] * _advanced(phasor, delays_s[other], sample_rate)
+def _moved(
+    phasors: Sequence[Tensor], delays_s: list[float], signs: list[int], sample_rate: int
+) -> list[Tensor]:
+    """Return the phasors of each pair without its delay and sign."""
+    return [
+        sign * _advanced(phasor, delay_s, sample_rate)
+        for phasor, delay_s, sign in zip(phasors, delays_s, signs, strict=True)
+    ]
+
+
+def _phase(phasors: Sequence[Tensor]) -> Tensor:
+    """Return the phase of the sum of phasors, as unit phasors."""
+    total = sum(phasors[1:], phasors[0])
     return torch.polar(torch.ones_like(total.real), torch.angle(total))
 
 
 def _agreement_curve(phasor: Tensor, others: Tensor, sample_rate: int, range_s: float) -> Tensor:
     """Return the agreement of a pair with the others at every delay, between -1 and 1."""
-    return _curve(phasor * others.conj(), sample_rate, range_s) / phasor.abs().sum().clamp(
-        min=1e-30
-    )
+    weight = phasor.abs().sum().clamp(min=1e-30)
+    return _curve(phasor * others.conj(), sample_rate, range_s) / weight
 
 
 def _common_or_individual(curve: Tensor, sample_rate: int) -> tuple[float, int]:

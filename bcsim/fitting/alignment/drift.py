@@ -22,7 +22,8 @@ from bcsim.dsp.activity import is_active
 from bcsim.dsp.spectra import cross_spectra, frame_power, independent_averages
 from bcsim.fitting.pairs import frame_size
 
-WINDOWS = 64
+WINDOWS, LEAST_WINDOWS = 64, 4
+LEAST_FRAMES = 4  # of speech in a window
 SEARCH_S = 0.003  # to either side of the first guess, over the whole recording
 STEP_S = 75e-6
 HIGHEST_HZ = 8000.0
@@ -38,15 +39,10 @@ LEAST_S = 50e-6  # over the longest recording: less does no harm
 
 @dataclass(frozen=True)
 class Drift:
-    """The drift of one pair as measured.
-
-    Args:
-        ppm: growth of bone's delay, in microseconds a second.
-        error_ppm: standard error of the drift; infinite where nothing can be said.
-    """
+    """The drift of one pair as measured: growth of bone's delay, in microseconds a second."""
 
     ppm: float
-    error_ppm: float
+    error_ppm: float  # standard error; infinite where nothing can be said
 
 
 def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
@@ -77,11 +73,8 @@ def agreed_drifts(drifts: Sequence[Drift], seconds: Sequence[float]) -> list[flo
     """Decide on the drift of each pair, in ppm.
 
     Recorders are shared: pairs have the drift on which most of them agree, unless their own
-    differs by more than its error explains; and none at all, unless it is beyond doubt.
-
-    Args:
-        drifts: measured drift of each pair.
-        seconds: duration of each pair in seconds.
+    differs by more than its error explains; and none at all, unless it is beyond doubt. The
+    drifts are as measured; `seconds` are the durations of the pairs.
 
     Example:
         >>> agreed_drifts([Drift(-180.0, 5.0), Drift(-190.0, 5.0), Drift(290.0, 5.0)], [5, 5, 5])
@@ -118,13 +111,13 @@ def _likelihood_of_drift(
     hop = num_fft // 4
     active = is_active(frame_power(air[None], num_fft, hop)[0])
     places = torch.nonzero(active)[:, 0]
+    if len(places) < LEAST_WINDOWS * LEAST_FRAMES:
+        return None
     frequencies = torch.linspace(0, sample_rate / 2, num_fft // 2 + 1, dtype=torch.float64)
     wanted = (frequencies > LOWEST_HZ) & (frequencies < min(HIGHEST_HZ, 0.95 * sample_rate / 2))
     cross, middles = [], []
     xx = yy = torch.zeros(int(wanted.sum()), dtype=torch.float64)
-    for part in places.tensor_split(min(WINDOWS, max(1, len(places) // 4))):
-        if len(part) == 0:
-            continue
+    for part in places.tensor_split(min(WINDOWS, len(places) // LEAST_FRAMES)):
         first, last = int(part[0]), int(part[-1])
         segment = slice(first * hop, last * hop + num_fft)
         spectra = cross_spectra(air[segment], bone[segment], num_fft, hop, active[first : last + 1])
@@ -132,8 +125,6 @@ def _likelihood_of_drift(
         xx = xx + len(part) * spectra.xx[wanted]
         yy = yy + len(part) * spectra.yy[wanted]
         middles.append((float(part.double().mean()) * hop + num_fft / 2) / sample_rate)
-    if len(cross) < 4:
-        return None
     time_s = torch.tensor(middles, dtype=torch.float64)
     turn = 2 * math.pi * (time_s - time_s.mean())[:, None] * frequencies[wanted]
     power = (xx * yy).clamp(min=torch.finfo(torch.float64).tiny)
