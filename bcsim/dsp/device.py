@@ -11,7 +11,8 @@ def choose_device(device: str) -> str:
     Raises:
         UsageError: if CUDA is asked for and not there.
     """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device cuda: torch sees no CUDA device here; use cpu")
-    return "cuda" if available and device == "auto" else device.replace("auto", "cpu")
+    return device

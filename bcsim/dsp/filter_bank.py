@@ -26,10 +26,7 @@ BLOCK = 128  # frames at a time on a CPU, so that they stay in its cache
 
 @dataclass(frozen=True)
 class FilterBank:
-    """Levels in bands, and gains on them.
-
-    Args:
-        sample_rate: in Hz.
+    """Levels in bands, and gains on them, at a sample rate in Hz.
 
     Example:
         >>> bank = FilterBank(16_000)

@@ -289,11 +289,9 @@ def fractional_octave_smooth(values: Tensor, fraction: float, min_bins: float = 
 
 
 def fill_gaps(curve: Tensor, known: Tensor) -> Tensor:
-    """Interpolate a curve linearly over the bins that are not `known`; hold it at the ends.
+    """Interpolate a curve (..., F) linearly over the bins that are not `known`, (F,) of bool.
 
-    Args:
-        curve: (..., F).
-        known: (F,) of bool; where it is nowhere true, the curve comes back as 0.
+    It is held at the ends; where no bin is known, the curve comes back as 0.
 
     Example:
         >>> curve = torch.tensor([0.0, 1.0, 0.0, 3.0])

@@ -211,15 +211,13 @@ def _overlap(pair: RecordedPair, timing: Timing, lag: int, drift_ppm: float) -> 
 def _measured_drift(pair: RecordedPair, timing: Timing, sample_rate: int) -> Drift:
     """Measure the drift of a pair; a large one is taken out and the rest measured again."""
     seconds = (timing.stop - timing.start) / sample_rate
-    ppm = 1e6 * timing.slope
-    drift = Drift(ppm, math.inf)
+    drift = Drift(1e6 * timing.slope, math.inf)
     for _ in range(3):
-        overlap = _overlap(pair, timing, _clock_lag(timing, ppm), ppm)
+        overlap = _overlap(pair, timing, _clock_lag(timing, drift.ppm), drift.ppm)
         rest = measure_drift(overlap.air, overlap.bone, sample_rate)
         if not math.isfinite(rest.error_ppm):
-            return drift
-        drift = Drift(ppm + rest.ppm, rest.error_ppm)
-        ppm = drift.ppm
+            break
+        drift = Drift(drift.ppm + rest.ppm, rest.error_ppm)
         if abs(rest.ppm) * seconds < 1e6 * LARGE_DRIFT_S:
             break
     return drift
@@ -236,8 +234,7 @@ def _aligned(
     )
     air, bone = air / air_rms, bone / bone_rms
     num_fft = frame_size(sample_rate)
-    power = frame_power(air[None], num_fft, num_fft // 4)[0]
-    active = is_active(power)
+    active = is_active(frame_power(air[None], num_fft, num_fft // 4)[0])
     return AlignedPair(
         name=pair.name,
         talker=pair.talker,
