@@ -14,14 +14,14 @@ from bcsim.errors import InputError
 
 @dataclass(frozen=True)
 class Simulator:
-    """Effects in the order in which they happen.
+    """A chain of effects that turns air into a scene.
 
     Drawing and applying are apart: `sample` gives the plain numbers of one clip, which the
     manifest keeps; `apply` renders scenes from such numbers and nothing else.
 
     Args:
-        effects: first to last.
-        sample_rate: of everything that goes in and comes out, in Hz.
+        effects: effects in the order in which they are applied.
+        sample_rate: sample rate of all signals in Hz.
 
     Example:
         >>> import torch
@@ -94,9 +94,9 @@ class Simulator:
 
         Args:
             seed: root seed of the run.
-            clip_id: the clip's name.
-            mean: draw the mean sensor instead (see `Effect.sample`).
-            within_clip: with `mean`, whether within-clip variation is drawn none the less.
+            clip_id: name of the clip.
+            mean: whether to draw the mean sensor instead (see `Effect.sample`).
+            within_clip: with `mean`, whether to draw the within-clip variation.
 
         Returns:
             For every step that draws something, field names to plain numbers.
@@ -112,7 +112,7 @@ class Simulator:
 
         Args:
             scene: B clips at the simulator's rate.
-            draws: what `sample` gave for each clip.
+            draws: draws of each clip, as `sample` returns them.
 
         Raises:
             ValueError: if the scene has another sample rate or another number of clips.
@@ -125,16 +125,14 @@ class Simulator:
             (effect, stack_draws([draw.get(name, {}) for draw in draws], scene.air.device))
             for name, effect in zip(self.step_names, self.effects, strict=True)
         ]
-        position = 0
-        while position < len(steps):
-            run = _spectral_run(steps[position:])
+        while steps:
+            run = _spectral_run(steps)
             if run:
                 scene = render_spectral(scene, run)
-                position += len(run)
             else:
-                effect, drawn = steps[position]
+                effect, drawn = steps[0]
                 scene = effect.apply(scene, drawn)
-                position += 1
+            steps = steps[max(1, len(run)) :]
         return scene
 
     def render(
@@ -142,30 +140,15 @@ class Simulator:
         air: Tensor,
         clip_ids: Sequence[str],
         seed: int,
-        lengths: Tensor | None = None,
         mean: bool = False,
         within_clip: bool = False,
     ) -> Scene:
-        """Draw for a batch of clips and render it.
-
-        Args:
-            air: (B, T), at the simulator's rate; zero past each clip's end.
-            clip_ids: B names.
-            seed: root seed.
-            lengths: (B,), or None where every clip fills its row.
-            mean: render the mean sensor.
-            within_clip: with `mean`, whether within-clip variation is drawn none the less.
-
-        Returns:
-            The scene, in the dtype of `air`.
-        """
+        """Draw for B clips and render them from air (B, T); for the arguments see `sample`."""
         draws = [self.sample(seed, clip_id, mean, within_clip) for clip_id in clip_ids]
-        return self.apply(Scene.from_air(air, self.sample_rate, lengths), draws)
+        return self.apply(Scene.from_air(air, self.sample_rate), draws)
 
 
-def _spectral_run(
-    steps: Sequence[tuple[Effect, Drawn]],
-) -> list[tuple[SpectralEffect, Drawn]]:
+def _spectral_run(steps: Sequence[tuple[Effect, Drawn]]) -> list[tuple[SpectralEffect, Drawn]]:
     """Return the longest run of steps, from the first on, that can share one transform."""
     run: list[tuple[SpectralEffect, Drawn]] = []
     for effect, drawn in steps:

@@ -57,7 +57,7 @@ def command(
     **options: Any,
 ) -> int:
     """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
-    from bcsim.fitting.estimation import settings_of
+    from bcsim.fitting.estimation import EstimationSettings
     from bcsim.fitting.summary import sensor_summary
     from bcsim.reports.text import sensor_lines
     from bcsim.workflows.fit_response import fit_response
@@ -65,7 +65,7 @@ def command(
     if (noise_air is None) != (noise_bone is None):
         raise click.UsageError("--noise-air and --noise-bone go together")
     noise = None if noise_air is None or noise_bone is None else (noise_air, noise_bone)
-    settings = settings_of(average, gated, smoothing)
+    settings = EstimationSettings(average, gated, smoothing)
     fitted = fit_response(out=out, settings=settings, noise=noise, **options)
     facts = sensor_summary(fitted.result)
     if as_json:

@@ -75,7 +75,8 @@ def test_a_longer_batch_changes_no_clip(sensor, speech):
     padded = torch.zeros_like(speech)
     padded[0, :9000] = speech[0, :9000]
     padded[1] = speech[1]
-    batch = simulator.render(padded, ["a", "b"], 0, lengths=torch.tensor([9000, 24_000])).bone
+    scene = Scene.from_air(padded, RATE, torch.tensor([9000, 24_000]))
+    batch = simulator.apply(scene, [simulator.sample(0, clip) for clip in ("a", "b")]).bone
     assert torch.allclose(batch[0, :9000], alone[0], rtol=0, atol=1e-10)
     assert batch[0, 9000:].abs().max() == 0
 

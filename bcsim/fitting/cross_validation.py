@@ -1,16 +1,21 @@
-"""How well a way of fitting does on recordings that it has not seen.
+"""Cross-validation: how well a way of fitting does on recordings that it has not seen.
 
-Each fold is simulated by a sensor that was fitted to the others, and compared with what was
-recorded (`bcsim.metrics`). The errors decide which estimator `auto` takes, give the residual of
-the speech-dependent part (`bcsim.fitting.residual`), and go into the profile.
+Recordings, or parts of them, are dealt into folds. Each fold is simulated by a sensor that was
+fitted to the others, and compared with what was recorded (`bcsim.metrics`). The errors decide
+which estimator `auto` takes, give the residual of the speech-dependent part
+(`bcsim.fitting.residual`), and go into the profile.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
 
+from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power
+from bcsim.dsp.spectra import frame_power
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.pairs import AlignedPair
@@ -23,6 +28,9 @@ from bcsim.simulator import Simulator
 
 SCORES = tuple(name for name in headline_metrics() if METRICS[name].better != "one")
 BASELINE = "temporal-transforms"
+MAX_FOLDS = 4
+MIN_PART_S = 1.5  # duration of a part of a recording
+MAX_PART_S = 30.0  # longer recordings are cut, however many there are: scores need memory
 
 Prediction = tuple[AlignedPair, SensorProfile]  # a fold item, the sensor fitted without its fold
 Fit = Callable[[list[AlignedPair]], SensorProfile]
@@ -30,7 +38,7 @@ Fit = Callable[[list[AlignedPair]], SensorProfile]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A way of fitting, tried by cross-validation.
+    """Result of the cross-validation of one way of fitting.
 
     Args:
         scores: mean of each score over the fold items.
@@ -43,18 +51,68 @@ class Trial:
     predictions: list[Prediction]
 
 
+def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
+    """Deal recordings into at most four folds, by talker where three or more are named.
+
+    Args:
+        keys: talker and name of each recording.
+
+    Returns:
+        Sets of indices of recordings; a single set of all where there is nothing to leave out.
+
+    Example:
+        >>> folds_of([("ann", "1"), ("bob", "2"), ("ann", "3"), ("cy", "4")])
+        [{0, 2}, {1}, {3}]
+    """
+    talkers = [talker for talker, _ in keys if talker is not None]
+    if len(set(talkers)) < 3 or len(talkers) < len(keys):
+        talkers = [str(index) for index in range(len(keys))]
+    names = sorted(set(talkers), key=lambda name: (-talkers.count(name), talkers.index(name)))
+    folds: list[set[int]] = [set() for _ in range(min(MAX_FOLDS, len(names)))]
+    for name in names:  # the largest first, each to the emptiest fold
+        smallest = min(folds, key=len)
+        smallest |= {index for index, talker in enumerate(talkers) if talker == name}
+    return sorted(folds, key=min)
+
+
+def fold_items(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
+    """Return what is dealt into folds: pairs, or parts of them where they are few or long."""
+    wanted = 1 if len(pairs) >= MAX_FOLDS else -(-MAX_FOLDS // len(pairs))
+    parts = [max(wanted, math.ceil(pair.seconds / MAX_PART_S)) for pair in pairs]
+    return [part for pair, count in zip(pairs, parts, strict=True) for part in cut(pair, count)]
+
+
+def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[AlignedPair]:
+    """Cut a pair into at most `parts` equal parts with speech, or return it where it makes one."""
+    length, rate, hop = len(pair.air), pair.sample_rate, pair.num_fft // 4
+    parts = max(1, min(parts, int(length / (min_part_s * rate))))
+    edges = [length * k // parts for k in range(parts + 1)]
+    pieces = []
+    loud = loud_power(frame_power(pair.air[None], pair.num_fft, hop)[0])
+    for number, (start, stop) in enumerate(pairwise(edges), start=1):
+        air, bone = pair.air[start:stop], pair.bone[start:stop]
+        power = frame_power(air[None], pair.num_fft, hop)[0]
+        active = power > loud * 10 ** (-ACTIVE_RANGE_DB / 10)
+        if int(active.sum()) < 4 or float(bone.abs().max()) == 0:
+            continue
+        piece = replace(pair, name=f"{pair.name} part {number}", air=air, bone=bone, active=active)
+        seconds, active_seconds = (stop - start) / rate, int(active.sum()) * (hop / rate)
+        pieces.append(replace(piece, seconds=seconds, active_seconds=active_seconds))
+    return pieces if len(pieces) > 1 else [pair]
+
+
 def cross_validate(
     items: Sequence[AlignedPair], folds: Sequence[set[int]], fits: Mapping[str, Fit]
 ) -> dict[str, Trial]:
-    """Fit without each fold in turn, in every way, and score the simulation of the fold.
+    """Fit without each fold, and score the simulation of the fold.
 
     Args:
         items: fold items.
         folds: sets of indices of the items that are left out together.
-        fits: ways of fitting, by name.
+        fits: functions that fit a sensor to items, by name.
 
     Returns:
-        A trial for each way of fitting, by name.
+        A trial for each of the functions, by name.
     """
     rows: dict[str, dict[str, dict[str, float]]] = {name: {} for name in fits}
     predictions: dict[str, list[Prediction]] = {name: [] for name in fits}
@@ -63,19 +121,19 @@ def cross_validate(
         profile = fits[name]([item for k, item in enumerate(items) if k not in fold])
         for index in sorted(fold):
             item = items[index]
-            rows[name][item.name] = scores_of(simulate(profile, item.air, item.name), item)
+            rows[name][item.name] = _scores(simulate(profile, item.air, item.name), item)
             predictions[name].append((item, profile))
-    return {name: Trial(mean_scores(rows[name]), rows[name], predictions[name]) for name in fits}
+    return {name: Trial(_mean_scores(rows[name]), rows[name], predictions[name]) for name in fits}
 
 
-def scores_of(simulated: Tensor, pair: AlignedPair) -> dict[str, float]:
-    """Return the scores of a simulation of a pair's bone signal, (T,)."""
+def _scores(simulated: Tensor, pair: AlignedPair) -> dict[str, float]:
+    """Return the scores of a simulation (T,) of a pair's bone signal."""
     scores = simulation_scores(simulated, pair.bone, pair.air, pair.sample_rate)
     return {name: scores[name] for name in SCORES}
 
 
-def mean_scores(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each score over the rows where it is defined; none where it never is."""
+def _mean_scores(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each score over the rows where it is finite, if there are any."""
     known = {
         name: [row[name] for row in rows.values() if np.isfinite(row[name])] for name in SCORES
     }
@@ -92,5 +150,5 @@ def baseline_scores(pairs: Sequence[AlignedPair]) -> dict[str, float]:
     for pair in pairs:
         simulator = Simulator((ZeroPhaseLowpass(), WhiteNoise()), pair.sample_rate)
         scene = simulator.render(pair.air[None], [pair.name], 0, mean=True)
-        rows[pair.name] = scores_of(scene.bone[0], pair)
-    return mean_scores(rows)
+        rows[pair.name] = _scores(scene.bone[0], pair)
+    return _mean_scores(rows)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
@@ -25,7 +24,7 @@ from bcsim.fitting.residual import (
     prediction_errors,
     wearer_curves,
     with_residual,
-)
+)  # fmt: skip
 from bcsim.fitting.selection import AUTO, CANDIDATES, LearningPoint, Selection, select
 from bcsim.fitting.smoothing import measurable_bins, usable_band
 from bcsim.fitting.spread import Spread, expected_spread, measured_spread, ratio_curves
@@ -46,7 +45,7 @@ class PairReport:
 
     Args:
         name: name of the pair.
-        talker: name of the talker, or None where it is not known.
+        talker: name of the talker, or None where the talker is not known.
         seconds: duration of the overlap of air and bone.
         active_seconds: duration of speech in the overlap.
         pause_seconds: duration of pauses in the overlap; 0 where there were too few for a noise
@@ -80,7 +79,7 @@ class SkippedPair:
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A fitted sensor with what was found on the way.
+    """A fitted sensor, and the facts of the fit.
 
     Args:
         profile: the fitted sensor.
@@ -89,7 +88,7 @@ class FitResult:
         aligned: the pairs after alignment, as the sensor was fitted to them.
         choice: sentence that says which estimator was taken, and why.
         candidates: cross-validation scores by method, with those of EBEN's low-pass.
-        learning_curve: what less to learn from would have given.
+        learning_curve: scores with fewer recordings.
         predictions: fold items of the cross-validation, each with the provisional sensor that was
             fitted without it; empty without cross-validation.
     """
@@ -104,19 +103,6 @@ class FitResult:
     predictions: list[Prediction]
 
 
-@dataclass(frozen=True, eq=False)
-class AmbientNoise:
-    """A recording of ambient noise while nobody speaks, at the gains of the pairs.
-
-    Args:
-        air: (T,), signal of the air microphone.
-        bone: (T,), signal of the sensor.
-    """
-
-    air: NDArray[np.floating]
-    bone: NDArray[np.floating]
-
-
 @one_thread()  # the same recordings give the same profile on any number of cores
 def fit_pairs(
     pairs: Sequence[RecordedPair],
@@ -128,7 +114,7 @@ def fit_pairs(
     licence: str = "",
     settings: EstimationSettings | None = None,
     prior: SensorProfile | None = None,
-    ambient: AmbientNoise | None = None,
+    ambient: RecordedPair | None = None,
     cross_validate: bool = True,
 ) -> FitResult:
     """Fit a sensor to pairs of recordings.
@@ -146,12 +132,13 @@ def fit_pairs(
         settings: options of the estimator and of the smoothing.
         prior: sensor of the same kind, fitted to other recordings: its speech-dependent part is
             adapted to these, and its spread is taken over where they are too few to show one.
-        ambient: recording from which the leakage is measured, or None.
+        ambient: ambient noise while nobody speaks, recorded at the gains of the pairs, from which
+            the leakage is measured; or None.
         cross_validate: whether to try the fit on recordings that it has not seen. Without, there
             are no scores, no learning curve and no residual.
 
     Returns:
-        The sensor with what was found on the way; equal recordings give equal profiles.
+        The sensor and the facts of the fit; equal recordings give equal profiles.
 
     Raises:
         InputError: if no pair is usable; the message gives the first one's reason.
@@ -212,11 +199,7 @@ def fit_pairs(
 
 
 def check_estimator(estimator: str, settings: EstimationSettings | None) -> None:
-    """Check that an estimator exists and has the options asked for, before any work.
-
-    Raises:
-        UsageError: naming what is wrong.
-    """
+    """Raise UsageError for an unknown estimator, or an option that it does not have."""
     if estimator != AUTO:
         make_estimator(estimator, settings)
         return
@@ -230,11 +213,7 @@ def check_estimator(estimator: str, settings: EstimationSettings | None) -> None
 def _with_spread(
     fitted: MeanFit, selection: Selection, prior: SensorProfile | None
 ) -> tuple[SensorProfile, list[Prediction]]:
-    """Add how wearers and recordings differ to the mean sensor, and the residual to its speech.
-
-    Returns:
-        The sensor, and the predictions of the cross-validation with the same residual.
-    """
+    """Return the mean sensor with spread and residual, and the predictions with the residual."""
     profile, pairs = fitted.profile, fitted.pairs
     predictions = [] if selection.trial is None else selection.trial.predictions
     curves, certainty = ratio_curves(fitted.equal)
@@ -247,18 +226,16 @@ def _with_spread(
         talkers = [pair.talker for pair, _ in predictions]
         predictions = with_residual(predictions, residual)
         profile = replace(profile, speech=replace(profile.speech, residual=residual))
-    if len(pairs) < MIN_RECORDINGS:
-        spread = _expected_spread(profile.transfer_function.frequencies_hz, prior)
-        deviations = {
-            field: std if prior is None else getattr(prior, field)
-            for field, std in EXPECTED_STD.items()
-        }
-    else:
+    if len(pairs) >= MIN_RECORDINGS:
         spread = measured_spread(curves, certainty, talkers)
-        deviations = {
-            "level_std_db": deviation(fitted.couplings_db),
-            "delay_std_s": _delay_std_s(pairs),
-        }
+        level_std_db, delay_std_s = deviation(fitted.couplings_db), _delay_std_s(pairs)
+        deviations = {"level_std_db": level_std_db, "delay_std_s": delay_std_s}
+    else:
+        spread, deviations = expected_spread(profile.transfer_function.frequencies_hz), EXPECTED_STD
+        if prior is not None:
+            deviations = {name: getattr(prior, name) for name in EXPECTED_STD}
+            if prior.spread_db.shape == spread.std_db.shape:
+                spread = Spread(prior.spread_db, prior.spread_components_db, "prior")
     profile = replace(
         profile,
         spread_db=spread.std_db,
@@ -285,18 +262,11 @@ def _check_prior(prior: SensorProfile | None, sample_rate: int, estimator: str) 
         )
 
 
-def _expected_spread(frequencies_hz: NDArray[np.float64], prior: SensorProfile | None) -> Spread:
-    """Return the prior's spread, or else that of sensors in general."""
-    if prior is None or len(prior.spread_db) != len(frequencies_hz):
-        return expected_spread(frequencies_hz)
-    return Spread(prior.spread_db, prior.spread_components_db, "prior")
-
-
 def _delay_std_s(pairs: Sequence[AlignedPair]) -> float:
     """Return the standard deviation of the delay, without recorders that were started separately.
 
-    Not less than expected: alignment cannot tell small differences from the sensor's phase, and
-    gives recordings in step the same delay.
+    It is not less than expected: alignment cannot tell small differences from the sensor's phase,
+    and gives synchronous recordings the same delay.
     """
     delays_s = np.array([pair.start_delay_s for pair in pairs])
     near = delays_s[np.abs(delays_s - np.median(delays_s)) < SAME_START_S]

@@ -28,11 +28,11 @@ from bcsim.sensors.transfer_function import TransferFunction
 
 @dataclass(frozen=True, eq=False)
 class MeanFit:
-    """The mean sensor with what was found on the way.
+    """The mean sensor, and the pairs that it was fitted to.
 
     Args:
-        profile: sensor of the mean wearer, upright, without delay and spread; what no effect
-            renders with (low-pass equivalent, usable band, coherence ceiling) is not fitted yet.
+        profile: sensor of the mean wearer, upright, without delay and spread; its low-pass
+            equivalent, usable band and coherence ceiling are not fitted yet.
         pairs: aligned pairs, with the typical noise floor where they had none of their own.
         equal: the same pairs with the gains of the recordings evened out.
         couplings_db: (N,), gains of the recordings in dB.
@@ -91,24 +91,15 @@ def fit_mean_sensor(
 def excess_level_db(
     profile: SensorProfile, pairs: Sequence[AlignedPair], within_clip: bool = False
 ) -> float:
-    """Return by how much simulated speech is louder than recorded speech, mean over pairs, in dB.
+    """Return the level of simulated speech less that of recorded speech, mean over pairs, in dB.
 
-    Args:
-        profile: sensor to simulate with.
-        pairs: aligned pairs with the levels at which they were recorded.
-        within_clip: whether to draw the residual of the speech-dependent part.
+    With `within_clip`, the residual of the speech-dependent part is drawn.
     """
     excess = []
     for pair in pairs:
         rate = pair.sample_rate
         active = active_frames(pair.air[None], rate)
-        simulated = simulate(
-            profile,
-            pair.air,
-            pair.name,
-            noise=False,
-            within_clip=within_clip,
-        )
+        simulated = simulate(profile, pair.air, pair.name, noise=False, within_clip=within_clip)
         power = float(active_rms(simulated[None], active, rate)) ** 2
         noise = float(pair.noise.psd.sum()) * rate / pair.num_fft
         wanted = max(1.0 - noise, 0.1) * 10 ** (pair.level_db / 10)

@@ -1,4 +1,4 @@
-"""What the predictions of a cross-validation leave open: the residual, and how wearers differ."""
+"""Errors of cross-validated predictions: the residual, and the differences between wearers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,18 +17,14 @@ from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.responses.residual import Residual
 
-SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # at which the residual is tried
-ABOVE_NOISE_DB = 6.0  # above the noise, from which on the recorded level is that of speech
+SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # factors of the residual that are tried
+ABOVE_NOISE_DB = 6.0  # where bone is so far above its noise, its level is that of speech
 
 
 def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
-    """Return the recorded less the predicted band levels in dB, NaN where noise hides the speech.
+    """Return the recorded less the predicted band levels of each fold item, (active frames, M).
 
-    Args:
-        predictions: fold items, each with a sensor that has a speech-dependent part.
-
-    Returns:
-        (active frames, M) for each fold item.
+    In dB, NaN where noise hides the speech. The sensors all have a speech-dependent part.
     """
     errors = []
     for pair, profile in predictions:
@@ -43,17 +39,13 @@ def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
 def wearer_curves(
     errors: Sequence[Tensor], predictions: Sequence[Prediction]
 ) -> tuple[Tensor, Tensor]:
-    """Return how each fold item differs from its prediction, mean over its frames.
+    """Return the mean error of each prediction over its frames, and how certain it is.
 
     The level is taken out as the sensor picks it up, in power: it is drawn apart from the shape.
 
-    Args:
-        errors: prediction errors of the fold items.
-        predictions: the fold items with their sensors.
-
     Returns:
-        Curves in dB (N, F), without the recording's level, and certainties (N, F), as
-        `bcsim.fitting.spread.ratio_curves` gives them for a sensor without speech dependence.
+        Curves in dB (N, F) and certainties (N, F), as `bcsim.fitting.spread.ratio_curves` gives
+        them for a sensor without speech dependence.
     """
     _, first = predictions[0]
     bank = _speech(first).bank
@@ -81,10 +73,6 @@ def measured_residual(errors: Sequence[Tensor], predictions: Sequence[Prediction
     recording's mean. A prediction that was learnt from few frames has some dynamics that the true
     mean has not, so the whole error would be too much: the scale is the one at which the dynamics
     ratio of the recordings, simulated with their noise, is 1 on average.
-
-    Args:
-        errors: prediction errors of the fold items.
-        predictions: the fold items with their sensors.
     """
     error = torch.cat([part - part.nanmean(dim=0) for part in errors])
     known = ~error.isnan()

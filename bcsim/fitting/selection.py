@@ -1,4 +1,4 @@
-"""Which estimator is the best for these recordings, and would more of them help."""
+"""Selection of the estimator that is best for these recordings, and the learning curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,9 +12,11 @@ from bcsim.fitting.cross_validation import (
     Trial,
     baseline_scores,
     cross_validate,
-)
+    cut,
+    fold_items,
+    folds_of,
+)  # fmt: skip
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
-from bcsim.fitting.folds import cut, fold_items, folds_of
 from bcsim.fitting.mean_sensor import fit_mean_sensor
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.sensors.profile import SensorProfile
@@ -29,15 +31,17 @@ HALF_S = 0.75  # shortest half of a recording
 MIN_TALKERS = 4  # least number outside a fold that is halved
 LEARNING_FOLDS = 2  # the learning curve is about differences, for which two folds are enough
 
+Half = Callable[[Sequence[AlignedPair]], list[AlignedPair]]
+
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """How well the chosen estimator did in cross-validation, given so much to learn from.
+    """How well the chosen estimator did in cross-validation on a part of the recordings.
 
     Args:
         label: "all", "half the seconds" or "half the talkers".
-        seconds: duration of the pairs that it was fitted to, mean over folds.
-        talkers: number of named talkers among them, mean over folds.
+        seconds: duration of the pairs that the sensor was fitted to, mean over folds.
+        talkers: number of named talkers of these pairs, mean over folds.
         lsd: log-spectral distance on the fold items, in dB.
     """
 
@@ -73,17 +77,7 @@ def select(
     settings: EstimationSettings,
     prior: SensorProfile | None,
 ) -> Selection:
-    """Try estimators by cross-validation and choose one.
-
-    Args:
-        pairs: aligned pairs.
-        estimator: name of an estimator, or "auto" for the best.
-        settings: options of the estimators.
-        prior: sensor of the same kind from which the fits start, or None.
-
-    Raises:
-        UsageError: for an unknown estimator, or an option that it does not have.
-    """
+    """Try estimators by cross-validation and choose one; for the arguments see `fit_sensor`."""
     automatic = estimator == AUTO
     names = CANDIDATES if automatic else tuple(dict.fromkeys((FIXED, estimator)))
     fits = {
@@ -97,13 +91,14 @@ def select(
         speech = None if prior is None else prior.speech
         safe = FIXED if speech is None else SPEECH_RESPONSES.name_of(type(speech))
         name = safe if automatic else estimator
-        how = "untested on these recordings, which are too short to hold some out"
-        return Selection(name, f"{name}: {how}")
+        return Selection(
+            name, f"{name}: untested on these recordings, which are too short to hold some out"
+        )
     trials = cross_validate(items, folds, fits)
     scores = {name: trial.scores for name, trial in trials.items()}
     scores[BASELINE] = baseline_scores(items)
     best = _best(trials) if automatic else estimator
-    curve = learning_curve(items, folds, fits[best], trials[best])
+    curve = _learning_curve(items, folds, fits[best], trials[best])
     return Selection(best, _reason(best, trials, automatic), scores, trials[best], curve)
 
 
@@ -143,29 +138,21 @@ def _reason(best: str, trials: dict[str, Trial], automatic: bool) -> str:
     return f"{best}: the least LSD on {count} held-out recordings ({scores} dB)"
 
 
-def learning_curve(
+def _learning_curve(
     items: Sequence[AlignedPair], folds: Sequence[set[int]], fit: Fit, whole: Trial
 ) -> list[LearningPoint]:
-    """Return what half of the seconds, and half of the talkers, would have given.
-
-    Args:
-        items: fold items.
-        folds: sets of indices of the items that are left out together.
-        fit: way of fitting.
-        whole: cross-validation of this way with all there is to learn from.
-    """
+    """Return the scores of `fit`, given all, half of the seconds, or half of the talkers."""
     folds = folds[:LEARNING_FOLDS]
-    ways: dict[str, Thinning] = {"half the seconds": half_the_seconds}
-    if all(len(_talkers(_rest(items, fold))) >= MIN_TALKERS for fold in folds):
-        ways["half the talkers"] = half_the_talkers
-    fits = {label: _thinned(fit, way) for label, way in ways.items()}
-    trials = cross_validate(items, folds, fits)
-    trials = {"all": whole, **trials}
-    ways = {"all": list, **ways}
+    rests = [[item for k, item in enumerate(items) if k not in fold] for fold in folds]
+    halves: dict[str, Half] = {"half the seconds": _half_the_seconds}
+    if all(len(_talkers(rest)) >= MIN_TALKERS for rest in rests):
+        halves["half the talkers"] = _half_the_talkers
+    fits = {label: _fit_to_half(fit, half) for label, half in halves.items()}
+    trials = {"all": whole, **cross_validate(items, folds, fits)}
     names = [items[index].name for fold in folds for index in fold]
     points = []
     for label, trial in trials.items():
-        parts = [ways[label](_rest(items, fold)) for fold in folds]
+        parts = [halves[label](rest) if label in halves else rest for rest in rests]
         seconds = float(np.mean([sum(pair.seconds for pair in part) for part in parts]))
         if points and seconds > NEARLY_HALF * points[0].seconds:
             continue  # could not be halved: nothing is learnt from that
@@ -180,30 +167,23 @@ def learning_curve(
     return points
 
 
-Thinning = Callable[[Sequence[AlignedPair]], list[AlignedPair]]
-
-
-def half_the_seconds(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
-    """Return the first half of each recording; every second one of those too short to be cut."""
+def _half_the_seconds(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
+    """Return the first half of each recording, and every second one of those too short to cut."""
     halves = [cut(pair, 2, HALF_S)[0] for pair in pairs]
     whole = [half for half, pair in zip(halves, pairs, strict=True) if half is pair]
     dropped = {id(half) for half in whole[1::2]}
     return [half for half in halves if id(half) not in dropped]
 
 
-def half_the_talkers(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
+def _half_the_talkers(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
     """Return the recordings of every second talker."""
     kept = _talkers(pairs)[::2]
     return [pair for pair in pairs if pair.talker in kept]
 
 
-def _thinned(fit: Fit, way: Thinning) -> Fit:
-    return lambda part: fit(way(part))
+def _fit_to_half(fit: Fit, half: Half) -> Fit:
+    return lambda part: fit(half(part))
 
 
 def _talkers(pairs: Sequence[AlignedPair]) -> list[str]:
     return sorted({pair.talker for pair in pairs if pair.talker is not None})
-
-
-def _rest(items: Sequence[AlignedPair], fold: set[int]) -> list[AlignedPair]:
-    return [item for index, item in enumerate(items) if index not in fold]

@@ -1,4 +1,4 @@
-"""What a sensor makes of an aligned pair's air signal, by the simulator that renders corpora."""
+"""Simulation of an aligned pair's bone signal, with the simulator that renders corpora."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The frames of a pair, air beside bone, as speech-dependent estimators see them."""
+"""Band levels of a pair, which speech-dependent estimators are trained on."""
 
 from dataclasses import dataclass, replace
 
@@ -43,22 +43,13 @@ class SpeechFrames:
         return 10 * torch.maximum(bone - noise, 0.1 * bone).log10()
 
     def error_db(self, gains_db: Tensor) -> Tensor:
-        """Return the simulated less the recorded level of active frames, (active frames, M).
-
-        Args:
-            gains_db: (frames, M), gains on the fixed response.
-        """
+        """Return the level with gains (frames, M) less that recorded, (active frames, M)."""
         power = 10 ** ((self.fixed_db + gains_db) / 10) + 10 ** (self.noise_db / 10)
         return (10 * power.log10() - self.bone_db)[self.active]
 
 
 def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
-    """Return the frames of a pair.
-
-    Args:
-        pair: aligned pair with its noise floor.
-        profile: sensor whose fixed response leads from `pair.air` to `pair.bone`.
-    """
+    """Return the band levels of a pair, with those that the profile's fixed response gives."""
     bank = FilterBank(pair.sample_rate)
     air_db = bank.levels_db(pair.air[None])
     num_frames = torch.tensor([air_db.shape[1]])

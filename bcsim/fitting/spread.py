@@ -23,9 +23,9 @@ def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
     """Return the gain of each recording's response relative to the shape of all, in dB.
 
     The level of bone relative to air also changes with what is said: a sensor that hears little
-    above 500 Hz is quiet in fricatives. So the shape (the pooled power ratio) is fitted first,
-    then for each recording the gain with which it gives the power that was recorded, and so on
-    in turns. On average over recordings, gain and level are the same.
+    above 500 Hz is quiet in fricatives. So the shape (the pooled power ratio), and the gain with
+    which it gives the power of each recording, are fitted in turns. On average over recordings,
+    gain and level are the same.
     """
     speech = torch.stack([(pair.spectra.yy - pair.noise_power).clamp(min=0) for pair in pairs])
     air = torch.stack([pair.spectra.xx for pair in pairs])
@@ -42,17 +42,11 @@ def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
 
 
 def ratio_curves(pairs: Sequence[AlignedPair]) -> tuple[Tensor, Tensor]:
-    """Return the response of each recording, and how certain it is.
-
-    The response is the noise-subtracted power ratio in dB, smoothed over third-octaves. Where the
-    sensor's noise hides the speech nothing is known about the shape: the certainty is the part of
-    the power that is speech.
-
-    Args:
-        pairs: aligned pairs, equal in level.
+    """Return the response of each recording of equal level, and how certain it is.
 
     Returns:
-        Curves in dB (N, F) and certainties (N, F), 0 to 1.
+        Noise-subtracted power ratios in dB (N, F), smoothed over third-octaves, and certainties
+        (N, F), 0 to 1: the part of the sensor's power that is speech.
     """
     curves, certainties = [], []
     above_noise = measurable_bins(pairs)

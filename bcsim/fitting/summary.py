@@ -44,7 +44,7 @@ def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "level_std_db": round(profile.level_std_db, 2),
         "usable_band_hz": [round(hz, 1) for hz in profile.usable_band_hz],
         "drops_hz": {f"-{drop:g} dB": drop_hz(profile, drop) for drop in DROPS_DB},
-        "magnitude_error_db": round(standard_error_db(profile), 2),
+        "magnitude_error_db": round(_standard_error_db(profile), 2),
         "noise_to_speech_db": round(profile.noise_to_speech_db(), 1),
         "noise_level_std_db": round(profile.noise_level_std_db, 1),
         "lowpass": {key: round(value, 3) for key, value in asdict(profile.lowpass).items()},
@@ -53,7 +53,7 @@ def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "speech": None if profile.speech is None else profile.speech.summary_word,
         "prior": provenance.prior,
         "spread_between": provenance.spread,
-        "magnitude_interval_db": interval_db(profile),
+        "magnitude_interval_db": _interval_db(profile),
         "leakage": profile.leakage_db is not None,
         "scores": dict(provenance.scores),
         "learning": dict(provenance.learning),
@@ -74,8 +74,8 @@ def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:
     The plateau is the greatest mean over an octave; the response is smoothed over a third of an
     octave. None where it never falls so far.
     """
-    smooth_db = smooth_magnitude_db(profile, 3)
-    octaves_db = smooth_magnitude_db(profile, 1)
+    smooth_db = _smooth_magnitude_db(profile, 3)
+    octaves_db = _smooth_magnitude_db(profile, 1)
     plateau = int(octaves_db[1:].argmax()) + 1
     below = np.flatnonzero(smooth_db[plateau:] < octaves_db[plateau] - drop_db)
     if len(below) == 0:
@@ -83,17 +83,17 @@ def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:
     return round(float(profile.transfer_function.frequencies_hz[plateau + below[0]]), 1)
 
 
-def smooth_magnitude_db(profile: SensorProfile, fraction: float) -> NDArray[np.float64]:
+def _smooth_magnitude_db(profile: SensorProfile, fraction: float) -> NDArray[np.float64]:
     """Return the magnitude in dB after averaging its power over 1/`fraction` octave, (F,)."""
     power = torch.from_numpy(np.abs(profile.transfer_function.response) ** 2)
     smooth = fractional_octave_smooth(power, fraction).clamp(min=1e-20)
     return 10 * np.log10(smooth.numpy())
 
 
-def standard_error_db(profile: SensorProfile) -> float:
-    """Return the median standard error of the magnitude, in dB.
+def _standard_error_db(profile: SensorProfile) -> float:
+    """Return the median standard error of the magnitude in dB, over the usable band.
 
-    Over the usable band, or over 100 to 1000 Hz where there is none.
+    Where there is none, over 100 to 1000 Hz.
     """
     low, high = profile.usable_band_hz if profile.usable_band_hz[1] > 0 else (100.0, 1000.0)
     grid = profile.transfer_function.frequencies_hz
@@ -101,7 +101,7 @@ def standard_error_db(profile: SensorProfile) -> float:
     return 20 * math.log10(1 + float(np.median(error))) if len(error) else math.inf
 
 
-def interval_db(profile: SensorProfile) -> tuple[float, float] | None:
+def _interval_db(profile: SensorProfile) -> tuple[float, float] | None:
     """Return the 95 % interval of the magnitude, median from 100 to 4000 Hz, or None."""
     if len(profile.magnitude_interval_db) == 0:
         return None
@@ -111,12 +111,8 @@ def interval_db(profile: SensorProfile) -> tuple[float, float] | None:
     return round(float(low), 2), round(float(high), 2)
 
 
-def learning_advice(learning: Mapping[str, float]) -> list[str]:
-    """Return what another doubling of the recordings promises, from the last one.
-
-    Args:
-        learning: cross-validated LSD in dB by what the sensor was fitted to; see `Provenance`.
-    """
+def _learning_advice(learning: Mapping[str, float]) -> list[str]:
+    """Return whether the last doubling of the recordings suggests another; see `Provenance`."""
     found = []
     kinds = {"half the seconds": "seconds of these talkers", "half the talkers": "talkers"}
     for label, what in kinds.items():
@@ -140,7 +136,7 @@ def advice(profile: SensorProfile) -> list[str]:
             "coherence exceeds 0.5 nowhere: check that air and bone are of the same speech, "
             "recorded in a quiet room, with the sensor firmly in place"
         )
-    error_db = standard_error_db(profile)
+    error_db = _standard_error_db(profile)
     if error_db > ENOUGH_ERROR_DB:
         # the error falls with the root of the duration
         more = provenance.active_seconds * ((error_db / ENOUGH_ERROR_DB) ** 2 - 1)
@@ -148,21 +144,17 @@ def advice(profile: SensorProfile) -> list[str]:
             f"the response is known to {error_db:.1f} dB: {max(1, math.ceil(more))} s more speech "
             f"would bring that to {ENOUGH_ERROR_DB:g} dB"
         )
-    if provenance.pause_seconds == 0 and profile.noise_psd.any():
-        found.append(
-            "no pause was long enough for a noise floor, so one is taken that such sensors have: "
-            f"leave {ENOUGH_PAUSES_S:g} s of silence around the speech"
-        )
-    elif not profile.noise_psd.any():
-        found.append(
-            "no noise floor could be measured, so what is simulated will have none: leave "
-            f"{ENOUGH_PAUSES_S:g} s of silence around the speech"
+    pauses = ""
+    if not profile.noise_psd.any():
+        pauses = "no noise floor could be measured, so what is simulated will have none"
+    elif provenance.pause_seconds == 0:
+        pauses = (
+            "no pause was long enough for a noise floor, so one is taken that such sensors have"
         )
     elif provenance.pause_seconds < ENOUGH_PAUSES_S:
-        found.append(
-            f"{provenance.pause_seconds:.1f} s of pauses are little for a noise floor: leave "
-            f"{ENOUGH_PAUSES_S:g} s of silence around the speech"
-        )
+        pauses = f"{provenance.pause_seconds:.1f} s of pauses are little for a noise floor"
+    if pauses:
+        found.append(f"{pauses}: leave {ENOUGH_PAUSES_S:g} s of silence around the speech")
     if provenance.num_pairs < ENOUGH_UTTERANCES:
         found.append(
             f"{provenance.num_pairs} utterance(s) say little about the spread: record "
@@ -174,4 +166,4 @@ def advice(profile: SensorProfile) -> list[str]:
             f"{known} named: record {ENOUGH_TALKERS} or more, a folder each, to know how wearers "
             "differ"
         )
-    return found + learning_advice(provenance.learning)
+    return found + _learning_advice(provenance.learning)

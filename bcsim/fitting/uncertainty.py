@@ -1,9 +1,8 @@
-"""How far the magnitude of a fitted response is known: the bootstrap over recordings.
+"""The uncertainty of a fitted response's magnitude: the bootstrap over recordings.
 
-The standard error of `TransferFunction.standard_error` supposes one filter for all speech and all
-wearers, and noise for the rest. Recordings differ by more than that: by what is said, by the
-talker, by how the sensor sits. So recordings are drawn anew, and the response is estimated from
-each draw.
+`TransferFunction.standard_error` supposes one filter for all speech and all wearers, and noise for
+the rest. Recordings differ by more than that: by what is said, by the talker, by how the sensor
+sits. So recordings are drawn anew, and the response is estimated from each draw.
 """
 
 from collections.abc import Sequence
@@ -38,9 +37,8 @@ def bootstrap_interval_db(
     """Return the 95 % interval of the magnitude, (2, F), in dB relative to the estimate.
 
     Talkers are drawn with replacement, then the utterances of each; utterances alone where there
-    is one talker, or none is named. With fewer than 4 utterances their active frames are cut into
-    parts of half a second, and these are drawn instead: then nothing is known about how
-    utterances and talkers differ, and the interval is that of this talker and wearing.
+    is one talker, or none is named. With fewer than 4 utterances, parts of half a second of active
+    frames are drawn instead: the interval is then that of this talker and wearing.
 
     The spectra of each recording are formed once and pooled anew for each draw, so that a draw
     costs next to nothing. Estimators that are no function of pooled spectra (the
@@ -50,8 +48,7 @@ def bootstrap_interval_db(
     Args:
         pairs: aligned pairs that the response was estimated from, equal in level.
         estimator: estimator of the response, with its options.
-        above_noise: (F,) of bool, bins above noise; others are taken from their neighbours, as in
-            the fit.
+        above_noise: (F,) of bool, bins above noise; others are taken from their neighbours.
         smoothing: the magnitude is smoothed over 1/`smoothing` octave, as in the fit.
         num_draws: number of draws of the bootstrap.
         seed: seed of the draws; equal seeds give equal intervals.
@@ -80,16 +77,12 @@ _Sample = tuple[str | None, CrossSpectra, Tensor]  # talker, spectra, noise in y
 
 def _samples(pairs: Sequence[AlignedPair], estimator: SpectralEstimator) -> list[_Sample]:
     """Return what the bootstrap draws from: recordings, or parts of them where they are few."""
+    average = estimator.average
     if len(pairs) >= MIN_RECORDINGS:
+        samples = [(pair.talker, spectra_of(pair, average), pair.noise_power) for pair in pairs]
+    else:  # parts without regard to talkers: two of them say nothing about a third
         samples = [
-            (pair.talker, spectra_of(pair, estimator.average), pair.noise_power) for pair in pairs
-        ]
-    else:
-        samples = [
-            # Cut without regard to talkers: two of them say nothing about a third.
-            (None, spectra, pair.noise_power)
-            for pair in pairs
-            for spectra in _parts(pair, estimator.average)
+            (None, part, pair.noise_power) for pair in pairs for part in _parts(pair, average)
         ]
     return [sample for sample in samples if sample[1].num_averages > 0]
 

@@ -29,20 +29,15 @@ _TENSORS = (
     "coherence", "coherence_ceiling", "magnitude_interval_db", "noise_psd", "response",
     "spread_components_db", "spread_db",
 )  # fmt: skip
-_TEXTS = ("name",)
 _INTEGERS = ("sample_rate", "polarity")
-_PLAIN_FACTS = (*_TEXTS, *_INTEGERS, *NUMBERS, "usable_band_hz")
+_PLAIN_FACTS = ("name", *_INTEGERS, *NUMBERS, "usable_band_hz")
 _SPEECH = "speech."  # before the names of its tensors
 _RESIDUAL = "residual.factor_db"
 _RESIDUAL_FACTS = {"memory", "rise_db"}
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
-    """Return the content of the file for the fields of a `SensorProfile`.
-
-    Args:
-        fields: every field of the profile, by name; equal fields give equal bytes.
-    """
+    """Return the file's content for all fields of a `SensorProfile`, by name."""
     transfer_function: TransferFunction = fields["transfer_function"]
     provenance: Provenance = fields["provenance"]
     speech: SpeechResponse | None = fields["speech"]
@@ -56,7 +51,9 @@ def encode(fields: Mapping[str, Any]) -> bytes:
         arrays["leakage_db"] = fields["leakage_db"]
     tensors = {name: np.ascontiguousarray(values, "<f8") for name, values in arrays.items()}
     if speech is not None:
-        tensors |= _speech_tensors(speech)
+        residual = {} if speech.residual is None else {_RESIDUAL: speech.residual.factor_db}
+        for name, values in {**speech.arrays(), **residual}.items():
+            tensors[_SPEECH + name] = np.ascontiguousarray(values)
     _check_text("name", fields["name"])
     facts = {
         "schema": SCHEMA,
@@ -97,7 +94,7 @@ def decode(content: bytes) -> dict[str, Any]:
     low, high = facts["usable_band_hz"]
     return {
         **arrays,
-        **{name: facts[name] for name in (*_TEXTS, *_INTEGERS)},
+        **{name: facts[name] for name in ("name", *_INTEGERS)},
         **{name: _number(name, facts[name]) for name in NUMBERS},
         "transfer_function": TransferFunction(
             frequencies_hz=np.linspace(0, facts["sample_rate"] / 2, response.shape[1]),
@@ -113,19 +110,11 @@ def decode(content: bytes) -> dict[str, Any]:
 
 
 def _speech_facts(speech: SpeechResponse) -> dict[str, Any]:
-    residual = speech.residual
-    kind = SPEECH_RESPONSES.name_of(type(speech))
+    residual, kind = speech.residual, SPEECH_RESPONSES.name_of(type(speech))
     facts: dict[str, Any] = {"kind": kind, "level_db": speech.level_db}
     if residual is not None:
         facts |= {"memory": residual.ar_coefficient, "rise_db": residual.level_correction_db}
     return facts
-
-
-def _speech_tensors(speech: SpeechResponse) -> dict[str, NDArray[Any]]:
-    arrays = dict(speech.arrays())
-    if speech.residual is not None:
-        arrays[_RESIDUAL] = speech.residual.factor_db
-    return {_SPEECH + name: np.ascontiguousarray(values) for name, values in arrays.items()}
 
 
 def _read_speech(
@@ -178,16 +167,15 @@ def _read_facts(content: bytes) -> dict[str, Any]:
         )
     nested = {"schema", "num_averages", "lowpass", "provenance", "speech"}
     _check_keys("facts", facts, nested | set(_PLAIN_FACTS))
-    for name in _TEXTS:
-        _check_text(name, facts[name])
-        check_value("\n" not in facts[name], name, facts[name], "one line")
+    _check_text("name", facts["name"])
+    check_value("\n" not in facts["name"], "name", facts["name"], "one line")
     for name in _INTEGERS:
         check_value(type(facts[name]) is int, name, facts[name], "an integer")
     return facts
 
 
 def _facts_of(kind: type, facts: Any) -> Any:
-    """Build one of the flat dataclasses above from JSON, every field present and of its type."""
+    """Build a dataclass from JSON in which every field is present and of its type."""
     name = kind.__name__.lower()
     check_value(isinstance(facts, dict), name, facts, "a mapping")
     kinds = {item.name: item.type for item in dataclasses.fields(kind)}
@@ -208,7 +196,7 @@ def _facts_of(kind: type, facts: Any) -> Any:
 
 
 def _check_text(name: str, value: Any) -> None:
-    """Refuse what a terminal might take for a command."""
+    """Raise ValueError for text with control characters, which a terminal might obey."""
     check_value(isinstance(value, str), name, value, "text")
     is_plain = all(c.isprintable() or c in "\n\t" for c in value)
     check_value(is_plain, name, value, "text without control characters")

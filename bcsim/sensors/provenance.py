@@ -57,10 +57,6 @@ class Provenance:
 
 
 def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
-    """Check a value of a sensor.
-
-    Raises:
-        ValueError: that names the value, and what it should be, if the condition is not met.
-    """
+    """Raise ValueError with the value, and what is wanted, if the condition is not met."""
     if not condition:
         raise ValueError(f"{name} is {str(value)[:80]!r}, not {wanted}")

@@ -1,4 +1,4 @@
-"""Two recordings of the same speech: at the air microphone and at the sensor."""
+"""Two recordings of the same sound: at the air microphone and at the sensor."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class RecordedPair:
-    """The same speech at the air microphone and at the sensor, as recorded.
+    """The same speech, or the same noise, at the air microphone and at the sensor, as recorded.
 
     Args:
         name: name of the pair in messages.
         air: (T,), samples of the air channel, full scale at 1.
         bone: (T,), samples of the sensor; the longer channel is cut to the length of the other.
-        talker: who speaks, or None where that is unknown.
+        talker: name of the talker, or None where the talker is not known.
     """
 
     name: str

@@ -24,7 +24,7 @@ class TransferFunction:
         num_averages: independent averages that the spectra were formed from.
 
     Raises:
-        ValueError: if shapes, values or the grid are not as said.
+        ValueError: for other shapes, values or grids.
     """
 
     frequencies_hz: NDArray[np.float64]

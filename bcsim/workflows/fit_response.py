@@ -16,7 +16,7 @@ from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input
 from bcsim.fitting.estimation import EstimationSettings
-from bcsim.fitting.fit import AmbientNoise, FitResult, check_estimator, fit_pairs
+from bcsim.fitting.fit import FitResult, check_estimator, fit_pairs
 from bcsim.fitting.selection import AUTO
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -54,7 +54,7 @@ def fit_sensor(
     licence: str = "",
     settings: EstimationSettings | None = None,
     prior: SensorProfile | None = None,
-    ambient: AmbientNoise | None = None,
+    ambient: RecordedPair | None = None,
     talkers: Path | None = None,
 ) -> FitResult:
     """Fit a sensor to recorded pairs; `.profile.save("NAME.sensor")` keeps it.
@@ -72,7 +72,7 @@ def fit_sensor(
         licence: licence of the recordings; goes into the profile.
         settings: options of the estimator and of the smoothing.
         prior: sensor of the kind, fitted to other recordings, to start from.
-        ambient: recording of ambient noise alone, from which the leakage is measured.
+        ambient: ambient noise alone, at both microphones, from which the leakage is measured.
         talkers: CSV of who speaks in which file; without, the first folder tells.
 
     Raises:
@@ -152,7 +152,7 @@ def fit_response(
     ambient = None
     if noise is not None:
         at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)
-        ambient = AmbientNoise(at_air, at_bone)
+        ambient = RecordedPair("ambient noise", at_air, at_bone)
     pairs, failures = read_recordings(air, bone, sample_rate, talkers)
     result = fit_pairs(
         pairs,

@@ -10,9 +10,8 @@ from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
 from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.fitting.alignment.align import align
-from bcsim.fitting.cross_validation import cross_validate
+from bcsim.fitting.cross_validation import cross_validate, cut, fold_items, folds_of
 from bcsim.fitting.estimation import make_estimator
-from bcsim.fitting.folds import cut, fold_items, folds_of
 from bcsim.fitting.mean_sensor import fit_mean_sensor
 from bcsim.fitting.residual import (
     dynamics,

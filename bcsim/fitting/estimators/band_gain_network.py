@@ -32,7 +32,7 @@ MIN_STEPS, MAX_STEPS = 100, 4000  # the most is reached with three minutes of sp
 EQUALISER_COSINES = 5
 
 
-def slow_cosines(num_bands: int, count: int) -> Tensor:
+def _slow_cosines(num_bands: int, count: int) -> Tensor:
     """Return the slowest cosines over the bands, (count, M), of amplitude 1, a constant first."""
     place = (torch.arange(num_bands, dtype=torch.float64) + 0.5) / num_bands
     return torch.cos(math.pi * torch.arange(count, dtype=torch.float64)[:, None] * place)
@@ -82,14 +82,8 @@ class BandGainNetwork(PowerRatio):
             share = len(target) / (len(target) + BIAS_FRAMES)
             mean_db = torch.from_numpy(prior.mean_db) + share * (target - known).mean(dim=0)
             start = replace(prior, mean_db=mean_db.float().numpy(), level_db=0.0, residual=None)
-            return self._train(
-                start,
-                inputs,
-                target,
-                self.adaptation_passes,
-                self.adaptation_rate,
-                ADAPTATION_BATCH,
-            )
+            passes, rate = self.adaptation_passes, self.adaptation_rate
+            return self._train(start, inputs, target, passes, rate, ADAPTATION_BATCH)
         start = NetworkResponse(
             sample_rate=sample_rate,
             level_db=0.0,
@@ -125,9 +119,8 @@ class BandGainNetwork(PowerRatio):
         batch: int,
         equaliser_db: float = 0.0,
     ) -> NetworkResponse:
-        x = (
-            (inputs - torch.from_numpy(start.input_mean)) / torch.from_numpy(start.input_std)
-        ).float()
+        mean, std = torch.from_numpy(start.input_mean), torch.from_numpy(start.input_std)
+        x = ((inputs - mean) / std).float()
         y = (target - torch.from_numpy(start.mean_db)).float()
         layers = [
             (torch.tensor(weight), torch.tensor(bias)[:, None])
@@ -140,11 +133,8 @@ class BandGainNetwork(PowerRatio):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps + 1, pct_start=0.1
         )
-        shapes = (
-            equaliser_db
-            * slow_cosines(y.shape[1], EQUALISER_COSINES).repeat(1, len(OFFSETS)).float()
-        )
-        shapes = shapes / torch.from_numpy(start.input_std)
+        shapes = _slow_cosines(y.shape[1], EQUALISER_COSINES).repeat(1, len(OFFSETS)).float()
+        shapes = equaliser_db * shapes / std
         with torch_stream(0, "band-gain network", "training"), torch.enable_grad():
             for _ in range(steps):
                 chosen = torch.randint(len(x), (members, batch), generator=torch.default_generator)

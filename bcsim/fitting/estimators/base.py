@@ -21,9 +21,8 @@ Average = Literal["mean", "median"]
 class Estimator(ABC):
     """A way to estimate the response from pairs.
 
-    Concrete estimators are registered in `bcsim.fitting.estimators.ESTIMATORS` under the name
-    they have on the command line. Their options are fields with defaults, and
-    `bcsim.fitting.estimation.make_estimator` sets those that a person asks for.
+    Concrete estimators are registered in `bcsim.fitting.estimators.ESTIMATORS`. Their options are
+    fields with defaults, and `bcsim.fitting.estimation.make_estimator` sets those that are given.
     """
 
     @abstractmethod
@@ -43,8 +42,7 @@ class Estimator(ABC):
         Args:
             frames: frames of each pair, with the levels after the estimated response.
             sample_rate: sample rate in Hz.
-            prior: speech-dependent part of another sensor of the kind, from which to start, or
-                None.
+            prior: speech-dependent part of another sensor of the kind, to start from, or None.
         """
         return None
 
@@ -91,13 +89,11 @@ class CoherentEstimator(SpectralEstimator):
     Args:
         average: see `SpectralEstimator`.
         gated: whether bins whose coherence unrelated signals exceed once in 20 times,
-            :math:`1 - 0.05^{1/(n_d-1)}`, get the magnitude of the noise-subtracted power ratio,
-            which needs no coherence. The cross-spectrum there is chance: in :math:`n_d` averages
-            unrelated signals have a coherence of :math:`1/n_d` on average, so that H1 is
-            :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor does, and H2 is
-            :math:`\sqrt{n_d}` of it. The phase of such bins is the minimum phase in any case.
-            With minutes of speech nothing is gated; with seconds, most of what lies above the
-            sensor's coherent band.
+            :math:`1 - 0.05^{1/(n_d-1)}`, get the magnitude of the noise-subtracted power ratio.
+            In :math:`n_d` averages, unrelated signals have a coherence of :math:`1/n_d` on
+            average, so that H1 is :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor
+            does, and H2 is :math:`\sqrt{n_d}` of it. With minutes of speech nothing is gated;
+            with seconds, most of what lies above the sensor's coherent band.
     """
 
     gated: bool = False
@@ -121,23 +117,13 @@ def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
 
 
 def check_average(average: str) -> None:
-    """Check that an average is the mean or the median.
-
-    Raises:
-        UsageError: naming it.
-    """
+    """Raise UsageError for an average other than the mean or the median."""
     if average not in get_args(Average):
         raise UsageError(f"average is {average!r}; it can be mean or median")
 
 
 def spectra_of(pair: AlignedPair, average: Average, keep: Tensor | None = None) -> CrossSpectra:
-    """Return the average spectra of a pair; x is air, y is bone.
-
-    Args:
-        pair: aligned pair.
-        average: average over the frames.
-        keep: (frames,) of bool, frames to use; None for all active frames.
-    """
+    """Return the average spectra of a pair over the frames `keep`, or over its active ones."""
     if average == "mean" and keep is None:
         return pair.spectra  # which the pair remembers
     over_frames = cross_spectra if average == "mean" else median_spectra
@@ -148,18 +134,13 @@ def spectra_of(pair: AlignedPair, average: Average, keep: Tensor | None = None) 
 def pool(pairs: Sequence[AlignedPair], average: Average = "mean") -> tuple[CrossSpectra, Tensor]:
     """Return the spectra of the active frames of all pairs, and the noise in `yy`, (F,).
 
-    Args:
-        pairs: aligned pairs, at least one.
-        average: average over the frames of a pair; over pairs it is always the mean, weighted
-            with the number of frames.
+    The average over pairs is always the mean, weighted with the number of frames.
     """
     parts = [spectra_of(pair, average) for pair in pairs]
     spectra = CrossSpectra.pooled(parts)
     shares = [part.num_averages / max(spectra.num_averages, _TINY) for part in parts]
-    noise = torch.stack(
-        [share * pair.noise_power for share, pair in zip(shares, pairs, strict=True)]
-    ).sum(dim=0)
-    return spectra, noise
+    noise = [share * pair.noise_power for share, pair in zip(shares, pairs, strict=True)]
+    return spectra, torch.stack(noise).sum(dim=0)
 
 
 def transfer_function(

@@ -49,29 +49,19 @@ class CrossCorrelation(Estimator):
         rate, num_fft = pairs[0].sample_rate, pairs[0].num_fft
         num_taps = round(self.duration_s * rate)
         before = round(self.before_s * rate)
-        auto = torch.zeros(num_taps, dtype=torch.float64)
-        cross = torch.zeros(num_taps, dtype=torch.float64)
+        total = torch.zeros(2, num_taps, dtype=torch.float64)
         for pair in pairs:
-            more_auto, more_cross = correlations(pair.air, pair.bone, num_taps, before)
-            auto += more_auto
-            cross += more_cross
-        taps = wiener_taps(auto, cross, self.ridge)
+            total += torch.stack(correlations(pair.air, pair.bone, num_taps, before))
+        taps = wiener_taps(*total, ridge=self.ridge)
         circular = pad(taps, (0, num_fft - num_taps)).roll(-before)
         return transfer_function(pairs, torch.fft.rfft(circular), pool(pairs)[0])
 
 
 def correlations(air: Tensor, bone: Tensor, num_taps: int, before: int) -> tuple[Tensor, Tensor]:
-    r"""Return what the normal equations are made of.
+    r"""Return the correlations in the normal equations for N taps, (N,) each.
 
-    Args:
-        air: (T,), air signal.
-        bone: (T,), bone signal.
-        num_taps: number of taps N.
-        before: number of taps before time zero.
-
-    Returns:
-        :math:`r_{xx}(l) = \sum_t x_t x_{t+l}` for l = 0...N-1, and
-        :math:`r_{xy}(l) = \sum_t x_t y_{t+l}` for l = -before...N-1-before; (N,) each.
+    :math:`r_{xx}(l) = \sum_t x_t x_{t+l}` for l = 0...N-1, and
+    :math:`r_{xy}(l) = \sum_t x_t y_{t+l}` for l = -before...N-1-before.
     """
     size = fast_length(len(air) + num_taps)
     x, y = torch.fft.rfft(air, size), torch.fft.rfft(bone, size)
@@ -81,13 +71,7 @@ def correlations(air: Tensor, bone: Tensor, num_taps: int, before: int) -> tuple
 
 
 def wiener_taps(auto: Tensor, cross: Tensor, ridge: float) -> Tensor:
-    """Solve the normal equations for N taps.
-
-    Args:
-        auto: (N,), autocorrelation of air.
-        cross: (N,), cross-correlation of air with bone, at the lags of the taps.
-        ridge: number that is added to the diagonal, relative to it.
-    """
+    """Solve the normal equations of the `correlations`, with `ridge` times the diagonal added."""
     column = auto.clone()
     column[0] *= 1 + ridge
     return torch.from_numpy(scipy.linalg.solve_toeplitz(column.numpy(), cross.numpy()))

@@ -15,7 +15,7 @@ from bcsim.fitting.estimators.base import (
     pool,
     transfer_function,
     with_phase_of,
-)
+)  # fmt: skip
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.sensors.transfer_function import TransferFunction
 

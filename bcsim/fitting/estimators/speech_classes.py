@@ -6,22 +6,22 @@ and of which there are as many as the recordings can tell apart.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # its parts are loaded when they are asked for
 import torch
 
+from bcsim.fitting.cross_validation import folds_of
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.power_ratio import PowerRatio
-from bcsim.fitting.folds import folds_of
 from bcsim.fitting.speech_frames import SpeechFrames
 from bcsim.rng import stream
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.responses.speech_classes import MAX_GAIN_DB, ClassResponse, cosines
 
 NUM_COEFFICIENTS = 16
-PRIOR_FRAMES = 1.0  # frames of a class that weigh as much as the gains expected without them
+PRIOR_FRAMES = 1.0  # number of frames that weigh as much as the gains expected without them
 
 
 @ESTIMATORS.register("speech-classes")
@@ -35,7 +35,7 @@ class SpeechClasses(PowerRatio):
             taken.
     """
 
-    candidates: tuple[int, ...] = field(default=(4, 8, 16, 32, 64))
+    candidates: tuple[int, ...] = (4, 8, 16, 32, 64)
 
     def speech(
         self, frames: Sequence[SpeechFrames], sample_rate: int, prior: SpeechResponse | None
@@ -45,28 +45,22 @@ class SpeechClasses(PowerRatio):
         for held_out in folds if len(folds) > 1 else []:
             rest = [f for index, f in enumerate(frames) if index not in held_out]
             for count in self.candidates:
-                fitted = fit_classes(rest, sample_rate, count, prior)
+                fitted = _fit_classes(rest, sample_rate, count, prior)
                 for index in held_out:
                     f = frames[index]
                     error_db = f.error_db(fitted.gains_db(f.levels_db[None])[0])
                     errors[count] += float(error_db.square().mean(dim=1).sqrt().sum())
         best = min(errors, key=lambda count: (errors[count], count))
-        return fit_classes(frames, sample_rate, best, prior)
+        return _fit_classes(frames, sample_rate, best, prior)
 
 
-def fit_classes(
+def _fit_classes(
     frames: Sequence[SpeechFrames], sample_rate: int, count: int, prior: SpeechResponse | None
 ) -> ClassResponse:
     """Fit K classes: k-means over the cosine coefficients of air, then the gains of each.
 
-    The gains of a class with few frames are drawn towards those of the prior, or towards 0 dB where
-    there is none.
-
-    Args:
-        frames: frames of all pairs.
-        sample_rate: sample rate in Hz.
-        count: number of classes K, lessened where there are too few frames.
-        prior: response that predicts the expected gains, or None.
+    K is `count`, or less where there are too few frames. The gains of a class with few frames are
+    drawn towards those of the prior, or towards 0 dB where there is none.
     """
     levels = torch.cat([f.levels_db[f.active] for f in frames])
     coefficients = (levels @ cosines(levels.shape[1], NUM_COEFFICIENTS)).numpy()
@@ -77,9 +71,8 @@ def fit_classes(
     centres, _ = scipy.cluster.vq.kmeans2(
         position, count, minit="++", rng=generator, missing="warn"
     )
-    response = ClassResponse(
-        sample_rate, 0.0, None, centres, mean, std, np.zeros((count, levels.shape[1]))
-    )
+    no_gains = np.zeros((count, levels.shape[1]))
+    response = ClassResponse(sample_rate, 0.0, None, centres, mean, std, no_gains)
     weights = response.memberships(levels)  # (N, K)
     speech = 10 ** (torch.cat([f.speech_db[f.active] for f in frames]) / 10)
     fixed = 10 ** (torch.cat([f.fixed_db[f.active] for f in frames]) / 10)

@@ -33,15 +33,15 @@ LOWEST_FITTED_HZ = 20.0
 
 @dataclass(frozen=True)
 class FitError:
-    """How far a filter's magnitude is from the response's.
+    """Error of a filter's magnitude in dB, at 24 points an octave from `low_hz` to `high_hz`.
 
-    In dB, at 24 points an octave, both curves floored at 60 dB under the response's maximum.
+    Both curves are floored at 60 dB under the response's maximum.
 
     Args:
-        rms_db: root of the mean square.
+        rms_db: root of the mean squared error.
         max_db: greatest absolute error.
         low_hz: lower end of the band.
-        high_hz: upper end.
+        high_hz: upper end of the band.
     """
 
     rms_db: float
@@ -55,13 +55,13 @@ class ResponseFilter:
     """A filter with the magnitude of a response.
 
     Args:
-        kind: of the four.
-        sample_rate: in Hz.
+        kind: one of the four kinds.
+        sample_rate: sample rate in Hz.
         coefficients: taps (N,); or sections (S, 6) of numerator and denominator, in scipy's form.
-        time_zero: index of the tap at time zero. Taps before it come before their cause, as a
-            zero-phase filter's do; a convolver that knows no such thing delays by so many samples.
-        latency_samples: by which the filter delays when it is used as it says.
-        error: of its magnitude.
+        time_zero: index of the tap at time zero; the taps before it, of a zero-phase filter, act
+            before their cause. A convolver that starts at the first tap delays by so many samples.
+        latency_samples: delay of the filter when it is used with this `time_zero`.
+        error: error of the filter's magnitude.
     """
 
     kind: Kind
@@ -72,7 +72,7 @@ class ResponseFilter:
     error: FitError
 
     def facts(self) -> dict[str, Any]:
-        """Return everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         name = "sections" if self.kind == "iir" else "taps"
         return {
             "kind": self.kind,
@@ -101,17 +101,18 @@ def response_filter(
     (minimum-phase, and iir: nearest to a real sensor, no latency).
 
     Args:
-        transfer_function: the response.
-        kind: of the filter.
+        transfer_function: response whose magnitude is wanted.
+        kind: kind of the filter.
         size: number of taps (512 by default); order of an iir, even (by default the least that
             comes within 1 dB rms, at most 20).
-        polarity: -1 turns the filter over.
+        polarity: -1 inverts the sign of the filter's output.
 
     Raises:
         UsageError: for a size that is not possible.
     """
     if kind == "iir":
-        coefficients = polarity_of(_sections(transfer_function, size), polarity)
+        coefficients = _sections(transfer_function, size)
+        coefficients[0, :3] *= polarity
     else:
         num_taps = NUM_TAPS if size is None else size
         if not MIN_TAPS <= num_taps <= MAX_TAPS:
@@ -126,18 +127,11 @@ def response_filter(
         coefficients=coefficients,
         time_zero=centre if kind == "zero-phase" else 0,
         latency_samples=centre if kind == "linear-phase" else 0,
-        error=fit_error(transfer_function, coefficients),
+        error=_fit_error(transfer_function, coefficients),
     )
 
 
-def polarity_of(sections: NDArray[np.float64], polarity: int) -> NDArray[np.float64]:
-    """Return the sections (S, 6) with the numerator of the first times `polarity`."""
-    turned = sections.copy()
-    turned[0, :3] *= polarity
-    return turned
-
-
-def fit_error(transfer_function: TransferFunction, coefficients: NDArray[np.float64]) -> FitError:
+def _fit_error(transfer_function: TransferFunction, coefficients: NDArray[np.float64]) -> FitError:
     """Return how far taps (N,) or sections (S, 6) are from a response, over 80 Hz to 0.9 fs/2."""
     rate = transfer_function.sample_rate
     frequencies = _points(LOWEST_HZ, HIGHEST * rate / 2)
@@ -156,7 +150,7 @@ def _sections(transfer_function: TransferFunction, order: int | None) -> NDArray
     if order is not None and not (2 <= order <= MAX_ORDER and order % 2 == 0):
         raise UsageError(f"order {order}: even orders from 2 to {MAX_ORDER} are possible")
     rate = transfer_function.sample_rate
-    # Beyond the band it is enough that nothing strange happens.
+    # Outside the band, a low weight keeps the magnitude from extremes.
     frequencies = _points(LOWEST_FITTED_HZ, 0.99 * rate / 2)
     inside = (frequencies >= LOWEST_HZ) & (frequencies <= HIGHEST * rate / 2)
     wanted_db, _ = _wanted_db(transfer_function, frequencies)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import minimum_phase
 
-RANGE_DB = 60.0  # below the maximum; what lies deeper is not worth a tap
+RANGE_DB = 60.0  # below the maximum, to which the magnitude is followed
 PHASE_RANGE_DB = 120.0
 LOWEST_HZ = 80.0
 HIGHEST = 0.9  # of half the sample rate
@@ -22,16 +22,16 @@ def linear_phase_taps(
     """Design a symmetric FIR, (num_taps,), with its centre at (num_taps - 1) // 2.
 
     An even number of symmetric taps would force a zero at half the sample rate and a latency of
-    half a sample, so an even `num_taps` is one less, and a zero behind them.
+    half a sample, so for an even `num_taps` one tap less is designed, and a zero appended.
 
-    No window: the taps are those of the least weighted squared error. A window would smear the
-    response over its main lobe, twice or three times as wide as need be, and its side lobes
-    would be relative to the maximum, where here each frequency counts relative to its own level.
+    The taps have the least weighted squared error. A window instead would smear the response over
+    its main lobe, and its side lobes would be relative to the maximum of the magnitude, where here
+    each frequency counts relative to its own level.
 
     Args:
-        magnitude_db: (F,), uniform from 0 to half the sample rate.
-        sample_rate: in Hz.
-        num_taps: 3 or more.
+        magnitude_db: (F,), magnitude on a uniform grid from 0 to half the sample rate.
+        sample_rate: sample rate in Hz.
+        num_taps: number of taps, 3 or more.
     """
     wanted, weight, _ = _design(magnitude_db, sample_rate, num_taps)
     half = (num_taps - 1) // 2
@@ -45,14 +45,8 @@ def minimum_phase_taps(
 ) -> NDArray[np.float64]:
     """Design a causal FIR, (num_taps,), whose zeros lie within the unit circle.
 
-    Least squares to the minimum-phase response, and of the result the minimum-phase factor: it
-    has the same magnitude and as many taps, and is the result itself wherever that was of
-    minimum phase already.
-
-    Args:
-        magnitude_db: (F,), uniform from 0 to half the sample rate.
-        sample_rate: in Hz.
-        num_taps: 3 or more.
+    It is the minimum-phase factor of the least-squares fit to the minimum-phase response. For the
+    arguments see `linear_phase_taps`.
     """
     wanted, weight, phase = _design(magnitude_db, sample_rate, num_taps)
     taps = _least_squares(wanted * np.exp(1j * phase), weight, num_taps, 0)
@@ -87,7 +81,7 @@ def _design(
     size = fast_length(FINER * max(2 * (len(magnitude_db) - 1), num_taps))
     grid = np.linspace(0, 1, size // 2 + 1)
     wanted_db = np.interp(grid, np.linspace(0, 1, len(magnitude_db)), magnitude_db)
-    # The phase knows of what is deep down; the weight does not, or nothing else would count.
+    # The phase follows the deepest dips; the weight does not, or they alone would count.
     wanted = 10 ** (np.maximum(wanted_db, wanted_db.max() - PHASE_RANGE_DB) / 20)
     counted = np.maximum(wanted, wanted.max() * 10 ** (-RANGE_DB / 20))
     frequencies = grid * sample_rate / 2

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 RADIUS = 0.9998  # of zeros and poles at most: a ring of 3 s at 16 kHz, and room for rounding
 WIDTHS = (0.7, 2.0, 6.0)  # quality factors of new sections
 STARTS = 8  # frequencies where a new section is tried
-KEPT = 4  # of these starts are followed to the end
+KEPT = 4  # number of starts that get the final fit
 SHORT, LONG = 12, 150  # evaluations of a trial and of the final fit
-LIMIT = 8.0  # of u and v: further out tanh is 1, and nothing moves any more
+LIMIT = 8.0  # of u and v: beyond, tanh is 1 and its derivative 0
 _DB = 20 / math.log(10)
 
 
@@ -41,15 +41,16 @@ def fit_sections(
     where both curves lie at the least of `wanted_db` do not count.
 
     Args:
-        frequencies_hz: (N,), where the magnitude is wanted.
-        wanted_db: (N,).
-        weight: (N,), of the squared error.
-        sample_rate: in Hz.
-        num_sections: at most.
-        enough_db: with this weighted rms error, no more sections are added.
+        frequencies_hz: (N,), frequencies of the wanted magnitude.
+        wanted_db: (N,), wanted magnitude.
+        weight: (N,), weight of the squared error.
+        sample_rate: sample rate in Hz.
+        num_sections: largest number of sections.
+        enough_db: weighted rms error at which no more sections are added.
 
     Returns:
-        (S, 6), numerator and denominator of each section; scipy's form. The gain is in the first.
+        (S, 6), numerator and denominator of each section in scipy's form, with the gain in the
+        first.
     """
     fit = _Fit(frequencies_hz, wanted_db, weight, sample_rate)
     parameters = np.array([float(np.average(wanted_db, weights=weight))])
@@ -57,15 +58,15 @@ def fit_sections(
         trials = [
             fit.polished(np.concatenate([parameters, start]), SHORT) for start in fit.new_sections()
         ]
-        # What a short fit says is not the last word, and several starts lead to one valley.
+        # A short fit does not decide, and several starts lead to the same minimum.
         best = _distinct(sorted(trials, key=fit.cost), fit.cost)[:KEPT]
         parameters = min((fit.polished(trial, LONG) for trial in best), key=fit.cost)
         if math.sqrt(2 * fit.cost(parameters)) <= enough_db:
             break
-    return sections_of(parameters)
+    return _sections(parameters)
 
 
-def sections_of(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sections(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the sections (S, 6) of a gain in dB and four numbers a section."""
     quadratics = _polynomials(parameters[1:].reshape(-1, 2, 2))
     sections = np.concatenate([np.ones((*quadratics.shape[:2], 1)), quadratics], axis=-1)
@@ -76,7 +77,7 @@ def sections_of(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
 def _distinct(
     sorted_trials: list[NDArray[np.float64]], cost: Callable[[NDArray[np.float64]], float]
 ) -> list[NDArray[np.float64]]:
-    """Return the trials whose cost is 0.1 % or more above that of the one before."""
+    """Return the trials whose cost is over 0.1 % above that of the trial kept before."""
     kept = sorted_trials[:1]
     for trial in sorted_trials[1:]:
         if cost(trial) > 1.001 * cost(kept[-1]):

@@ -24,6 +24,7 @@ MAX_LAYERS = 4
 MAX_MEMBERS = 64
 MAX_VALUE = 1e3  # bound of all weights and inputs' means, far beyond what training gives
 MIN_INPUT_STD = 1e-3  # in dB; with the bounds above, float32 does not overflow
+_SCALING = ("input_mean", "input_std", "mean_db")
 
 
 @SPEECH_RESPONSES.register("band-gain-network")
@@ -84,7 +85,7 @@ class NetworkResponse(SpeechResponse):
         inputs = context(levels_db, num_frames, stride=2)
         members = inputs.flatten(0, 1)[None].expand(len(self.weights[0]), -1, -1)
         layers = [(w.to(inputs), b.to(inputs)) for w, b in self._layers]
-        # In blocks, so that what is at work stays in the cache.
+        # In blocks that fit into the processor's cache.
         blocks = [forward(layers, block).mean(dim=0) for block in members.split(BLOCK, dim=1)]
         gains = torch.cat(blocks).unflatten(0, inputs.shape[:2])
         following = torch.cat([gains[:, 1:], gains[:, -1:]], dim=1)
@@ -105,8 +106,7 @@ class NetworkResponse(SpeechResponse):
     def arrays(self) -> dict[str, NDArray[Any]]:
         layers = {f"weight_{k}": weight for k, weight in enumerate(self.weights)}
         layers |= {f"bias_{k}": bias for k, bias in enumerate(self.biases)}
-        scaling = {"input_mean": self.input_mean, "input_std": self.input_std}
-        return {**layers, **scaling, "mean_db": self.mean_db}
+        return {**layers, **{name: getattr(self, name) for name in _SCALING}}
 
     @classmethod
     def from_arrays(
@@ -115,11 +115,9 @@ class NetworkResponse(SpeechResponse):
         depth = sum(name.startswith("weight_") for name in arrays)
         return cls(
             **common,
-            input_mean=arrays["input_mean"],
-            input_std=arrays["input_std"],
+            **{name: arrays[name] for name in _SCALING},
             weights=tuple(arrays[f"weight_{k}"] for k in range(depth)),
             biases=tuple(arrays[f"bias_{k}"] for k in range(depth)),
-            mean_db=arrays["mean_db"],
         )
 
 

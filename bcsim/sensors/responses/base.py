@@ -21,14 +21,14 @@ from bcsim.dsp.filter_bank import FilterBank
 from bcsim.registry import Registry
 from bcsim.sensors.responses.residual import LIMIT_DB, Residual
 
-FLOOR_DB = 80.0  # levels are held at so many dB below active speech
+FLOOR_DB = 80.0  # the lowest level, in dB below active speech
 
 
 @dataclass(frozen=True, eq=False)
 class SpeechResponse(ABC):
     """A predictor of band gains from the levels of the air signal.
 
-    Concrete ones are frozen dataclasses, registered in `SPEECH_RESPONSES` under the name of the
+    Subclasses are frozen dataclasses, registered in `SPEECH_RESPONSES` under the name of the
     estimator that makes them; the sensor's file stores their arrays by name.
 
     Args:
@@ -60,7 +60,7 @@ class SpeechResponse(ABC):
 
         Args:
             levels_db: (B, frames, M), levels relative to active speech (`relative_levels`).
-            num_frames: (B,), number of frames of each clip; later ones are to be ignored.
+            num_frames: (B,), number of frames of each clip; later frames are padding.
         """
 
     @abstractmethod
@@ -72,11 +72,7 @@ class SpeechResponse(ABC):
     def from_arrays(
         cls, common: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "SpeechResponse":
-        """Return the response that is made of such arrays.
-
-        Args:
-            common: the fields `sample_rate`, `level_db` and `residual`.
-            arrays: arrays by name, as `arrays` returns them.
+        """Return the response with the fields of `SpeechResponse` and arrays as from `arrays`.
 
         Raises:
             ValueError: if shapes or values cannot be those of such a response.
@@ -89,18 +85,15 @@ class SpeechResponse(ABC):
         return FilterBank(self.sample_rate)
 
     def gains_db(
-        self,
-        levels_db: Tensor,
-        num_frames: Tensor | None = None,
-        excess_db: Tensor | float = 0.0,
+        self, levels_db: Tensor, num_frames: Tensor | None = None, excess_db: Tensor | float = 0.0
     ) -> Tensor:
         """Return gains in dB relative to the fixed response, smoothed over three frames.
 
         Args:
             levels_db: (B, frames, M), band levels of the air signal (`FilterBank.levels_db`).
-            num_frames: (B,), number of frames of each clip; None for all.
-            excess_db: (B,) or a number, by how many dB active speech is louder in the whole clip
-                than in these frames, where they are a segment of it.
+            num_frames: (B,), number of frames of each clip; None for all frames.
+            excess_db: (B,) or a number, level of active speech in the whole clip less that in
+                these frames in dB, where the frames are a segment of the clip.
 
         Returns:
             (B, frames, M), within +-40 dB; independent of the signal's level.
@@ -116,12 +109,12 @@ class SpeechResponse(ABC):
     def with_residual(
         self, gains_db: Tensor, seeds: Tensor, scale: Tensor | float = 1.0, first: int = 0
     ) -> Tensor:
-        """Return gains with the residual drawn for each clip; as they are where there is none.
+        """Return gains with the residual drawn for each clip, or unchanged where there is none.
 
         Args:
             gains_db: (B, frames, M), predicted gains.
             seeds: (B,) of int64, seed of each clip's trajectory.
-            scale: (B, 1, 1) or a number, by which the trajectories are multiplied.
+            scale: (B, 1, 1) or a number, factor of the trajectories.
             first: frame of the clip that the gains begin with.
 
         Returns:
@@ -141,15 +134,9 @@ SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
 def relative_levels(
     levels_db: Tensor, num_frames: Tensor, excess_db: Tensor | float = 0.0
 ) -> Tensor:
-    """Return band levels relative to the clip's active speech, not below -80 dB.
+    """Return band levels (B, frames, M) relative to the clip's active speech, not below -80 dB.
 
-    Args:
-        levels_db: (B, frames, M), band levels in dB.
-        num_frames: (B,), number of frames of each clip.
-        excess_db: (B,) or a number, see `SpeechResponse.gains_db`.
-
-    Returns:
-        (B, frames, M).
+    For the arguments see `SpeechResponse.gains_db`.
     """
     power = (10 ** (levels_db / 10)).sum(dim=-1)
     active = is_active(power, num_frames)
@@ -159,13 +146,9 @@ def relative_levels(
 
 
 def around(values: Tensor, offsets: Sequence[int], num_frames: Tensor, stride: int = 1) -> Tensor:
-    """Return the frames at some offsets from each; at a clip's ends its last frame is held.
+    """Return the values (B, frames, M) at K offsets from every `stride`-th frame.
 
-    Args:
-        values: (B, frames, M), values in each frame.
-        offsets: K offsets in frames.
-        num_frames: (B,), number of frames of each clip.
-        stride: distance between the frames that are looked at.
+    At the ends of a clip of `num_frames` (B,) frames its first or last frame is repeated.
 
     Returns:
         (B, frames, K, M).

@@ -59,7 +59,7 @@ class Residual:
         """Return a segment of each seed's endless trajectory, with the level correction applied.
 
         Args:
-            seeds: (B,) of int64.
+            seeds: (B,) of int64, seeds of the trajectories.
             num_frames: length of the segment in frames.
             first: frame of the trajectory that the segment starts with.
 

@@ -18,6 +18,7 @@ MAX_GAIN_DB = 100.0  # bound of a class's gains
 MAX_VALUE = 1e4  # bound of all other values, far beyond what a fit gives
 MIN_STD = 1e-6
 SOFTNESS = 4.0  # squared distance over which one class fades into the next
+_ARRAYS = ("centres", "mean", "std", "class_gains_db")
 
 
 @SPEECH_RESPONSES.register("speech-classes")
@@ -81,25 +82,18 @@ class ClassResponse(SpeechResponse):
         return cosines(self.bank.num_bands, len(self.mean))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {
-            "centres": self.centres,
-            "mean": self.mean,
-            "std": self.std,
-            "class_gains_db": self.class_gains_db,
-        }
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(
         cls, common: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "ClassResponse":
-        names = ("centres", "mean", "std", "class_gains_db")
         if arrays["centres"].ndim != 2:
             raise ValueError("centres of the classes have no two dimensions")
-        return cls(**{**common, **{name: arrays[name].astype(np.float64) for name in names}})
+        return cls(**common, **{name: arrays[name].astype(np.float64) for name in _ARRAYS})
 
 
 def cosines(num_bands: int, count: int) -> Tensor:
     """Return the orthonormal cosine transform's first columns, (M, count)."""
-    identity = np.eye(num_bands)
-    columns = np.asarray(scipy.fft.dct(identity, axis=-1, norm="ortho"))
+    columns = np.asarray(scipy.fft.dct(np.eye(num_bands), axis=-1, norm="ortho"))
     return torch.from_numpy(columns[:, :count].copy())

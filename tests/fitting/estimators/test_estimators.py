@@ -11,7 +11,7 @@ import torch
 from bcsim.dsp.activity import active_frames
 from bcsim.dsp.spectra import CrossSpectra, chance_coherence, stft
 from bcsim.errors import UsageError
-from bcsim.fitting.estimation import EstimationSettings, make_estimator, settings_of
+from bcsim.fitting.estimation import EstimationSettings, make_estimator
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import pool
 from bcsim.fitting.estimators.cross_correlation import (
@@ -308,7 +308,7 @@ def test_options_that_an_estimator_lacks_are_refused_with_those_that_have_them()
 )
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
-        settings_of(*arguments)
+        EstimationSettings(*arguments)
 
 
 @pytest.mark.parametrize(
