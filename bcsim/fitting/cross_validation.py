@@ -119,8 +119,7 @@ def cross_validate(
     tasks = [(name, fold) for name in fits for fold in folds]
     for name, fold in track(tasks, len(tasks), "fitting without each fold"):
         profile = fits[name]([item for k, item in enumerate(items) if k not in fold])
-        for index in sorted(fold):
-            item = items[index]
+        for item in (items[index] for index in sorted(fold)):
             rows[name][item.name] = _scores(simulate(profile, item.air, item.name), item)
             predictions[name].append((item, profile))
     return {name: Trial(_mean_scores(rows[name]), rows[name], predictions[name]) for name in fits}

@@ -1,6 +1,5 @@
 """Options of the estimation of a response, and the estimator made with them."""
 
-import dataclasses
 from dataclasses import dataclass
 
 from bcsim.errors import UsageError
@@ -48,16 +47,10 @@ def make_estimator(name: str, settings: EstimationSettings | None = None) -> Est
     options = {option: getattr(settings, option) for option in OPTIONS}
     asked = {option: value for option, value in options.items() if value is not None}
     for option in asked:
-        if option not in _options_of(kind):
-            having = [other for other in ESTIMATORS if option in _options_of(ESTIMATORS[other])]
+        having = [other for other in ESTIMATORS if hasattr(ESTIMATORS[other], option)]
+        if name not in having:
             raise UsageError(
                 f"estimator {name!r} has no option for the {OPTIONS[option]}; "
                 f"estimators that have it: {', '.join(having)}"
             )
     return kind(**asked)
-
-
-def _options_of(kind: type[Estimator]) -> set[str]:
-    if not dataclasses.is_dataclass(kind):
-        return set()  # a plugin without options
-    return {field.name for field in dataclasses.fields(kind)}

@@ -1,6 +1,5 @@
 """Fitting a sensor: recorded pairs in, a profile and a report on every pair out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -40,36 +39,6 @@ EXPECTED_STD = {"level_std_db": 5.0, "noise_level_std_db": 7.0, "delay_std_s": 3
 
 
 @dataclass(frozen=True)
-class PairReport:
-    """What was found on one pair.
-
-    Args:
-        name: name of the pair.
-        talker: name of the talker, or None where the talker is not known.
-        seconds: duration of the overlap of air and bone.
-        active_seconds: duration of speech in the overlap.
-        pause_seconds: duration of pauses in the overlap; 0 where there were too few for a noise
-            floor.
-        delay_s: delay of bone relative to air in seconds, in the middle of the recording.
-        level_db: active level of bone relative to that of air.
-        noise_db: level of the sensor's noise relative to its active speech.
-        coherence: mean over frequency, each bin weighted with the sensor's power there.
-        drift_ppm: growth of the delay, in microseconds a second.
-    """
-
-    name: str
-    talker: str | None
-    seconds: float
-    active_seconds: float
-    pause_seconds: float
-    delay_s: float
-    level_db: float
-    noise_db: float
-    coherence: float
-    drift_ppm: float = 0.0
-
-
-@dataclass(frozen=True)
 class SkippedPair:
     """A pair that could not be used, and why."""
 
@@ -83,9 +52,8 @@ class FitResult:
 
     Args:
         profile: the fitted sensor.
-        pairs: report on each pair that was used.
+        pairs: aligned pairs that the sensor was fitted to.
         skipped: pairs that were left out, and why.
-        aligned: the pairs after alignment, as the sensor was fitted to them.
         choice: sentence that says which estimator was taken, and why.
         candidates: cross-validation scores by method, with those of EBEN's low-pass.
         learning_curve: scores with fewer recordings.
@@ -94,9 +62,8 @@ class FitResult:
     """
 
     profile: SensorProfile
-    pairs: list[PairReport]
+    pairs: list[AlignedPair]
     skipped: list[SkippedPair]
-    aligned: list[AlignedPair]
     choice: str
     candidates: dict[str, dict[str, float]]
     learning_curve: list[LearningPoint]
@@ -117,19 +84,13 @@ def fit_pairs(
     ambient: RecordedPair | None = None,
     cross_validate: bool = True,
 ) -> FitResult:
-    """Fit a sensor to pairs of recordings.
+    """Fit a sensor to recorded pairs; for the options see `bcsim.fit_sensor`.
 
     Pairs that cannot be used are left out and listed; see `bcsim.fitting.diagnosis` for reasons.
 
     Args:
         pairs: recorded pairs, at least one, all at `sample_rate`.
         sample_rate: sample rate of the recordings in Hz, 4000 or more.
-        estimator: a registered name (see `bcsim.fitting.estimators.ESTIMATORS`), or "auto" for
-            the one that does best in cross-validation.
-        name: name of the sensor.
-        source: what was recorded, and by whom; kept in the profile.
-        licence: licence of the recordings; kept in the profile.
-        settings: options of the estimator and of the smoothing.
         prior: sensor of the same kind, fitted to other recordings: its speech-dependent part is
             adapted to these, and its spread is taken over where they are too few to show one.
         ambient: ambient noise while nobody speaks, recorded at the gains of the pairs, from which
@@ -188,9 +149,8 @@ def fit_pairs(
     )
     return FitResult(
         profile=profile,
-        pairs=[_report(pair) for pair in fitted.pairs],
+        pairs=fitted.pairs,
         skipped=skipped,
-        aligned=fitted.pairs,
         choice=selection.reason,
         candidates=selection.candidates,
         learning_curve=selection.learning_curve,
@@ -292,20 +252,3 @@ def _usable(
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise InputError(f"no usable pair: {first.name}: {first.reason}{more}")
     return usable, timings, skipped
-
-
-def _report(pair: AlignedPair) -> PairReport:
-    spectra = pair.spectra
-    noise = float(pair.noise.psd.sum()) * pair.sample_rate / pair.num_fft
-    return PairReport(
-        name=pair.name,
-        talker=pair.talker,
-        seconds=pair.seconds,
-        active_seconds=pair.active_seconds,
-        pause_seconds=pair.noise.pause_seconds,
-        delay_s=pair.delay_s,
-        level_db=pair.level_db,
-        noise_db=10 * math.log10(max(noise, 1e-20)),
-        coherence=float((spectra.yy * spectra.coherence).sum() / spectra.yy.sum()),
-        drift_ppm=pair.drift_ppm,
-    )

@@ -101,8 +101,7 @@ def excess_level_db(
         active = active_frames(pair.air[None], rate)
         simulated = simulate(profile, pair.air, pair.name, noise=False, within_clip=within_clip)
         power = float(active_rms(simulated[None], active, rate)) ** 2
-        noise = float(pair.noise.psd.sum()) * rate / pair.num_fft
-        wanted = max(1.0 - noise, 0.1) * 10 ** (pair.level_db / 10)
+        wanted = max(1.0 - pair.noise_to_speech, 0.1) * 10 ** (pair.level_db / 10)
         excess.append(10 * np.log10(max(power, 1e-20) / wanted))
     return float(np.mean(excess))
 

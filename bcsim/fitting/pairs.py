@@ -1,5 +1,6 @@
 """A pair of recordings, before and after alignment."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -121,6 +122,22 @@ class AlignedPair:
     def air_noise_power(self) -> Tensor:
         """Return the noise power in the bins of `spectra.xx`, (F,)."""
         return self.air_noise.psd * density_to_power(self.sample_rate, self.num_fft)
+
+    @property
+    def noise_to_speech(self) -> float:
+        """Return the power of the sensor's noise relative to that of active bone speech."""
+        return float(self.noise.psd.sum()) * self.sample_rate / self.num_fft
+
+    @property
+    def noise_db(self) -> float:
+        """Return `noise_to_speech` in dB, not below -200 dB."""
+        return 10 * math.log10(max(self.noise_to_speech, 1e-20))
+
+    @property
+    def coherence(self) -> float:
+        """Return the mean coherence over frequency, each bin weighted with the sensor's power."""
+        spectra = self.spectra
+        return float((spectra.yy * spectra.coherence).sum() / spectra.yy.sum())
 
     def scaled(self, gain: float) -> "AlignedPair":
         """Return the pair with bone, and its noise, times `gain`."""

@@ -77,7 +77,7 @@ def select(
     settings: EstimationSettings,
     prior: SensorProfile | None,
 ) -> Selection:
-    """Try estimators by cross-validation and choose one; for the arguments see `fit_sensor`."""
+    """Try estimators by cross-validation and choose one; for the arguments see `fit_pairs`."""
     automatic = estimator == AUTO
     names = CANDIDATES if automatic else tuple(dict.fromkeys((FIXED, estimator)))
     fits = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bcsim.dsp.spectra import fractional_octave_smooth
 from bcsim.fitting.fit import FitResult
+from bcsim.fitting.pairs import AlignedPair
 from bcsim.sensors.profile import SensorProfile
 
 DROPS_DB = (3.0, 10.0, 20.0)
@@ -60,12 +61,21 @@ def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "advice": advice(profile),
     }
     if isinstance(fitted, FitResult):
-        facts["pairs"] = [asdict(pair) for pair in fitted.pairs]
+        facts["pairs"] = [_pair_facts(pair) for pair in fitted.pairs]
         facts["skipped"] = [asdict(pair) for pair in fitted.skipped]
         facts["choice"] = fitted.choice
         facts["candidates"] = fitted.candidates
         facts["learning_curve"] = [asdict(point) for point in fitted.learning_curve]
     return facts
+
+
+def _pair_facts(pair: AlignedPair) -> dict[str, Any]:
+    return {
+        **{name: getattr(pair, name) for name in ("name", "talker", "seconds", "active_seconds")},
+        "pause_seconds": pair.noise.pause_seconds,
+        **{name: getattr(pair, name) for name in ("delay_s", "level_db", "noise_db", "coherence")},
+        "drift_ppm": pair.drift_ppm,
+    }
 
 
 def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:

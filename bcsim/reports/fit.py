@@ -229,27 +229,27 @@ def _listening(result: FitResult, examples: Sequence[Example]) -> Section | None
 
 
 def _pairs(result: FitResult) -> Section:
-    drifts_ppm = [pair.drift_ppm for pair in result.aligned]
+    drifts_ppm = [pair.drift_ppm for pair in result.pairs]
     rows: list[dict[str, Cell]] = [
         {
-            "pair": found.name,
-            "talker": found.talker or "",
-            "s": found.seconds,
-            "speech, s": found.active_seconds,
-            "delay, ms": 1000 * found.delay_s,
+            "pair": pair.name,
+            "talker": pair.talker or "",
+            "s": pair.seconds,
+            "speech, s": pair.active_seconds,
+            "delay, ms": 1000 * pair.delay_s,
             "drift, ppm": pair.drift_ppm,
-            "level, dB": found.level_db,
-            "noise, dB": found.noise_db,
-            "coherence": found.coherence,
+            "level, dB": pair.level_db,
+            "noise, dB": pair.noise_db,
+            "coherence": pair.coherence,
             "remarks": _remarks(pair),
         }
-        for found, pair in zip(result.pairs, result.aligned, strict=True)
+        for pair in result.pairs
     ]
     columns = [name for name in rows[0] if name != "remarks" or any(row[name] for row in rows)]
     cells = [[row[name] for name in columns] for row in rows[:MAX_ROWS]]
     left = len(rows) - MAX_ROWS
-    names = [found.name for found in result.pairs]
-    delays_ms = [1000 * found.delay_s for found in result.pairs]
+    names = [pair.name for pair in result.pairs]
+    delays_ms = [1000 * pair.delay_s for pair in result.pairs]
     middle_ms = 1000 * result.profile.delay_s
     return Section(
         "Pairs",

@@ -108,18 +108,16 @@ class SensorProfile:
         check_value(1000 <= self.sample_rate <= 384_000, "sample_rate", self.sample_rate, "audio")
         peak = float(np.abs(self.transfer_function.response).max())
         check_value(peak <= MAX_GAIN, "response", peak, f"at most {MAX_GAIN:g}")
-        shapes = {
-            "spread_db": (self.spread_db, (bins,)),
-            "noise_psd": (self.noise_psd, (bins,)),
-            "spread_components_db": (components, (len(components), bins)),
-            "coherence_ceiling": (self.coherence_ceiling, (bins,)),
+        shapes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("spread_db", "noise_psd", "coherence_ceiling"), (bins,)),
+            "spread_components_db": (len(components), bins),
+            "magnitude_interval_db": (2 if len(self.magnitude_interval_db) else 0, bins),
         }
-        interval = self.magnitude_interval_db
-        shapes["magnitude_interval_db"] = (interval, (2 if len(interval) else 0, bins))
         if self.leakage_db is not None:
-            shapes["leakage_db"] = (self.leakage_db, (bins,))
-        for name, (values, shape) in shapes.items():
-            check_value(values.shape == shape, f"shape of {name}", values.shape, str(shape))
+            shapes["leakage_db"] = (bins,)
+        for name, shape in shapes.items():
+            found = getattr(self, name).shape
+            check_value(found == shape, f"shape of {name}", found, str(shape))
         check_value(len(components) <= MAX_COMPONENTS, "spread_components_db", len(components), "8")
         for name in (*shapes, *NUMBERS):
             _check_range(name, np.asarray(getattr(self, name)))
@@ -128,9 +126,8 @@ class SensorProfile:
             check_value(rate == self.sample_rate, "sample_rate of speech", rate, "the sensor's")
         check_value(self.polarity in (1, -1), "polarity", self.polarity, "1 or -1")
         low, high = self.usable_band_hz
-        check_value(
-            0 <= low <= high <= self.sample_rate / 2, "usable_band_hz", (low, high), "ordered"
-        )
+        in_order = 0 <= low <= high <= self.sample_rate / 2
+        check_value(in_order, "usable_band_hz", self.usable_band_hz, "ordered")
         cutoff_hz, q = self.lowpass.cutoff_hz, self.lowpass.q
         check_value(0 < cutoff_hz < self.sample_rate / 2, "lowpass.cutoff_hz", cutoff_hz, "in band")
         check_value(0 < q < 1000, "lowpass.q", q, "positive")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 MIN_BINS, MAX_BINS = 9, 16_385  # 16 to 32,768 taps
 
@@ -84,22 +84,3 @@ class TransferFunction:
         """
         taps = np.fft.irfft(self.response)
         return np.fft.fftshift(taps), len(taps) // 2
-
-    def at(self, frequencies_hz: ArrayLike) -> NDArray[np.complex128]:
-        r"""Return the response anywhere between the grid's frequencies.
-
-        The value is that of the impulse response,
-        :math:`\sum_n h_n e^{-j2\pi fn/f_s}`, so it agrees with what the filter does.
-
-        Args:
-            frequencies_hz: (N,), 0 to half the sample rate.
-        """
-        taps, centre = self.impulse_response()
-        # The first tap, at -N/2, stands for both ends: only its mean over them is symmetric.
-        taps = np.concatenate([taps, taps[:1]])
-        taps[[0, -1]] /= 2
-        turns = np.outer(
-            np.asarray(frequencies_hz, dtype=np.float64) / self.sample_rate,
-            np.arange(len(taps)) - centre,
-        )
-        return np.exp(-2j * math.pi * turns) @ taps.astype(np.complex128)

@@ -38,7 +38,7 @@ def write_fit_report(path: Path, result: FitResult) -> None:
         UsageError: if a package of the `report` extra is missing.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    fitted = [(pair, result.profile) for pair in result.aligned]
+    fitted = [(pair, result.profile) for pair in result.pairs]
     write_page(path, fit_page(result, examples_of(result.predictions or fitted)))
 
 

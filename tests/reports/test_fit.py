@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.fitting.fit import FitResult, PairReport, SkippedPair
+from bcsim.fitting.fit import FitResult, SkippedPair
 from bcsim.fitting.pairs import AlignedPair, Jump, NoiseFloor
 from bcsim.fitting.selection import LearningPoint
 from bcsim.reports.fit import Example, fit_page
@@ -38,20 +38,6 @@ def aligned(name: str, samples: torch.Tensor, **changes) -> AlignedPair:
     return dataclasses.replace(pair, **changes)
 
 
-def reported(pair: AlignedPair) -> PairReport:
-    return PairReport(
-        name=pair.name,
-        talker=pair.talker,
-        seconds=pair.seconds,
-        active_seconds=pair.active_seconds,
-        pause_seconds=0.5,
-        delay_s=pair.delay_s,
-        level_db=pair.level_db,
-        noise_db=-45.0,
-        coherence=0.4,
-    )
-
-
 @pytest.fixture
 def result(sensor: SensorProfile, speech: torch.Tensor) -> FitResult:
     pairs = [
@@ -63,9 +49,8 @@ def result(sensor: SensorProfile, speech: torch.Tensor) -> FitResult:
         profile=dataclasses.replace(
             sensor, provenance=dataclasses.replace(sensor.provenance, scores=scores)
         ),
-        pairs=[reported(pair) for pair in pairs],
+        pairs=pairs,
         skipped=[SkippedPair("anna/3", f"bone is silent {HOSTILE}")],
-        aligned=pairs,
         choice="power-ratio: none better beyond chance",
         candidates={"power-ratio": scores, "temporal-transforms": {"lsd": 13.77}},
         learning_curve=[
@@ -114,7 +99,6 @@ def test_a_fit_of_one_pair_without_noise_band_or_trial_has_a_page_too(result: Fi
         result,
         profile=profile,
         pairs=result.pairs[:1],
-        aligned=result.aligned[:1],
         skipped=[],
         candidates={},
         learning_curve=[],
@@ -153,9 +137,7 @@ def test_what_the_fit_has_heard_is_said(result: FitResult, speech: torch.Tensor)
 
 
 def test_long_lists_are_cut_and_the_page_says_so(result: FitResult):
-    many = dataclasses.replace(
-        result, pairs=result.pairs[:1] * 230, aligned=result.aligned[:1] * 230
-    )
+    many = dataclasses.replace(result, pairs=result.pairs[:1] * 230)
     pairs = section(fit_page(many, []), "Pairs")
     assert len(pairs.tables[0].rows) == 200
     assert "30 more pairs" in pairs.text

@@ -92,7 +92,7 @@ def test_the_same_fit_gives_the_same_page(recordings):
 def test_examples_are_simulated_by_their_own_sensor_at_the_level_of_the_recording(
     recordings, sensor
 ):
-    pairs = fit(recordings, False).result.aligned
+    pairs = fit(recordings, False).result.pairs
     quiet = np.zeros_like(sensor.noise_psd)
     silent = dataclasses.replace(sensor, noise_psd=quiet, level_db=-6.0)
     loud = dataclasses.replace(sensor, noise_psd=quiet + 1e-3, level_db=20.0)
@@ -121,7 +121,7 @@ def test_each_talker_is_heard_before_anyone_is_heard_twice(recordings):
     named = [
         (dataclasses.replace(pair, talker=talker, seconds=seconds), result.profile)
         for pair, talker, seconds in zip(
-            result.aligned, ("anna", "anna", "ben"), (4.0, 4.1, 9.0), strict=True
+            result.pairs, ("anna", "anna", "ben"), (4.0, 4.1, 9.0), strict=True
         )
     ]
     talkers = {pair.name: pair.talker for pair, _ in named}
