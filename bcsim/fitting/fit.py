@@ -84,13 +84,19 @@ def fit_pairs(
     ambient: RecordedPair | None = None,
     cross_validate: bool = True,
 ) -> FitResult:
-    """Fit a sensor to recorded pairs; for the options see `bcsim.fit_sensor`.
+    """Fit a sensor to recorded pairs.
 
     Pairs that cannot be used are left out and listed; see `bcsim.fitting.diagnosis` for reasons.
 
     Args:
         pairs: recorded pairs, at least one, all at `sample_rate`.
         sample_rate: sample rate of the recordings in Hz, 4000 or more.
+        estimator: a registered name (see `bcsim.fitting.estimators.ESTIMATORS`), or "auto" for
+            the one that does best in cross-validation.
+        name: name of the sensor.
+        source: what was recorded, and by whom; kept in the profile.
+        licence: licence of the recordings; kept in the profile.
+        settings: options of the estimator and of the smoothing.
         prior: sensor of the same kind, fitted to other recordings: its speech-dependent part is
             adapted to these, and its spread is taken over where they are too few to show one.
         ambient: ambient noise while nobody speaks, recorded at the gains of the pairs, from which

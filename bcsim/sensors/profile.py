@@ -24,20 +24,21 @@ MAX_BYTES = 2**23  # of a profile's file
 MAX_REASON = 100  # characters of an error that is quoted
 MAX_COMPONENTS = 8
 MAX_GAIN = 1e6  # 120 dB: more is no sensor
-# Ranges far beyond any sensor: a file with 1e200 in it would render as NaN.
-_RANGES = {
-    "spread_components_db": (-100.0, 100.0),
-    "spread_db": (0.0, 100.0),
-    "noise_psd": (0.0, 1e6),
-    "coherence_ceiling": (0.0, 1.0),
-    "leakage_db": (-200.0, 200.0),
-    "magnitude_interval_db": (-200.0, 200.0),
-    "level_db": (-200.0, 200.0),
-    "level_std_db": (0.0, 100.0),
-    "noise_level_std_db": (0.0, 100.0),
-    "delay_s": (-10.0, 10.0),
-    "delay_std_s": (0.0, 1.0),
+# Bounds on magnitudes, far beyond any sensor: a file with 1e200 in it would render as NaN.
+_BOUNDS = {
+    "spread_components_db": 100.0,
+    "spread_db": 100.0,
+    "noise_psd": 1e6,
+    "coherence_ceiling": 1.0,
+    "leakage_db": 200.0,
+    "magnitude_interval_db": 200.0,
+    "level_db": 200.0,
+    "level_std_db": 100.0,
+    "noise_level_std_db": 100.0,
+    "delay_s": 10.0,
+    "delay_std_s": 1.0,
 }
+_SIGNED = {"spread_components_db", "leakage_db", "magnitude_interval_db", "level_db", "delay_s"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +189,6 @@ class SensorProfile:
 
 def _check_range(name: str, values: NDArray[np.float64]) -> None:
     check_value(bool(np.isfinite(values).all()), name, "not finite", "finite numbers")
-    low, high = _RANGES[name]
-    for extreme in (values.min(initial=low), values.max(initial=low)):
-        check_value(low <= extreme <= high, name, extreme, f"{low:g} to {high:g}")
+    magnitude, bound = float(np.abs(values).max(initial=0)), _BOUNDS[name]
+    check_value(magnitude <= bound, name, magnitude, f"at most {bound:g}")
+    check_value(name in _SIGNED or bool((values >= 0).all()), name, "negative", "0 or more")

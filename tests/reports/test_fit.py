@@ -26,7 +26,7 @@ def aligned(name: str, samples: torch.Tensor, **changes) -> AlignedPair:
         air=samples,
         bone=samples,
         sample_rate=RATE,
-        active=torch.ones(10, dtype=torch.bool),
+        active=torch.ones((len(samples) - 1024) // 256 + 1, dtype=torch.bool),
         num_fft=1024,
         noise=quiet,
         air_noise=quiet,

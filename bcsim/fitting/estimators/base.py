@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from bcsim.dsp.spectra import CrossSpectra, chance_coherence, cross_spectra, median_spectra
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, median_spectra
 from bcsim.errors import UsageError
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.speech_frames import SpeechFrames
@@ -80,40 +80,6 @@ class SpectralEstimator(Estimator):
     def estimate(self, pairs: Sequence[AlignedPair]) -> TransferFunction:
         spectra, noise = pool(pairs, self.average)
         return transfer_function(pairs, self.response(spectra, noise), spectra)
-
-
-@dataclass(frozen=True)
-class CoherentEstimator(SpectralEstimator):
-    r"""A spectral estimator that needs coherence, and may be gated by it.
-
-    Args:
-        average: see `SpectralEstimator`.
-        gated: whether bins whose coherence unrelated signals exceed once in 20 times,
-            :math:`1 - 0.05^{1/(n_d-1)}`, get the magnitude of the noise-subtracted power ratio.
-            In :math:`n_d` averages, unrelated signals have a coherence of :math:`1/n_d` on
-            average, so that H1 is :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor
-            does, and H2 is :math:`\sqrt{n_d}` of it. With minutes of speech nothing is gated;
-            with seconds, most of what lies above the sensor's coherent band.
-    """
-
-    gated: bool = False
-
-    @abstractmethod
-    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
-        """Return the response without gating; see `response`."""
-
-    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
-        response = self.coherent_response(spectra, noise)
-        if not self.gated:
-            return response
-        coherent = spectra.coherence > chance_coherence(spectra.num_averages)
-        return torch.where(coherent, response, power_ratio(spectra, noise))
-
-
-def power_ratio(spectra: CrossSpectra, noise: Tensor) -> Tensor:
-    """Return the noise-subtracted power ratio with the phase of H1, (..., F)."""
-    speech = (spectra.yy - noise).clamp(min=0)
-    return with_phase_of(divide(speech, spectra.xx).sqrt(), spectra.xy)
 
 
 def check_average(average: str) -> None:

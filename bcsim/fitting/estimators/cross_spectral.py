@@ -5,14 +5,44 @@ on bone biases H2 up by 1 + 1/SNR_y, H3 lies at their geometric mean, and Hv is 
 known ratio of the two noises. Speech dependence of the response acts as noise on bone.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bcsim.dsp.spectra import CrossSpectra
+from bcsim.dsp.spectra import CrossSpectra, chance_coherence
 from bcsim.fitting.estimators import ESTIMATORS
-from bcsim.fitting.estimators.base import CoherentEstimator, divide, with_phase_of
+from bcsim.fitting.estimators.base import SpectralEstimator, divide, with_phase_of
+from bcsim.fitting.estimators.power_ratio import PowerRatio
+
+
+@dataclass(frozen=True)
+class CoherentEstimator(SpectralEstimator):
+    r"""A spectral estimator that needs coherence, and may be gated by it.
+
+    Args:
+        average: see `SpectralEstimator`.
+        gated: whether bins whose coherence unrelated signals exceed once in 20 times,
+            :math:`1 - 0.05^{1/(n_d-1)}`, get the magnitude of the noise-subtracted power ratio.
+            In :math:`n_d` averages, unrelated signals have a coherence of :math:`1/n_d` on
+            average, so that H1 is :math:`\sqrt{1/n_d}` of the power ratio, whatever the sensor
+            does, and H2 is :math:`\sqrt{n_d}` of it. With minutes of speech nothing is gated;
+            with seconds, most of what lies above the sensor's coherent band.
+    """
+
+    gated: bool = False
+
+    @abstractmethod
+    def _coherent_response(self, spectra: CrossSpectra) -> Tensor:
+        """Return the response (..., F) without gating."""
+
+    def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+        response = self._coherent_response(spectra)
+        if not self.gated:
+            return response
+        coherent = spectra.coherence > chance_coherence(spectra.num_averages)
+        return torch.where(coherent, response, PowerRatio().response(spectra, noise))
 
 
 @ESTIMATORS.register("h1")
@@ -20,7 +50,7 @@ from bcsim.fitting.estimators.base import CoherentEstimator, divide, with_phase_
 class H1(CoherentEstimator):
     r""":math:`H_1 = P_{xy}/P_{xx}`, the least-squares response: all noise is on bone."""
 
-    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def _coherent_response(self, spectra: CrossSpectra) -> Tensor:
         return divide(spectra.xy, spectra.xx)
 
 
@@ -29,7 +59,7 @@ class H1(CoherentEstimator):
 class H2(CoherentEstimator):
     r""":math:`H_2 = P_{yy}/P_{yx}`: all noise is on air."""
 
-    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def _coherent_response(self, spectra: CrossSpectra) -> Tensor:
         return divide(spectra.yy, spectra.xy.conj())
 
 
@@ -38,7 +68,7 @@ class H2(CoherentEstimator):
 class H3(CoherentEstimator):
     r""":math:`H_3 = \sqrt{P_{yy}/P_{xx}}\,e^{j\arg P_{xy}}`: as much noise on either."""
 
-    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def _coherent_response(self, spectra: CrossSpectra) -> Tensor:
         return with_phase_of(divide(spectra.yy, spectra.xx).sqrt(), spectra.xy)
 
 
@@ -57,7 +87,7 @@ class Hv(CoherentEstimator):
 
     noise_ratio: float = 1.0
 
-    def coherent_response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
+    def _coherent_response(self, spectra: CrossSpectra) -> Tensor:
         k = self.noise_ratio
         difference = spectra.yy - k * spectra.xx
         cross = spectra.xy.abs().square()

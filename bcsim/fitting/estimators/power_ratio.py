@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bcsim.dsp.spectra import CrossSpectra
 from bcsim.fitting.estimators import ESTIMATORS
-from bcsim.fitting.estimators.base import SpectralEstimator, power_ratio
+from bcsim.fitting.estimators.base import SpectralEstimator, divide, with_phase_of
 
 
 @ESTIMATORS.register("power-ratio")
@@ -20,4 +20,5 @@ class PowerRatio(SpectralEstimator):
     """
 
     def response(self, spectra: CrossSpectra, noise: Tensor) -> Tensor:
-        return power_ratio(spectra, noise)
+        speech = (spectra.yy - noise).clamp(min=0)
+        return with_phase_of(divide(speech, spectra.xx).sqrt(), spectra.xy)
