@@ -130,7 +130,7 @@ def test_only_three_are_played_five_seconds_each_and_at_equal_gain(
 def test_what_the_fit_has_heard_is_said(result: FitResult, speech: torch.Tensor):
     examples = [example("anna/1", speech[0])]
     heard = fit_page(result, examples)
-    held_out = [(pair, result.profile) for pair in result.aligned]
+    held_out = [(pair, result.profile) for pair in result.pairs]
     unheard = fit_page(dataclasses.replace(result, predictions=held_out), examples)
     assert "fitted to these recordings, too" in section(heard, "Listen").text
     assert "without these recordings" in section(unheard, "Listen").text
