@@ -31,7 +31,7 @@ def fit_line(text: str, width: int = MAX_LINE) -> str:
         >>> fit_line("/home/me/corpora/speech/a\x1b.wav: is empty; delete it", width=40)
         '/home/me/…/a%1B.wav: is empty; delete it'
     """
-    text = "".join(c if c.isprintable() else _escaped(c) for c in text.strip())
+    text = "".join(c if c.isprintable() else percent_encoded(c) for c in text.strip())
     for shorten in (_without_folders, _without_middle):
         for word in sorted(text.split(), key=len, reverse=True):
             if len(text) > width:
@@ -39,7 +39,8 @@ def fit_line(text: str, width: int = MAX_LINE) -> str:
     return text if len(text) <= width else _without_middle(text, width)
 
 
-def _escaped(character: str) -> str:
+def percent_encoded(character: str) -> str:
+    """Return a character, which may stand for a raw byte of a file name, percent-encoded."""
     is_raw_byte = "\udc80" <= character <= "\udcff"  # of a name that is not UTF-8
     return urllib.parse.quote(
         character.encode("utf-8", "surrogateescape" if is_raw_byte else "surrogatepass")

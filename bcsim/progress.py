@@ -51,28 +51,21 @@ def track(items: Iterable[T], total: int, description: str, done: int = 0) -> It
 
 
 def _with_bar(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import console, progress
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeRemainingColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TaskProgressColumn(show_speed=True),
+        progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total, completed=done)
+    stderr = console.Console(stderr=True)
+    with progress.Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task(description, total=total, completed=done)
         for item in items:
             yield item
-            progress.advance(task)
+            bar.advance(task)
 
 
 def _with_log(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:

@@ -39,7 +39,7 @@ AUDIO_CALLS = {
     *("librosa.load", "librosa.stream", "librosa.get_duration", "librosa.get_samplerate"),
     *("torchaudio.load", "torchaudio.info", "scipy.io.wavfile.read", "lhotse.load_audio"),
 }
-READERS = {"bcsim/audio/open.py", "bcsim/audio/write.py", "bcsim/audio/copy.py"}
+READERS = {"bcsim/audio/read.py", "bcsim/audio/write.py", "bcsim/audio/copy.py"}
 
 NETWORK = {
     *("socket", "socketserver", "ssl", "http", "urllib.request", "urllib3", "requests", "httpx"),

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from bcsim.audio.open import AudioFile
+from bcsim.audio.read import AudioFile
 from bcsim.audio.validation.containers import CONTAINERS
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
@@ -22,13 +22,7 @@ _ROUNDING_S = 0.01  # by which the end of a segment may miss the end of its reco
 
 @dataclass(frozen=True)
 class CopiedAudio:
-    """A file that `copy_audio` wrote.
-
-    Args:
-        path: path of the file; its suffix says the container.
-        sample_rate: rate in Hz.
-        num_samples: number of samples in the file.
-    """
+    """A file that `copy_audio` wrote: its path, its rate in Hz and its number of samples."""
 
     path: Path
     sample_rate: int
@@ -64,8 +58,8 @@ def copy_audio(
     with AudioFile(file, name) as audio:
         _check_channel(audio, channel)
         start, stop = _segment(audio, start_s, duration_s)
-        info, suffix = audio.info, _SUFFIXES.get(audio.header.container)
-        audio.warn(*audio.header.warnings)
+        info, suffix = audio.info, _SUFFIXES.get(audio.info.container)
+        audio.warn(*info.warnings)
         if suffix is not None and info.channels == 1 and (start, stop) == (0, info.frames):
             path = stem.with_name(stem.name + suffix)
             for _ in audio.blocks(warn=False):  # checks the samples
@@ -109,12 +103,7 @@ def _segment(audio: AudioFile, start_s: float, duration_s: float | None) -> tupl
 
 
 def _as_int32(samples: NDArray[np.float64], name: str) -> NDArray[np.int32]:
-    """Return samples in fixed point.
-
-    Args:
-        samples: (T,), full scale at 1.
-        name: name of the recording, for the message.
-    """
+    """Return the samples (T,) of a recording, with full scale at 1, in fixed point."""
     if not np.abs(samples).max() <= 1:  # not a number is not <= 1 either
         raise InputError(f"{name}: exceeds full scale, which no fixed point holds; turn it down")
     return np.minimum(np.rint(samples * 2.0**31), 2.0**31 - 1).astype(np.int32)

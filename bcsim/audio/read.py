@@ -1,14 +1,31 @@
-"""Reading audio files by their paths; see `bcsim.audio.open` for several looks at one file."""
+"""Reading audio files: one open gives the checked header, the samples and the hash."""
 
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+import soundfile
 import soxr
+import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.open import BLOCK, AudioInfo, open_audio
-from bcsim.errors import BcsimError
+from bcsim.audio.validation.base import UNKNOWN_LENGTH, AudioInfo, ContainerError
+from bcsim.audio.validation.containers import check_header
+from bcsim.audio.validation.samples import check_count, check_magnitude, oddities
+from bcsim.dsp.resample import resample
+from bcsim.errors import BcsimError, InputError, is_out_of_memory
+from bcsim.files.opening import open_regular, reading_error
+from bcsim.files.paths import printable
+
+BLOCK = 1 << 16  # samples of each channel
+
+log = logging.getLogger(__name__)
 
 
 def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float64], int]:
@@ -32,15 +49,12 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.f
 def read_blocks(
     path: Path, sample_rate: int, num_samples: int = BLOCK
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield a file from beginning to end as one channel, for files that do not fit into memory.
+    """Yield a file that need not fit into memory as blocks of one channel; see `read_audio`.
 
     Args:
-        path: as for `read_audio`.
+        path: audio file.
         sample_rate: rate in Hz to resample to.
         num_samples: number of samples of the file that are read at a time.
-
-    Raises:
-        InputError: as `read_audio`, as soon as it is found.
     """
     with open_audio(path) as audio:
         rate, resampler = audio.info.sample_rate, None
@@ -57,24 +71,184 @@ def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64
     """Read part of a one-channel file, thousands of times a second.
 
     Hence the pages of Ogg files are not checked and no warnings are given: both happen when the
-    file is read as a whole or asked for its `audio_info`.
-
-    Args:
-        path: as for `read_audio`.
-        start: first sample.
-        num_samples: number of samples; fewer come back where the file ends before.
-
-    Raises:
-        InputError: if it cannot be read, or fewer come back although it does not end there.
+    file is read as a whole or asked for its `audio_info`. See `AudioFile.read_segment`.
     """
     with open_audio(path, whole=False) as audio:
         return audio.read_segment(start, num_samples)
 
 
 def audio_info(path: Path) -> AudioInfo | None:
-    """Return what a file says about itself, or None if it cannot be read as audio."""
+    """Return what the header of a file says, or None if the file cannot be read as audio."""
     try:
         with open_audio(path) as audio:
             return audio.info
     except BcsimError:
         return None
+
+
+@contextlib.contextmanager
+def open_audio(path: Path, whole: bool = True) -> Iterator["AudioFile"]:
+    """Open an audio file and check its header.
+
+    Args:
+        path: WAV, FLAC, Ogg, AIFF or MP3; its content decides, not its name.
+        whole: check all pages of an Ogg file, which takes as long as reading it.
+
+    Raises:
+        InputError: if the file is missing, none of these, cut short or damaged.
+        EnvironmentFault: if the machine cannot read it for now.
+    """
+    # An open file, not its name: names need not be UTF-8.
+    with open_regular(path) as file, AudioFile(file, path, whole=whole) as audio:
+        yield audio
+
+
+class AudioFile:
+    """An open audio file, whose header has been checked.
+
+    Args:
+        file: file open for reading and seeking; the caller closes it.
+        name: name of the file, for messages.
+        whole: check all pages of an Ogg file.
+
+    Attributes:
+        info: what the header says.
+
+    Raises:
+        InputError: if the file cannot be used; every method that reads raises it, too.
+        EnvironmentFault: if the machine cannot read the file for now.
+    """
+
+    def __init__(self, file: BinaryIO, name: object, whole: bool = True) -> None:
+        self.name = name
+        self._file = file
+        with self._errors():
+            info = check_header(file, whole)
+            file.seek(0)
+            sound = soundfile.SoundFile(cast(BinaryIO, _Seekable(file)))
+            self._sound: Any = sound
+            if info.frames == UNKNOWN_LENGTH:
+                info = dataclasses.replace(info, frames=sound.frames)
+            facts = (sound.subtype, sound.channels, sound.samplerate, sound.frames)
+            if facts != (info.codec, info.channels, info.sample_rate, info.frames):
+                sound.close()
+                raise ContainerError("its header can be read in two ways; convert it to FLAC")
+        self.info = info
+
+    def __enter__(self) -> "AudioFile":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._sound.close()
+
+    def read(self, sample_rate: int | None = None) -> NDArray[np.float64]:
+        """Read the whole file as one channel; several are averaged, with a warning.
+
+        Args:
+            sample_rate: rate in Hz to resample to, or None to keep the file's own.
+
+        Returns:
+            Samples (T,) with full scale at 1.
+        """
+        with self._errors():
+            self._rewind()
+            samples = self._decode_all()
+            missing = check_count(self.info, len(samples))
+            self.warn(*missing, *oddities(self.info, check_magnitude(samples)))
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        return mono if sample_rate is None else resample(mono, self.info.sample_rate, sample_rate)
+
+    def read_segment(self, start: int, num_samples: int) -> NDArray[np.float64]:
+        """Read part of the first channel as `read_frames` does; no warnings are given."""
+        samples = self.read_frames(start, num_samples)[:, 0]
+        with self._errors():
+            check_magnitude(samples)
+        return np.asarray(samples, dtype=np.float64)
+
+    def read_frames(self, start: int, num_samples: int, dtype: str = "float64") -> NDArray[Any]:
+        """Read part of all channels as (T, C), without a look at the values.
+
+        Args:
+            start: first sample.
+            num_samples: number of samples; fewer come back where the file ends before.
+            dtype: "float64", with full scale at 1, or "int32".
+        """
+        with self._errors():
+            start = min(start, self.info.frames)
+            self._sound.seek(start)
+            samples = self._sound.read(num_samples, dtype=dtype, always_2d=True)
+            if len(samples) < min(num_samples, self.info.frames - start):
+                check_count(self.info, start + len(samples))
+        return samples
+
+    def blocks(self, num_samples: int = BLOCK, warn: bool = True) -> Iterator[NDArray[np.float64]]:
+        """Yield the whole file in blocks (num_samples, C); check it, and warn, as `read` does."""
+        count, largest = 0, 0.0
+        with self._errors():
+            self._rewind()
+            while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
+                count, largest = count + len(block), max(largest, check_magnitude(block))
+                yield block
+            missing = check_count(self.info, count)
+            self.warn(*missing, *(oddities(self.info, largest) if warn else ()))
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file in hexadecimal."""
+        with self._errors():
+            position = self._file.tell()  # where libsndfile goes on
+            self._file.seek(0)
+            digest = hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
+            self._file.seek(position)
+        return digest
+
+    def warn(self, *warnings: str) -> None:
+        """Log warnings that name the file."""
+        for warning in warnings:
+            log.warning("%s: %s", printable(str(self.name)), warning)
+
+    def _rewind(self) -> None:
+        if self._sound.tell():  # at the start already, MP3 would decode differently after a seek
+            self._sound.seek(0)
+
+    def _decode_all(self) -> NDArray[Any]:
+        if self.info.codec != "PCM_16":
+            return self._sound.read(dtype="float64", always_2d=True)
+        # The same numbers in less time; torch, unlike numpy, reuses memory.
+        samples = torch.from_numpy(self._sound.read(dtype="int16", always_2d=True))
+        return samples.double().mul_(1 / 32768).numpy()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn an error of the system, of libsndfile or of a check into one that names the file."""
+        try:
+            yield
+        except ContainerError as error:
+            raise InputError(f"{self.name}: cannot be read as audio: {error}") from error
+        except OSError as error:
+            raise reading_error(self.name, error) from error
+        except RuntimeError as error:  # libsndfile's
+            if is_out_of_memory(error):  # torch's: the file is not to blame
+                raise
+            reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+            raise InputError(
+                f"{self.name}: cannot be read as audio ({reason}); copy the file again, or "
+                "convert it"
+            ) from error
+
+
+class _Seekable:
+    """An open file that stays where it is when libsndfile seeks to before its beginning.
+
+    An exception raised in libsndfile's callback would be printed, and lost.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+        self.readinto = getattr(file, "readinto", None)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()

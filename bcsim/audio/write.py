@@ -11,7 +11,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.open import AudioInfo
+from bcsim.audio.validation.base import AudioInfo
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
 
@@ -22,12 +22,12 @@ def is_as_written(info: AudioInfo, suffix: str, sample_rate: int, num_samples: i
     """Tell whether a file is what `write_audio` could have written: a copy would do instead.
 
     Args:
-        info: what the file says about itself.
+        info: what the header of the file says.
         suffix: ".wav" or ".flac", the container that is wanted; the file's own name may lie.
         sample_rate: rate in Hz that is wanted.
         num_samples: number of samples that were read from the file.
     """
-    facts = (info.format, info.codec, info.channels, info.sample_rate, info.frames)
+    facts = (info.container, info.codec, info.channels, info.sample_rate, info.frames)
     # What a pipe wrote has no sizes in its header, and not every reader forgives that; a FLAC file
     # may begin with somebody's tags.
     return info.is_plain and facts == (_FORMATS[suffix], "PCM_16", 1, sample_rate, num_samples)

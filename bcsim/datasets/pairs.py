@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bcsim.audio.open import open_audio
-from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
+from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
 from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath
 from bcsim.datasets.recordings import find_pairs

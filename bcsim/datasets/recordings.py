@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
-from bcsim.audio.resampling import resample
 from bcsim.datasets.dataset import PairFiles, read_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME
+from bcsim.dsp.resample import resample
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from bcsim.files.text import read_bytes, reason_of

@@ -1,8 +1,13 @@
-"""Resampling by the ratio of two clocks."""
+"""Resampling to another rate, and to the clock of another recorder."""
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+
+def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[np.float64]:
+    """Resample (T,) or (T, C) from `rate` to `new_rate` in Hz (soxr, very high quality)."""
+    return samples if rate == new_rate else soxr.resample(samples, rate, new_rate, quality="VHQ")
 
 
 def resample_clock(samples: NDArray[np.float64], drift: float) -> NDArray[np.float64]:

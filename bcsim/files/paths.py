@@ -4,11 +4,10 @@ import contextlib
 import os
 import re
 import unicodedata
-import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError, UsageError, percent_encoded
 
 MAX_SHOWN = 80  # characters of a name in a message
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -107,16 +106,7 @@ def printable(name: str) -> str:
         >>> printable("a\nb/é")
         'a%0Ab/é'
     """
-    return "".join(
-        c if c.isprintable() and c != "\\" else urllib.parse.quote(_raw(c)) for c in name
-    )
-
-
-def _raw(character: str) -> bytes:
-    try:
-        return character.encode("utf-8", "surrogateescape")  # the bytes of a name on the disk
-    except UnicodeEncodeError:
-        return character.encode("utf-8", "surrogatepass")
+    return "".join(c if c.isprintable() and c != "\\" else percent_encoded(c) for c in name)
 
 
 def shortened(name: str) -> str:

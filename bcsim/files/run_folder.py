@@ -122,7 +122,7 @@ def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:
 
     Args:
         begun: settings that the run was begun with.
-        now: settings that it is to be continued with.
+        now: settings that the run is to be continued with.
         name: dotted name of the setting, where the two are values inside of others.
 
     Example:
@@ -147,7 +147,7 @@ def check_same_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, A
     Args:
         out: output folder, for the message.
         begun: settings that the run was begun with, as JSON holds them.
-        now: settings that it is to be continued with.
+        now: settings that the run is to be continued with.
 
     Raises:
         UsageError: naming the first setting that differs, and both values.
@@ -167,21 +167,13 @@ def is_free(out: Path) -> bool:
 
 
 def check_is_no_link(out: Path) -> None:
-    """Raise if an output folder is a link.
-
-    Raises:
-        UsageError: if it is.
-    """
+    """Raise a UsageError if an output folder is a link."""
     if out.is_symlink():
         raise UsageError(f"{out}: is a link; give the folder that it leads to as output folder")
 
 
 def check_disjoint(source: Path, out: Path) -> None:
-    """Raise if an output folder is inside its input, or around it; links are followed.
-
-    Raises:
-        UsageError: if it is.
-    """
+    """Raise a UsageError if an output folder contains its input or is in it, links followed."""
     inside, outside = (Path(os.path.realpath(path)) for path in (source, out))
     if inside == outside or inside in outside.parents or outside in inside.parents:
         raise UsageError(
@@ -190,12 +182,7 @@ def check_disjoint(source: Path, out: Path) -> None:
 
 
 def clear_folder(folder: Path, kept: Collection[str]) -> None:
-    """Remove everything in a folder but the files of some names; links are not followed.
-
-    Args:
-        folder: path of the folder.
-        kept: names of files that stay.
-    """
+    """Remove everything in a folder but the files whose names are `kept`; follow no links."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -18,20 +18,16 @@ from bcsim.files.hashing import hash_file
 from bcsim.files.opening import open_regular
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
-MAX_CONFIG_BYTES = 2**20
-MAX_TOLD = 160  # characters of what a network says
-NUM_DIFFERENCES_TOLD = 3
+_MAX_CONFIG_BYTES = 2**20
+_MAX_TOLD = 160  # characters of what a network says
+_NUM_DIFFERENCES_TOLD = 3
 
 Shapes = Mapping[str, list[int]]
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
-    """Return the content of a safetensors file.
-
-    Raises:
-        ValueError: if a weight is not a finite number.
-    """
+    """Return the content of a safetensors file, or raise a ValueError if a weight is not finite."""
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     not_finite = sorted(key for key, value in weights.items() if not value.isfinite().all())
     if not_finite:
@@ -40,11 +36,7 @@ def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
-    """Read the shapes of a file's tensors, and nothing else.
-
-    Raises:
-        InputError: if it is missing or no whole safetensors file.
-    """
+    """Return the shapes of a file's tensors; an InputError says that it is no whole safetensors."""
     open_regular(path, "the folder that holds it").close()
     try:
         with safe_open(path, framework="pt") as file:
@@ -53,16 +45,8 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         raise InputError(f"{path}: {_what_instead(path, error)}") from error
 
 
-def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Read the tensors of a file whose shapes have been checked.
-
-    Args:
-        path: safetensors file.
-        sha256: hash of the file that its config gives, or None where it gives none.
-
-    Raises:
-        InputError: if it is another file than that, damaged, or holds other than finite numbers.
-    """
+def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Read the finite tensors of a file that has the SHA-256, if one is given."""
     try:
         if sha256 is not None and hash_file(path) != sha256:
             raise InputError(
@@ -102,7 +86,7 @@ def load_network(
         path: safetensors file.
         build: makes the network; called once without memory for its weights, and once with.
         blamed: file to name where the network cannot be made.
-        sha256: hash of the file that its config gives, or None where it gives none.
+        sha256: SHA-256 of the file that its config gives, or None where it gives none.
         rename: returns the network's name of a tensor from the file's.
 
     Raises:
@@ -114,9 +98,9 @@ def load_network(
         with torch.device("meta"):  # a config may ask for more than the machine has
             expected = shapes_of(build().state_dict())
     except UsageError as error:
-        raise InputError(f"{blamed}: {fit_line(str(error), MAX_TOLD)}") from error
+        raise InputError(f"{blamed}: {fit_line(str(error), _MAX_TOLD)}") from error
     check_shapes(path, expected, stored)
-    weights = {rename(key): tensor for key, tensor in read_weights(path, sha256).items()}
+    weights = {rename(key): tensor for key, tensor in _read_weights(path, sha256).items()}
     network = build()
     check_values(path, network.state_dict(), weights)
     network.load_state_dict(weights)
@@ -124,26 +108,16 @@ def load_network(
 
 
 def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
-    """Check that the tensors of a file are those of the network.
-
-    Raises:
-        InputError: naming the first differences.
-    """
+    """Raise an InputError unless the tensors of a file have the network's names and shapes."""
     differences = state_differences(expected, stored)
     if differences:
         raise InputError(f"{path}: other weights than the model has: {differences}")
 
 
 def check_values(path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    """Check that tensors have the network's types: others would be rounded in silence.
+    """Raise an InputError unless a file's tensors, of the same names, have the network's types.
 
-    Args:
-        path: file that the tensors are from.
-        expected: tensors of the network by name.
-        stored: tensors of the file with the same names.
-
-    Raises:
-        InputError: naming the first.
+    Others would be rounded in silence.
     """
     for name, tensor in expected.items():
         if stored[name].dtype != tensor.dtype:
@@ -168,7 +142,7 @@ def state_differences(expected: Shapes, stored: Shapes) -> str:
             said.append(f"{shown(key)} is unknown")
         elif list(expected[key]) != list(stored[key]):
             said.append(f"{key} is {shown(list(stored[key]))}, not {list(expected[key])}")
-    told = said[:NUM_DIFFERENCES_TOLD]
+    told = said[:_NUM_DIFFERENCES_TOLD]
     if len(said) > len(told):
         told.append(f"and {len(said) - len(told)} more")
     return "; ".join(told)
@@ -180,12 +154,8 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of moderate size.
-
-    Raises:
-        InputError: if it is missing, too large or none.
-    """
-    content = read_bytes(path, MAX_CONFIG_BYTES, "a model, a folder that `bcsim train` wrote")
+    """Read a config; an InputError says that it is missing, too large or no JSON object."""
+    content = read_bytes(path, _MAX_CONFIG_BYTES, "a model, a folder that `bcsim train` wrote")
     try:
         config = parse_json(content)
     except ValueError as error:
@@ -200,16 +170,16 @@ def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
     """Read a config that bcsim wrote.
 
     Args:
-        path: of the file.
-        kind: what it is the config of: "enhancer" or "discriminator".
-        schema: of this version.
-        key: under which it says how to build that.
+        path: path of the config.
+        kind: kind of network, "enhancer" or "discriminator".
+        schema: version of the schema that is read.
+        key: key of the mapping that says how to build the network.
 
     Returns:
         The config, in which `key` is a mapping and "weights_sha256" a string.
 
     Raises:
-        InputError: if it is missing, of something else, newer, or not whole.
+        InputError: if the file is missing, of another kind or schema, or not whole.
     """
     config = read_json(path)
     if config.get("format") != f"bcsim-{kind}":

@@ -30,15 +30,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Return the number of nodes below a node, itself included, and their depth.
+    """Return the number of nodes from a node down and their depth, or raise if it is not plain.
 
-    Args:
-        node: node of a YAML text.
-        known: results for other nodes by `id`; None while a node is being measured.
-
-    Raises:
-        ValueError: if there are too many, a mapping has a key twice, an alias holds itself, or
-            one is no plain data.
+    `known` holds the results for other nodes by `id`; None while a node is being measured.
     """
     line = node.start_mark.line + 1
     tag = node.tag.removeprefix("tag:yaml.org,2002:")

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.audio.resampling import resample
+from bcsim.dsp.resample import resample
 from bcsim.dsp.signals import as_batch
 from bcsim.errors import UsageError
 from bcsim.models.base import Enhancer

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.open import AudioInfo
 from bcsim.audio.read import read_blocks
+from bcsim.audio.validation.base import AudioInfo
 from bcsim.datasets.pairs import speech_level
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.effects.base import Draw, Effect, Scene

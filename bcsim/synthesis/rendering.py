@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.audio.open import AudioInfo, open_audio
+from bcsim.audio.read import open_audio
+from bcsim.audio.validation.base import AudioInfo
 from bcsim.audio.write import encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene

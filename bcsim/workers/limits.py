@@ -34,12 +34,7 @@ class OutOfMemoryError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Time and memory that a batch may take in a worker process.
-
-    Args:
-        seconds: longest wall-clock time.
-        memory_gib: address space in GiB beside what the process starts with.
-    """
+    """Wall-clock time of a batch, and address space of its process beside what it starts with."""
 
     seconds: float
     memory_gib: float
@@ -70,11 +65,7 @@ class Limits:
         raise OutOfMemoryError(f"needs more than {self.memory_gib:.1f} GiB of memory")
 
     def reason_of(self, error: BaseException) -> str:
-        """Return what an item did whose worker was lost while nothing else was under way.
-
-        Args:
-            error: error that the future of the item raised.
-        """
+        """Return what an item did alone to lose its worker, by the error that its future raised."""
         if isinstance(error, OutOfMemoryError):
             return str(error)
         ends = _ends(error)
@@ -111,11 +102,7 @@ def _set_address_space(wanted: int) -> None:
 
 
 def prepare_worker(parent: int) -> None:
-    """Make this process a worker that ends with its parent, and whose C libraries print nothing.
-
-    Args:
-        parent: process id of the parent.
-    """
+    """Make this process a worker of `parent`, with which it ends; its C libraries print nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and ends its workers
     end_with(parent)
     # Python keeps a stderr of its own, for safe lines; what decoders print goes nowhere.
@@ -138,9 +125,7 @@ def sweep_semaphores(pid: int) -> None:
     """Remove the semaphores that loky made for a process that was killed with all its children.
 
     The kernel keeps them, /dev/shm/sem.loky-PID-*, until they are unlinked or it starts anew.
-
-    Args:
-        pid: process id; nothing happens while such a process exists.
+    Nothing happens while a process of that id exists.
     """
     if pid <= 0 or Path("/proc", str(pid)).exists():
         return

@@ -5,8 +5,8 @@ import struct
 from bcsim.audio.validation.base import (
     CONVERT,
     COPY,
+    AudioInfo,
     ContainerError,
-    Header,
     HeaderBytes,
     check_size,
     chunks,
@@ -22,7 +22,7 @@ _SIZED |= {b"alaw": ("ALAW", 1), b"in24": ("PCM_24", 3), b"in32": ("PCM_32", 4)}
 _SIZED |= {b"42n1": ("PCM_24", 3), b"23ni": ("PCM_32", 4)}  # little-endian
 
 
-def read_aiff(data: HeaderBytes) -> Header:
+def read_aiff(data: HeaderBytes) -> AudioInfo:
     """Check the header of AIFF or AIFF-C."""
     form = data.at(8, 4)
     if form not in (b"AIFF", b"AIFC"):
@@ -54,4 +54,4 @@ def read_aiff(data: HeaderBytes) -> Header:
     there = max(0, sound) // max(1, width * channels)
     check_size(frames, there, "samples")
     odd = f"its header claims {frames} samples, {there} are there"
-    return Header("AIFF", codec, channels, rate, there, (odd,) * (frames != there))
+    return AudioInfo("AIFF", codec, channels, rate, there, (odd,) * (frames != there))

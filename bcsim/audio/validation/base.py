@@ -8,6 +8,7 @@ from typing import BinaryIO
 MAX_CHUNKS = 1_000  # before the samples; real files have about ten
 COPY = "copy the file again"
 CONVERT = "convert it to WAV (PCM) or FLAC"
+UNKNOWN_LENGTH = -1
 _BEGIN = 1024  # bytes
 
 
@@ -16,7 +17,7 @@ class ContainerError(ValueError):
 
 
 @dataclass(frozen=True)
-class Header:
+class AudioInfo:
     """What the header of an audio file says, once it has been checked.
 
     Args:
@@ -24,18 +25,24 @@ class Header:
         codec: libsndfile's name of the codec, such as "PCM_16".
         channels: number of channels, at least one.
         sample_rate: rate in Hz at which libsndfile decodes the file.
-        frames: samples of each channel; None where only decoding tells (MP3).
+        frames: samples of each channel, or `UNKNOWN_LENGTH` before an MP3 is opened for decoding.
         warnings: oddities that do no harm.
-        is_plain: no tag stands before the header, and the header gives the file's exact size.
+        is_plain: no tag stands before the header, which gives the file's exact size and, of WAV,
+            is not the extensible one.
     """
 
     container: str
     codec: str
     channels: int
     sample_rate: int
-    frames: int | None = None
+    frames: int = UNKNOWN_LENGTH
     warnings: tuple[str, ...] = ()
     is_plain: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """Duration in seconds."""
+        return self.frames / self.sample_rate
 
 
 class HeaderBytes:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from bcsim.audio.validation.aiff import read_aiff
-from bcsim.audio.validation.base import CONVERT, ContainerError, Header, HeaderBytes
+from bcsim.audio.validation.base import (
+    CONVERT,
+    UNKNOWN_LENGTH,
+    AudioInfo,
+    ContainerError,
+    HeaderBytes,
+)
 from bcsim.audio.validation.flac import read_flac
 from bcsim.audio.validation.mp3 import is_frame, read_mp3
 from bcsim.audio.validation.ogg import read_ogg
@@ -29,7 +35,7 @@ class Container:
     """A container that bcsim reads.
 
     Args:
-        name: name for messages, which `Header.container` repeats.
+        name: name for messages, which `AudioInfo.container` repeats.
         suffixes: suffixes of its files; the first is the usual one.
         begins: tells whether a file is one, from its first four bytes (behind tags).
         read: checks the header.
@@ -39,7 +45,7 @@ class Container:
     name: str
     suffixes: tuple[str, ...]
     begins: Callable[[bytes], bool]
-    read: Callable[[HeaderBytes], Header]
+    read: Callable[[HeaderBytes], AudioInfo]
     may_be_tagged: bool = False
 
 
@@ -58,27 +64,23 @@ _OTHERS = {  # first bytes of what is no audio, or no audio that bcsim reads
     **{b"NIST_1A": "SPHERE audio", b"Creative Voice": "VOC audio", b"\x30\x26\xb2\x75": "WMA"},
     **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"MThd": "MIDI", b"PK\x03\x04": "a zip archive"},
     **{b"\x1f\x8b": "a gzip archive", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive"},
-    **{
-        b"7z\xbc\xaf": "a 7-Zip archive",
-        b"\x89PNG": "a PNG image",
-        b"\xff\xd8\xff": "a JPEG image",
-    },
-    **{b"GIF8": "a GIF image", b"%PDF": "a PDF", b"\x7fELF": "a program (ELF)", b"MZ": "a program"},
-    **{b"\x93NUMPY": "a numpy array", b"MATLAB": "a MATLAB file", b"\x80\x04": "a Python pickle"},
-    **{b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)", b"<": "HTML or XML"},
+    **{b"7z\xbc\xaf": "a 7-Zip archive", b"\x89PNG": "a PNG image", b"GIF8": "a GIF image"},
+    **{b"\xff\xd8\xff": "a JPEG image", b"%PDF": "a PDF", b"\x7fELF": "a program (ELF)"},
+    **{b"\x93NUMPY": "a numpy array", b"MATLAB": "a MATLAB file", b"<": "HTML or XML"},
+    **{b"\x80\x04": "a Python pickle"},
+    **{b"version https://git-lfs": "a Git LFS pointer (run git lfs pull)", b"MZ": "a program"},
 }
 
 
-def check_header(file: BinaryIO, whole: bool = True) -> Header:
+def check_header(file: BinaryIO, whole: bool = True) -> AudioInfo:
     """Check the header of an audio file, and that what it claims is there.
 
     Args:
-        file: file open for reading and seeking; it may stand anywhere, and is left anywhere.
-        whole: read and check all pages of an Ogg file, which takes as long as reading it. Of any
-            other container nothing but the header is read.
+        file: file open for reading and seeking, at any position; it is left at any.
+        whole: check all pages of an Ogg file; of all other containers only the header is read.
 
     Raises:
-        ContainerError: if it is nothing that bcsim reads, or cut short, or damaged.
+        ContainerError: if the file is none that bcsim reads, cut short, or damaged.
     """
     data = HeaderBytes(file, whole)
     magic = data.upto(data.start, 4)
@@ -98,22 +100,22 @@ def check_header(file: BinaryIO, whole: bool = True) -> Header:
         )
     if not MIN_RATE_HZ <= header.sample_rate <= MAX_RATE_HZ:
         raise ContainerError(f"a sample rate of {header.sample_rate} Hz is not audio; {CONVERT}")
-    if header.frames is not None:
-        _check_length(header.frames, header.channels, header.sample_rate, data.size)
+    if header.frames != UNKNOWN_LENGTH:
+        _check_length(header, data.size)
     return header
 
 
-def _check_length(frames: int, channels: int, rate: int, size: int) -> None:
+def _check_length(header: AudioInfo, size: int) -> None:
     """Check that a file holds samples, and not far more of them than its size explains."""
-    if frames == 0:
+    if header.frames == 0:
         raise ContainerError("holds 0 samples; leave the file out")
-    samples = frames * channels
+    samples = header.frames * header.channels
     many = samples > MAX_EXPANDED_SAMPLES
     most = MAX_EXPANSION_OF_MANY if many else MAX_EXPANSION
-    if (many or frames > MAX_EXPANDED_S * rate) and 2 * samples > most * size:
+    if (many or header.duration_s > MAX_EXPANDED_S) and 2 * samples > most * size:
         raise ContainerError(
-            f"{size} bytes expand to {frames / rate:.0f} s: it holds hardly anything but digital "
-            "silence; cut it"
+            f"{size} bytes expand to {header.duration_s:.0f} s: it holds hardly anything but "
+            "digital silence; cut it"
         )
 
 

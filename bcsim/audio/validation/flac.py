@@ -6,8 +6,8 @@ from bcsim.audio.validation.base import (
     CONVERT,
     COPY,
     MAX_CHUNKS,
+    AudioInfo,
     ContainerError,
-    Header,
     HeaderBytes,
 )
 
@@ -16,7 +16,7 @@ _MAX_TRAILER = 1 << 12  # bytes of tags that some programs put behind the last f
 _MIN_FRAME = 10  # bytes: header 6, one constant channel 2, checksum 2
 
 
-def read_flac(data: HeaderBytes) -> Header:
+def read_flac(data: HeaderBytes) -> AudioInfo:
     """Check the header of FLAC, which may stand behind a tag."""
     place = data.start + 4
     if data.at(place, 4)[0] & 0x7F or data.at(place + 1, 3) != b"\0\0\x22":
@@ -55,4 +55,4 @@ def read_flac(data: HeaderBytes) -> Header:
             f"holds more than the {frames} samples that its header claims; run flac on it again"
         )
     codec = "PCM_S8" if bits == 8 else f"PCM_{bits}"
-    return Header("FLAC", codec, channels, rate, frames, is_plain=data.start == 0)
+    return AudioInfo("FLAC", codec, channels, rate, frames, is_plain=data.start == 0)

@@ -2,13 +2,7 @@
 
 import struct
 
-from bcsim.audio.validation.base import (
-    CONVERT,
-    ContainerError,
-    Header,
-    HeaderBytes,
-    check_size,
-)
+from bcsim.audio.validation.base import CONVERT, AudioInfo, ContainerError, HeaderBytes, check_size
 
 _KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -22,7 +16,7 @@ def is_frame(begin: bytes) -> bool:
     return len(begin) == 4 and int.from_bytes(begin, "big") >> 21 == 0x7FF
 
 
-def read_mp3(data: HeaderBytes) -> Header:
+def read_mp3(data: HeaderBytes) -> AudioInfo:
     """Check the first frames of MP3, which may stand behind a tag."""
     start = data.start
     header = int.from_bytes(data.at(start, 4), "big")
@@ -43,7 +37,7 @@ def read_mp3(data: HeaderBytes) -> Header:
         if 0.99 * claimed > there:
             check_size(claimed, there, "bytes")
         check_size(frames * _MIN_FRAME, there, "bytes or more")
-    return Header("MP3", "MPEG_LAYER_III", channels, rate)
+    return AudioInfo("MP3", "MPEG_LAYER_III", channels, rate)
 
 
 def _frame(header: int) -> tuple[bool, int, int, int]:

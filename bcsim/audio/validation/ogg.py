@@ -9,8 +9,8 @@ import zlib
 from bcsim.audio.validation.base import (
     CONVERT,
     COPY,
+    AudioInfo,
     ContainerError,
-    Header,
     HeaderBytes,
     check_size,
 )
@@ -21,7 +21,7 @@ _OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def read_ogg(data: HeaderBytes) -> Header:
+def read_ogg(data: HeaderBytes) -> AudioInfo:
     """Check the first page of an Ogg file and, where `data.whole` allows it, all others."""
     flags, *_, lacing, place = _page(data, 0)
     head = data.at(place, sum(lacing))
@@ -39,7 +39,7 @@ def read_ogg(data: HeaderBytes) -> Header:
     if version or not flags & 2:
         raise ContainerError(f"Ogg that does not begin with its beginning: damaged; {COPY}")
     if not data.whole:
-        return Header("Ogg", codec, channels, rate)
+        return AudioInfo("Ogg", codec, channels, rate)
     last, packets, warnings = _walk_pages(data, codec)
     if last > packets * longest:
         raise ContainerError(
@@ -48,7 +48,7 @@ def read_ogg(data: HeaderBytes) -> Header:
         )
     # Opus counts at 48 kHz, and what the decoder needs to settle.
     frames = max(0, last - skipped) * rate // 48_000 if codec == "OPUS" else last
-    return Header("Ogg", codec, channels, rate, frames, warnings)
+    return AudioInfo("Ogg", codec, channels, rate, frames, warnings)
 
 
 def _page(data: HeaderBytes, place: int) -> tuple[int, int, int, int, bytes, int]:

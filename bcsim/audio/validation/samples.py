@@ -5,29 +5,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bcsim.audio.validation.base import COPY, ContainerError, Header
+from bcsim.audio.validation.base import COPY, AudioInfo, ContainerError
 
 MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
 MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
 
-def check_count(header: Header, count: int, claimed: int) -> list[str]:
-    """Check that as many samples were decoded as a file claims.
-
-    Args:
-        header: header of the file.
-        count: number of samples that were decoded.
-        claimed: number of samples that the file claims.
-
-    Returns:
-        What to warn of: the end of an MP3 may be missing.
-
-    Raises:
-        ContainerError: if there are too few, or none.
-    """
+def check_count(info: AudioInfo, count: int) -> list[str]:
+    """Raise if fewer samples were decoded than a file claims; return what to warn of."""
     if count == 0:
         raise ContainerError("holds 0 samples; leave the file out")
-    if count + (MP3_SLACK if header.container == "MP3" else 0) < claimed:
+    claimed = info.frames
+    if count + (MP3_SLACK if info.container == "MP3" else 0) < claimed:
         raise ContainerError(
             f"cut short or damaged: claims {claimed} samples, {count} can be decoded; {COPY}"
         )
@@ -35,16 +24,10 @@ def check_count(header: Header, count: int, claimed: int) -> list[str]:
 
 
 def check_magnitude(samples: NDArray[Any]) -> float:
-    """Check that decoded samples are finite and not far above full scale.
+    """Raise if a sample is not finite or far above full scale; return the largest magnitude.
 
     Args:
         samples: (T, C), full scale at 1.
-
-    Returns:
-        The largest magnitude.
-
-    Raises:
-        ContainerError: if a sample is not finite, or far above full scale.
     """
     if not samples.size:
         return 0.0
@@ -59,16 +42,11 @@ def check_magnitude(samples: NDArray[Any]) -> float:
     return largest
 
 
-def oddities(header: Header, largest: float) -> list[str]:
-    """Return what to warn of in a file that can be used.
-
-    Args:
-        header: header of the file.
-        largest: largest magnitude of its samples.
-    """
-    odd = list(header.warnings)
-    if header.channels > 1:
-        odd.append(f"{header.channels} channels averaged to one")
+def oddities(info: AudioInfo, largest: float) -> list[str]:
+    """Return what to warn of in a usable file, of whose samples `largest` is the peak magnitude."""
+    odd = list(info.warnings)
+    if info.channels > 1:
+        odd.append(f"{info.channels} channels averaged to one")
     if largest > 1.01:
         odd.append(f"peaks at {largest:.3g} of full scale")
     if largest == 0:

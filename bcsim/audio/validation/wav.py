@@ -8,8 +8,8 @@ import struct
 from bcsim.audio.validation.base import (
     CONVERT,
     COPY,
+    AudioInfo,
     ContainerError,
-    Header,
     HeaderBytes,
     check_size,
     chunks,
@@ -29,7 +29,7 @@ _WAV_TAGS = {
 }
 
 
-def read_wav(data: HeaderBytes) -> Header:
+def read_wav(data: HeaderBytes) -> AudioInfo:
     """Check the header of WAV: RIFF, RIFX (which counts big-endian) or RF64."""
     magic = data.at(0, 4)
     order = ">" if magic == b"RIFX" else "<"
@@ -37,12 +37,13 @@ def read_wav(data: HeaderBytes) -> Header:
     (form_size,) = struct.unpack(f"{order}I", data.at(4, 4))
     if (form := data.at(8, 4)) != b"WAVE":
         raise ContainerError(f"holds RIFF of the kind {quoted(form)}, not WAV; {CONVERT}")
-    sizes, layout = None, None
+    sizes, layout, is_extensible = None, None, False
     for chunk, start, size in chunks(data, order):
         if chunk == b"ds64" and name == "RF64" and size >= 28:
             sizes = struct.unpack("<QQ", data.at(start, 16))
         elif chunk == b"fmt " and layout is None:
             layout = _wav_layout(data, start, size, order)
+            is_extensible = data.at(start, 2) == b"\xfe\xff"
         elif chunk == b"data":
             break
     else:
@@ -69,8 +70,8 @@ def read_wav(data: HeaderBytes) -> Header:
     check_size(size, there)
     if size % align:
         warnings.append(f"ends within a sample; the last {size % align} bytes are left out")
-    is_plain = magic == b"RIFF" and form_size + 8 == data.size
-    return Header(name, codec, channels, rate, size // align, tuple(warnings), is_plain)
+    is_plain = magic == b"RIFF" and not is_extensible and form_size + 8 == data.size
+    return AudioInfo(name, codec, channels, rate, size // align, tuple(warnings), is_plain)
 
 
 def _wav_layout(data: HeaderBytes, start: int, size: int, order: str) -> tuple[str, int, int, int]:
