@@ -52,12 +52,8 @@ def fit_mean_sensor(
 ) -> MeanFit:
     """Fit the fixed response, the noise floor and the speech-dependent part.
 
-    Args:
-        pairs: aligned pairs, at least one.
-        estimator: estimator of the fixed response, and of the speech-dependent part if it has one.
-        smoothing: the magnitude of the fixed response is smoothed over 1/`smoothing` octave.
-        prior: sensor of the same kind, from whose speech-dependent part the fit starts, and whose
-            noise floor stands in where no pair has pauses.
+    Where a prior is given, the speech-dependent part starts from the prior's, and its noise floor
+    stands in where no pair has pauses.
 
     Raises:
         InputError: if air and bone share nothing.

@@ -91,10 +91,7 @@ def measured_spread(curves_db: Tensor, certainty: Tensor, talkers: Sequence[str 
 
     of which the part with positive variances is kept.
 
-    Args:
-        curves_db: (N, F), response of each recording in dB.
-        certainty: (N, F), weight of each difference, 0 to 1.
-        talkers: N names of talkers, None where the talker is not known.
+    Each difference of the curves (N, F) counts by its certainty (N, F), 0 to 1.
     """
     mean_db = (certainty * curves_db).sum(0) / certainty.sum(0).clamp(min=1e-12)
     difference = certainty * (curves_db - mean_db)

@@ -45,13 +45,8 @@ def bootstrap_interval_db(
     frequency-response curve, the Wiener filter) get the interval of the power ratio, in which
     the same recordings differ in the same way.
 
-    Args:
-        pairs: aligned pairs that the response was estimated from, equal in level.
-        estimator: estimator of the response, with its options.
-        above_noise: (F,) of bool, bins above noise; others are taken from their neighbours.
-        smoothing: the magnitude is smoothed over 1/`smoothing` octave, as in the fit.
-        num_draws: number of draws of the bootstrap.
-        seed: seed of the draws; equal seeds give equal intervals.
+    Bins that are not `above_noise` (F,) are taken from their neighbours, and the magnitude is
+    smoothed over 1/`smoothing` octave, as in the fit of the pairs, which are equal in level.
 
     Returns:
         Lower and upper end of the interval, as a rule below and above 0 dB; NaN for a single part

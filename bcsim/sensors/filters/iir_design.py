@@ -40,13 +40,8 @@ def fit_sections(
     several frequencies and widths, all sections are fitted again, and the best stays. Errors
     where both curves lie at the least of `wanted_db` do not count.
 
-    Args:
-        frequencies_hz: (N,), frequencies of the wanted magnitude.
-        wanted_db: (N,), wanted magnitude.
-        weight: (N,), weight of the squared error.
-        sample_rate: sample rate in Hz.
-        num_sections: largest number of sections.
-        enough_db: weighted rms error at which no more sections are added.
+    The magnitude is wanted at N frequencies, at which squared errors have the given weights (N,).
+    No more sections are added once the weighted rms error is `enough_db`.
 
     Returns:
         (S, 6), numerator and denominator of each section in scipy's form, with the gain in the
