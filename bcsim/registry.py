@@ -8,8 +8,10 @@ the entry-point group of the same name. A new effect is therefore one new file.
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import json
 import math
 import pkgutil
 import typing
@@ -173,8 +175,10 @@ def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -
             raise UsageError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
 
-def convert_plain(hint: Any, value: Any, where: str) -> Any:
+def convert_plain(hint: Any, value: Any, where: str, *, strict: bool = False) -> Any:
     """Return a value of plain data in the annotated type `hint` of a parameter.
+
+    With `strict`, text that could be read as a number is refused: JSON has numbers of its own.
 
     Raises:
         UsageError: naming `where`, if the value is not of that type, or no finite number.
@@ -187,7 +191,12 @@ def convert_plain(hint: Any, value: Any, where: str) -> Any:
         raise UsageError(f"{where} is {value}; it wants a number")
     config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
-        return TypeAdapter(hint, config=config).validate_python(value)
+        adapter = TypeAdapter(hint, config=config)
+        converted = adapter.validate_python(value)
+        return adapter.validate_json(json.dumps(value), strict=True) if strict else converted
     except ValidationError as error:
         message = error.errors()[0]["msg"].lower()
         raise UsageError(f"{where}: {message}, not {fit_line(repr(value), MAX_TOLD)}") from error
+
+
+convert_stored = functools.partial(convert_plain, strict=True)  # for the configs of networks

@@ -14,32 +14,26 @@ from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.safetensors_file import load_network, pack_weights, read_config
-from bcsim.registry import build
+from bcsim.registry import Convert, build, convert_plain, convert_stored
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
 SCHEMA = 1
 
 
-def build_discriminator(spec: Mapping[str, Any], seed: int) -> Discriminator:
-    """Make a discriminator with fresh weights.
-
-    Args:
-        spec: `{name: ..., parameter: value, ...}`.
-        seed: what the weights depend on, with nothing else.
+def build_discriminator(
+    spec: Mapping[str, Any], seed: int, convert: Convert = convert_plain
+) -> Discriminator:
+    """Make the discriminator `{name: ..., parameter: value, ...}` with weights drawn from `seed`.
 
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    return build(DISCRIMINATORS, spec, within=torch_stream(seed, "discriminator", "weights"))
+    within = torch_stream(seed, "discriminator", "weights")
+    return build(DISCRIMINATORS, spec, convert=convert, within=within)
 
 
 def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping[str, Any]) -> None:
-    """Write `discriminator.safetensors` and `discriminator.json`, each whole or not at all.
-
-    Args:
-        folder: where to.
-        discriminator: what to save.
-        spec: what it was built from.
+    """Write a discriminator that was built from `spec`, each file whole or not at all.
 
     Raises:
         ValueError: if a weight is not a finite number.
@@ -67,7 +61,7 @@ def load_discriminator(folder: Path) -> Discriminator:
     config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
     return load_network(
         folder / WEIGHTS_FILE,
-        lambda: build_discriminator(config["discriminator"], seed=0),
+        lambda: build_discriminator(config["discriminator"], 0, convert_stored),
         blamed=folder / CONFIG_FILE,
         sha256=config["weights_sha256"],
     )

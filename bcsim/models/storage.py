@@ -15,7 +15,7 @@ from bcsim.files.safetensors_file import load_network, pack_weights, read_config
 from bcsim.files.text import shown
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
-from bcsim.registry import build
+from bcsim.registry import Convert, build, convert_plain, convert_stored
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1
@@ -27,21 +27,20 @@ AIR_TO_BONE: Direction = "air-to-bone"
 _OTHER_WAY = {
     BONE_TO_AIR: "turns air into bone; give one that was trained from bone to air, or use this "
     "one in a recipe, as the effect neural_response",
-    AIR_TO_BONE: "turns bone into air; give one that was trained with --direction air-to-bone",
+    AIR_TO_BONE: "turns bone into air; give one that was trained in the direction air-to-bone",
 }
 
 
-def build_enhancer(spec: Mapping[str, Any], seed: int) -> Enhancer:
-    """Make an enhancer with fresh weights.
-
-    Args:
-        spec: `{name: ..., parameter: value, ...}`.
-        seed: what the weights depend on, with nothing else.
+def build_enhancer(
+    spec: Mapping[str, Any], seed: int, convert: Convert = convert_plain
+) -> Enhancer:
+    """Make the enhancer `{name: ..., parameter: value, ...}`, with weights drawn from `seed` alone.
 
     Raises:
         UsageError: for an unknown name or parameter, or sizes that make no network.
     """
-    return build(MODELS, spec, within=torch_stream(seed, "model", "weights"))
+    within = torch_stream(seed, "model", "weights")
+    return build(MODELS, spec, convert=convert, within=within)
 
 
 def save_enhancer(
@@ -53,9 +52,9 @@ def save_enhancer(
     """Write `model.safetensors` and `config.json`, each whole or not at all.
 
     Args:
-        folder: where to.
-        enhancer: what to save.
-        facts: what else to say in `config.json` under "facts", as JSON can hold it.
+        folder: folder of the model.
+        enhancer: network to save.
+        facts: further content of `config.json`, under "facts", as JSON can hold it.
         direction: "air-to-bone" for a network that simulates a sensor.
 
     Raises:
@@ -81,13 +80,12 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
     """Read an enhancer that `save_enhancer` wrote, on the CPU and in evaluation mode.
 
     Args:
-        folder: where from.
-        direction: that it has to have, if it matters.
+        folder: folder of the model.
+        direction: direction that the network has to have, or None for either.
 
     Raises:
-        InputError: if a file is missing, damaged, newer than this version, or holds other weights
-            than the network has; the first differences are listed. If it is of another direction,
-            or what the config says of the network is not so.
+        InputError: if a file is missing, damaged, newer than this version, of another direction,
+            or does not agree with the network; the first differences are listed.
     """
     folder = Path(folder)
     config = _read_config(folder)
@@ -95,7 +93,7 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")
     enhancer = load_network(
         folder / WEIGHTS_FILE,
-        lambda: build_enhancer(config["model"], seed=0),
+        lambda: build_enhancer(config["model"], 0, convert_stored),
         blamed=folder / CONFIG_FILE,
         sha256=config["weights_sha256"],
     )
@@ -109,16 +107,12 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
 
 
 def direction_of(folder: Path) -> Direction:
-    """Return what a stored network turns into what.
-
-    Raises:
-        InputError: if the config is missing or damaged.
-    """
+    """Return the direction of a stored network; InputError if its config cannot be read."""
     return _read_config(folder)["direction"]
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Return a hash of all that decides what a stored network makes of a signal.
+    """Return a hash of a stored network's parameters and weights.
 
     Raises:
         InputError: if the config is missing or damaged.

@@ -123,7 +123,7 @@ def test_a_model_turns_bone_into_air_unless_it_says_otherwise(folder):
     assert direction_of(folder) == "bone-to-air"
     rewrite(folder, lambda config: config.pop("direction"))  # as written by earlier versions
     assert direction_of(folder) == "bone-to-air"
-    with pytest.raises(InputError, match=r"turns bone into air; give .* --direction air-to-bone"):
+    with pytest.raises(InputError, match=r"turns bone into air; give .* the direction air-to-bone"):
         load_enhancer(folder, "air-to-bone")
     save_enhancer(folder, build_enhancer(SPEC, seed=1), {}, "air-to-bone")
     assert direction_of(folder) == "air-to-bone"
