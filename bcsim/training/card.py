@@ -1,4 +1,4 @@
-"""The model card of an exported run."""
+"""The model card of a network that was trained or imported."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,59 +6,81 @@ from typing import Any
 
 from bcsim.files.atomic import write_text
 from bcsim.models.storage import AIR_TO_BONE
-from bcsim.training.run_folder import CARD_FILE
 from bcsim.training.validation import REAL, SYNTHETIC
 
+CARD_FILE = "README.md"
 _KINDS = ("unprocessed", "enhanced", "clean")  # of scores
 
 
 def write_card(out: Path, config: Mapping[str, Any]) -> None:
     """Write the model card, from what `config.json` says of the exported model."""
-    facts = config["facts"]
-    latency_ms = 1000 * config["latency_samples"] / config["sample_rate"]
-    simulates = config["direction"] == AIR_TO_BONE
-    purpose = (
-        "Turns speech into the signal of a body-conduction sensor."
-        if simulates
-        else "Turns the signal of a body-conduction sensor into speech as a microphone would have "
-        "heard it."
+    if config["direction"] == AIR_TO_BONE:
+        purpose = "Turns speech into the signal of a body-conduction sensor."
+        use = "in a recipe, `{name: neural_response, model: path/to/this/folder}`"
+    else:
+        purpose = (
+            "Turns the signal of a body-conduction sensor into speech as a microphone would have "
+            "heard it."
+        )
+        second = " --air noisy_air.wav" if "air" in config["channels"] else ""
+        use = f"`bcsim enhance --model . --in bone.wav{second} --out speech.wav`"
+    is_imported = "source" in config["facts"]
+    title = (
+        f"EBEN, imported from {config['facts']['source']}"
+        if is_imported
+        else f"{config['model']['name']}, trained with bcsim {config['bcsim_version']}"
     )
-    discriminator = facts["discriminator"]
-    against = f", and against the discriminator {discriminator}" if discriminator else ""
+    latency_ms = 1000 * config["latency_samples"] / config["sample_rate"]
     lines = [
-        f"# {config['model']['name']}, trained with bcsim {config['bcsim_version']}",
-        "",
-        purpose,
-        "",
+        *(f"# {title}", "", purpose, ""),
         f"- Input: {', '.join(config['channels'])}, {config['sample_rate']} Hz. Output: one "
         "channel of the same length.",
         f"- {config['num_parameters']:,} parameters; looks {latency_ms:.1f} ms ahead.",
+        *(_source(config) if is_imported else _training(config["facts"])),
+        *("", f"Use: {use}", ""),
+        *([] if is_imported else _results(config["facts"])),
+    ]
+    write_text(out / CARD_FILE, "\n".join(lines))
+
+
+def _source(config: Mapping[str, Any]) -> list[str]:
+    facts = config["facts"]
+    sizes = ", ".join(f"{key} {config['model'][key]}" for key in ("m", "n", "p"))
+    revision = f", revision {facts['source_revision']}" if facts["source_revision"] else ""
+    return [
+        f"- Sizes: {sizes}.",
+        f"- Source: {facts['source']}{revision}, SHA-256 of its weights {facts['source_sha256']}.",
+        "- Licence, training data and what it is good for: to be looked up at the source.",
+    ]
+
+
+def _training(facts: Mapping[str, Any]) -> list[str]:
+    discriminator = facts["discriminator"]
+    against = f", and against the discriminator {discriminator}" if discriminator else ""
+    return [
         f"- Trained on {facts['num_items']['training']} pairs for {facts['steps_total']} steps of "
         f"{facts['batch_size']} crops of {facts['crop_s']} s; these weights are from step "
         f"{facts['step']}.",
         f"- Losses: {', '.join(facts['losses']) or 'none'}{against}. Seed {facts['seed']}.",
-        "",
     ]
-    if not simulates:
-        second = " --air noisy_air.wav" if "air" in config["channels"] else ""
-        lines += [f"Use: `bcsim enhance --model . --in bone.wav{second} --out speech.wav`", ""]
+
+
+def _results(facts: Mapping[str, Any]) -> list[str]:
+    lines = []
     for split, label in ((SYNTHETIC, "validation"), (REAL, "real validation")):
         scores = facts["scores"].get(split)
         if scores:
             lines += [f"Means over {facts['num_scored'][split]} fixed {label} items:", ""]
             lines += [f"| | {' | '.join(_KINDS)} |", "|---|---|---|---|"]
             for name in scores["enhanced"]:
-                cells = (_number(scores[kind].get(name)) for kind in _KINDS)
+                values = (scores[kind].get(name) for kind in _KINDS)
+                cells = ("" if value is None else f"{value:.3f}" for value in values)
                 lines.append(f"| {name} | {' | '.join(cells)} |")
             lines.append("")
-    lines += [
+    return [
+        *lines,
         "Whether it works for a sensor, a language or a noise that the pairs did not have is to "
         "be measured before it is relied on. What the training data allow has to be looked up "
         "where they come from.",
         "",
     ]
-    write_text(out / CARD_FILE, "\n".join(lines))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

@@ -36,13 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run.
-
-    Args:
-        step: steps done.
-        tensors: by name; none shares memory with another.
-        facts: everything else, as JSON holds it.
-    """
+    """The state of a run: steps done, tensors that share no memory, and the rest as JSON has it."""
 
     step: int
     tensors: Mapping[str, Tensor]
@@ -78,7 +72,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
         "tensors_bytes": len(content),
         "facts": dict(checkpoint.facts),
     }
-    written = _facts_path(folder, checkpoint)
+    written = folder / f"step_{checkpoint.step:08d}.json"
     tensors_path = written.with_suffix(".safetensors")
     try:
         write_bytes(tensors_path, content)
@@ -99,32 +93,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
     sweep_temporaries(folder)
 
 
-def holds_checkpoint(folder: Path, checkpoint: Checkpoint) -> bool:
-    """Tell whether a folder has a checkpoint of the same step."""
-    return _facts_path(folder, checkpoint).is_file()
-
-
-def _facts_path(folder: Path, checkpoint: Checkpoint) -> Path:
-    return folder / f"step_{checkpoint.step:08d}.json"
-
-
 def holds_checkpoints(folders: Sequence[Path]) -> bool:
-    """Tell whether there ever was a whole one: tensors alone are what a kill left of the first."""
+    """Tell whether there ever was a whole checkpoint, which tensors alone are not."""
     return any(True for folder in folders for _ in _stems(folder, ".json"))
 
 
 def load_newest(folders: Sequence[Path]) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; each damaged one costs a warning.
+    """Return the newest whole checkpoint of the first folder that has one, or None without any.
 
-    Args:
-        folders: searched in this order; a later one only if the earlier hold no whole checkpoint.
-
-    Returns:
-        The checkpoint, or None where there never was one.
+    Each damaged one is skipped with a warning.
 
     Raises:
         InputError: if there are checkpoints and none of them is whole, or one is of a later
-            version of bcsim, which would be lost if an earlier one were gone on with.
+            version of bcsim, which continuing from an earlier one would remove.
     """
     damaged: list[InputError] = []
     for folder in folders:
@@ -144,14 +125,10 @@ def load_newest(folders: Sequence[Path]) -> Checkpoint | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint.
-
-    Args:
-        path: of the JSON file.
+    """Read the checkpoint whose JSON file is `path`.
 
     Raises:
-        InputError: if it is damaged in any way, something else, or of another step than its name
-            says.
+        InputError: if it is damaged, something else, or of another step than its name says.
         NewerCheckpointError: if it is of a later schema.
     """
     tensors_path = path.with_suffix(".safetensors")
@@ -219,7 +196,7 @@ def _read_tensors(path: Path, num_bytes: int) -> bytes:
 
 
 def _what_else(content: bytes) -> str | None:
-    """Say what stands in the place of a checkpoint, and what to do, if it can be told."""
+    """Name the kind of file that stands in the place of a checkpoint, if it is known."""
     kind = kind_of(content)
     return None if kind is None else f"{kind}; {SAFETENSORS_ONLY}"
 
@@ -240,7 +217,7 @@ def _stems(folder: Path, suffix: str) -> Iterator[str]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return what an optimizer remembers; its settings are those of the recipe."""
+    """Return the moments and step counts of an optimizer, `INDEX.NAME`, without its settings."""
     return {
         f"{index}.{name}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -252,8 +229,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     """Give an Adam or AdamW what `optimizer_tensors` returned.
 
     Raises:
-        ValueError: if it is another optimizer's, the first differences are listed; or if it holds
-            what no optimizer makes.
+        ValueError: if the tensors are those of another optimizer, or hold negative moments.
     """
     state = optimizer.state_dict()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -264,9 +240,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         # Nothing is remembered of a weight that has not learnt yet.
         if any(f"{index}.{name}" in tensors for name in of_weight):
             expected |= {f"{index}.{name}": shape for name, shape in of_weight.items()}
-            found[index] = {
-                n: t for n in of_weight if (t := tensors.get(f"{index}.{n}")) is not None
-            }
+            names = [name for name in of_weight if f"{index}.{name}" in tensors]
+            found[index] = {name: tensors[f"{index}.{name}"] for name in names}
     differences = state_differences(expected, shapes_of(tensors))
     if differences:
         raise ValueError(f"of another optimizer: {differences}")
@@ -291,11 +266,8 @@ def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors that `with_prefix` put under `prefix`, by their own names."""
     start = f"{prefix}."
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(start)
-    }
+    names = [name for name in tensors if name.startswith(start)]
+    return {name.removeprefix(start): tensors[name] for name in names}
 
 
 def _text(facts: Mapping[str, Any]) -> str:

@@ -47,12 +47,7 @@ class WeightedObjectives(nn.Module):
     def forward(
         self, estimate: Tensor, target: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Return the terms before weighting, and their weights, by name.
-
-        Args:
-            estimate: (B, 1, T).
-            target: (B, 1, T).
-        """
+        """Return the unweighted terms and their weights by name, for two signals (B, 1, T)."""
         terms: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for weight, objective in zip(self.objective_weights, self.objectives, strict=True):
@@ -64,9 +59,7 @@ class WeightedObjectives(nn.Module):
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return an optimizer of all weights that are not frozen.
-
-    Those that `layers` gives the rate 0 become so.
+    """Return an optimizer of all weights but those that `config.layers` freezes (rate 0).
 
     Raises:
         UsageError: if a name in `layers` is the start of no weight's, or nothing is left to learn.
@@ -74,7 +67,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     by_ratio: dict[float, list[nn.Parameter]] = {}
     used = set()
     for name, weights in model.named_parameters():
-        starts = [start for start in config.layers if _is_within(name, start)]
+        starts = [start for start in config.layers if f"{name}.".startswith(f"{start}.")]
         used.update(starts)
         ratio = config.layers[max(starts, key=len)] if starts else 1.0
         if ratio == 0:
@@ -90,11 +83,9 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     if not by_ratio:
         raise UsageError("optimizer.layers freezes every weight; leave something to learn")
     optimizer_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    rate = config.learning_rate
     return optimizer_class(
-        [
-            {"params": weights, "initial_lr": ratio * config.learning_rate}
-            for ratio, weights in by_ratio.items()
-        ],
+        [{"params": weights, "initial_lr": r * rate} for r, weights in by_ratio.items()],
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
@@ -103,7 +94,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 
 def clip_gradients(module: nn.Module, max_norm: float | None) -> Tensor:
-    """Return the length of the gradient over all weights, and shorten it to `max_norm`."""
+    """Return the norm of the gradient over all weights, and scale it down to `max_norm`."""
     weights = [w for w in module.parameters() if w.grad is not None]
     norm = get_total_norm([w.grad for w in weights if w.grad is not None])
     if max_norm is not None:
@@ -120,20 +111,15 @@ def set_learning_rate(
     and take fewer.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * learning_rate_ratio(config, step, num_steps)
+        group["lr"] = group["initial_lr"] * _learning_rate_ratio(config, step, num_steps)
 
 
-def learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> float:
-    """Return the learning rate of a step over its peak.
-
-    Args:
-        config: the schedule.
-        step: counted from 0.
-        num_steps: of the run.
+def _learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> float:
+    """Return the learning rate of a step, counted from 0, over its peak.
 
     Example:
         >>> cosine = ScheduleConfig(name="cosine", warmup_steps=2, final_ratio=0.0)
-        >>> [round(learning_rate_ratio(cosine, step, 6), 3) for step in range(7)]
+        >>> [round(_learning_rate_ratio(cosine, step, 6), 3) for step in range(7)]
         [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
     """
     if step < config.warmup_steps:
@@ -143,7 +129,3 @@ def learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> fl
     progress = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
     fall = (1 - math.cos(math.pi * min(1.0, progress))) / 2
     return 1 - (1 - config.final_ratio) * fall
-
-
-def _is_within(name: str, start: str) -> bool:
-    return name == start or name.startswith(f"{start}.")

@@ -12,50 +12,45 @@ from typing import Any
 
 import torch
 
+import bcsim
 from bcsim.errors import DivergedError, EnvironmentFault, InputError
 from bcsim.files.atomic import environment_faults, sweep_temporaries
 from bcsim.files.hashing import hash_text
-from bcsim.files.run_folder import LOCK_NAME, locked
+from bcsim.files.run_folder import LOCK_NAME, check_same_settings, locked
 from bcsim.files.text import shown
 from bcsim.models.storage import CONFIG_FILE
 from bcsim.progress import track
 from bcsim.training.batches import Loader
 from bcsim.training.best_model import BestModelTracker
 from bcsim.training.card import write_card
-from bcsim.training.checkpoint import (
-    Checkpoint,
-    holds_checkpoint,
-    holds_checkpoints,
-    load_newest,
-    save_checkpoint,
-)
+from bcsim.training.checkpoint import Checkpoint, holds_checkpoints, load_newest, save_checkpoint
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.metrics_log import MetricsLog
 from bcsim.training.processes import is_main_process
 from bcsim.training.run_folder import CHECKPOINTS, METRICS_FILE, check_run_folder
-from bcsim.training.settings import check_same_settings, comparable_settings
 from bcsim.training.state import Best, RunFacts
 from bcsim.training.throughput import Throughput
 from bcsim.training.trainer import Trainer
 from bcsim.training.validation import Scores
 
 FAILURE_DELAY_S = 3.0
+# Settings by section that do not change the weights, and may differ when a run is continued.
+FREE_SETTINGS = {"data": ("num_workers",), "training": ("device",)}
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to.
+    """The end of a run.
 
     Args:
         out: folder of the run.
         num_steps: number of steps done.
         best_step: step that the exported weights are from.
-        scores: mean scores of those weights, `scores[split][kind][metric]`, where a kind is
-            "enhanced", "unprocessed" (their input as it is) or "clean" (the target); empty where
-            nothing was validated.
+        scores: mean scores of those weights, `scores[split][kind][metric]`, of a kind "enhanced",
+            "unprocessed" (their input) or "clean" (the target); empty without validation.
     """
 
     out: Path
@@ -74,7 +69,7 @@ def train(
     after_validation: Callable[[], object] = lambda: None,
     prepare: Callable[[bool], object] = lambda begins: None,
 ) -> TrainingResult:
-    """Train a network, or continue to.
+    """Train a network and export its best weights, or continue a run that was stopped.
 
     Args:
         config: all settings of the run.
@@ -84,12 +79,7 @@ def train(
         init_from: folder of a model whose weights the run begins with; the weights of its
             discriminator too, where it holds one that the recipe asks for.
         after_validation: called by the main process after each validation but the last.
-        prepare: called by the main process as soon as no other one can use `out`, with whether
-            a run begins there.
-
-    Returns:
-        The result. `out` then holds `model.safetensors`, `config.json` and a model card of
-        the best weights, next to metrics, samples and checkpoints.
+        prepare: called by the main process once `out` is locked, with whether a run begins there.
 
     Raises:
         UsageError: if the settings make no sense, `out` holds something else, or the run was
@@ -118,13 +108,7 @@ def train(
 
 
 class TrainingRun:
-    """A trainer and the folder that its checkpoints, metrics and best weights are written to.
-
-    Args:
-        trainer: what takes the steps.
-        out: folder of the run.
-        after_validation: called by the main process after each validation but the last.
-    """
+    """A trainer and the folder that its checkpoints, metrics and best weights are written to."""
 
     def __init__(
         self, trainer: Trainer, out: Path, after_validation: Callable[[], object] = lambda: None
@@ -133,9 +117,8 @@ class TrainingRun:
         self.config = trainer.config
         self.out = out
         self.after_validation = after_validation
-        data = trainer.data
-        self.settings = comparable_settings(self.config, data.sets, data.facts, trainer.world_size)
-        self.tracker = BestModelTracker(data, self.config, out)
+        self.settings = _comparable_settings(trainer)
+        self.tracker = BestModelTracker(trainer.data, self.config, out)
         self.metrics_sha256 = hash_text("")  # of what was logged up to the last checkpoint
 
     def finish(self) -> TrainingResult:
@@ -160,7 +143,9 @@ class TrainingRun:
             raise
         except KeyboardInterrupt:
             log.warning(
-                "interrupted after step %d; --resume continues from %s", trainer.step, self.out
+                "interrupted after step %d; resume the run in %s to continue",
+                trainer.step,
+                self.out,
             )
             raise
         finally:
@@ -221,7 +206,6 @@ class TrainingRun:
             save_checkpoint(self.out / CHECKPOINTS / "last", self.checkpoint())
 
     def _saves_at(self, step: int) -> bool:
-        """Tell whether a checkpoint to resume from is saved after a step."""
         settings = self.config.training
         return step == settings.num_steps or step % settings.checkpoint_interval_steps == 0
 
@@ -238,18 +222,13 @@ class TrainingRun:
         return Checkpoint(self.trainer.step, self.trainer.state.tensors(), facts)
 
     def restore(self) -> bool:
-        """Restore the newest whole checkpoint; tell whether there is one.
-
-        Raises:
-            UsageError: if the run was begun with other settings.
-            InputError: if there are checkpoints and none is whole, or it is no state of this run.
-        """
+        """Restore the newest whole checkpoint, once it is checked; tell whether there is one."""
         checkpoint = load_newest(_folders(self.out))
         if checkpoint is None:
             return False
         where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
         facts = RunFacts.from_json(checkpoint.facts, where)
-        check_same_settings(self.out, facts.settings, self.settings)
+        check_same_settings(self.out, _without_free(facts.settings), _without_free(self.settings))
         total = self.config.training.num_steps
         if not 0 < checkpoint.step <= total:
             raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
@@ -266,8 +245,8 @@ class TrainingRun:
             )
         self.trainer.state.restore(checkpoint.tensors, where)
         last = _folders(self.out)[0]
-        unsaved = self._saves_at(checkpoint.step) and not holds_checkpoint(last, checkpoint)
-        if is_main_process() and unsaved:
+        in_last = (last / f"step_{checkpoint.step:08d}.json").is_file()
+        if is_main_process() and self._saves_at(checkpoint.step) and not in_last:
             save_checkpoint(last, checkpoint)  # a kill came between "best" and "last"
         self.trainer.step = checkpoint.step
         self.trainer.sums = dict(facts.sums)
@@ -277,11 +256,7 @@ class TrainingRun:
         return True
 
     def check_same_step(self) -> None:
-        """Refuse to continue from different steps in different processes.
-
-        Raises:
-            EnvironmentFault: if not all processes could read the newest checkpoint.
-        """
+        """Raise EnvironmentFault if processes are to continue from different steps."""
         trainer = self.trainer
         if trainer.world_size > 1:
             own = torch.tensor([trainer.step], device=trainer.device)
@@ -325,6 +300,27 @@ class TrainingRun:
             raise InputError(f"{folder}: not the best weights of this run; begin anew elsewhere")
         self.trainer.state.restore(best.tensors, folder)
         self._export()
+
+
+def _comparable_settings(trainer: Trainer) -> dict[str, Any]:
+    """Return what has to be the same when a run is continued, as JSON gives it."""
+    data = trainer.data
+    settings = {
+        "bcsim_version": bcsim.__version__,
+        **dataclasses.asdict(trainer.config),
+        "pairs": {name: hash_text("\n".join(pairs.ids)) for name, pairs in data.sets.items()},
+        "data_facts": dict(data.facts),
+        "num_processes": trainer.world_size,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _without_free(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(settings)
+    for section, names in FREE_SETTINGS.items():
+        if isinstance(kept.get(section), dict):
+            kept[section] = {n: v for n, v in kept[section].items() if n not in names}
+    return kept
 
 
 def _folders(out: Path) -> list[Path]:

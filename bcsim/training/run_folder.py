@@ -16,13 +16,13 @@ from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, is_temporary
 from bcsim.files.run_folder import LOCK_NAME
 from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
+from bcsim.training.card import CARD_FILE
 from bcsim.training.validation import SYNTHETIC
 
 RECIPE_FILE = "recipe.resolved.yaml"
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "pace.jsonl"
 REPORT_FILE = "report.html"
-CARD_FILE = "README.md"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
@@ -33,16 +33,10 @@ _BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME}  # may be there before the
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that a run must not be written to.
+    """Raise UsageError for a folder that holds anything but a run, or a run without `resume`.
 
-    Args:
-        out: folder of the run. It may be missing or empty, so that the same command both begins a
-            run and resumes it.
-        resume: whether to continue the run that is there.
-
-    Raises:
-        UsageError: if `out` is a file, holds a run and `resume` is not set, or holds anything
-            else.
+    A folder that is missing or empty is fine with `resume` too: the same command both begins a run
+    and resumes it.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file, where the run's folder should be; choose another folder")
@@ -52,9 +46,7 @@ def check_run_folder(out: Path, resume: bool) -> None:
     if others:
         raise UsageError(f"{out}: holds {others[0]!r}, which is of no run; choose another folder")
     if names - _BEFORE_A_RUN and not resume:
-        raise UsageError(
-            f"{out}: already holds a run; continue it with --resume, or choose another"
-        )
+        raise UsageError(f"{out}: already holds a run; resume it, or choose another folder")
 
 
 def write_samples(
@@ -72,7 +64,7 @@ def write_samples(
     Args:
         out: folder of the run.
         number: position of the item among those of its set.
-        pair: the item.
+        pair: air and bone signal of the item.
         enhanced: output of the network, (T,).
         step: step that the network's weights are from.
         split: name of the item's set; names of files begin with it unless it is the synthetic one.

@@ -355,7 +355,7 @@ def test_a_pair_that_cannot_be_read_is_named_from_a_loading_process(changed, pai
 def test_a_folder_that_holds_a_run_is_refused_without_resume(config, pairs, tmp_path):
     train(config, pairs, None, tmp_path)
     before = state_of(tmp_path)
-    with pytest.raises(UsageError, match="continue it with --resume"):
+    with pytest.raises(UsageError, match="already holds a run; resume it"):
         train(config, pairs, None, tmp_path)
     assert state_of(tmp_path) == before
 
