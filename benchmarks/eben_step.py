@@ -185,7 +185,8 @@ class OurStep:
         losses = self.gradients.add(bone, air, step=0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.adversarial.step()
+        self.adversarial.optimizer.step()
+        self.adversarial.optimizer.zero_grad(set_to_none=True)
         return losses
 
     def take_up(self, public: PublicStep) -> None:

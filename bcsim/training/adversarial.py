@@ -12,7 +12,7 @@ from bcsim.losses.adversarial.feature_matching import FeatureMatching
 from bcsim.registry import build
 from bcsim.training.balancing import ADVERSARIAL
 from bcsim.training.config import AdversarialConfig
-from bcsim.training.optimization import clip_gradients, make_optimizer
+from bcsim.training.optimization import make_optimizer
 
 FEATURE_MATCHING = "feature_matching"
 
@@ -29,12 +29,7 @@ class AdversarialObjective:
         UsageError: for an unknown name or parameter.
     """
 
-    def __init__(
-        self,
-        config: AdversarialConfig,
-        seed: int,
-        accelerator: Any,
-    ) -> None:
+    def __init__(self, config: AdversarialConfig, seed: int, accelerator: Any) -> None:
         self.config = config
         self.accelerator = accelerator
         discriminator = build_discriminator(config.discriminator, seed)
@@ -58,12 +53,9 @@ class AdversarialObjective:
     def features(
         self, real: Tensor, fake: Tensor, bands: Tensor | None
     ) -> tuple[Features, Features]:
-        """Return the discriminator's features of real and of generated speech.
+        """Return the discriminator's features of real and of generated speech, (B, 1, T) each.
 
-        Args:
-            real: clean speech, (B, 1, T).
-            fake: output of the generator, (B, 1, T).
-            bands: bands that `fake` was made from, (B, M, F), or None.
+        `bands` are those that `fake` was made from, (B, M, F), or None.
         """
         return self.network(real, fake, bands)
 
@@ -83,27 +75,15 @@ class AdversarialObjective:
         }
 
     def backward(self, real: Features, fake: Features, share: float) -> Tensor:
-        """Add the gradient of the discriminator's loss to its weights; return the loss.
+        """Add `share` times the gradient of the discriminator's loss; return the loss.
 
-        Args:
-            real: features of real speech.
-            fake: features of generated speech; no gradient flows to the speech itself.
-            share: fraction of the batch that the features are of.
+        No gradient flows to the generated speech itself.
         """
         loss = self.criterion.discriminator_loss(real, fake)
         weights = [w for w in self.discriminator.parameters() if w.requires_grad]
         # Of the weights alone: the gradient at the generator's output is not needed.
         self.accelerator.backward(share * loss, inputs=weights)
         return loss.detach()
-
-    def clip(self) -> Tensor:
-        """Clip the gradient as the recipe says, and return its norm before."""
-        return clip_gradients(self.discriminator, self.config.gradient_clip_norm)
-
-    def step(self) -> None:
-        """Take one step of the discriminator's optimizer."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
 
 
 class _RealAndFake(nn.Module):

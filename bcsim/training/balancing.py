@@ -1,7 +1,6 @@
-"""How much every term of an objective counts, judged by the gradients that they send.
+"""Factors of the terms of an objective, from the gradient of each term at the enhancer's output.
 
-A balancer is shown each term's gradient at the enhancer's output, which costs one way through
-what the term is computed by, and never a way through the enhancer. Where a convention looks at the
+These gradients cost no backward pass through the enhancer. Where a convention looks at the
 enhancer's last layer, that layer's gradient follows from the one at the output.
 """
 
@@ -26,12 +25,12 @@ class Terms:
     """The terms of a step's objective.
 
     Args:
-        weights: of every term by name, as the recipe gives them.
-        gradients: of every term, unweighted, at the enhancer's outputs.
-        at_last_layer: what a gradient at the outputs makes at the enhancer's last layer, over the
-            batches of all processes.
-        item_norm: the norm of a gradient at the outputs for one item, averaged over all of them.
-        share: what part of a step's batch this is; averages move by as much of a step.
+        weights: weight of every term by name, as the recipe gives it.
+        gradients: gradient of every unweighted term at the enhancer's outputs.
+        at_last_layer: function from a gradient at the outputs to that of the last layer's weights,
+            averaged over processes.
+        item_norm: function from a gradient at the outputs to the mean norm of an item's gradient.
+        share: fraction of a step's batch that the terms are of; averages move by that much.
     """
 
     weights: Mapping[str, float]
@@ -47,11 +46,11 @@ class Terms:
 
 
 class Balancer(ABC):
-    """How terms are weighed against each other.
+    """A rule for how terms are weighed against each other.
 
     Attributes:
-        averages: what is remembered from step to step, by name, as scalars.
-        needs_last_layer: whether the gradients there are looked at.
+        averages: moving averages by name, scalars.
+        needs_last_layer: whether it looks at gradients of the last layer.
     """
 
     needs_last_layer: ClassVar[bool] = True
@@ -62,7 +61,7 @@ class Balancer(ABC):
 
     @abstractmethod
     def factors(self, terms: Terms) -> dict[str, Tensor]:
-        """Return what every term's gradient is multiplied by, its weight included; scalars."""
+        """Return the factor of every term's gradient, its weight included; scalars."""
 
     def remember(self, name: str, value: Tensor, share: float) -> Tensor:
         """Return the moving average of a number, this one included; it begins with the first."""
@@ -73,7 +72,7 @@ class Balancer(ABC):
 
 
 class GradientNorms(Balancer):
-    r"""Every term pulls equally hard at the last layer, as in Vibravox.
+    r"""Every term has a gradient of equal norm at the last layer, as in Vibravox.
 
     .. math:: \lambda_i = w_i \min(10^4, 1 / (\mathrm{EMA}\,\lVert g_i \rVert + 10^{-4}))
     """
@@ -91,15 +90,9 @@ class LastLayerRatio(Balancer):
 
     .. math:: \lambda = \min(10^4, \lVert g_{rec} \rVert / (\lVert g_{adv} \rVert + 10^{-4}))
 
-    multiplies the adversarial term, and its weight on top; the others, each with its weight, make
-    up :math:`g_{rec}`. No average is taken.
-
-    Args:
-        decay: of the moving average of the factor.
-        inverse: whether, the other way round, the others are brought level with the adversarial
-            term: :math:`\lVert g_{adv} \rVert / (\lVert g_{rec} \rVert + 10^{-4})` multiplies
-            them, averaged from step to step, and the adversarial one keeps its weight. So did
-            EBEN's first version.
+    multiplies the weighted adversarial term; :math:`g_{rec}` is the gradient of the weighted sum of
+    the others. With `inverse`, as in EBEN's first version, the others are multiplied instead, by
+    the moving average of :math:`\lVert g_{adv} \rVert / (\lVert g_{rec} \rVert + 10^{-4})`.
     """
 
     def __init__(self, decay: float, inverse: bool) -> None:
@@ -109,14 +102,12 @@ class LastLayerRatio(Balancer):
     def factors(self, terms: Terms) -> dict[str, Tensor]:
         names = list(terms.gradients)
         others = [name for name in names if name != ADVERSARIAL]
-        some = terms.gradients[names[0]][0]
-        factors = {name: some.new_full((), terms.weights[name]) for name in names}
+        output = terms.gradients[names[0]][0]
+        factors = {name: output.new_full((), terms.weights[name]) for name in names}
         if ADVERSARIAL not in names or not others:
             return factors  # before the adversarial part begins
-        adversarial, rest = (
-            terms.at_last_layer(gradient).norm()
-            for gradient in (terms.gradients[ADVERSARIAL], terms.summed(others))
-        )
+        adversarial = terms.at_last_layer(terms.gradients[ADVERSARIAL]).norm()
+        rest = terms.at_last_layer(terms.summed(others)).norm()
         above, below = (adversarial, rest) if self.inverse else (rest, adversarial)
         ratio = (above / (below + EPSILON)).clamp(max=MAX_WEIGHT)
         if self.inverse:
@@ -156,15 +147,8 @@ class OutputNorms(Balancer):
 
 def make_balancer(config: BalancingConfig) -> Balancer | None:
     """Return the balancer of a recipe, or None where the weights stay as they are given."""
-    decay = config.decay
-    match config.name:
-        case "fixed":
-            return None
-        case "gradient_norms":
-            return GradientNorms(decay)
-        case "last_layer_ratio":
-            return LastLayerRatio(decay, inverse=False)
-        case "inverse_last_layer_ratio":
-            return LastLayerRatio(decay, inverse=True)
-        case "output_norms":
-            return OutputNorms(decay)
+    if config.name == "fixed":
+        return None
+    if config.name.endswith("last_layer_ratio"):
+        return LastLayerRatio(config.decay, inverse=config.name.startswith("inverse"))
+    return {"gradient_norms": GradientNorms, "output_norms": OutputNorms}[config.name](config.decay)

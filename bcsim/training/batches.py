@@ -1,7 +1,8 @@
 """The batch of every step, and its loading ahead in other processes."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class Batch(NamedTuple):
     simulated_s: float = 0.0
 
 
+@dataclass
 class Batches:
     """The batch of every step, a function of the seed and the step alone.
 
@@ -49,50 +51,41 @@ class Batches:
         real: pairs that `config.real_fraction` of every batch comes from; None takes all from
             `pairs`.
         rank: number of this process among those that train together, from 0.
-        world_size: number of processes that train together, each with a batch of its own in every
-            step.
+        world_size: number of processes that train together, each with batches of its own.
 
     Raises:
         ValueError: if there are no pairs, or the batch is too small to be mixed.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        config: DataConfig,
-        *,
-        crop_samples: int,
-        seed: int,
-        num_steps: int,
-        real: Pairs | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        num_real = 0
-        if real is not None:
-            num_real = round(config.real_fraction * config.batch_size)
-            if not 0 < num_real < config.batch_size:
+    pairs: Pairs
+    config: DataConfig
+    _: KW_ONLY
+    crop_samples: int
+    seed: int
+    num_steps: int
+    real: Pairs | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        batch_size, fraction = self.config.batch_size, self.config.real_fraction
+        self._sources = [(self.pairs, batch_size)]  # each with its number of items in a batch
+        if self.real is not None:
+            num_real = round(fraction * batch_size)
+            if not 0 < num_real < batch_size:
                 raise ValueError(
-                    f"data.real_fraction {config.real_fraction} of a batch of "
-                    f"{config.batch_size} is {num_real} items; it wants some of either kind"
+                    f"data.real_fraction {fraction} of a batch of {batch_size} is {num_real} "
+                    "items; it wants some of either kind"
                 )
-        # Each with the number of items it gives to a batch.
-        self.sources = [(pairs, config.batch_size - num_real)]
-        if real is not None:
-            self.sources.append((real, num_real))
-        if any(len(source) == 0 for source, _ in self.sources):
+            self._sources = [(self.pairs, batch_size - num_real), (self.real, num_real)]
+        if any(len(source) == 0 for source, _ in self._sources):
             raise ValueError("there are no pairs to train on")
-        self.crop_samples = crop_samples
-        self.seed = seed
-        self.num_steps = num_steps
-        self.rank = rank
-        self.world_size = world_size
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
         crops: list[Pair] = []
         before_s = self._simulated_s()
-        for number, (pairs, count) in enumerate(self.sources):
+        for number, (pairs, count) in enumerate(self._sources):
             picks = []
             start = (step * self.world_size + self.rank) * count
             for position in range(start, start + count):
@@ -100,20 +93,15 @@ class Batches:
                 index = int(_permutation(self.seed, number, epoch, len(pairs))[place])
                 picks.append((index, epoch))
             crops += pairs.crops(picks, self.crop_samples)
-        batch = stack_pairs(crops, self.sources[0][0].channels)
-        return batch._replace(simulated_s=self._simulated_s() - before_s)
+        return Batch(
+            ids=[pair.id for pair in crops],
+            signals=torch.stack([pair.inputs(self.pairs.channels) for pair in crops]),
+            target=torch.stack([pair.air for pair in crops])[:, None],
+            simulated_s=self._simulated_s() - before_s,
+        )
 
     def _simulated_s(self) -> float:
-        return sum(pairs.simulated_s for pairs, _ in self.sources)
-
-
-def stack_pairs(pairs: Sequence[Pair], channels: Sequence[str]) -> Batch:
-    """Stack pairs of equal length into the batch of a network that takes `channels`."""
-    return Batch(
-        ids=[pair.id for pair in pairs],
-        signals=torch.stack([pair.inputs(channels) for pair in pairs]),
-        target=torch.stack([pair.air for pair in pairs])[:, None],
-    )
+        return sum(pairs.simulated_s for pairs, _ in self._sources)
 
 
 class Loader:
@@ -122,6 +110,9 @@ class Loader:
     Attributes:
         waited_s: time that the caller has waited for data so far, in seconds.
         simulated_s: time that processes have spent on simulating so far, in seconds.
+
+    Raises:
+        BcsimError: on iteration, what reading a pair raised.
     """
 
     def __init__(self, batches: Batches, num_workers: int, first_step: int) -> None:
@@ -139,11 +130,6 @@ class Loader:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Pass on the batches.
-
-        Raises:
-            BcsimError: what reading a pair raised.
-        """
         asked = time.monotonic()
         for batch in self._loader:
             self.waited_s += time.monotonic() - asked
@@ -155,11 +141,7 @@ class Loader:
 
 
 class _Dataset(Dataset[Batch | BcsimError]):
-    """The batches as torch's loader wants them.
-
-    An error is handed over as a value: raised in a worker process, it would come back with a
-    traceback for its message.
-    """
+    """The batches, and errors as values: raised in a worker, one comes with a traceback as text."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches

@@ -18,12 +18,7 @@ from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator
 
 
 class BestModelTracker:
-    """Validates on synthetic and on real pairs; where there are real ones, these decide.
-
-    Args:
-        data: all pairs of the run; only the main process validates on some of them.
-        config: all settings of the run.
-        out: folder of the run.
+    """Validates on synthetic and on real pairs in the main process; real pairs decide, if any.
 
     Attributes:
         best: the best weights so far, or None.
@@ -59,8 +54,7 @@ class BestModelTracker:
                 write_samples(
                     self.out, number, item, enhanced, step=step, split=split, reverse=self.reverse
                 )
-        named = [validation.named(split) for split, validation in found.items()]
-        metrics.write(step, {name: value for line in named for name, value in line.items()})
+        metrics.write(step, {n: v for split in found for n, v in found[split].named(split).items()})
         self.summary = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())
         deciding = found.get(REAL) or found[SYNTHETIC]
         value = deciding.enhanced[self.config.metric]

@@ -1,6 +1,6 @@
 """All pairs of a run, by what they are for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,8 @@ class TrainingData:
         real: real pairs that a part of every batch comes from, or None.
         validation_real: real pairs to validate on, or None; where they are given they decide
             which weights are best.
-        facts: what identifies the pairs (digests of dataset and sensor, say), as JSON holds it. A
-            run is continued with the same facts only.
+        facts: hashes of what the pairs are made from, as JSON holds them; a run is continued with
+            the same facts only.
     """
 
     training: Pairs
@@ -29,18 +29,15 @@ class TrainingData:
     validation_real: Pairs | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def reversed(self) -> "TrainingData":
-        """Return the same for a network that makes bone from air."""
-        return self._each(ReversedPairs)
-
-    def with_channels(self, channels: tuple[str, ...]) -> "TrainingData":
-        """Return the same for a network that takes these channels."""
-        return self._each(lambda pairs: pairs.with_channels(channels))
-
-    def _each(self, change: Callable[[Pairs], Pairs]) -> "TrainingData":
-        names = ("training", "validation", "real", "validation_real")
-        sets = {name: getattr(self, name) for name in names}
-        return replace(self, **{n: change(pairs) for n, pairs in sets.items() if pairs is not None})
+    def for_network(self, channels: tuple[str, ...], reverse: bool) -> "TrainingData":
+        """Return the pairs for a network of these channels, air and bone exchanged if `reverse`."""
+        changed = {}
+        for name in ("training", "validation", "real", "validation_real"):
+            pairs = getattr(self, name)
+            if pairs is not None:
+                pairs = ReversedPairs(pairs) if reverse else pairs
+                changed[name] = pairs.with_channels(channels)
+        return replace(self, **changed)
 
     @property
     def sets(self) -> dict[str, Pairs]:

@@ -13,13 +13,7 @@ from bcsim.discriminators.base import Discriminator
 from bcsim.errors import UsageError
 from bcsim.files.safetensors_file import check_shapes, shapes_of
 from bcsim.models.base import CHANNELS, Enhancer
-from bcsim.models.storage import (
-    AIR_TO_BONE,
-    Direction,
-    build_enhancer,
-    load_enhancer,
-    save_enhancer,
-)
+from bcsim.models.storage import AIR_TO_BONE, build_enhancer, load_enhancer, save_enhancer
 from bcsim.training.config import TrainingConfig
 
 INITIAL = {"initial_gain"}  # parameters that say nothing of weights that have learnt
@@ -28,12 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def build_model(config: TrainingConfig) -> Enhancer:
-    """Make the network that a recipe asks for.
-
-    Raises:
-        UsageError: if the network is of another rate than the recipe, or takes channels that the
-            pairs do not have.
-    """
+    """Make the network of a recipe; UsageError if its sample rate or channels do not fit."""
     model = build_enhancer({"sample_rate": config.sample_rate, **config.model}, config.seed)
     if model.sample_rate != config.sample_rate:
         raise UsageError(
@@ -54,14 +43,9 @@ def build_model(config: TrainingConfig) -> Enhancer:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a run.
+    """The networks of a run: the enhancer, the moving average of its weights, the discriminator."""
 
-    Args:
-        model: network that is trained.
-        average: moving average of its weights, or None.
-        discriminator: discriminator that it is trained against, or None.
-    """
-
+    config: TrainingConfig
     model: Enhancer
     average: AveragedModel | None
     discriminator: Discriminator | None
@@ -71,18 +55,14 @@ class Networks:
         """The network that is validated and exported."""
         return self.model if self.average is None else cast(Enhancer, self.average.module)
 
-    def begin_from(self, folder: Path, direction: Direction) -> None:
-        """Load the weights of another model, for training to begin with.
-
-        Args:
-            folder: folder that `save_enhancer` wrote, with or without a discriminator.
-            direction: direction that the model has to have.
+    def begin_from(self, folder: Path) -> None:
+        """Load the weights of an exported model, and of its discriminator if there is one.
 
         Raises:
-            InputError: if the model cannot be read, or has other weights.
+            InputError: if the model cannot be read, or has another direction or other weights.
             UsageError: if the recipe's network has other parameters.
         """
-        source = load_enhancer(folder, direction)
+        source = load_enhancer(folder, self.config.direction)
         for key, value in self.model.config.items():
             theirs = source.config.get(key)
             if key not in INITIAL and theirs != value:
@@ -101,30 +81,16 @@ class Networks:
             else:
                 log.warning("%s: its discriminator is another one; ours begins afresh", folder)
 
-    def export(self, folder: Path, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
-        """Write the networks as users load them.
-
-        Args:
-            folder: folder of the run.
-            config: all settings of the run.
-            facts: what else `config.json` says, under "facts".
-
-        Raises:
-            EnvironmentFault: if a file cannot be written.
-        """
-        save_enhancer(folder, self.enhancer, facts, config.direction)
+    def export(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write the networks as users load them, with `facts` in `config.json`."""
+        save_enhancer(folder, self.enhancer, facts, self.config.direction)
         if self.discriminator is not None:
-            assert config.adversarial is not None
-            discriminators.save_discriminator(
-                folder, self.discriminator, config.adversarial.discriminator
-            )
+            assert self.config.adversarial is not None
+            spec = self.config.adversarial.discriminator
+            discriminators.save_discriminator(folder, self.discriminator, spec)
 
-    def check_export(self, folder: Path, direction: Direction) -> None:
-        """Check that what `export` wrote can be read.
-
-        Raises:
-            InputError: if a file is missing or damaged.
-        """
-        load_enhancer(folder, direction)
+    def check_export(self, folder: Path) -> None:
+        """Raise InputError if what `export` wrote is missing or damaged."""
+        load_enhancer(folder, self.config.direction)
         if self.discriminator is not None:
             discriminators.load_discriminator(folder)

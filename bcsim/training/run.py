@@ -102,7 +102,7 @@ def train(
         resumed = run.restore()
         run.check_same_step()
         if not resumed and init_from is not None:
-            run.trainer.networks.begin_from(init_from, config.direction)
+            run.trainer.networks.begin_from(init_from)
             log.info("%s: beginning from the weights of %s", out, init_from)
         return run.finish()
 
@@ -269,7 +269,7 @@ class TrainingRun:
 
     def _export(self) -> None:
         """Write the best networks as users load them, with a model card."""
-        self.trainer.networks.export(self.out, self.config, self._exported_facts())
+        self.trainer.networks.export(self.out, self._exported_facts())
         write_card(self.out, json.loads((self.out / CONFIG_FILE).read_text("utf-8")))
 
     def _exported_facts(self) -> dict[str, Any]:
@@ -290,7 +290,7 @@ class TrainingRun:
     def _repair_export(self) -> None:
         """Export the best weights again where the exported files are missing or damaged."""
         try:
-            self.trainer.networks.check_export(self.out, self.config.direction)
+            self.trainer.networks.check_export(self.out)
             return
         except InputError as error:
             log.warning("%s; exporting the best weights again", error)

@@ -52,7 +52,7 @@ class RunFacts:
         settings: settings that the run was begun with.
         sums: sum and number of the values since the last line of metrics, by name.
         best: the best weights so far, or None.
-        metrics_sha256: SHA-256 of `metrics.jsonl` up to here.
+        metrics_sha256: SHA-256 of the lines of `metrics.jsonl` up to this step.
         torch_version: version of torch that took the steps.
     """
 
@@ -66,11 +66,7 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], where: Path) -> "RunFacts":
-        """Return the facts of a checkpoint, once their types are checked.
-
-        Args:
-            facts: JSON object that the checkpoint holds.
-            where: name of the checkpoint, for the message.
+        """Return the facts of the checkpoint called `where`.
 
         Raises:
             InputError: naming the first thing that is missing, unknown or of another type.
@@ -86,24 +82,19 @@ class RunFacts:
 _FACTS = TypeAdapter(RunFacts)
 
 
+@dataclass(frozen=True)
 class RunState:
     """All tensors that change from step to step.
 
     Args:
         networks: networks by the name that their weights have in a checkpoint.
-        optimizers: optimizers, Adam or AdamW, by the name that their moments have there.
+        optimizers: Adam or AdamW optimizers by the name that their moments have in a checkpoint.
         balancer: balancer of the losses, or None.
     """
 
-    def __init__(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        balancer: Balancer | None,
-    ) -> None:
-        self.networks = networks
-        self.optimizers = optimizers
-        self.balancer = balancer
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    balancer: Balancer | None
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of all networks, which share memory with them."""
@@ -123,11 +114,7 @@ class RunState:
         return named
 
     def restore(self, tensors: Mapping[str, Tensor], where: Path) -> None:
-        """Restore what `tensors` returned; all of it is checked before anything changes.
-
-        Args:
-            tensors: tensors of a checkpoint, all of them finite.
-            where: name of the checkpoint, for the message.
+        """Restore the tensors of the checkpoint `where`; all are checked before any change.
 
         Raises:
             InputError: if the tensors are of other networks or optimizers; the first differences

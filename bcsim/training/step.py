@@ -1,11 +1,9 @@
-"""One step's gradients, for generator and discriminator, from one run of every network.
+"""One step's gradients, for generator and discriminator, from one forward pass of every network.
 
-The public form of EBEN's step runs the discriminator four times, and goes back through it and the
-enhancer once for every loss whose gradient it looks at. Here the losses are computed from a
-detached copy of the enhancer's output: the gradient of each loss is taken at that copy, from which
-its gradient at the last layer follows; the weighted sum of these gradients goes back through the
-enhancer once. The discriminator's features of real and generated speech serve both networks, since
-neither has changed yet.
+The losses are computed from a detached copy of the enhancer's output: the gradient of each loss is
+taken at that copy, from which its gradient at the last layer follows; the weighted sum of these
+gradients goes back through the enhancer once. The discriminator's features of real and generated
+speech serve the losses of both networks.
 """
 
 from collections.abc import Sequence
@@ -22,15 +20,7 @@ from bcsim.training.optimization import WeightedObjectives
 
 
 class Gradients:
-    """Computes the gradients of a batch.
-
-    Args:
-        model: enhancer, on its device.
-        objectives: losses of the enhancer apart from the adversarial ones.
-        adversarial: discriminator and its losses, or None.
-        balancer: balancer of the losses, or None for fixed weights.
-        accelerator: accelerator of the process.
-    """
+    """Computes the gradients of a batch; without a balancer, losses have fixed weights."""
 
     def __init__(
         self,

@@ -61,24 +61,23 @@ class Trainer:
         self.rank: int = self.accelerator.process_index
         self.world_size: int = self.accelerator.num_processes
         self.model = build_model(config).to(self.device)
-        self.data = data.reversed() if config.direction == AIR_TO_BONE else data
-        self.data = self.data.with_channels(self.model.channels)
+        self.data = data.for_network(self.model.channels, config.direction == AIR_TO_BONE)
         self.batches = self._make_batches()
-        average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema_decay))
-            if loop.ema_decay is not None
-            else None
-        )
         self.optimizer = make_optimizer(self.model, config.optimizer)
-        self.adversarial = (
-            AdversarialObjective(config.adversarial, config.seed, self.accelerator)
-            if config.adversarial is not None
-            else None
-        )
-        discriminator = None if self.adversarial is None else self.adversarial.discriminator
-        self.networks = Networks(self.model, average, discriminator)
+        networks: dict[str, nn.Module] = {"model": self.model}  # by their names in checkpoints
+        optimizers = {"optimizer": self.optimizer}
+        average = discriminator = self.adversarial = None
+        if loop.ema_decay is not None:
+            average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema_decay))
+            networks["average"] = average
+        if config.adversarial is not None:
+            adversarial = AdversarialObjective(config.adversarial, config.seed, self.accelerator)
+            discriminator, self.adversarial = adversarial.discriminator, adversarial
+            networks["adversarial.weights"] = discriminator
+            optimizers["adversarial.optimizer"] = adversarial.optimizer
+        self.networks = Networks(config, self.model, average, discriminator)
         self.balancer = make_balancer(config.balancing)
-        self.state = self._make_state()
+        self.state = RunState(networks, optimizers, self.balancer)
         objectives = WeightedObjectives(config.losses, config.sample_rate).to(self.device)
         self.gradients = Gradients(
             self.model, objectives, self.adversarial, self.balancer, self.accelerator
@@ -112,19 +111,9 @@ class Trainer:
         except ValueError as error:
             raise UsageError(str(error)) from error
 
-    def _make_state(self) -> RunState:
-        networks: dict[str, nn.Module] = {"model": self.model}
-        optimizers = {"optimizer": self.optimizer}
-        if self.networks.average is not None:
-            networks["average"] = self.networks.average
-        if self.adversarial is not None:
-            networks["adversarial.weights"] = self.adversarial.discriminator
-            optimizers["adversarial.optimizer"] = self.adversarial.optimizer
-        return RunState(networks, optimizers, self.balancer)
-
     @torch.no_grad()
     def _check_networks(self) -> None:
-        """Refuse before the first step what would end it."""
+        """Raise before the first step what would end it."""
         balances_there = self.balancer is not None and self.balancer.needs_last_layer
         if balances_there and not self.model.last_layer.requires_grad:
             raise UsageError(
@@ -155,10 +144,13 @@ class Trainer:
         config = self.config.training
         values = self._add_gradients(batch)
         values["gradient_norm"] = clip_gradients(self.model, config.gradient_clip_norm)
-        learns = self.adversarial is not None and self.adversarial.learns_at(self.step)
+        adversarial = self.adversarial
+        learns = adversarial is not None and adversarial.learns_at(self.step)
         if learns:
-            assert self.adversarial is not None
-            values["discriminator_gradient_norm"] = self.adversarial.clip()
+            assert adversarial is not None
+            values["discriminator_gradient_norm"] = clip_gradients(
+                adversarial.discriminator, adversarial.config.gradient_clip_norm
+            )
         # The one moment of a step at which the processor waits for the device.
         stacked = torch.stack([value.detach().float() for value in values.values()])
         means = self.accelerator.reduce(stacked, reduction="mean").tolist()
@@ -171,9 +163,10 @@ class Trainer:
         numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         if learns:
-            assert self.adversarial is not None
-            set_learning_rate(self.adversarial.optimizer, *schedule)
-            self.adversarial.step()
+            assert adversarial is not None
+            set_learning_rate(adversarial.optimizer, *schedule)
+            adversarial.optimizer.step()
+            adversarial.optimizer.zero_grad(set_to_none=True)
         if self.networks.average is not None:
             self.networks.average.update_parameters(self.model)
         self.step += 1
@@ -213,11 +206,7 @@ class Trainer:
         return {f"train/{name}": total / count for name, (total, count) in self.sums.items()}
 
     def check_weights(self) -> None:
-        """Refuse weights that a finite gradient made other than finite, before they are written.
-
-        Raises:
-            DivergedError: naming the first tensor with such weights.
-        """
+        """Raise DivergedError for weights that are not finite, naming the first tensor."""
         for name, value in self.state.weights().items():
             if not value.isfinite().all():
                 raise DivergedError(
@@ -227,27 +216,19 @@ class Trainer:
 
     def _divergence(self, batch: Batch, values: Mapping[str, float]) -> str:
         """Return the message for a step whose losses or gradients are not finite."""
-        broken = [
-            item
-            for item, *signals in zip(batch.ids, batch.signals, batch.target, strict=True)
-            if not all(signal.isfinite().all() for signal in signals)
-        ]
+        finite = torch.cat([batch.signals, batch.target], dim=1).isfinite().flatten(1).all(1)
+        broken = [item for item, is_finite in zip(batch.ids, finite, strict=True) if not is_finite]
         if self.world_size > 1 and not broken:
             return (
                 f"step {self.step + 1}: a loss or gradient is not finite, here or in another "
                 "process; lower optimizer.learning_rate"
             )
         items = broken or batch.ids
-        named = ", ".join(_shortened(item) for item in items[:MAX_NAMED])
+        names = [shown(item) for item in items[:MAX_NAMED]]  # their ends tell them apart
+        named = ", ".join(name if len(name) <= 30 else f"...{name[-27:]}" for name in names)
         named += f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
         name, value = next((n, v) for n, v in values.items() if not math.isfinite(v))
         return (
             f"step {self.step + 1}: {name} is {value} on {named}; lower optimizer.learning_rate, "
             "or look at these items"
         )
-
-
-def _shortened(name: str) -> str:
-    """Return the end of a name, which tells it from others, for a line with several."""
-    name = shown(name)
-    return name if len(name) <= 30 else f"...{name[-27:]}"

@@ -36,11 +36,7 @@ class Validation:
     @property
     def scores(self) -> dict[str, Scores]:
         """Mean scores by kind."""
-        return {
-            "enhanced": self.enhanced,
-            "unprocessed": self.unprocessed,
-            "clean": self.clean,
-        }
+        return {kind: getattr(self, kind) for kind in ("enhanced", "unprocessed", "clean")}
 
     def named(self, split: str) -> Scores:
         """Return all scores by the names that a line of metrics has for them.
@@ -58,20 +54,15 @@ class Validation:
 
 
 class Validator:
-    """Scores enhancers on items that are the same in every run.
-
-    Args:
-        pairs: pairs that the items are chosen from.
-        config: number and length of the items, and of how many the output is returned.
-    """
+    """Scores enhancers on items of `pairs` that are the same in every run."""
 
     def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
         self.num_samples = config.num_samples
         self.items = [
             _shortened(pairs.whole(index), config.max_item_s)
-            for index in evenly_spread(len(pairs), config.num_items)
+            for index in _evenly_spread(len(pairs), config.num_items)
         ]
-        self.unprocessed = mean_scores([_scores(item.bone, item) for item in self.items])
+        self.unprocessed = _mean_scores([_scores(item.bone, item) for item in self.items])
         self.clean = _ceiling(self.items)
 
     def validate(self, enhancer: Enhancer, device: torch.device) -> Validation:
@@ -85,24 +76,24 @@ class Validator:
             scores.append(_scores(enhanced, item))
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
-        return Validation(mean_scores(scores), self.unprocessed, self.clean, samples)
+        return Validation(_mean_scores(scores), self.unprocessed, self.clean, samples)
 
 
-def evenly_spread(total: int, count: int) -> list[int]:
+def _evenly_spread(total: int, count: int) -> list[int]:
     """Return at most `count` indices below `total`, spread evenly.
 
     Example:
-        >>> evenly_spread(100, 4), evenly_spread(2, 4)
+        >>> _evenly_spread(100, 4), _evenly_spread(2, 4)
         ([0, 25, 50, 75], [0, 1])
     """
     return [place * total // count for place in range(count)] if total > count else [*range(total)]
 
 
-def mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
+def _mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
     """Return the mean of every metric over the items for which it is a finite number.
 
     Example:
-        >>> mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
+        >>> _mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
         {'lsd': 3.0, 'stoi': None}
     """
     means: Scores = {}
@@ -134,4 +125,4 @@ def _ceiling(items: Sequence[Pair]) -> Scores:
         scores = _scores(item.air, item)
         if all(math.isfinite(value) for value in scores.values()):
             break
-    return mean_scores([scores]) | {"si_sdr": None}  # without distortion it is infinite
+    return _mean_scores([scores]) | {"si_sdr": None}  # without distortion it is infinite
