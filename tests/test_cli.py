@@ -314,7 +314,7 @@ def test_bad_files_in_a_corpus_are_listed_and_the_exit_code_says_so(copy, sensor
     ("arguments", "message"),
     [
         (["train", "--recipe", "eben-smal", "--out", "run"], "did you mean 'eben-small'"),
-        (["train", "--recipe", "eben-small", "--out", "run"], "give either --pairs, or --air"),
+        (["train", "--recipe", "eben-small", "--out", "run"], "give either pairs, or air"),
         (["train", "--recipe", "eben-small", "--out", "run", "--pairs", "none"], "no such folder"),
         (
             ["train", "--recipe", "eben-small", "--out", "run", "--pairs", "none", "--set",

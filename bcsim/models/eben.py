@@ -33,19 +33,17 @@ class EBENGenerator(Enhancer):
     should lie within [-1, 1], since each band leaves through a hyperbolic tangent.
 
     Args:
-        m: bands of the PQMF.
-        n: taps of the PQMF, a multiple of `4 * m`.
-        p: how many of the bands the sensor conveys; the network sees these alone.
+        m: number of bands of the PQMF.
+        n: number of taps of the PQMF, a multiple of `4 * m`.
+        p: number of lowest bands that the sensor conveys and the network gets.
         width: channels at the first level; they double at each of three more. 32 as published.
         latent: channels at the bottleneck. 64 as published.
         equalizer_taps: length, at the rate of the bands, of a learnt linear path from the input
-            bands to all bands, in place of the published identity (0). A sensor that inverts, or
-            tilts the spectrum, is undone by it in a few hundred steps; the published network
-            first has to learn to cancel its own input.
-        initial_gain: what the first weights are multiplied by, outside the residual units. As
-            torch draws them (1, as published) signals shrink from layer to layer, and the first
-            thousand steps go into making up for it; 2.2 keeps their size.
-        sample_rate: in Hz.
+            bands to all bands, in place of the published identity (0). It undoes an inversion or
+            spectral tilt of the sensor in a few hundred steps.
+        initial_gain: factor of the initial weights outside the residual units. As torch draws them
+            (1, as published) signals shrink from layer to layer; 2.2 keeps their size.
+        sample_rate: sample rate in Hz.
 
     Raises:
         ValueError: for sizes that make no network.
@@ -177,9 +175,10 @@ class EBENGenerator(Enhancer):
 
     def _layers(self) -> list[Layer]:
         # The deepest path; the skips and the equalizer stay within its receptive field.
+        taps = self.pqmf.num_taps
         units = [Layer(3, dilation=d, left=d) for d in DILATIONS]
         return [
-            Layer(self.pqmf.num_taps, self.pqmf.num_bands, left=self.pqmf.num_taps - 1),
+            Layer(taps, self.pqmf.num_bands, left=taps - 1),
             Layer(3, left=1),
             *[layer for s in STRIDES for layer in (*units, Layer(2 * s, s, left=s - 1))],
             *[Layer(7, left=3), Layer(7, left=3)],
@@ -189,12 +188,7 @@ class EBENGenerator(Enhancer):
                 for layer in (Layer(2 * s, s, left=s // 2, transposed=True), *units)
             ],
             Layer(3, left=1),
-            Layer(
-                self.pqmf.num_taps,
-                self.pqmf.num_bands,
-                left=self.pqmf.num_taps - 1,
-                transposed=True,
-            ),
+            Layer(taps, self.pqmf.num_bands, left=taps - 1, transposed=True),
         ]
 
 
@@ -235,14 +229,7 @@ class _DecoderBlock(nn.Module):
         super().__init__()
         self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d) for d in DILATIONS])
         self.conv_trans = weight_norm(
-            nn.ConvTranspose1d(
-                wide,
-                narrow,
-                kernel_size=2 * stride,
-                stride=stride,
-                padding=stride // 2,
-                bias=False,
-            )
+            nn.ConvTranspose1d(wide, narrow, 2 * stride, stride, stride // 2, bias=False)
         )
 
     def forward(self, hidden: Tensor) -> Tensor:

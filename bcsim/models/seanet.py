@@ -15,11 +15,10 @@ from torch.nn.functional import elu, pad
 from torch.nn.utils.parametrizations import weight_norm as normalise_weight
 
 from bcsim.models import MODELS
-from bcsim.models.base import Enhancer
+from bcsim.models.base import CHANNELS, Enhancer
 from bcsim.models.receptive_field import Layer, receptive_field
 
 DILATIONS = (1, 3, 9)
-CHANNELS = ("bone", "air")
 MAX_FRAME_SAMPLES = 16_384
 
 
@@ -38,11 +37,11 @@ class SEANet(Enhancer):
         width: channels at the first level; they double at each stride. 32 as published, 8 in
             the streaming form.
         latent: channels at the bottleneck.
-        strides: of the encoder's levels, outermost first.
+        strides: strides of the encoder's levels, outermost first.
         weight_norm: whether the weights are normalised; the streaming form does without.
         causal: whether the network looks ahead no further than its frame.
-        channels: `("bone",)`, or `("bone", "air")` where both are at hand.
-        sample_rate: in Hz.
+        channels: input channels, `("bone",)` or `("bone", "air")`.
+        sample_rate: sample rate in Hz.
 
     Raises:
         ValueError: for sizes or channels that make no network.
@@ -73,7 +72,7 @@ class SEANet(Enhancer):
                 f"seanet: the strides make a frame of {math.prod(strides)} samples; "
                 f"it takes {MAX_FRAME_SAMPLES} at most"
             )
-        if tuple(channels) not in (CHANNELS[:1], CHANNELS):
+        if tuple(channels) not in CHANNELS:
             raise ValueError(f"seanet: channels {list(channels)}; it takes [bone] or [bone, air]")
         self.config = {
             "width": width,

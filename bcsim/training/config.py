@@ -10,14 +10,14 @@ from bcsim.models.storage import BONE_TO_AIR, Direction
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How gradients change the weights.
+    """The optimizer of a network.
 
     Args:
         name: "adam" or "adamw".
-        learning_rate: at its peak.
+        learning_rate: peak of the learning rate.
         betas: decay of the first and second moments.
         weight_decay: added to the gradient by Adam, taken off the weights by AdamW.
-        layers: what part of the learning rate some weights have, by the start of their names:
+        layers: ratio of the learning rate of some weights by the start of their names, such as
             `{encoder_blocks: 0.1, first_conv: 0}`; 0 freezes them. The longest start counts.
     """
 
@@ -37,12 +37,12 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the learning rate goes over the run.
+    """The learning rate over the steps of a run.
 
     Args:
         name: "constant", or "cosine" from the peak to its end over the steps after the warm-up.
-        warmup_steps: over which it rises from near zero to the peak, linearly.
-        final_ratio: of "cosine": learning rate at the end, relative to the peak.
+        warmup_steps: number of steps over which it rises linearly from near zero to the peak.
+        final_ratio: learning rate at the end of "cosine", relative to the peak.
     """
 
     name: Literal["constant", "cosine"] = "constant"
@@ -56,15 +56,14 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a step is fed with.
+    """The batches of a run.
 
     Args:
-        crop_s: length of each item, in seconds; a little more where the model takes certain
-            lengths alone.
-        batch_size: items a step, in each process.
-        num_workers: processes that load ahead; 0 loads in between steps. They change no item.
-        real_fraction: part of every batch that comes from `--real-pairs`, where these are
-            given beside simulated ones.
+        crop_s: length of each item in seconds, rounded up to one that the model takes.
+        batch_size: number of items of a step in each process.
+        num_workers: number of processes that load ahead; 0 loads between steps.
+        real_fraction: fraction of every batch that comes from real pairs, where these are given
+            beside simulated ones.
     """
 
     crop_s: float = 2.5
@@ -87,15 +86,14 @@ class AdversarialConfig:
     Args:
         discriminator: `{name: ..., ...}`, a registered discriminator and its parameters.
         criterion: `{name: ..., ...}`, a registered criterion: hinge or least_squares.
-        weight: of the criterion among the enhancer's losses.
-        feature_matching: its convention, "reference", "eben", "melgan" or "hifi_gan"; null
-            does without.
-        feature_matching_weight: among the enhancer's losses.
-        optimizer: of the discriminator; it follows the same schedule as the enhancer's.
-        discriminator_start_step: steps before the discriminator begins to learn.
-        start_step: steps before the enhancer listens to it, and warms up on the other losses.
-        enhancer_steps: steps of the enhancer for one of the discriminator.
-        gradient_clip_norm: longest gradient of the discriminator; null leaves gradients alone.
+        weight: weight of the criterion among the enhancer's losses.
+        feature_matching: convention, "reference", "eben", "melgan" or "hifi_gan"; null for none.
+        feature_matching_weight: weight of feature matching among the enhancer's losses.
+        optimizer: optimizer of the discriminator, whose schedule is that of the enhancer.
+        discriminator_start_step: number of steps before the discriminator begins to learn.
+        start_step: number of steps before the adversarial loss is active.
+        enhancer_steps: number of steps of the enhancer for one of the discriminator.
+        gradient_clip_norm: largest norm of the discriminator's gradient; null does not clip.
     """
 
     discriminator: dict[str, Any]
@@ -121,24 +119,17 @@ class AdversarialConfig:
 
 @dataclass(frozen=True)
 class BalancingConfig:
-    """How the losses are weighed against each other.
+    """How the losses are weighed against each other; see `bcsim.training.balancing`.
 
     Args:
-        name: "fixed" takes the weights as they are. All others look at gradients:
-            "gradient_norms" lets every loss pull equally at the enhancer's last layer (Vibravox);
-            "last_layer_ratio" brings the adversarial loss level with all others there (VQGAN), and
-            "inverse_last_layer_ratio" all others with the adversarial one (EBEN's first version);
-            "output_norms" gives every loss its share of the gradient at the output (EnCodec). The
-            weights then say how the shares differ.
-        decay: of the moving averages, per step: 0.9 in Vibravox, 0.999 in EnCodec.
+        name: "fixed" takes the weights as they are; all others look at gradients:
+            "gradient_norms" (Vibravox), "last_layer_ratio" (VQGAN), "inverse_last_layer_ratio"
+            (EBEN's first version) and "output_norms" (EnCodec).
+        decay: decay of the moving averages per step: 0.9 in Vibravox, 0.999 in EnCodec.
     """
 
     name: Literal[
-        "fixed",
-        "gradient_norms",
-        "last_layer_ratio",
-        "inverse_last_layer_ratio",
-        "output_norms",
+        "fixed", "gradient_norms", "last_layer_ratio", "inverse_last_layer_ratio", "output_norms"
     ] = "fixed"
     decay: float = 0.9
 
@@ -148,21 +139,21 @@ class BalancingConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long training goes on, and what it keeps.
+    """The steps of a run and what is kept of them.
 
     Args:
-        num_steps: of the optimizer, in all.
-        gradient_clip_norm: longest gradient, over all weights; null leaves gradients alone.
-        ema_decay: of the moving average of the weights that is validated and exported, for each
-            step; null takes the weights as they are.
-        accumulation: parts that a batch is taken in, one after the other, to save memory. What is
-            relative to a whole batch (balancing, feature matching, spectral convergence) is then
-            relative to a part.
-        precision: of the networks: "float32", or "bfloat16" where that is safe.
+        num_steps: number of steps of the optimizer.
+        gradient_clip_norm: largest norm of the gradient over all weights; null does not clip.
+        ema_decay: decay per step of the moving average of the weights, which is validated and
+            exported; null takes the weights as they are.
+        accumulation: number of parts that a batch is taken in, one after the other, to save
+            memory. Balancing, feature matching and spectral convergence are then relative to a
+            part.
+        precision: number format of the networks: "float32", or "bfloat16" where that is safe.
         compile: whether the enhancer's blocks are compiled, which needs a C++ compiler.
-        device: "auto" takes a GPU where there is one.
-        log_interval_steps: steps that a line of training losses is the mean of.
-        checkpoint_interval_steps: steps that a killed run loses at most.
+        device: device of the networks; "auto" takes a GPU where there is one.
+        log_interval_steps: number of steps that a line of training losses is the mean of.
+        checkpoint_interval_steps: number of steps that a killed run loses at most.
     """
 
     num_steps: int
@@ -186,15 +177,15 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """How the run is judged.
+    """The validation of a run.
 
     Args:
-        interval_steps: between validations; there is one at the end in any case.
-        num_items: how many items, spread evenly over those there are; the same in every run.
-        max_item_s: items are cut to this length, in seconds; null takes them whole.
-        metric: what the best weights are best at. Not PESQ, which likes unprocessed
-            body-conducted speech best of all.
-        num_samples: of how many items the audio is written.
+        interval_steps: number of steps between validations; there is one at the end in any case.
+        num_items: number of items, spread evenly over those there are; the same in every run.
+        max_item_s: longest part of an item, from its start, in seconds; null takes items whole.
+        metric: metric that decides which weights are best. Not PESQ, which scores unprocessed
+            body-conducted speech highest.
+        num_samples: number of items whose audio is written.
     """
 
     interval_steps: int = 1000
@@ -221,18 +212,18 @@ class TrainingConfig:
         model: `{name: ..., ...}`, a registered model and its parameters.
         losses: `{name: ..., weight: ..., ...}` each, registered losses and their parameters.
         adversarial: a discriminator to train against; null does without.
-        balancing: how all losses, those of `adversarial` included, are weighed.
-        training: how long, and what is kept.
-        optimizer: how gradients change the weights.
-        schedule: how the learning rate goes.
-        data: what a step is fed with.
-        validation: how the run is judged.
-        effects: what makes bone from air where pairs are rendered on the fly; null stands for
-            those that `bcsim synthesize` applies by default.
+        training: steps of the run and what is kept of them.
+        balancing: weighing of all losses, those of `adversarial` included.
+        optimizer: optimizer of the enhancer.
+        schedule: learning rate over the steps.
+        data: batches of the run.
+        validation: validation of the run.
+        effects: effects that make bone from air where pairs are rendered on the fly; null stands
+            for those that `bcsim synthesize` applies by default.
         direction: "bone-to-air" trains an enhancer, "air-to-bone" a neural simulator.
-        kind: says which kind of recipe this is.
-        seed: what everything random about the run depends on.
-        sample_rate: in Hz. Models and losses that ask for it get this one.
+        kind: kind of the recipe.
+        seed: root seed of everything random about the run.
+        sample_rate: sample rate in Hz that models and losses get.
     """
 
     model: dict[str, Any]

@@ -53,16 +53,7 @@ VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are
 log = logging.getLogger(__name__)
 
 
-def load_training_recipe(recipe: str, settings: tuple[str, ...] = ()) -> TrainingConfig:
-    """Read a training recipe.
-
-    Args:
-        recipe: a file, or the name of one that comes with bcsim.
-        settings: `KEY=VALUE` overrides.
-
-    Raises:
-        UsageError: if it is missing, or anything in it is unknown or wrong.
-    """
+def _load_recipe(recipe: str, settings: tuple[str, ...]) -> TrainingConfig:
     bundled = bundled_recipes("training")
     path = bundled.get(recipe.removesuffix(".yaml")) if not Path(recipe).exists() else Path(recipe)
     if path is None:
@@ -88,38 +79,45 @@ def train(
     their hashes; recordings, and air of up to 2 GiB, are decoded; of more air the headers are read.
 
     Args:
-        recipe: file or bundled name.
+        recipe: path or bundled name of a training recipe.
         out: folder of the run.
         pairs: folder that `synthesize` or `import` wrote, or one of recordings, air/ and bone/.
-        air: folder of air recordings, in its place.
-        sensor: file, bundled sensor or preset that they are rendered through.
-        settings: `KEY=VALUE` overrides.
-        resume: go on with the run in `out`.
-        real_pairs: recordings, air/ and bone/, that a part of every batch comes from; of a
-            dataset, the training split.
-        validation_pairs: recordings, air/ and bone/, that the weights are judged by; of a dataset,
-            the validation split.
-        init_from: folder of a model to begin with.
+        air: folder of air recordings that are rendered through `sensor`, instead of `pairs`.
+        sensor: path or bundled name of a sensor, or name of a preset.
+        settings: `KEY=VALUE` overrides of the recipe.
+        resume: whether to continue the run in `out`.
+        real_pairs: folder of recordings or dataset (its training split) that a part of every batch
+            comes from.
+        validation_pairs: folder of recordings or dataset (its validation split) that decides which
+            weights are best.
+        init_from: folder of the model whose weights the run begins with.
 
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
         InputError: if pairs or model cannot be read.
         EnvironmentFault: if another process trains in `out`.
     """
-    config = load_training_recipe(recipe, settings)
+    config = _load_recipe(recipe, settings)
     if (pairs is None) == (air is None):
-        raise UsageError("give either --pairs, or --air with --sensor")
+        raise UsageError("give either pairs, or air recordings with a sensor")
     if pairs is not None:
         if sensor is not None:
-            raise UsageError("--sensor goes with --air; the pairs have been rendered already")
+            raise UsageError(
+                "a sensor goes with air recordings; the pairs have been rendered already"
+            )
         data = _stored(pairs, config)
     else:
         assert air is not None
         data, effects = _rendered(air, sensor, config)
         config = replace(config, effects=effects)
-    facts = dict(data.facts)
+    facts = dict(data.facts)  # their names are in checkpoints
     if init_from is not None:
-        facts["--init-from"] = hash_file(_weights_of(init_from))
+        weights = init_from / WEIGHTS_FILE
+        if not weights.is_file():
+            raise InputError(
+                f"{weights}: no such file; give a run of bcsim train or import-checkpoint"
+            )
+        facts["--init-from"] = hash_file(weights)
     real = _open_real(real_pairs, config, "train")
     judged = _open_real(validation_pairs, config, "validation")
     for pairs_read, name in ((real, "--real-pairs"), (judged, "--validation-pairs")):
@@ -133,8 +131,19 @@ def train(
             check_dataset(pairs, hashes=begins)
         if begins:
             clear_samples(out)
-            check_recordings(data)
-            write_text(out / RECIPE_FILE, resolved_text(config))
+            _check_recordings(data)
+            content = json.loads(json.dumps(asdict(config)))  # tuples become lists
+            content = {"kind": content.pop("kind"), **content}
+            write_text(out / RECIPE_FILE, write_yaml(content))
+
+    report_due_at = 0.0
+
+    def report() -> None:
+        """Write the report of a run that goes on, but not so often that it holds the run up."""
+        nonlocal report_due_at
+        if time.monotonic() >= report_due_at:
+            write_run_report(out)
+            report_due_at = time.monotonic() + REPORT_INTERVAL_S
 
     try:
         result = train_model(
@@ -143,7 +152,7 @@ def train(
             out,
             resume=resume,
             init_from=init_from,
-            after_validation=_Reporter(out),
+            after_validation=report,
             prepare=prepare,
         )
     except DivergedError:
@@ -156,18 +165,10 @@ def train(
 
 
 def check_dataset(dataset: Path, hashes: bool) -> None:
-    """Refuse a dataset in which anything is missing, changed, torn or listed twice.
+    """Raise InputError for a dataset in which anything is missing, changed, torn or listed twice.
 
-    Without `SHA256SUMS` (written by an earlier bcsim, or by something else), only the lengths of
-    the files can be checked, which is logged as a warning.
-
-    Args:
-        dataset: its folder.
-        hashes: read every file; without, what was changed and kept its length is not noticed.
-
-    Raises:
-        InputError: naming the first thing that is amiss, and how many there are; the first few are
-            logged.
+    The first few problems are logged. A changed file that kept its length is not noticed without
+    `hashes`, nor where the dataset has no `SHA256SUMS`.
     """
     if (dataset / STATE_FOLDER).is_dir():
         raise InputError(f"{dataset}: is not finished; run the command that makes it again")
@@ -176,11 +177,12 @@ def check_dataset(dataset: Path, hashes: bool) -> None:
         problems = [*verify_files(dataset, splits, hashes)]
     else:
         log.warning("%s: has no %s; its files are looked at by length alone", dataset, SUMS_NAME)
-        folders = [dataset / split for split in splits]
-        rows = (
-            (folder, row) for folder in folders for row in read_manifest(folder / MANIFEST_NAME)
-        )
-        problems = [line for folder, row in rows for line in unfit_files(folder, row)]
+        problems = [
+            line
+            for split in splits
+            for row in read_manifest(dataset / split / MANIFEST_NAME)
+            for line in unfit_files(dataset / split, row)
+        ]
     for line in problems[1:NUM_TOLD]:
         log.error("%s", line)
     if problems:
@@ -188,28 +190,19 @@ def check_dataset(dataset: Path, hashes: bool) -> None:
         raise InputError(f"{problems[0]}{more}; make the dataset again: see bcsim verify")
 
 
-def check_recordings(data: TrainingData) -> None:
-    """Refuse recordings that would end a run when they are drawn, which may be hours later.
+def _check_recordings(data: TrainingData) -> None:
+    """Raise InputError for the first recording that could not be read when it is drawn.
 
-    All are decoded once, but for air of more than 2 GiB, of which the headers are read. None is
-    left out in silence: that would be another corpus.
-
-    Args:
-        data: of the run; datasets are left to `check_dataset`.
-
-    Raises:
-        InputError: naming the first file that is no audio, is cut short, or holds other than
-            finite numbers.
+    All are decoded once, but for air of more than 2 GiB, of which the headers are read. Datasets
+    are left to `check_dataset`.
     """
-    sets = data.sets.values()
-    air = [path for pairs in sets if isinstance(pairs, RenderedPairs) for path in pairs.files]
-    recorded = [
-        path
-        for pairs in sets
-        if isinstance(pairs, RecordedPairs)
-        for files in pairs.files
-        for path in (files["air"], files["bone"])
-    ]
+    air: list[Path] = []
+    recorded: list[Path] = []
+    for pairs in data.sets.values():
+        if isinstance(pairs, RenderedPairs):
+            air += pairs.files
+        elif isinstance(pairs, RecordedPairs):
+            recorded += _paths_of(pairs)
     decoded = [*recorded, *air] if _are_small(air) else recorded
     for path in track(decoded, len(decoded), "looking at recordings"):
         try:
@@ -219,26 +212,6 @@ def check_recordings(data: TrainingData) -> None:
     for path in track(air, len(air), "looking at headers") if decoded is recorded else ():
         if audio_info(path) is None:
             raise InputError(f"{path}: cannot be read as audio; copy it again, or leave it out")
-
-
-class _Reporter:
-    """Writes the report of a run that goes on, but not so often that it holds the run up."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.due_at = 0.0
-
-    def __call__(self) -> None:
-        if time.monotonic() >= self.due_at:
-            write_run_report(self.out)
-            self.due_at = time.monotonic() + REPORT_INTERVAL_S
-
-
-def _weights_of(folder: Path) -> Path:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a run of bcsim train or import-checkpoint")
-    return path
 
 
 def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
@@ -266,8 +239,11 @@ def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
 
 def _fingerprint(recorded: RecordedPairs) -> str:
     """Return a hash of names and contents: recordings are few, and any change is noticed."""
-    paths = [path for files in recorded.files for path in (files["air"], files["bone"])]
-    return hash_text("\n".join([*recorded.ids, *_contents(paths)]))
+    return hash_text("\n".join([*recorded.ids, *_contents(_paths_of(recorded))]))
+
+
+def _paths_of(recorded: RecordedPairs) -> list[Path]:
+    return [path for files in recorded.files for path in (files["air"], files["bone"])]
 
 
 def _contents(paths: Sequence[Path]) -> list[str]:
@@ -283,9 +259,7 @@ def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
     """
     paths = [air / source for source in sources]
     by_size = hash_sources(air, sources)
-    if not _are_small(paths):
-        return by_size
-    return hash_text("\n".join([by_size, *_contents(paths)]))
+    return hash_text("\n".join([by_size, *_contents(paths)])) if _are_small(paths) else by_size
 
 
 def _are_small(paths: Sequence[Path]) -> bool:
@@ -304,37 +278,24 @@ def _rendered(
 ) -> tuple[TrainingData, list[dict[str, Any]]]:
     names = audio_names(air)
     if sensor is None:
-        raise UsageError(f"--air {air} needs --sensor: what shall the pairs be rendered through?")
-    digest = None
-    if config.effects is None or sensor in sensorless_presets():  # which has effects of its own
-        simulator = resolve_simulator(
-            sensor, settings=(f"sample_rate={config.sample_rate}",)
-        ).simulator
-        digest = None if sensor in sensorless_presets() else hash_file(find_sensor(sensor))
+        raise UsageError(f"{air}: air recordings need a sensor that they are rendered through")
+    path = None if sensor in sensorless_presets() else find_sensor(sensor)
+    if config.effects is None or path is None:  # a preset without a sensor has effects of its own
+        settings = (f"sample_rate={config.sample_rate}",)
+        simulator = resolve_simulator(sensor, settings=settings).simulator
     else:
-        path = find_sensor(sensor)
-        digest = hash_file(path)
         profile = SensorProfile.load(path)
         simulator = build_simulator(config.effects, config.sample_rate, profile, "recipe")
     clips = plan_clips(names, VALIDATION, TEST)
-    by_split = {
-        split: [air / clip.source for clip in clips if clip.split == split]
+    files, kept_back = (
+        [air / clip.source for clip in clips if clip.split == split]
         for split in ("train", "validation")
-    }
-    if not by_split["train"]:
-        raise UsageError(f"{air}: every speaker fell into validation or test; give more speakers")
-    training, validation = (
-        RenderedPairs(chosen, air, simulator, config.seed) if chosen else None
-        for chosen in by_split.values()
     )
-    assert training is not None
+    if not files:
+        raise UsageError(f"{air}: every speaker fell into validation or test; give more speakers")
+    training = RenderedPairs(files, air, simulator, config.seed)
+    validation = RenderedPairs(kept_back, air, simulator, config.seed) if kept_back else None
     effects = [resolve_effect(effect) for effect in simulator.effects]
     sources = _fingerprint_corpus(air, [clip.source for clip in clips])
-    facts = {"sensor_sha256": digest, "sources_sha256": sources}
+    facts = {"sensor_sha256": path and hash_file(path), "sources_sha256": sources}
     return TrainingData(training, validation, facts=facts), effects
-
-
-def resolved_text(config: TrainingConfig) -> str:
-    """Return the checked recipe, every default spelled out, as YAML."""
-    content = json.loads(json.dumps(asdict(config)))  # tuples become lists
-    return write_yaml({"kind": content.pop("kind"), **content})
