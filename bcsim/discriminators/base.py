@@ -1,4 +1,4 @@
-"""What a discriminator is."""
+"""The base class of discriminators."""
 
 from abc import ABC, abstractmethod
 
@@ -8,7 +8,7 @@ Features = list[list[Tensor]]  # of every network: its inner features, then its 
 
 
 class Discriminator(nn.Module, ABC):
-    """A set of networks, each of which looks at speech in its own way and scores it.
+    """A set of networks that each score a different representation of speech.
 
     Subclasses are registered in `bcsim.discriminators.DISCRIMINATORS` and take plain values in
     their constructor, every one with a default.
@@ -16,14 +16,10 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
-        """Look at speech.
+        """Return the features and the score map of every network; scores are high for real speech.
 
         Args:
             speech: (B, 1, T).
-            bands: (B, M, F), what a multi-band enhancer made the speech from. Discriminators of
-                bands look at these; without them they split the speech themselves.
-
-        Returns:
-            For every network its inner features, first to last, and then its score map, which is
-            high where the speech passes for air-conducted.
+            bands: (B, M, F), bands that a multi-band enhancer made the speech from, or None.
+                Discriminators of bands take these, or else split the speech themselves.
         """

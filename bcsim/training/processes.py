@@ -1,4 +1,4 @@
-"""The process that trains: its device and precision, and its fellows where there are several."""
+"""The processes that train: device and precision of each, and their start on one machine."""
 
 import contextlib
 import os
@@ -21,17 +21,17 @@ from bcsim.models.base import Enhancer
 from bcsim.training.config import LoopConfig
 from bcsim.workers.pool import end_with
 
-GRACE_S = 5.0  # that processes get to end once another one has failed
-PARENT = "BCSIM_LAUNCHER"  # in the environment: who launched this process
+GRACE_S = 5.0  # time that processes get to end once another one has failed
+PARENT = "BCSIM_LAUNCHER"  # environment variable with the id of the process that launched this one
 
 
 def is_main_process() -> bool:
-    """Tell whether this process is the one that writes, by what torchrun says of it."""
+    """Tell whether this process is the one that writes, by the rank that torchrun gave it."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def make_accelerator(config: LoopConfig) -> Any:
-    """Return accelerate's view of this process: device, precision, and its fellows.
+    """Return the accelerator of this process: its device, precision and process group.
 
     Raises:
         UsageError: if the device is not there, or another one was used in this process before.
@@ -41,7 +41,7 @@ def make_accelerator(config: LoopConfig) -> Any:
         raise UsageError("training.device is cuda, and there is no CUDA device; use auto or cpu")
     mixed_precision = "bf16" if config.precision == "bfloat16" else "no"
     accelerate = optional_import("accelerate", extra="train")
-    # The others wait for as long as the leading process validates.
+    # The others wait for as long as the main process validates.
     patience = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
     try:
         accelerator = accelerate.Accelerator(
@@ -60,8 +60,7 @@ def make_accelerator(config: LoopConfig) -> Any:
 def compile_blocks(model: Enhancer) -> None:
     """Compile the parts of an enhancer, in place, all but the one that holds its last layer.
 
-    Losses are balanced by their gradients at that layer; compiled with the rest, one would have to
-    go back through all of it to see them.
+    Losses are balanced by their gradients at that layer, which a block compiled with it hides.
     """
     last = model.last_layer
     for child in model.children():
@@ -73,25 +72,25 @@ def compile_blocks(model: Enhancer) -> None:
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
     """Run the `bcsim` command in several processes of this machine that train together.
 
-    All of them end when one fails, when this process is interrupted or terminated, and with it.
+    All of them end when one fails, and when this process ends.
 
     Args:
-        num_processes: how many.
-        arguments: of the command.
+        num_processes: number of processes.
+        arguments: arguments of the command.
 
     Returns:
-        The exit code of the first that failed, 128 + n where signal n killed it; or 0. What it
-        said on stderr is passed on; of those that followed it into failure nothing is.
+        0, or the exit code of the first that failed, 128 + n where signal n killed it; the errors
+        of that one alone are passed on.
 
     Raises:
         UsageError: if there are fewer GPUs than processes, but some.
     """
     if 0 < torch.cuda.device_count() < num_processes:
         raise UsageError(
-            f"--nproc {num_processes}: this machine has {torch.cuda.device_count()} GPUs; "
-            "use as many processes at most"
+            f"{num_processes} processes: this machine has {torch.cuda.device_count()} GPUs; use "
+            "as many processes at most"
         )
-    # Where the processes find each other, on a port that the kernel picks, as torchrun does it.
+    # The store at which the processes meet, on a port that the kernel picks, as in torchrun.
     meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {
         **os.environ,
@@ -123,7 +122,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         if failed is None:
             return 0
         code = processes[failed].returncode
-        if failed > 0 and code not in (130, 143):  # of which the first has spoken
+        if failed > 0 and code not in (130, 143):  # interrupts, which the main process reports
             said[failed].seek(0)
             text = said[failed].read().decode("utf-8", errors="replace")
             sys.stderr.write(text[text.find("Error:") :] if "Error:" in text else text)
@@ -142,7 +141,7 @@ def tie_to_launcher() -> None:
 
 
 def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all to end or one to fail, and return which; a Ctrl-C is passed on."""
+    """Wait for all to end or one to fail, and return its rank; pass a Ctrl-C on."""
     while True:
         try:
             for rank, process in enumerate(processes):
@@ -158,7 +157,7 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Give those that are left a while to end, after a word, and end them."""
+    """Terminate the processes that still run, and kill them after `GRACE_S`."""
     for process in processes:
         if process.poll() is None:
             process.terminate()

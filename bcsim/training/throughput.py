@@ -1,4 +1,4 @@
-"""How fast training goes, and what it waits for."""
+"""The speed of training."""
 
 import time
 
@@ -8,12 +8,6 @@ from bcsim.training.config import TrainingConfig
 
 class Throughput:
     """Measures how fast a run goes, and how much of the time it waits for data.
-
-    Args:
-        loader: loader of the run's batches.
-        config: all settings of the run.
-        step: number of steps done.
-        world_size: number of processes that train together.
 
     Attributes:
         summary: the last measurement, in words.

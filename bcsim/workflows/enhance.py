@@ -30,12 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class EnhanceResult:
-    """Files that were written, and recordings that could not be used.
-
-    Args:
-        written: paths of the enhanced files, in order.
-        failures: reason by path of the recording that could not be used.
-    """
+    """Files that were written in order, and reasons by path of recordings that were skipped."""
 
     written: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -61,7 +56,8 @@ def enhance(
         InputError: if the model or a single recording cannot be read, the recordings of one name
             differ in length, or the model turns air into bone.
     """
-    for path in (source, air) if air is not None else (source,):
+    inputs = [source] if air is None else [source, air]
+    for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
         if not (path.is_file() or path.is_dir()):
@@ -73,11 +69,11 @@ def enhance(
             out /= _written_name(source.name)
         elif not out.suffix:
             out = out.with_suffix(".wav")
-        check_not_input(out, [source] if air is None else [source, air])
+        check_not_input(out, inputs)
         sweep_beside(out)
         _enhance_file(_load(model, device, air is not None), source, air, out)
         return EnhanceResult([out])
-    for folder in (source, air) if air is not None else (source,):
+    for folder in inputs:
         check_disjoint(folder, out)
     enhancer = _load(model, device, air is not None)
     targets = _targets(source, out)

@@ -136,15 +136,6 @@ def train(
             content = {"kind": content.pop("kind"), **content}
             write_text(out / RECIPE_FILE, write_yaml(content))
 
-    report_due_at = 0.0
-
-    def report() -> None:
-        """Write the report of a run that goes on, but not so often that it holds the run up."""
-        nonlocal report_due_at
-        if time.monotonic() >= report_due_at:
-            write_run_report(out)
-            report_due_at = time.monotonic() + REPORT_INTERVAL_S
-
     try:
         result = train_model(
             config,
@@ -152,7 +143,7 @@ def train(
             out,
             resume=resume,
             init_from=init_from,
-            after_validation=report,
+            after_validation=_Reporter(out),
             prepare=prepare,
         )
     except DivergedError:
@@ -212,6 +203,19 @@ def _check_recordings(data: TrainingData) -> None:
     for path in track(air, len(air), "looking at headers") if decoded is recorded else ():
         if audio_info(path) is None:
             raise InputError(f"{path}: cannot be read as audio; copy it again, or leave it out")
+
+
+class _Reporter:
+    """Writes the report of a run that goes on, but not so often that it holds the run up."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.due_at = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self.due_at:
+            write_run_report(self.out)
+            self.due_at = time.monotonic() + REPORT_INTERVAL_S
 
 
 def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
