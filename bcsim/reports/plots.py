@@ -54,8 +54,7 @@ def fitted_against_true(fitted: SensorProfile, true: SensorProfile) -> "Figure":
     truth = {"color": INK.light, "linewidth": 1.2, "linestyle": (0, (3, 2))}
     top.plot(frequencies_hz, true_db, label="true", **truth)
     frequency_axis(top, fitted.sample_rate, label=False)
-    span_levels(top, [fitted_db, true_db], frequencies_hz)
-    top.set_ylabel("bone re air, dB")
+    level_axis(top, [fitted_db, true_db], frequencies_hz, "bone re air, dB")
     low_hz, high_hz = fitted.usable_band_hz
     inside = (frequencies_hz >= low_hz) & (frequencies_hz <= high_hz)
     difference_db = np.where(inside, fitted_db - true_db, np.nan)
@@ -82,8 +81,7 @@ def noise_floor(profile: SensorProfile) -> "Figure":
     axes.fill_between(frequencies_hz, psd_db - sd, psd_db + sd, label="recordings, ±1 sd", **style)
     axes.plot(frequencies_hz, psd_db, color=OTHER.light, label="noise floor")
     frequency_axis(axes, profile.sample_rate)
-    span_levels(axes, [psd_db - sd, psd_db + sd], frequencies_hz)
-    axes.set_ylabel("re bone speech, dB/Hz")
+    level_axis(axes, [psd_db - sd, psd_db + sd], frequencies_hz, "re bone speech, dB/Hz")
     legend_above(axes)
     return figure
 
@@ -118,8 +116,7 @@ def long_term_spectra(
         levels_db.append(_long_term_spectrum(clips, sample_rate))
         axes.plot(frequencies_hz, levels_db[-1], color=color.light, label=plain(name))
     frequency_axis(axes, sample_rate)
-    span_levels(axes, levels_db, frequencies_hz)
-    axes.set_ylabel(f"dB/Hz re {unit}")
+    level_axis(axes, levels_db, frequencies_hz, f"dB/Hz re {unit}")
     legend_above(axes)
     return figure
 
@@ -313,10 +310,13 @@ def frequency_axis(axes: "Axes", sample_rate: int, label: bool = True) -> None:
         axes.set_xlabel("frequency, Hz")
 
 
-def span_levels(
-    axes: "Axes", levels_db: Sequence[NDArray[np.floating]], frequencies_hz: NDArray[np.floating]
+def level_axis(
+    axes: "Axes",
+    levels_db: Sequence[NDArray[np.floating]],
+    frequencies_hz: NDArray[np.floating],
+    label: str,
 ) -> None:
-    """Set the vertical range to that of levels (F,), at most 90 dB, plus a margin."""
+    """Label the vertical axis; let it span the levels (F,), at most 90 dB, plus a margin."""
     # The last bins are a resampler's edge: a fall by 60 dB there would flatten all the rest.
     inside = (frequencies_hz >= LOWEST_HZ) & (frequencies_hz < 0.95 * frequencies_hz[-1])
     shown = np.stack(levels_db)[:, inside]
@@ -324,6 +324,7 @@ def span_levels(
     bottom = max(float(shown.min()), top - 90)
     margin = max(1.0, 0.06 * (top - bottom))
     axes.set_ylim(bottom - margin, top + margin)
+    axes.set_ylabel(label)
 
 
 def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None = None) -> None:

@@ -10,7 +10,7 @@ from bcsim.audio.write import to_pcm16
 from bcsim.effects.base import Draw
 from bcsim.effects.distributions import Value
 from bcsim.reports.html import Figure, Page, Player, Section, Table, signed
-from bcsim.reports.pictures import BONE, OTHER
+from bcsim.reports.pictures import BONE
 from bcsim.reports.plots import long_term_spectra, spectrograms
 from bcsim.reports.recipe_text import unit_of
 
@@ -118,9 +118,7 @@ def _clip(clip: PreviewClip, sample_rate: int, gain: float) -> Section:
     noisy = [r.noisy_air for r in clip.draws if r.noisy_air is not None]
     if noisy:
         spectra = {"air": [clip.mean.air]}
-        picture = long_term_spectra(
-            spectra, sample_rate, draws=noisy, draws_label=draws, draws_color=OTHER
-        )
+        picture = long_term_spectra(spectra, sample_rate, draws=noisy, draws_label=draws)
         caption = f"Long-term spectra at the air microphone: air alone, and thin, {draws}."
         figures.append(Figure(picture, caption))
     rows = list(_drawn_rows(clip.renderings))

@@ -22,8 +22,12 @@ from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
 
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
 KINDS = ("unprocessed_", "", "clean_")
-ROLES = ("bone", "enhanced", "air")
-REVERSE = ("air", "simulated bone", "real bone")  # labels where the network makes bone from air
+ROLES: Sequence[str] = ("bone", "enhanced", "air")
+REVERSE: Sequence[str] = (
+    "air",
+    "simulated bone",
+    "real bone",
+)  # labels where the network makes bone from air
 SAMPLE = re.compile(r"((?:([a-z_]+)_)?\d{2,}_.*)\.enhanced\.step_(\d+)\.flac")
 MAX_ITEMS = 4  # items of a set of pairs to listen to in the report
 MAX_PANELS = 5  # panels of a figure
@@ -156,7 +160,7 @@ def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
             steps = found.setdefault(match[2] or "validation", {})
             steps.setdefault(int(match[3]), []).append(match[1])
     given, wanted = ("air", "bone") if reverse else ("bone", "air")
-    labels: Sequence[str] = REVERSE if reverse else ROLES
+    labels = REVERSE if reverse else ROLES
     samples = []
     for split, steps in found.items():
         step = max(steps)

@@ -13,9 +13,9 @@ from bcsim.reports.plots import (
     LOWEST_HZ,
     frequency_axis,
     legend_above,
+    level_axis,
     plain,
     shade_usable_band,
-    span_levels,
 )
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.transfer_function import TransferFunction
@@ -43,8 +43,7 @@ def magnitude(profile: SensorProfile) -> "Figure":
         axes.fill_between(frequencies_hz, *known, alpha=0.45, label="95 % interval", **style)
     axes.plot(frequencies_hz, level_db, color=BONE.light, label="response", linewidth=1.3)
     frequency_axis(axes, profile.sample_rate)
-    span_levels(axes, [low, high], frequencies_hz)
-    axes.set_ylabel("bone re air, dB")
+    level_axis(axes, [low, high], frequencies_hz, "bone re air, dB")
     shade_usable_band(axes, profile)
     legend_above(axes)
     return figure
@@ -200,8 +199,7 @@ def leakage(
     figure, (axes,) = panels(1, height_in=2.6)
     axes.plot(frequencies_hz, level_db, color=ENHANCED.light)
     frequency_axis(axes, sample_rate)
-    span_levels(axes, [level_db], frequencies_hz)
-    axes.set_ylabel("bone re air, dB")
+    level_axis(axes, [level_db], frequencies_hz, "bone re air, dB")
     return figure
 
 
