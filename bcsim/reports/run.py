@@ -23,11 +23,7 @@ from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
 KINDS = ("unprocessed_", "", "clean_")
 ROLES: Sequence[str] = ("bone", "enhanced", "air")
-REVERSE: Sequence[str] = (
-    "air",
-    "simulated bone",
-    "real bone",
-)  # labels where the network makes bone from air
+REVERSE: Sequence[str] = ("air", "simulated bone", "real bone")  # the network makes bone
 SAMPLE = re.compile(r"((?:([a-z_]+)_)?\d{2,}_.*)\.enhanced\.step_(\d+)\.flac")
 MAX_ITEMS = 4  # items of a set of pairs to listen to in the report
 MAX_PANELS = 5  # panels of a figure
