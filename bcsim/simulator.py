@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
 
 from torch import Tensor
 
 from bcsim.dsp.signals import Signal, as_batch
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Draw, Drawn, Effect, Scene, stack_draws
-from bcsim.effects.spectral import SpectralEffect, can_fuse, render_spectral
+from bcsim.effects.spectral import SpectralEffect, Step, render_spectral
 from bcsim.errors import InputError
 
 
@@ -125,14 +127,12 @@ class Simulator:
             (effect, stack_draws([draw.get(name, {}) for draw in draws], scene.air.device))
             for name, effect in zip(self.step_names, self.effects, strict=True)
         ]
-        while steps:
-            run = _spectral_run(steps)
-            if run:
-                scene = render_spectral(scene, run)
-            else:
-                effect, drawn = steps[0]
+        for edges, run in groupby(steps, key=_edges):
+            if edges is not None:  # neighbours that go on alike past the ends share a transform
+                scene = render_spectral(scene, cast(list[Step], list(run)))
+                continue
+            for effect, drawn in run:
                 scene = effect.apply(scene, drawn)
-            steps = steps[max(1, len(run)) :]
         return scene
 
     def render(
@@ -148,11 +148,7 @@ class Simulator:
         return self.apply(Scene.from_air(air, self.sample_rate), draws)
 
 
-def _spectral_run(steps: Sequence[tuple[Effect, Drawn]]) -> list[tuple[SpectralEffect, Drawn]]:
-    """Return the longest run of steps, from the first on, that can share one transform."""
-    run: list[tuple[SpectralEffect, Drawn]] = []
-    for effect, drawn in steps:
-        if not isinstance(effect, SpectralEffect) or (run and not can_fuse(run[-1][0], effect)):
-            break
-        run.append((effect, drawn))
-    return run
+def _edges(step: tuple[Effect, Drawn]) -> bool | None:
+    """Return whether a spectral effect reflects the clip at its ends, or None for other effects."""
+    effect, _ = step
+    return effect.reflects_edges if isinstance(effect, SpectralEffect) else None

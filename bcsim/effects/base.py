@@ -216,13 +216,9 @@ class Effect(ABC):
         return drawn
 
     def factor_at_peak(self, peak: float) -> float | None:
-        """Return the one factor that the effect multiplies every signal of a clip by.
+        """Return the factor of an effect that multiplies every signal of a clip by one, else None.
 
-        Args:
-            peak: largest magnitude of any signal of the clip, as a part of full scale.
-
-        Returns:
-            The factor, or None for an effect that does anything else to a clip.
+        `peak` is the largest magnitude of any signal of the clip, as a part of full scale.
         """
         return None
 

@@ -44,8 +44,8 @@ class LinearEffect(SpectralEffect):
 
         Args:
             frequencies_hz: (F,), uniform from 0 to half the sample rate.
-            drawn: the parameters of B clips.
-            sample_rate: in Hz.
+            drawn: parameters of B clips.
+            sample_rate: sample rate in Hz.
 
         Returns:
             (B, F), complex or real.
@@ -61,7 +61,7 @@ class StationaryNoise(SpectralEffect):
 
     @abstractmethod
     def amplitude(self, frequencies_hz: Tensor, scene: Scene, drawn: Drawn) -> Tensor:
-        """Return what white noise of unit variance has to be multiplied by, (B, F), real."""
+        """Return the amplitudes relative to white noise of unit variance, (B, F), real."""
 
 
 class AmbientFilter(SpectralEffect):
@@ -78,15 +78,6 @@ class AmbientFilter(SpectralEffect):
 Step = tuple[SpectralEffect, Drawn]
 
 
-def can_fuse(first: Effect, second: Effect) -> bool:
-    """Tell whether two neighbours may share their transforms: both go on alike past the ends."""
-    return (
-        isinstance(first, SpectralEffect)
-        and isinstance(second, SpectralEffect)
-        and first.reflects_edges == second.reflects_edges
-    )
-
-
 def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
     """Apply neighbouring spectral effects with one forward and one inverse transform.
 
@@ -94,7 +85,7 @@ def render_spectral(scene: Scene, steps: Sequence[Step]) -> Scene:
 
     Args:
         scene: B clips.
-        steps: effects in their order, each with what it drew; all with the same kind of edges.
+        steps: effects in their order, each with its draws; all of them have equal `reflects_edges`.
     """
     num_samples = scene.bone.shape[-1]
     half_length = _total_half_length(scene, steps)
@@ -145,7 +136,7 @@ def _total_half_length(scene: Scene, steps: Sequence[Step]) -> int:
 def _sources(
     scene: Scene, steps: Sequence[Step], frequencies_hz: Tensor, edges: tuple[int, int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what the sensor's new signal is the sum of: waveforms, each with its response.
+    """Yield waveforms, each with its response: filtered, they add up to the sensor's new signal.
 
     A waveform has `edges` more samples before and behind the clip; its response is that of all the
     effects from where it comes in, (B, F). The sensor's old signal comes first.

@@ -38,10 +38,8 @@ class Speed(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         factors = drawn["factor"].tolist()
         lengths = scene.lengths.tolist()
-        after = torch.tensor(
-            [sped_length(n, factor) for n, factor in zip(lengths, factors, strict=True)],
-            device=scene.lengths.device,
-            dtype=scene.lengths.dtype,
+        after = scene.lengths.new_tensor(
+            [sped_length(n, factor) for n, factor in zip(lengths, factors, strict=True)]
         )
         return scene.each(lambda signal: _each_clip(signal, lengths, factors), after)
 

@@ -22,13 +22,10 @@ def bootstrap_mean(
         values: (N,), one score an utterance; NaN counts as not measured.
         groups: (N,), the talker of every utterance; None is a talker of its own.
         num_draws: number of bootstrap draws.
-        seed: equal seeds give equal intervals.
+        seed: seed of the draws.
 
     Returns:
         The lower and the upper end; NaN for both where fewer than two values are known.
-
-    Raises:
-        ValueError: if there are not as many groups as values.
 
     Example:
         >>> low, high = bootstrap_mean([8.0, 9.0, 10.0, 9.0, 9.5, 8.5], [None] * 6)

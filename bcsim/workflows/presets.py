@@ -30,7 +30,7 @@ class ResolvedSimulator:
     """A simulator, with what it was made of.
 
     Args:
-        simulator: simulator that is ready to render.
+        simulator: simulator of the sensor and the recipe.
         sensor: name of the sensor or preset.
         sensor_sha256: SHA-256 of the sensor's file, or None where there is no file.
         recipe: checked recipe, with every default.
@@ -146,10 +146,10 @@ def resolve_simulator(
     """Make the simulator that a sensor and a recipe stand for.
 
     Args:
-        sensor: file, name of a bundled sensor, name of a preset such as "temporal-transforms", or
-            a profile, of which there is no digest.
+        sensor: file or name of a sensor, name of a preset such as "temporal-transforms", or a
+            profile, which has no digest.
         recipe: file of a synthesis recipe; the default is `recipes/sensor.yaml`.
-        settings: `KEY=VALUE` overrides.
+        settings: `KEY=VALUE` overrides of the recipe.
 
     Raises:
         UsageError: if they do not fit together, or anything in them is wrong.
