@@ -63,6 +63,10 @@ def test_only_a_whole_file_of_the_right_kind_is_copied(tmp_path, speech):
     info = audio_info(tmp_path / "piped.wav")
     assert info is not None
     assert not is_as_written(info, ".wav", 16_000, len(samples))
+    soundfile.write(tmp_path / "extensible.wav", samples, 16_000, format="WAVEX")
+    info = audio_info(tmp_path / "extensible.wav")
+    assert info is not None
+    assert not is_as_written(info, ".wav", 16_000, len(samples))
 
 
 def test_an_air_side_that_an_effect_changed_is_encoded(tmp_path, speech, sensor_file):
