@@ -189,14 +189,9 @@ def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:
-    """Return the path, links followed, of a file that a manifest names.
+    """Return the path, links followed, of a file that the manifest in a folder names.
 
     Links may lead to another split of the same dataset, and nowhere else.
-
-    Args:
-        folder: folder of the manifest: a split of a dataset, or a dataset of its own.
-        name: path of the file below the folder.
-        where: file and line, for the message; None to name the manifest.
 
     Raises:
         InputError: if the file is not within the dataset.

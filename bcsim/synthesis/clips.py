@@ -84,13 +84,9 @@ def split_of(speaker: str, validation: float, test: float) -> str:
 def replay_clips(
     rows: Iterable[PairRow], names: Iterable[str], folder: Path, split: str
 ) -> list[Clip]:
-    """Return the clips that the rows of a manifest were rendered from, sorted by source.
+    """Return the clips that the rows of a split were rendered from, sorted by source.
 
-    Args:
-        rows: rows of a manifest, which belong to `split`.
-        names: paths of the audio files below the folder of the corpus.
-        folder: folder of the corpus, for the message.
-        split: "train", "validation" or "test".
+    `names` are the paths of the audio files below `folder`.
 
     Raises:
         InputError: naming the first recording that is not there.

@@ -37,15 +37,14 @@ log = logging.getLogger(__name__)
 def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
     """Lock an output folder, in which files are written in place.
 
-    Args:
-        out: output folder; it may be missing, empty, a dataset, or an unfinished one.
-        overwrite: remove the dataset that is there, once the folder is locked.
+    It may be missing, empty, a dataset, or an unfinished one; with `overwrite`, the dataset that
+    is there is removed once the folder is locked.
 
     Yields:
         The state folder below the output folder, for what the run needs to be resumed.
 
     Raises:
-        UsageError: if it is a file, a link, holds one, or is the folder of something else.
+        UsageError: if the folder is a file, a link, holds a link, or belongs to something else.
         EnvironmentFault: if another run is writing there.
     """
     state = out / STATE_FOLDER
@@ -124,13 +123,8 @@ def _clear_audio(folder: Path) -> None:
 def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
     """Check the settings of the run or dataset that is there; note down those of a new run.
 
-    A finished dataset is opened again: its pairs go to the journal of the run, which renders
-    what is missing.
-
-    Args:
-        out: output folder, locked.
-        state: state folder below the output folder.
-        settings: everything that decides what the pairs are.
+    The settings are everything that decides what the pairs are. A finished dataset is opened
+    again: its pairs go to the journal of the run, which renders what is missing.
 
     Raises:
         UsageError: if what is there was made with other settings.

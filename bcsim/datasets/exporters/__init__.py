@@ -74,10 +74,8 @@ def export(
 def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> Path:
     """Return the folder DATASET.FORMAT, having checked that `export` will be able to write it.
 
-    Args:
-        dataset: folder that `synthesize` is about to write, or to finish.
-        format: name in `EXPORTERS`.
-        overwrite: allow an earlier export in that folder.
+    The dataset is one that `synthesize` is about to write, or to finish. With `overwrite`, the
+    folder may hold an earlier export of anything.
 
     Raises:
         UsageError: if the folder holds something else, or the dataset's path can be in no list.
