@@ -25,7 +25,7 @@ class AudioInfo:
         codec: libsndfile's name of the codec, such as "PCM_16".
         channels: number of channels, at least one.
         sample_rate: rate in Hz at which libsndfile decodes the file.
-        frames: samples of each channel; `UNKNOWN_LENGTH` where only decoding tells (MP3, part of Ogg).
+        frames: samples of each channel; `UNKNOWN_LENGTH` where only decoding tells (MP3).
         warnings: oddities that do no harm.
         is_plain: no tag stands before the header, which gives the file's exact size and, of WAV,
             is not the extensible one.
