@@ -1,7 +1,6 @@
 """`bcsim doctor`: what is wrong with paired recordings, before anything is fitted to them."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from bcsim.errors import InputError
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
-ALL_SWAPPED = "all pairs are swapped: exchange --air and --bone"
+ALL_SWAPPED = "all pairs are swapped: exchange the air and bone recordings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,29 +24,51 @@ class Checkup:
     """The diagnosis of a set of recordings.
 
     Args:
-        sample_rate: at which they were looked at, in Hz.
-        pairs: the diagnosis of each pair that could be read.
+        sample_rate: sample rate in Hz at which the recordings were examined.
+        pairs: diagnosis of each pair that could be read.
         failures: files that have no partner or cannot be read, and why.
-        summary: sentences about all of them.
     """
 
     sample_rate: int
     pairs: list[PairDiagnosis]
     failures: dict[str, str]
-    summary: list[str]
 
     @property
     def verdict(self) -> str:
-        """Return `ok`, `warning` or `unusable`: that of the worst pair."""
-        verdicts = {pair.verdict for pair in self.pairs} | (
-            {"unusable"} if self.failures else set()
-        )
-        return next((word for word in ("unusable", "warning") if word in verdicts), "ok")
+        """The verdict on the worst pair: `ok`, `warning` or `unusable`."""
+        verdicts = {pair.verdict for pair in self.pairs}
+        if self.failures or "unusable" in verdicts:
+            return "unusable"
+        return "warning" if "warning" in verdicts else "ok"
 
     @property
     def all_swapped(self) -> bool:
-        """Tell whether each of several pairs has its roles exchanged."""
-        return _all_swapped(self.pairs)
+        """Whether air and bone are exchanged in each of several pairs."""
+        return len(self.pairs) > 1 and all(
+            any(finding.kind == "swapped" for finding in pair.findings) for pair in self.pairs
+        )
+
+    @property
+    def summary(self) -> list[str]:
+        """Sentences about all pairs together."""
+        verdicts = Counter(pair.verdict for pair in self.pairs)
+        words = {"ok": "fine", "warning": "usable with warnings", "unusable": "unusable"}
+        counts = [f"{verdicts[key]} {word}" for key, word in words.items() if verdicts[key]]
+        sentences = [ALL_SWAPPED] if self.all_swapped else []
+        sentences.append(f"{len(self.pairs)} pairs: {', '.join(counts)}")
+        if self.failures:
+            count = len(self.failures)
+            sentences.append(f"{count} files or pairs could not be read or have no partner")
+        delays_ms = [1e3 * pair.delay_s for pair in self.pairs if pair.delay_s is not None]
+        if delays_ms:
+            many = len(delays_ms) > 1
+            spread = f", {min(delays_ms):+.2f} to {max(delays_ms):+.2f}" if many else ""
+            sentences.append(f"delay of bone {np.median(delays_ms):+.2f} ms{spread}")
+        drifts = [pair.drift_ppm for pair in self.pairs if pair.drift_ppm]
+        if drifts:
+            median = f"{np.median(drifts):+.0f} ppm"
+            sentences.append(f"clock drift {median} in {len(drifts)} of {len(delays_ms)} pairs")
+        return sentences
 
     def facts(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
@@ -77,8 +98,8 @@ def doctor(air: str | Path, bone: str | Path, sample_rate: int | None = None) ->
     Args:
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
-        sample_rate: that recordings are brought to, in Hz; None for the rate that most of them
-            have. Only at its own rate does a recording show how it was clipped.
+        sample_rate: sample rate in Hz to which recordings are resampled; None for the rate that
+            most of them have. Clipping shows only at the rate at which a recording was made.
 
     Raises:
         InputError: if there is no pair that can be read.
@@ -86,49 +107,17 @@ def doctor(air: str | Path, bone: str | Path, sample_rate: int | None = None) ->
     air, bone = Path(air), Path(bone)
     rate = sample_rate or _own_rate(air, bone)
     pairs, failures = read_recordings(air, bone, rate)
-    diagnoses = diagnose(pairs, rate)
-    return Checkup(rate, diagnoses, failures, summary(diagnoses, failures))
+    return Checkup(rate, diagnose(pairs, rate), failures)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what reads audio and computes, as they are in this process.
-
-    libsndfile, which decodes files that strangers may have written, is bundled with soundfile.
-    """
+    """Return the versions of what computes and decodes audio; libsndfile comes with soundfile."""
     return {
         "bcsim": bcsim.__version__,
         "torch": torch.__version__,
         "soundfile": soundfile.__version__,
         "libsndfile": soundfile.__libsndfile_version__,
     }
-
-
-def summary(diagnoses: Sequence[PairDiagnosis], failures: dict[str, str]) -> list[str]:
-    """Return what there is to say about all pairs together."""
-    verdicts = Counter(pair.verdict for pair in diagnoses)
-    words = {"ok": "fine", "warning": "usable with warnings", "unusable": "unusable"}
-    counts = [f"{verdicts[key]} {word}" for key, word in words.items() if verdicts[key]]
-    sentences = [ALL_SWAPPED] if _all_swapped(diagnoses) else []
-    sentences.append(f"{len(diagnoses)} pairs: {', '.join(counts)}")
-    if failures:
-        sentences.append(f"{len(failures)} files or pairs could not be read or have no partner")
-    known = [pair for pair in diagnoses if pair.delay_s is not None]
-    if known:
-        delays_ms = [1e3 * pair.delay_s for pair in known if pair.delay_s is not None]
-        spread = f", {min(delays_ms):+.2f} to {max(delays_ms):+.2f}" if len(known) > 1 else ""
-        sentences.append(f"delay of bone {np.median(delays_ms):+.2f} ms{spread}")
-        drifts = [pair.drift_ppm for pair in known if pair.drift_ppm]
-        if drifts:
-            sentences.append(
-                f"clock drift {np.median(drifts):+.0f} ppm in {len(drifts)} of {len(known)} pairs"
-            )
-    return sentences
-
-
-def _all_swapped(diagnoses: Sequence[PairDiagnosis]) -> bool:
-    return len(diagnoses) > 1 and all(
-        any(finding.kind == "swapped" for finding in pair.findings) for pair in diagnoses
-    )
 
 
 def _own_rate(air: Path, bone: Path) -> int:

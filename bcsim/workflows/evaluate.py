@@ -1,8 +1,8 @@
 """`bcsim evaluate`: how close simulated sensors come to real recordings of one."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,18 @@ class Evaluation:
     """The accuracy of one simulated sensor.
 
     Args:
-        sensor: its name.
-        scores: means over the pairs, with `dynamics_ratio_mean` (that of the mean sensor), `c2st`,
-            `c2st_null` and `c2st_null_std`; NaN where undefined.
-        pairs: the scores of each pair, by name.
+        sensor: name of the sensor.
+        scores: means over the pairs, NaN where undefined; beside the metrics' names
+            `dynamics_ratio_mean` (of the mean sensor), `c2st`, `c2st_null` and `c2st_null_std`.
+        pairs: scores of each pair, by name.
         failures: pairs that could not be used, and why.
-        intervals: 95 % bootstrap intervals of the means, over talkers and their utterances; NaN
-            where fewer than two pairs have the score. None of the two-sample test's.
-        talkers: for each talker, `num_pairs` and the means of the scores; pairs of unknown talkers
-            stand for one each, under their own name.
-        talkers_known: whether any pair says who speaks.
-        bands: for each third-octave, `centre_hz`, `bias_db` (mean of simulated less real level
-            over active frames, levels matched) and `rms_db`.
+        intervals: 95 % bootstrap intervals of the means over talkers and their utterances, NaN
+            where fewer than two pairs have the score; none of the two-sample test's.
+        talkers: `num_pairs` and mean scores of each talker; a pair of an unknown talker stands
+            for one, under the pair's name.
+        talkers_known: whether the talker of any pair is known.
+        bands: `centre_hz`, `bias_db` (mean of simulated less real level over active frames,
+            levels matched) and `rms_db` of each third-octave.
     """
 
     sensor: str
@@ -88,7 +88,7 @@ def evaluate_sensor(
         sensor: profile, file, bundled sensor or preset.
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
-        talkers: CSV of who speaks in which recording; without, the first folder tells.
+        talkers: CSV of who speaks in which recording; None where the first folder tells.
 
     Raises:
         UsageError: if the sensor cannot be found.
@@ -104,18 +104,13 @@ def evaluate(
     """Simulate the sensor's signal of real pairs and compare it with the recorded one.
 
     Scores of accuracy are those of the mean sensor with its noise floor, scores of realism
-    (`dynamics_ratio`, `c2st`) those of a rendering in which also the residual of the
-    speech-dependent part is drawn: a mean is closer to every recording than a draw, and moves
-    less than any.
+    (`dynamics_ratio`, `c2st`) those of a rendering in which the residual of the speech-dependent
+    part is drawn, too: a mean is closer to every recording than a draw, and varies less than any.
 
     A sensor that was fitted on the same pairs looks better than it is: evaluate on others, or
     look at the leave-one-out table of `benchmarks/simulation_accuracy.py`.
 
-    Args:
-        sensors: profiles, files, bundled sensors or presets, at least one.
-        air: file or folder of the air microphone.
-        bone: file or folder of the sensor.
-        talkers: CSV of who speaks in which recording; without, the first folder tells.
+    Takes at least one sensor, and else what `evaluate_sensor` takes.
 
     Returns:
         One evaluation a sensor, in the order given.
@@ -134,18 +129,34 @@ def evaluate(
     for sensor in resolved:
         rate = sensor.simulator.sample_rate
         pairs, failures = usable[rate]
-        evaluation, drawn = _scored(sensor, pairs, failures)
+        rows, bands, drawn = _compare(sensor, pairs)
         groups = [pair.talker or pair.name for pair in pairs]
         if rate not in nulls:
             nulls[rate] = null_accuracy(drawn, groups)
         null, null_std = nulls[rate]
         c2st = {"c2st": told_apart(drawn, groups), "c2st_null": null, "c2st_null_std": null_std}
-        evaluations.append(replace(evaluation, scores=evaluation.scores | c2st))
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        talkers_of_pairs = [pair.talker for pair in pairs]
+        evaluations.append(
+            Evaluation(
+                sensor=sensor.sensor,
+                scores={name: _mean(values) for name, values in columns.items()} | c2st,
+                pairs={pair.name: row for pair, row in zip(pairs, rows, strict=True)},
+                failures=failures,
+                intervals={
+                    name: bootstrap_mean(values, talkers_of_pairs)
+                    for name, values in columns.items()
+                },
+                talkers=_by_talker(groups, rows),
+                talkers_known=any(talkers_of_pairs),
+                bands=_over_pairs(bands),
+            )
+        )
     return evaluations
 
 
 def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
-    """Bring recorders that were started apart into step.
+    """Bring recordings that were started at different moments into step.
 
     A few milliseconds are left as they are: the metrics look at frames of 32 ms, and a single
     pair does not tell its delay finer than that from the sensor's phase.
@@ -160,22 +171,8 @@ def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
 
 
 def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = False) -> Tensor:
-    """Return what the sensor makes of the air signal, (T,).
-
-    Args:
-        simulator: of the sensor.
-        air: (T,), at the simulator's rate.
-        name: of the clip, which decides its noise.
-        residual: draw what the mean of the speech-dependent part leaves out; everything else
-            stays the mean. Without such a part the rendering is the mean one.
-    """
+    """Return the mean sensor's signal (T,) of air (T,), with the residual drawn or without."""
     return simulator.render(air[None], [name], seed=0, mean=True, within_clip=residual).bone[0]
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of what is defined, or NaN."""
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
 
 
 def _in_step_pairs(
@@ -193,14 +190,12 @@ def _in_step_pairs(
     return pairs, failures
 
 
-def _scored(
-    sensor: ResolvedSimulator, pairs: Sequence[RecordedPair], failures: dict[str, str]
-) -> tuple[Evaluation, list[Comparison]]:
-    """Return all scores but the two-sample test's, and what that one is to look at."""
+def _compare(
+    sensor: ResolvedSimulator, pairs: Sequence[RecordedPair]
+) -> tuple[list[Scores], list[tuple[Tensor, Tensor]], list[Comparison]]:
+    """Return each pair's scores and band errors, and its comparison with the residual drawn."""
     simulator = sensor.simulator
-    rows: dict[str, Scores] = {}
-    bands: list[tuple[Tensor, Tensor]] = []
-    drawn_pairs: list[Comparison] = []
+    rows, bands, drawn_pairs = [], [], []
     for pair in track(pairs, len(pairs), f"evaluating {sensor.sensor}"):
         air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
         expected, drawn = (
@@ -215,40 +210,30 @@ def _scored(
         row = {name: METRICS[name](expected) for name in simulation_metrics()}
         row["dynamics_ratio_mean"] = row["dynamics_ratio"]
         row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
-        rows[pair.name] = row
+        rows.append(row)
         bands.append(band_errors(expected))
         drawn_pairs.append(drawn)
-    names = list(next(iter(rows.values())))
-    groups = [pair.talker for pair in pairs]
-    columns = {name: [row[name] for row in rows.values()] for name in names}
-    evaluation = Evaluation(
-        sensor=sensor.sensor,
-        scores={name: mean(values) for name, values in columns.items()},
-        pairs=rows,
-        failures=failures,
-        intervals={name: bootstrap_mean(values, groups) for name, values in columns.items()},
-        talkers=_by_talker(pairs, rows),
-        talkers_known=any(pair.talker for pair in pairs),
-        bands=_over_pairs(bands),
-    )
-    return evaluation, drawn_pairs
+    return rows, bands, drawn_pairs
 
 
-def _by_talker(pairs: Sequence[RecordedPair], rows: Mapping[str, Scores]) -> dict[str, Scores]:
+def _by_talker(groups: Sequence[str], rows: Sequence[Scores]) -> dict[str, Scores]:
     found: dict[str, list[Scores]] = {}
-    for pair in pairs:
-        found.setdefault(pair.talker or pair.name, []).append(rows[pair.name])
+    for talker, row in zip(groups, rows, strict=True):
+        found.setdefault(talker, []).append(row)
     return {
-        talker: {
-            "num_pairs": len(own),
-            **{name: mean([row[name] for row in own]) for name in own[0]},
-        }
+        talker: {"num_pairs": len(own)} | {key: _mean([row[key] for row in own]) for key in own[0]}
         for talker, own in found.items()
     }
 
 
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of what is defined, or NaN."""
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
 def _over_pairs(bands: Sequence[tuple[Tensor, Tensor]]) -> list[Scores]:
-    """Return the mean bias and the rms of all pairs, every pair counting alike."""
+    """Return the mean bias and the rms over all pairs, which have equal weights."""
     biases_db, rmses_db = (torch.stack(rows) for rows in zip(*bands, strict=True))
     bias_db, rms_db = biases_db.nanmean(dim=0), rmses_db.square().nanmean(dim=0).sqrt()
     columns = zip(CENTRES_HZ, bias_db.tolist(), rms_db.tolist(), strict=True)
