@@ -123,6 +123,16 @@ def listening(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> 
     return [Player(name, signals[name], sample_rate, pictures[name]) for name in signals]
 
 
+def check_report_packages() -> None:
+    """Check that the packages that draw a page are installed.
+
+    Raises:
+        UsageError: naming the command that installs what is missing.
+    """
+    for module in ("jinja2", "matplotlib", "PIL.Image"):
+        optional_import(module, extra="report")
+
+
 def render(page: Page) -> str:
     """Return the page as HTML. All text is escaped; nothing in it refers to another file.
 

@@ -1,7 +1,9 @@
 """`bcsim fit-response`: pairs of recordings in, a sensor profile out."""
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import read_recordings
+from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.signals import Signal, as_batch
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
@@ -17,11 +20,17 @@ from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input
 from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.fit import FitResult, check_estimator, fit_pairs
+from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.selection import AUTO
+from bcsim.fitting.simulation import simulate
+from bcsim.reports.fit import Example, fit_page
+from bcsim.reports.html import check_report_packages, write_page
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
-from bcsim.workflows.fit_report import check_report_packages, report_path, write_fit_report
 from bcsim.workflows.presets import find_sensor
+
+MAX_EXAMPLES = 64  # simulated for the long-term spectra of a report
+LISTENING_S = 4.0  # about the duration of a sentence
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +40,16 @@ class FittedSensor:
     """A fit that has been written to a file.
 
     Args:
-        path: of the profile.
+        path: path of the profile.
         result: the profile, and what was found on each pair.
         failures: files and pairs that were left out, and why.
-        report: the page beside it, or None where none was written.
+        report: path of the report beside the profile, or None where none was written.
     """
 
     path: Path
     result: FitResult
     failures: dict[str, str]
-    report: Path | None = None
+    report: Path | None
 
 
 def fit_sensor(
@@ -59,7 +68,8 @@ def fit_sensor(
 ) -> FitResult:
     """Fit a sensor to recorded pairs; `.profile.save("NAME.sensor")` keeps it.
 
-    Pairs that cannot be used are left out: files with a warning, others in `.skipped`.
+    Pairs that cannot be used are left out: files that cannot be read with a warning, others are
+    listed in `.skipped`.
 
     Args:
         air: recordings of the air microphone: a file or a folder, where files with equal relative
@@ -79,7 +89,7 @@ def fit_sensor(
         InputError: if no pair can be used; the message gives the first one's reason.
         UsageError: for an unknown estimator, or an option that it does not have.
     """
-    check_estimator(estimator, settings)  # refused before hours of recordings are read
+    check_estimator(estimator, settings)  # before hours of recordings are read
     if isinstance(air, str | Path) and isinstance(bone, str | Path):
         pairs, failures = read_recordings(Path(air), Path(bone), sample_rate, talkers)
         for reason in failures.values():
@@ -117,7 +127,7 @@ def fit_response(
     talkers: Path | None = None,
     noise: tuple[Path, Path] | None = None,
 ) -> FittedSensor:
-    """Fit a sensor and write its profile.
+    """Fit a sensor to recordings and write its profile, and perhaps a report.
 
     Args:
         air: file or folder of the air microphone.
@@ -125,28 +135,29 @@ def fit_response(
         out: NAME.sensor; replaced as a whole if it is there. Pairs that were left out are listed
             in `failures.jsonl` beside it.
         estimator: a registered name, or "auto" for the best on held-out recordings.
-        sample_rate: that recordings are brought to, in Hz.
-        name: of the sensor; that of the file by default.
+        sample_rate: sample rate of the fit in Hz; recordings are resampled.
+        name: name of the sensor; by default that of the file.
         source: what was recorded, by whom.
-        licence: of the recordings.
+        licence: licence of the recordings.
         settings: options of the estimator and of the smoothing.
-        report: write NAME.report.html beside it; None does so where the packages are installed
-            that draw it, and says so where they are not.
+        report: whether to write NAME.report.html, too; None where the packages that draw it are
+            installed, with a warning where they are not.
         prior: file or bundled name of a sensor of the kind, to start from.
         talkers: CSV of who speaks in which recording.
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
 
     Raises:
-        UsageError: if `out` is no .sensor file or an input, or the estimator lacks an option asked
-            for.
+        UsageError: if `out` is no .sensor file or an input, a report is asked for and cannot be
+            drawn, or the estimator lacks an option asked for.
         InputError: if no pair can be used.
     """
     if out.suffix != ".sensor" or out.is_dir():
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
+    page = out.with_name(f"{out.stem}.report.html")
     report = _can_report(report)
-    check_estimator(estimator, settings)  # refused before hours of recordings are read
+    check_estimator(estimator, settings)  # before hours of recordings are read
     prior_path = None if prior is None else find_sensor(prior)
-    for written in (out, report_path(out)) if report else (out,):
+    for written in (out, page) if report else (out,):
         check_not_input(written, [air, bone, talkers, prior_path, *(noise or ())])
     start = None if prior_path is None else SensorProfile.load(prior_path)
     ambient = None
@@ -166,18 +177,52 @@ def fit_response(
         ambient=ambient,
     )
     failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
-    for path in (out, out.with_name(FAILURES_NAME), report_path(out)):
+    for path in (out, out.with_name(FAILURES_NAME), page):
         sweep_beside(path)
     result.profile.save(out)
     write_failures(out.with_name(FAILURES_NAME), f"fit-response {out.name}", failures)
     if report:
-        write_fit_report(report_path(out), result)
-    return FittedSensor(out, result, failures, report_path(out) if report else None)
+        fitted = [(pair, result.profile) for pair in result.pairs]
+        write_page(page, fit_page(result, examples_of(result.predictions or fitted)))
+    return FittedSensor(out, result, failures, page if report else None)
+
+
+def examples_of(pairs: Sequence[tuple[AlignedPair, SensorProfile]]) -> list[Example]:
+    """Simulate recordings, with the residual of the speech-dependent part drawn.
+
+    Args:
+        pairs: aligned pairs, each with the sensor that is to simulate it.
+
+    Returns:
+        At most 64, for listening first: a sentence of each talker, then the others.
+    """
+    chosen = sorted(pairs, key=lambda item: abs(item[0].seconds - LISTENING_S))
+    # By the number of a recording among those of its talker; sorting keeps the order of equals.
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+    chosen.sort(key=lambda item: next(numbers[item[0].talker or item[0].name]))
+    return [_example(*item) for item in chosen[:MAX_EXAMPLES]]
+
+
+def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:
+    simulated = simulate(sensor, pair.air, pair.name, within_clip=True)
+    active = active_frames(pair.air[None], pair.sample_rate)
+    have, want = (
+        float(active_rms(signal[None], active, pair.sample_rate))
+        for signal in (simulated, pair.bone)
+    )
+    gain = want / have if have > 0 else 1.0
+    return Example(
+        name=pair.name,
+        air=pair.air.numpy(),
+        bone=pair.bone.numpy(),
+        simulated=(gain * simulated).numpy(),
+    )
 
 
 def _pairs_of_samples(
     air: Signal | Sequence[Signal], bone: Signal | Sequence[Signal]
 ) -> list[RecordedPair]:
+    """Pair the rows of arrays (T,) or (B, T), which are named by their number."""
     signals = []
     for role, given in (("air", air), ("bone", bone)):
         arrays = [given] if isinstance(given, Tensor | np.ndarray) else given
@@ -191,14 +236,7 @@ def _pairs_of_samples(
 
 
 def _can_report(wanted: bool | None) -> bool:
-    """Tell whether to write a report.
-
-    Args:
-        wanted: None for "if possible".
-
-    Raises:
-        UsageError: if it is wanted and a package is missing.
-    """
+    """Tell whether to write a report; None wants one where the packages are installed."""
     if wanted is False:
         return False
     try:

@@ -15,12 +15,11 @@ from bcsim.files.atomic import sweep_beside
 from bcsim.files.paths import check_not_input, printable
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
-from bcsim.reports.html import write_page
+from bcsim.reports.html import check_report_packages, write_page
 from bcsim.reports.preview import PreviewClip, Rendering, preview_page
 from bcsim.reports.recipe_text import flow
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip, plan_clips
-from bcsim.workflows.fit_report import check_report_packages
 from bcsim.workflows.presets import DEFAULT_RECIPE, resolve_simulator, sensorless_presets
 from bcsim.workflows.show import effect_facts
 

@@ -15,8 +15,7 @@ from bcsim.effects.sensor_response import SensorResponse
 from bcsim.errors import UsageError
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.simulator import Simulator
-from bcsim.workflows.fit_report import examples_of
-from bcsim.workflows.fit_response import fit_response
+from bcsim.workflows.fit_response import examples_of, fit_response
 
 RATE = 16_000
 
