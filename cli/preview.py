@@ -56,8 +56,8 @@ def command(inputs: tuple[Path, ...], out: Path, num_draws: int, **options: Any)
     """
     from bcsim.workflows.preview import preview
 
-    found = preview(inputs, out, num_draws=num_draws, **options)
-    for reason in found.failures.values():
+    clips, failures = preview(inputs, out, num_draws=num_draws, **options)
+    for reason in failures.values():
         say(f"skipped: {reason}")
-    click.echo(f"{len(found.clips)} recordings, {num_draws} draws each, in {out}")
-    return 3 if found.failures else 0
+    click.echo(f"{len(clips)} recordings, {num_draws} draws each, in {out}")
+    return 3 if failures else 0

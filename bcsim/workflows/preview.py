@@ -1,14 +1,14 @@
 """`bcsim preview`: hear a recipe on a few recordings before it runs for a day."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import read_audio
-from bcsim.effects.base import Draw, Scene
+from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
@@ -24,19 +24,6 @@ from bcsim.workflows.presets import DEFAULT_RECIPE, resolve_simulator, sensorles
 from bcsim.workflows.show import effect_facts
 
 
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """What was rendered.
-
-    Args:
-        clips: recordings with their renderings.
-        failures: recordings that could not be used, and why.
-    """
-
-    clips: list[PreviewClip]
-    failures: dict[str, str] = field(default_factory=dict)
-
-
 def preview(
     inputs: Sequence[Path],
     out: Path,
@@ -47,7 +34,7 @@ def preview(
     num_draws: int = 4,
     seconds: float = 10.0,
     limit: int = 2,
-) -> Preview:
+) -> tuple[list[PreviewClip], dict[str, str]]:
     """Render recordings through the mean sensor and a few draws, and write a page to hear them.
 
     Draw 1 is what `synthesize` draws for a clip of the same id with `seed`, draw 2 what it draws
@@ -65,6 +52,9 @@ def preview(
         seconds: longest part of a recording that is rendered, from its start, in seconds.
         limit: largest number of recordings of a folder, in the order of their paths.
 
+    Returns:
+        The recordings with their renderings, and the reason for each file that could not be used.
+
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
         EnvironmentFault: if the page cannot be written.
@@ -79,37 +69,40 @@ def preview(
     resolved = resolve_simulator(sensor, recipe, settings)
     simulator = resolved.simulator
     rate = simulator.sample_rate
-    found = Preview([])
+    clips: list[PreviewClip] = []
+    failures: dict[str, str] = {}
     for source, clip in track(sources, len(sources), "rendering"):
         try:
             samples, _ = read_audio(source, rate)
         except InputError as error:
-            found.failures[str(source)] = str(error)
+            failures[str(source)] = str(error)
             continue
         kept = samples[: round(seconds * rate)]
-        cut = len(kept) < len(samples)
-        of_all = f" Of {len(samples) / rate:.1f} s, the first {seconds:g} s." if cut else ""
+        is_part = len(kept) < len(samples)
+        part = f" Of {len(samples) / rate:.1f} s, the first {seconds:g} s." if is_part else ""
         air = torch.from_numpy(kept)[None]
         draws = [
             _render(simulator, air, clip.id, seed + number, f"draw {number + 1}")
             for number in range(num_draws)
         ]
         mean = _render(simulator, air, clip.id, seed, "mean sensor", mean=True)
-        note = f"{printable(str(source))}.{of_all}\n\n{_origin(clip.id, seed, num_draws)}"
-        found.clips.append(PreviewClip(clip.id, note, mean, draws))
-    if not found.clips:
-        first = next(iter(found.failures.values()))
+        note = f"{printable(str(source))}.{part}\n\n{_origin(clip.id, seed, num_draws)}"
+        clips.append(PreviewClip(clip.id, note, mean, draws))
+    if not clips:
+        first = next(iter(failures.values()))
         raise UsageError(f"none of {len(sources)} recordings can be used; first: {first}")
+    is_preset = sensor is not None and sensor in sensorless_presets()
+    recipe_name = sensor if is_preset else f"{DEFAULT_RECIPE}.yaml"
     facts = {
         "sensor": resolved.sensor,
-        "recipe": _recipe_name(sensor, recipe),
+        "recipe": recipe_name if recipe is None else recipe.name,
         "sample rate": f"{rate} Hz",
         "seed": str(seed),
         "draws": f"{num_draws} a recording",
     }
     sweep_beside(out)
-    write_page(out, preview_page(found.clips, rate, facts, _steps(simulator)))
-    return found
+    write_page(out, preview_page(clips, rate, facts, _steps(simulator)))
+    return clips, failures
 
 
 def _sources(inputs: Sequence[Path], limit: int) -> list[tuple[Path, Clip]]:
@@ -126,12 +119,7 @@ def _sources(inputs: Sequence[Path], limit: int) -> list[tuple[Path, Clip]]:
 
 
 def _render(
-    simulator: Simulator,
-    air: torch.Tensor,
-    clip_id: str,
-    seed: int,
-    name: str,
-    mean: bool = False,
+    simulator: Simulator, air: Tensor, clip_id: str, seed: int, name: str, mean: bool = False
 ) -> Rendering:
     """Render one clip (1, T) as `synthesize` does: by itself, in float64."""
     draws = simulator.sample(seed, clip_id, mean)
@@ -144,40 +132,30 @@ def _render(
         raise UsageError(
             f"{clip_id}, {name}: the simulated signal is not finite; look at the recipe's effects"
         )
+    effects = dict(zip(simulator.step_names, simulator.effects, strict=True))
+    drawn = {
+        step: {
+            parameter: value
+            for parameter, value in draw.items()
+            if not isinstance(getattr(effects[step], parameter), Seed)
+        }
+        for step, draw in draws.items()
+    }
     return Rendering(
         name=name,
         air=air.numpy(),
         bone=bone.numpy(),
         noisy_air=None if noisy_air is None else noisy_air.numpy(),
-        drawn=_without_seeds(simulator, draws),
+        drawn={step: draw for step, draw in drawn.items() if draw},
     )
 
 
-def _without_seeds(simulator: Simulator, draws: Mapping[str, Draw]) -> dict[str, Draw]:
-    effects = dict(zip(simulator.step_names, simulator.effects, strict=True))
-    kept = {
-        step: {
-            name: value
-            for name, value in draw.items()
-            if not isinstance(getattr(effects[step], name), Seed)
-        }
-        for step, draw in draws.items()
-    }
-    return {step: draw for step, draw in kept.items() if draw}
-
-
 def _origin(clip_id: str, seed: int, num_draws: int) -> str:
-    """Say how a draw can be had again."""
+    """Say which draws of `synthesize` the renderings are."""
     text = f"Clip id {clip_id}. Draw 1 is what synthesize --seed {seed} draws for it"
     if num_draws > 1:
         text += f", draw 2 that of --seed {seed + 1}"
     return text + (", and so on." if num_draws > 2 else ".")
-
-
-def _recipe_name(sensor: str | None, recipe: Path | None) -> str:
-    if recipe is not None:
-        return recipe.name
-    return sensor if sensor in sensorless_presets() else f"{DEFAULT_RECIPE}.yaml"
 
 
 def _steps(simulator: Simulator) -> list[tuple[str, str, str]]:

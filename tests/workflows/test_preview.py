@@ -18,11 +18,11 @@ def speech_file(air):
 
 
 def test_draw_one_is_what_synthesize_draws(air, tmp_path, sensor_file):
-    found = preview([air], tmp_path / "p.html", sensor_file, seed=5, num_draws=2, limit=1)
+    clips, _ = preview([air], tmp_path / "p.html", sensor_file, seed=5, num_draws=2, limit=1)
     synthesize(plan_synthesis(air, tmp_path / "pairs", sensor_file, seed=5), Workers())
     manifests = (tmp_path / "pairs").glob("*/metadata.jsonl")
     rows = [json.loads(line) for path in manifests for line in path.read_text().splitlines()]
-    (clip,) = found.clips
+    (clip,) = clips
     row = next(row for row in rows if row["id"] == clip.id)
     for step, draw in clip.draws[0].drawn.items():
         for name, value in draw.items():
@@ -32,11 +32,11 @@ def test_draw_one_is_what_synthesize_draws(air, tmp_path, sensor_file):
 
 def test_the_page_is_whole_and_plays_every_rendering(speech_file, tmp_path, sensor_file):
     out = tmp_path / "p.html"
-    found = preview([speech_file], out, sensor_file, num_draws=3)
+    clips, _ = preview([speech_file], out, sensor_file, num_draws=3)
     page = out.read_text("utf-8")
     assert page.count("<audio") == 1 + 1 + 3  # air, the mean sensor, three draws
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
-    deviation = found.clips[0].draws[0].drawn["sensor_level"]["deviation"]
+    deviation = clips[0].draws[0].drawn["sensor_level"]["deviation"]
     assert f"{deviation:.3g}" in page.replace("\N{MINUS SIGN}", "-")
 
 
@@ -49,8 +49,8 @@ def test_a_room_is_heard_at_the_air_microphone(speech_file, tmp_path, sensor_fil
 
 
 def test_long_recordings_are_cut(speech_file, tmp_path, sensor_file):
-    found = preview([speech_file], tmp_path / "p.html", sensor_file, num_draws=1, seconds=0.1)
-    assert len(found.clips[0].draws[0].bone) == 1600
+    clips, _ = preview([speech_file], tmp_path / "p.html", sensor_file, num_draws=1, seconds=0.1)
+    assert len(clips[0].draws[0].bone) == 1600
 
 
 @pytest.mark.parametrize(
