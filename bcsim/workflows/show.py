@@ -17,12 +17,7 @@ from bcsim.effects.distributions import (
     Seed,
 )
 from bcsim.errors import UsageError, did_you_mean
-from bcsim.recipe import (
-    SynthesisRecipe,
-    distribution_to_data,
-    from_mapping,
-    read_yaml,
-)
+from bcsim.recipe import SynthesisRecipe, distribution_to_data, from_mapping, read_yaml
 from bcsim.registry import check_keys, parameter_types
 from bcsim.reports.recipe_text import unit_of
 from bcsim.workflows.presets import bundled_recipes
@@ -30,48 +25,36 @@ from bcsim.workflows.presets import bundled_recipes
 Facts = dict[str, Any]
 
 FOLDER = "path/to/recordings"  # stands in examples where a recipe has to name a folder
-_SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Examples?|Notes?|Attributes):$")
-_ENTRY = re.compile(r"^ {1,4}\*{0,2}(\w+)(?: \([^)]*\))?: *(.*)$")
+_SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Examples?|Notes?|Attributes):$", re.M)
+_ENTRY = re.compile(r"^ {1,4}\*{0,2}(\w+)(?: \([^)]*\))?: *", re.M)
 
 
 def recipe_reference() -> Facts:
-    """Return everything that a recipe may hold.
-
-    Returns:
-        `effects`, each as `effect_facts` has it, and `distributions`, the ways to write a value
-        that is drawn.
-    """
+    """Return the facts of all `effects`, and `distributions`, the forms of a drawn value."""
     return {
         "distributions": distribution_forms(),
         "effects": [effect_facts(name) for name in EFFECTS],
     }
 
 
-def find_recipe(name: str) -> Path | None:
-    """Return the file of a synthesis recipe given by path or bundled name, or None."""
-    bundled = bundled_recipes("synthesis")
-    if name in bundled:
-        return bundled[name]
-    return Path(name) if Path(name).is_file() else None
-
-
 def recipe_or_effect_facts(name: str) -> Facts:
-    """Return what there is to say about an effect, or about a recipe's effects in their order.
+    """Return the facts of an effect, or of a recipe's effects in their order.
 
     Args:
-        name: of an effect, of a bundled synthesis recipe, or the path of one.
+        name: name of an effect or of a bundled synthesis recipe, or path of a recipe.
 
     Returns:
-        As `effect_facts` has it, or `recipe` and a list of `effects`, with `value` for each
-        parameter: the recipe's own, or the default.
+        `effect_facts`; for a recipe its `sample_rate` and a list of `effects`, with the `value`
+        of each parameter: the recipe's own, or the default.
 
     Raises:
         UsageError: if it is neither, or the recipe is of another kind or wrong.
     """
     if name in EFFECTS:
         return effect_facts(name)
-    path = find_recipe(name)
-    if path is not None:
+    bundled = bundled_recipes("synthesis")
+    path = bundled.get(name, Path(name))
+    if path.is_file():
         content = read_yaml(path)
         if content.get("kind", "synthesis") != "synthesis":
             raise UsageError(f"{path}: a recipe of kind {content['kind']!r}, not of a synthesis")
@@ -83,15 +66,15 @@ def recipe_or_effect_facts(name: str) -> Facts:
         }
     if "/" in name or name.endswith((".yaml", ".yml")):
         raise UsageError(f"{name}: no such recipe file")
-    hint = did_you_mean(name, [*EFFECTS, *bundled_recipes("synthesis")])
+    hint = did_you_mean(name, [*EFFECTS, *bundled])
     raise UsageError(f"unknown effect or recipe {name!r}{hint}")
 
 
 def effect_facts(name: str) -> Facts:
-    """Return what an effect is and takes, all of it read off the class.
+    """Return what an effect is and which parameters it has, read off its class.
 
     Args:
-        name: in the registry.
+        name: name of the effect in the registry.
 
     Returns:
         `name`; `summary`, the docstring's first sentence, and `description`, the rest before its
@@ -99,13 +82,14 @@ def effect_facts(name: str) -> Facts:
         name's last word; empty where it has none), `kind` ("drawn" once a clip, "folder" of
         recordings, or a fixed "setting"), `choices` (of a setting that is one of a few, else
         None), `required`, `default` as a recipe would write it, and `description`;
-        `needs_sensor`; `differentiable`, `keeps_length`, `needs_whole_clip`; `example`, YAML.
+        `needs_sensor`; `differentiable`, `keeps_length`, `needs_whole_clip`; `example`, the
+        effect as a recipe would write it.
 
     Raises:
         UsageError: if there is no such effect.
     """
     cls = EFFECTS[name]
-    description, arguments = read_docstring(inspect.getdoc(cls) or "")
+    description, arguments = _read_docstring(inspect.getdoc(cls) or "")
     summary, _, rest = description.partition("\n\n")
     hints = parameter_types(cls)
     parameters = [
@@ -132,45 +116,28 @@ def distribution_forms() -> list[str]:
     for name, cls in DISTRIBUTIONS.items():
         if cls in (Seed, Constant):
             continue  # filled in by the program; written as a number
-        names = [field.name for field in dataclasses.fields(cls)]
-        if cls is Choice:
-            names = ["a", "b", "..."]
+        fields = [field.name for field in dataclasses.fields(cls)]
+        names = ["a", "b", "..."] if cls is Choice else fields
         arguments = ", ".join(names)
         forms.append(f"{{{name}: {arguments if len(names) == 1 else f'[{arguments}]'}}}")
     return forms
 
 
-def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    r"""Take a Google docstring apart.
-
-    Args:
-        text: its indentation removed, as by `inspect.getdoc`.
-
-    Returns:
-        what stands before the first section, paragraph breaks kept, and the texts of `Args`,
-        each on one line.
+def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    r"""Return what stands before a Google docstring's sections, and its `Args`, a line each.
 
     Example:
-        >>> read_docstring("Turn.\n\nArgs:\n    gain_db: how\n        much.\n    q: what.")
+        >>> _read_docstring("Turn.\n\nArgs:\n    gain_db: how\n        much.\n    q: what.")
         ('Turn.', {'gain_db': 'how much.', 'q': 'what.'})
     """
-    description: list[str] = []
-    arguments: dict[str, str] = {}
-    section, name = "", ""
-    for line in text.splitlines():
-        heading = _SECTION.match(line)
-        if heading:
-            section, name = heading[1], ""
-        elif not section:
-            description.append(line)
-        elif section == "Args":
-            entry = _ENTRY.match(line)
-            if entry:
-                name = entry[1]
-                arguments[name] = _readable(entry[2])
-            elif name and line.strip():
-                arguments[name] = f"{arguments[name]} {_readable(line.strip())}".strip()
-    return _readable("\n".join(description).strip()), arguments
+    description, *parts = _SECTION.split(text)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    _, *entries = _ENTRY.split(sections.get("Args", ""))
+    arguments = {
+        name: _readable(" ".join(words.split()))
+        for name, words in zip(entries[::2], entries[1::2], strict=True)
+    }
+    return _readable(description.strip()), arguments
 
 
 def _readable(text: str) -> str:
