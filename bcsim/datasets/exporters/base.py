@@ -24,7 +24,7 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
     for pair in pairs:
         content = pair.content
         names = [content.get("id"), content.get("speaker"), *map(str, pair.files.values())]
-        numbers = [content.get(key) for key in ("duration_s", "sample_rate")]
+        numbers: list[Any] = [content.get(key) for key in ("duration_s", "sample_rate")]
         named = all(isinstance(name, str) and name.isprintable() for name in names)
         # A bool is no number here, and not a number is not above 0.
         if not (named and all(type(n) in (int, float) and 0 < n < math.inf for n in numbers)):

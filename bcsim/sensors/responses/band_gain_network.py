@@ -113,9 +113,10 @@ class NetworkResponse(SpeechResponse):
         cls, common: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "NetworkResponse":
         depth = sum(name.startswith("weight_") for name in arrays)
+        scaling: dict[str, Any] = {name: arrays[name] for name in _SCALING}
         return cls(
             **common,
-            **{name: arrays[name] for name in _SCALING},
+            **scaling,
             weights=tuple(arrays[f"weight_{k}"] for k in range(depth)),
             biases=tuple(arrays[f"bias_{k}"] for k in range(depth)),
         )

@@ -90,7 +90,8 @@ class ClassResponse(SpeechResponse):
     ) -> "ClassResponse":
         if arrays["centres"].ndim != 2:
             raise ValueError("centres of the classes have no two dimensions")
-        return cls(**common, **{name: arrays[name].astype(np.float64) for name in _ARRAYS})
+        own: dict[str, Any] = {name: arrays[name].astype(np.float64) for name in _ARRAYS}
+        return cls(**common, **own)
 
 
 def cosines(num_bands: int, count: int) -> Tensor:
