@@ -88,15 +88,9 @@ def audio_info(path: Path) -> AudioInfo | None:
 
 @contextlib.contextmanager
 def open_audio(path: Path, whole: bool = True) -> Iterator["AudioFile"]:
-    """Open an audio file and check its header.
+    """Open an audio file as `read_audio` does, and check its header.
 
-    Args:
-        path: WAV, FLAC, Ogg, AIFF or MP3; its content decides, not its name.
-        whole: check all pages of an Ogg file, which takes as long as reading it.
-
-    Raises:
-        InputError: if the file is missing, none of these, cut short or damaged.
-        EnvironmentFault: if the machine cannot read it for now.
+    With `whole`, all pages of an Ogg file are checked, which takes as long as reading it.
     """
     # An open file, not its name: names need not be UTF-8.
     with open_regular(path) as file, AudioFile(file, path, whole=whole) as audio:

@@ -83,24 +83,17 @@ def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np
     Raises:
         EnvironmentFault: if the disk is full or forbidden.
     """
+    container = _FORMATS[path.suffix.lower()]
     with replacing(path, sync_folder=False) as temporary, temporary.open("wb+") as opened:
         file = _FaultKeeper(opened)
         try:
             with soundfile.SoundFile(
-                cast(BinaryIO, file),
-                "w",
-                sample_rate,
-                1,
-                "PCM_16",
-                format=_FORMATS[path.suffix.lower()],
+                cast(BinaryIO, file), "w", sample_rate, 1, "PCM_16", format=container
             ) as sound:
                 yield lambda samples: sound.write(to_pcm16(samples))
-        except BaseException:
+        finally:
             if file.fault is not None:
                 raise file.fault from None
-            raise
-        if file.fault is not None:
-            raise file.fault
 
 
 class _FaultKeeper:

@@ -142,11 +142,10 @@ def read_pairs(manifest: Path) -> Iterator[ListedPair]:
 
 
 def read_rows(manifest: Path) -> Iterator[PairRow]:
-    """Yield the rows of a manifest that bcsim wrote, in its order.
+    """Yield the rows of a manifest that bcsim wrote, in which no file is listed twice.
 
     Raises:
-        InputError: naming file and line, if the manifest is missing, malformed, holds an id or a
-            file twice, or names a file outside the dataset.
+        InputError: naming file and line, if it is not like that, or as `read_pairs` does.
     """
     names: set[str] = set()
     for pair in read_pairs(manifest):

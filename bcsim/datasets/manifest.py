@@ -15,7 +15,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
-from bcsim.files.text import MAX_LINE_BYTES, parse_json, reason_of, shown
+from bcsim.files.text import MAX_LINE_BYTES, decode_line, parse_json, reason_of, shown
 
 # Files of a dataset; the manifests lie in the folders of the splits.
 MANIFEST_NAME, DATASET_NAME, SUMS_NAME = "metadata.jsonl", "dataset.json", "SHA256SUMS"
@@ -145,10 +145,7 @@ def write_manifest(path: Path, rows: Iterable[PairRow]) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> Tally:
-    """Write the lines of a manifest, which come sorted by id, whole or not at all.
-
-    They pass through one by one: manifests may be larger than memory.
-    """
+    """Write the lines of a manifest, sorted by id, one by one: it may be larger than memory."""
     tally = Tally()
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for line in lines:
@@ -180,12 +177,7 @@ def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
         for content in (block + rest).removesuffix(b"\n").split(b"\n"):
             number += 1
             where = f"{path} line {number}"
-            if len(content) > MAX_LINE_BYTES:
-                raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes; this is not {what}")
-            try:
-                yield where, content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{where}: not UTF-8 text; this is not {what}") from error
+            yield where, decode_line(content, where, what)
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:

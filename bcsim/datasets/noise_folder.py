@@ -66,7 +66,12 @@ class NoiseFolder(Recordings):
             samples, _ = read_audio(path, sample_rate)
             samples = samples - samples.mean()  # a converter's offset is no noise
             samples.setflags(write=False)
-            _keep(key, samples)
+            with _LOCK:
+                _KEPT[key] = samples
+                _KEPT.move_to_end(key)
+                # The one asked for last stays, however long: it is likely asked for again.
+                while len(_KEPT) > 1 and sum(s.nbytes for s in _KEPT.values()) > MEMORY_BYTES:
+                    _KEPT.popitem(last=False)
         return samples
 
     def fingerprint(self) -> str:
@@ -86,12 +91,3 @@ def fingerprint(simulator: Simulator) -> str | None:
         if isinstance(value := getattr(effect, part.name), NoiseFolder)
     ]
     return hash_text("".join(parts)) if parts else None
-
-
-def _keep(key: tuple[str, int], samples: NDArray[np.float64]) -> None:
-    with _LOCK:
-        _KEPT[key] = samples
-        _KEPT.move_to_end(key)
-        # The one asked for last stays, however long: it is likely asked for again.
-        while len(_KEPT) > 1 and sum(s.nbytes for s in _KEPT.values()) > MEMORY_BYTES:
-            _KEPT.popitem(last=False)

@@ -369,11 +369,7 @@ class RenderedPairs(Pairs):
 
 
 def speech_level(path: Path, sample_rate: int) -> Tensor:
-    """Return the RMS of active speech in a file, (1,), read block by block at `sample_rate`.
-
-    Raises:
-        InputError: if the file cannot be read, or holds no samples.
-    """
+    """Return the RMS of active speech in a file, (1,), read block by block at `sample_rate`."""
     level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
     if level is None:
         raise InputError(f"{path}: holds no samples")

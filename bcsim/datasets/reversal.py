@@ -6,11 +6,7 @@ from bcsim.datasets.pairs import Pair, Pairs
 
 
 class ReversedPairs(Pairs):
-    """Pairs whose air and bone have changed places.
-
-    Args:
-        pairs: as they are.
-    """
+    """Pairs whose air and bone have changed places."""
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs.ids, pairs.sample_rate, pairs.seed)

@@ -36,7 +36,7 @@ _REMEDIES = {
     errno.ENFILE: f"too many open files on this machine; close other programs, {_AGAIN}",
     errno.EFBIG: f"larger than files may be here; raise ulimit -f or take another disk, {_AGAIN}",
 }
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{12}\.tmp")  # see _temporary
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{12}\.tmp")  # see replacing
 
 
 @contextlib.contextmanager
@@ -53,7 +53,9 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
         EnvironmentFault: if the folder cannot be written to or the disk is full. Nothing is left
             under the temporary name, and what was under the final name stays.
     """
-    temporary = path.with_name(_temporary(path.name))
+    # A token, not the process id: workers on two machines may have the same one. Stale names of
+    # killed runs are swept by their owner.
+    temporary = path.with_name(f"{_stem(path.name)}.{os.urandom(6).hex()}.tmp")
     with environment_faults(path, num_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,13 +72,6 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
             raise
 
 
-def _temporary(name: str) -> str:
-    """Return a new temporary name for what is to be called `name`."""
-    # A token, not the process id: workers on two machines may have the same one. Stale names of
-    # killed runs are swept by their owner.
-    return f"{_stem(name)}.{os.urandom(6).hex()}.tmp"
-
-
 def _stem(name: str) -> str:
     return f".{hash_text(name)[:16]}"
 
@@ -88,14 +83,11 @@ def is_temporary(name: str) -> bool:
 
 @contextlib.contextmanager
 def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[None]:
-    """Turn the errors of a full, forbidden or impossible place into one line.
+    """Turn an `OSError` into an `EnvironmentFault` of one line, with a remedy.
 
     Args:
         path: path to name, if the error names none, or a temporary one.
         num_bytes: bytes that are to be written there, if known.
-
-    Raises:
-        EnvironmentFault: in place of an `OSError`.
     """
     try:
         yield
@@ -207,12 +199,7 @@ def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
 def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
     """Remove what a killed run left under temporary names below `folder`.
 
-    Args:
-        folder: folder that no other run writes to, unless to other names.
-        names: names of the files whose temporaries are removed; all by default.
-
-    Raises:
-        EnvironmentFault: if one cannot be removed.
+    No other run may write there to files called `names`; None stands for all names.
     """
     stems = None if names is None else {_stem(name) for name in names}
     with environment_faults(folder):

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,12 +34,8 @@ def hash_files(paths: Iterable[Path], num_threads: int) -> Iterator[str | None]:
     with ThreadPoolExecutor(num_threads) as threads:
         while block := [*itertools.islice(waiting, num_threads * HASHED_AT_ONCE)]:
             parts = [block[at : at + HASHED_AT_ONCE] for at in range(0, len(block), HASHED_AT_ONCE)]
-            for digests in threads.map(_hash_each, parts):
+            for digests in threads.map(lambda part: [*map(_hash_if_readable, part)], parts):
                 yield from digests
-
-
-def _hash_each(paths: Sequence[Path]) -> list[str | None]:
-    return [_hash_if_readable(path) for path in paths]
 
 
 def _hash_if_readable(path: Path) -> str | None:

@@ -47,15 +47,9 @@ def open_regular(path: Path, what: str | None = None) -> BufferedReader:
 
 
 def reading_error(path: object, error: OSError, what: str | None = None) -> BcsimError:
-    """Return what to raise for a file that cannot be read.
+    """Return what to raise for a file that cannot be read, which should be `what`.
 
-    Args:
-        path: path or name of the file.
-        error: error of the system.
-        what: what the file should be, for the message.
-
-    Returns:
-        An `EnvironmentFault` where the machine is in the way for now, else an `InputError`.
+    An `EnvironmentFault` where the machine is in the way for now, else an `InputError`.
     """
     reason = error.strerror or str(error)
     if error.errno in _PASSING:

@@ -81,9 +81,6 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
         out: new or empty output folder.
         replace: the output folder may hold something, which goes when the new one is whole.
 
-    Yields:
-        The folder to write to, beside the output folder.
-
     Raises:
         UsageError: if `out` is a link, or there and not an empty folder.
         EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
@@ -118,12 +115,7 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Yield every difference between two settings, as JSON holds them.
-
-    Args:
-        begun: settings that the run was begun with.
-        now: settings that the run is to be continued with.
-        name: dotted name of the setting, where the two are values inside of others.
+    """Yield every difference between two settings, as JSON holds them, under the dotted `name`.
 
     Example:
         >>> list(differences({"seed": 0, "losses": [{"weight": 1}]}, {"losses": [{"weight": 2}]}))
@@ -142,15 +134,9 @@ def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:
 
 
 def check_same_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise if a run is to be continued with other settings than it was begun with.
+    """Raise a UsageError if a run that was begun in `out` is to be continued with other settings.
 
-    Args:
-        out: output folder, for the message.
-        begun: settings that the run was begun with, as JSON holds them.
-        now: settings that the run is to be continued with.
-
-    Raises:
-        UsageError: naming the first setting that differs, and both values.
+    It names the first setting that differs, and both values.
     """
     found = [*differences(dict(begun), dict(now))]
     if found:

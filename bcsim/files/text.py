@@ -52,29 +52,22 @@ def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
 
 
 def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text in UTF-8 with their ends, counted from 1.
-
-    Args:
-        file: file to read.
-        path: path of the file, for the message.
-        what: what the file should be ("a manifest"), for the message.
-
-    Raises:
-        InputError: if a line is longer than 1 MiB, or not UTF-8.
-    """
+    """Yield the lines of a text in UTF-8 with their ends, counted from 1; see `decode_line`."""
     for number in itertools.count(1):
         content = file.readline(MAX_LINE_BYTES + 1)
         if not content:
             return
-        if len(content) > MAX_LINE_BYTES:
-            raise InputError(
-                f"{path} line {number}: longer than {MAX_LINE_BYTES} bytes; this is not {what}"
-            )
-        try:
-            line = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} line {number}: not UTF-8 text; this is not {what}") from error
-        yield number, line
+        yield number, decode_line(content, f"{path} line {number}", what)
+
+
+def decode_line(content: bytes, where: str, what: str) -> str:
+    """Return a line of text in UTF-8; the InputError for another one begins with `where`."""
+    if len(content) > MAX_LINE_BYTES:
+        raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes; this is not {what}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 text; this is not {what}") from error
 
 
 def parse_json(text: str | bytes) -> Any:

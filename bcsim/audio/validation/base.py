@@ -78,11 +78,7 @@ class HeaderBytes:
         return self._file.read(count)
 
     def at(self, start: int, count: int) -> bytes:
-        """Return `count` bytes from `start` on.
-
-        Raises:
-            ContainerError: if the file ends before.
-        """
+        """Return `count` bytes from `start` on; a ContainerError says that the file ends before."""
         found = self.upto(start, count)
         if len(found) < count:
             raise ContainerError(f"cut short: ends within its header, at {self.size}; {COPY}")
@@ -108,17 +104,9 @@ def quoted(name: bytes) -> str:
 
 
 def chunks(data: HeaderBytes, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the chunks of a WAV or AIFF file.
+    """Yield name, position of the content and size of each chunk of a WAV or AIFF file.
 
-    Args:
-        data: bytes of the file.
-        order: byte order of the sizes, "<" or ">".
-
-    Yields:
-        Name, position of the content and size of each chunk; the last may be longer than the file.
-
-    Raises:
-        ContainerError: if a chunk before the last is longer than the file, or there are too many.
+    The byte order of the sizes is "<" or ">". The last chunk may be longer than the file.
     """
     start = 12
     for _ in range(MAX_CHUNKS):

@@ -73,11 +73,9 @@ _OTHERS = {  # first bytes of what is no audio, or no audio that bcsim reads
 
 
 def check_header(file: BinaryIO, whole: bool = True) -> AudioInfo:
-    """Check the header of an audio file, and that what it claims is there.
+    """Check the header of an open file at any position, and that what it claims is there.
 
-    Args:
-        file: file open for reading and seeking, at any position; it is left at any.
-        whole: check all pages of an Ogg file; of all other containers only the header is read.
+    With `whole`, all pages of an Ogg file are read; of all other containers only the header is.
 
     Raises:
         ContainerError: if the file is none that bcsim reads, cut short, or damaged.

@@ -1,5 +1,6 @@
 """Datasets of pairs in the terms of other libraries: one file a format, one entry, `export`."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -56,7 +57,9 @@ def export(
     if shard_size is not None and shard_size < 1:
         raise UsageError(f"shard size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
-    found = _open(dataset)
+    dataset = dataset.resolve()  # lists of files hold absolute paths
+    check_listable(dataset)
+    found = Dataset.open(dataset)
     check_disjoint(dataset, out)
     metadata = _metadata(found, exporter, format)
     counts = metadata["num_pairs"]
@@ -93,8 +96,9 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
         there = _metadata_of(out)
         if there is None:
             raise UsageError(f"{out}: {format} goes there, and it is no export of bcsim; move it")
-        if overwrite or there == _metadata_if_done(dataset, kind(), format):
-            return out
+        with contextlib.suppress(InputError):  # the dataset is not finished, or not begun
+            if overwrite or there == _metadata(Dataset.open(dataset), kind(), format):
+                return out
     raise UsageError(
         f"{out}: {format} goes there, and it is an export of something else; move it away, or "
         "overwrite it"
@@ -116,20 +120,6 @@ def _metadata(dataset: Dataset, exporter: Exporter, format: str) -> dict[str, An
         "manifests_sha256": digest.hexdigest(),
         "num_pairs": {split: dataset.count(split) for split in dataset.manifests},
     }
-
-
-def _open(folder: Path) -> Dataset:
-    """Open a dataset by its absolute path, which lists of files hold."""
-    folder = folder.resolve()
-    check_listable(folder)
-    return Dataset.open(folder)
-
-
-def _metadata_if_done(folder: Path, exporter: Exporter, format: str) -> dict[str, Any] | None:
-    try:
-        return _metadata(_open(folder), exporter, format)
-    except InputError:
-        return None  # not finished, or not begun
 
 
 def _metadata_of(out: Path) -> Any:

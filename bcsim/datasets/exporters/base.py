@@ -52,14 +52,9 @@ def check_listable(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Exporter(ABC):
-    """A format; subclasses are registered in `bcsim.datasets.exporters.EXPORTERS`.
+    """A format; subclasses are registered in `bcsim.datasets.exporters.EXPORTERS`."""
 
-    Args:
-        shard_size: number of pairs in a shard, where the format has shards.
-    """
-
-    shard_size: int = 1000
-
+    shard_size: int = 1000  # pairs in a shard, where the format has shards
     sharded: ClassVar[bool] = False
 
     @abstractmethod

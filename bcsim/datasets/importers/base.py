@@ -19,12 +19,8 @@ from bcsim.files.text import numbered_lines, reason_of
 MAX_LIST_BYTES = 1 << 30
 _MAX_TIME_S = 1e9  # thirty years
 _SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
 }
 
@@ -143,7 +139,7 @@ def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
                 raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
 
 
-def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:
+def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:
     """Yield the source itself, or the files below it that match, each with its split.
 
     A folder's files belong to the splits that their names tell; a file alone is a whole.
@@ -154,14 +150,14 @@ def files_and_splits(source: Path, *patterns: str) -> Iterator[tuple[Path, str |
         return
     for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
         if path.is_file():
-            yield path, split_of_name(path.name)
+            yield path, split_of(path.name)
 
 
-def split_of_name(name: str) -> str | None:
+def split_of(name: str) -> str | None:
     """Return the split that a name tells.
 
     Example:
-        >>> split_of_name("cuts_dev.jsonl.gz"), split_of_name("train-000001.tar")
+        >>> split_of("cuts_dev.jsonl.gz"), split_of("train-000001.tar")
         ('validation', 'train')
     """
     words = re.split(r"[^a-z]+", name.lower())

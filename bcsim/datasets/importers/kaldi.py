@@ -12,13 +12,7 @@ from typing import ClassVar
 
 from bcsim.datasets.exporters.kaldi import FLAC_COMMAND
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import (
-    FoundPair,
-    Importer,
-    Recording,
-    lines_of_list,
-    split_of_name,
-)
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, lines_of_list, split_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 
@@ -53,7 +47,7 @@ class Kaldi(Importer):
                 _id_of(utterance, speakers.get(utterance)),
                 {role: table[utterance] for role, table in by_role.items() if utterance in table},
                 _text(speakers[utterance]) if utterance in speakers else None,
-                split_of_name(name),
+                split_of(name),
             )
             for utterance in sorted(set().union(*by_role.values()))
         ]

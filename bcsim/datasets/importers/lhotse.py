@@ -10,13 +10,7 @@ from typing import Any, ClassVar
 
 from bcsim.datasets.exporters.lhotse import FIELDS
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import (
-    FoundPair,
-    Importer,
-    Recording,
-    files_and_splits,
-    lines_of_list,
-)
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, lines_of_list
 from bcsim.datasets.manifest import MANIFEST_NAME
 from bcsim.errors import InputError
 from bcsim.files.text import reason_of
@@ -32,7 +26,7 @@ class Lhotse(Importer):
     defaults: ClassVar[Mapping[str, str]] = FIELDS
 
     def recognises(self, source: Path) -> bool:
-        for path, _ in files_and_splits(source, *_PATTERNS):
+        for path, _ in find_files(source, *_PATTERNS):
             first = next(_lines(path), None)
             if first is not None and path.name != MANIFEST_NAME and "recording" in first[1]:
                 return True
@@ -40,7 +34,7 @@ class Lhotse(Importer):
 
     def read(self, source: Path) -> list[FoundPair]:
         found = []
-        for path, split in files_and_splits(source, *_PATTERNS):
+        for path, split in find_files(source, *_PATTERNS):
             for number, cut in _lines(path):
                 try:
                     found.append(self._pair(cut, path, split))

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import (
-    FoundPair,
-    Importer,
-    Recording,
-    files_and_splits,
-    lines_of_list,
-)
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, lines_of_list
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 from bcsim.files.text import read_bytes
@@ -52,7 +46,7 @@ class SpeechBrain(Importer):
         return found
 
     def _files(self, source: Path) -> list[tuple[Path, str | None]]:
-        found = files_and_splits(source, *_PATTERNS)
+        found = find_files(source, *_PATTERNS)
         return [(path, split) for path, split in found if path.name not in _NOT_DATA]
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from bcsim.audio.folder import audio_files
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.text import reason_of
@@ -39,7 +39,7 @@ class Vibravox(Importer):
     defaults: ClassVar[Mapping[str, str]] = {"air": AIR}
 
     def recognises(self, source: Path) -> bool:
-        if any(files_and_splits(source, "*.parquet", "*/*.parquet")):
+        if any(find_files(source, "*.parquet", "*/*.parquet")):
             return True
         try:
             return source.is_dir() and any(
@@ -49,7 +49,7 @@ class Vibravox(Importer):
             return False  # a folder without audio
 
     def read(self, source: Path) -> list[FoundPair]:
-        tables = list(files_and_splits(source, "*.parquet", "*/*.parquet"))
+        tables = list(find_files(source, "*.parquet", "*/*.parquet"))
         if tables:
             return [pair for path, split in tables for pair in self._rows(path, split)]
         by_sensor: dict[str, dict[str, Path]] = {}

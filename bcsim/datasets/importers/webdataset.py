@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import unquote
 
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, files_and_splits
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
 from bcsim.files.text import reason_of
@@ -29,12 +29,12 @@ class WebDataset(Importer):
     defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
 
     def recognises(self, source: Path) -> bool:
-        return any(files_and_splits(source, "*.tar"))
+        return any(find_files(source, "*.tar"))
 
     def read(self, source: Path) -> list[FoundPair]:
         roles = {name: role for role, name in self.roles.items()}
         found = []
-        for path, split in files_and_splits(source, "*.tar"):
+        for path, split in find_files(source, "*.tar"):
             recordings: dict[str, dict[str, Recording]] = {}
             facts: dict[str, dict[str, Any]] = {}
             try:
