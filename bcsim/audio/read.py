@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,16 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.validation.base import UNKNOWN_LENGTH, AudioInfo, ContainerError
+from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioInfo, ContainerError
 from bcsim.audio.validation.containers import check_header
-from bcsim.audio.validation.samples import check_count, check_magnitude, oddities
 from bcsim.dsp.resample import resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import printable
 
 BLOCK = 1 << 16  # samples of each channel
+_MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
+_MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
 log = logging.getLogger(__name__)
 
@@ -136,19 +138,12 @@ class AudioFile:
         self._sound.close()
 
     def read(self, sample_rate: int | None = None) -> NDArray[np.float64]:
-        """Read the whole file as one channel; several are averaged, with a warning.
-
-        Args:
-            sample_rate: rate in Hz to resample to, or None to keep the file's own.
-
-        Returns:
-            Samples (T,) with full scale at 1.
-        """
+        """Return the samples (T,) of the whole file as `read_audio` does."""
         with self._errors():
             self._rewind()
             samples = self._decode_all()
-            missing = check_count(self.info, len(samples))
-            self.warn(*missing, *oddities(self.info, check_magnitude(samples)))
+            missing = _check_count(self.info, len(samples))
+            self.warn(*missing, *_oddities(self.info, _check_magnitude(samples)))
         mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
         return mono if sample_rate is None else resample(mono, self.info.sample_rate, sample_rate)
 
@@ -156,7 +151,7 @@ class AudioFile:
         """Read part of the first channel as `read_frames` does; no warnings are given."""
         samples = self.read_frames(start, num_samples)[:, 0]
         with self._errors():
-            check_magnitude(samples)
+            _check_magnitude(samples)
         return np.asarray(samples, dtype=np.float64)
 
     def read_frames(self, start: int, num_samples: int, dtype: str = "float64") -> NDArray[Any]:
@@ -172,7 +167,7 @@ class AudioFile:
             self._sound.seek(start)
             samples = self._sound.read(num_samples, dtype=dtype, always_2d=True)
             if len(samples) < min(num_samples, self.info.frames - start):
-                check_count(self.info, start + len(samples))
+                _check_count(self.info, start + len(samples))
         return samples
 
     def blocks(self, num_samples: int = BLOCK, warn: bool = True) -> Iterator[NDArray[np.float64]]:
@@ -181,10 +176,10 @@ class AudioFile:
         with self._errors():
             self._rewind()
             while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
-                count, largest = count + len(block), max(largest, check_magnitude(block))
+                count, largest = count + len(block), max(largest, _check_magnitude(block))
                 yield block
-            missing = check_count(self.info, count)
-            self.warn(*missing, *(oddities(self.info, largest) if warn else ()))
+            missing = _check_count(self.info, count)
+            self.warn(*missing, *(_oddities(self.info, largest) if warn else ()))
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file in hexadecimal."""
@@ -228,6 +223,45 @@ class AudioFile:
                 f"{self.name}: cannot be read as audio ({reason}); copy the file again, or "
                 "convert it"
             ) from error
+
+
+def _check_count(info: AudioInfo, count: int) -> list[str]:
+    """Raise if fewer samples were decoded than a file claims; return what to warn of."""
+    if count == 0:
+        raise ContainerError("holds 0 samples; leave the file out")
+    claimed = info.frames
+    if count + (_MP3_SLACK if info.container == "MP3" else 0) < claimed:
+        raise ContainerError(
+            f"cut short or damaged: claims {claimed} samples, {count} can be decoded; {COPY}"
+        )
+    return [f"ends {claimed - count} samples before its header claims"] if count < claimed else []
+
+
+def _check_magnitude(samples: NDArray[Any]) -> float:
+    """Raise if a sample is not finite or far above full scale; return the largest magnitude."""
+    if not samples.size:
+        return 0.0
+    low, high = float(samples.min()), float(samples.max())  # not a number if any sample is not
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ContainerError("holds samples that are not finite numbers; write it anew")
+    if (largest := max(high, -low)) > _MAX_MAGNITUDE:
+        raise ContainerError(
+            f"reaches {largest:.3g} times full scale: were integers stored as floats? Divide them "
+            "by 32768, or what their bits call for"
+        )
+    return largest
+
+
+def _oddities(info: AudioInfo, largest: float) -> list[str]:
+    """Return what to warn of in a usable file, of whose samples `largest` is the peak magnitude."""
+    odd = list(info.warnings)
+    if info.channels > 1:
+        odd.append(f"{info.channels} channels averaged to one")
+    if largest > 1.01:
+        odd.append(f"peaks at {largest:.3g} of full scale")
+    if largest == 0:
+        odd.append("holds nothing but digital silence")
+    return odd
 
 
 class _Seekable:

@@ -36,12 +36,7 @@ def is_as_written(info: AudioInfo, suffix: str, sample_rate: int, num_samples: i
 def write_audio(
     path: Path, samples: NDArray[np.floating], sample_rate: int, subtype: str = "PCM_16"
 ) -> None:
-    """Write one channel, whole or not at all; see `encode_audio`.
-
-    Raises:
-        InputError: if the suffix is neither .wav nor .flac.
-        EnvironmentFault: if the disk is full or forbidden.
-    """
+    """Write one channel, whole or not at all; see `encode_audio`."""
     write_bytes(path, encode_audio(path, samples, sample_rate, subtype))
 
 
@@ -76,12 +71,7 @@ def encode_audio(
 def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np.float64]], None]]:
     """Give a function that appends samples to a file, which is whole or absent in the end.
 
-    Args:
-        path: path of the file, whose suffix (.wav or .flac) decides the container; 16 bits.
-        sample_rate: rate in Hz.
-
-    Raises:
-        EnvironmentFault: if the disk is full or forbidden.
+    The suffix (.wav or .flac) decides the container; samples take 16 bits.
     """
     container = _FORMATS[path.suffix.lower()]
     with replacing(path, sync_folder=False) as temporary, temporary.open("wb+") as opened:

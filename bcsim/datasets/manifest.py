@@ -110,15 +110,10 @@ _ROW = TypeAdapter(PairRow)
 
 @dataclass(frozen=True, slots=True)
 class WrittenPair:
-    """A pair whose files are written.
+    """A pair whose files are written."""
 
-    Args:
-        line: line of the manifest, without its end.
-        sha256: SHA-256 of each of the pair's files, in the order of `PairRow.file_names`.
-    """
-
-    line: str
-    sha256: tuple[str, ...]
+    line: str  # of the manifest, without its end
+    sha256: tuple[str, ...]  # of each of the files, in the order of `PairRow.file_names`
 
 
 @dataclass

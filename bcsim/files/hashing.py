@@ -26,9 +26,7 @@ def hash_file(path: Path) -> str:
 def hash_files(paths: Iterable[Path], num_threads: int) -> Iterator[str | None]:
     """Yield the SHA-256 of each file in order, or None where no regular file can be read.
 
-    Args:
-        paths: files to read; a few thousand paths are taken at a time.
-        num_threads: threads that read at the same time.
+    `num_threads` read at the same time; a few thousand paths are taken at a time.
     """
     waiting = iter(paths)
     with ThreadPoolExecutor(num_threads) as threads:

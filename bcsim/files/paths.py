@@ -92,11 +92,9 @@ def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
         UsageError: if the output is an input.
     """
     for path in inputs:
-        same = False
-        with contextlib.suppress(OSError):
-            same = path is not None and path.samefile(out)
-        if same:
-            raise UsageError(f"{out}: the output is an input ({path}); choose another output")
+        with contextlib.suppress(OSError):  # one of the two is not there
+            if path is not None and path.samefile(out):
+                raise UsageError(f"{out}: the output is an input ({path}); choose another output")
 
 
 def printable(name: str) -> str:

@@ -87,18 +87,12 @@ def merge(
     with environment_faults(out), locked_output(out, overwrite) as state:
         continue_or_begin(out, state, settings)
         sweep_temporaries(out)
-        result = finish_dataset(
-            out,
-            {
-                split: _taken(parts, split, out, copy)
-                for split in SPLITS
-                if any((part.folder / split / MANIFEST_NAME).is_file() for part in parts)
-            },
-            failures,
-            recipe,
-            profile,
-            settings,
-        )
+        taken = {
+            split: _taken(parts, split, out, copy)
+            for split in SPLITS
+            if any((part.folder / split / MANIFEST_NAME).is_file() for part in parts)
+        }
+        result = finish_dataset(out, taken, failures, recipe, profile, settings)
         shutil.rmtree(state)
     return result
 

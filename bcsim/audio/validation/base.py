@@ -48,11 +48,8 @@ class AudioInfo:
 class HeaderBytes:
     """The bytes of a file, read by their position.
 
-    Args:
-        file: file open for reading and seeking, at any position.
-        whole: whether a check may read the whole file, where the length stands at its end.
-
     Attributes:
+        whole: whether a check may read the whole file, where the length stands at its end.
         size: size of the file in bytes.
         start: position at which the container begins, behind ID3v2 tags.
 

@@ -116,8 +116,8 @@ class Importer(ABC):
         return (self.root or manifest.parent) / name
 
 
-def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list with their ends, counted from 1; a `.gz` file is expanded.
+def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the place of each line of a list, for messages, and the line; `.gz` is expanded.
 
     Raises:
         InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
@@ -134,7 +134,7 @@ def lines_of_list(path: Path) -> Iterator[tuple[int, str]]:
                 for number, line in numbered_lines(file, path, what):
                     if file.tell() > MAX_LIST_BYTES:
                         raise InputError(message)
-                    yield number, line
+                    yield f"{path} line {number}", line
             except (OSError, EOFError, zlib.error) as error:
                 raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
 

@@ -80,12 +80,12 @@ def _table(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     table = {}
-    for number, line in lines_of_list(path):
+    for where, line in lines_of_list(path):
         if not line.strip():
             continue
         key, _, value = line.strip().partition(" ")
         if key in table or not value.strip():
-            raise InputError(f"{path} line {number}: wants an id of its own, and a value")
+            raise InputError(f"{where}: wants an id of its own, and a value")
         table[key] = value.strip()
     return table
 

@@ -35,13 +35,13 @@ class Lhotse(Importer):
     def read(self, source: Path) -> list[FoundPair]:
         found = []
         for path, split in find_files(source, *_PATTERNS):
-            for number, cut in _lines(path):
+            for where, cut in _lines(path):
                 try:
                     found.append(self._pair(cut, path, split))
                 except InputError as error:
-                    raise InputError(f"{path} line {number}: {error}") from None
+                    raise InputError(f"{where}: {error}") from None
                 except _NO_CUT as error:
-                    raise InputError(f"{path} line {number}: is no cut of one recording") from error
+                    raise InputError(f"{where}: is no cut of one recording") from error
         return found
 
     def _pair(self, cut: dict[str, Any], path: Path, split: str | None) -> FoundPair:
@@ -89,10 +89,9 @@ class Lhotse(Importer):
         )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in lines_of_list(path):
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, line in lines_of_list(path):
         if line.strip():
-            where = f"{path} line {number}"
             try:
                 content = json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -100,4 +99,4 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise InputError(f"{where}: is no JSON ({reason}); mend the list") from error
             if not isinstance(content, dict):
                 raise InputError(f"{where}: is no JSON object")
-            yield number, content
+            yield where, content
