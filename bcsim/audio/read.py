@@ -16,7 +16,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioInfo, ContainerError
+from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.dsp.resample import resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
@@ -128,7 +128,7 @@ class AudioFile:
             facts = (sound.subtype, sound.channels, sound.samplerate, sound.frames)
             if facts != (info.codec, info.channels, info.sample_rate, info.frames):
                 sound.close()
-                raise ContainerError("its header can be read in two ways; convert it to FLAC")
+                raise AudioError("its header can be read in two ways; convert it to FLAC")
         self.info = info
 
     def __enter__(self) -> "AudioFile":
@@ -211,7 +211,7 @@ class AudioFile:
         """Turn an error of the system, of libsndfile or of a check into one that names the file."""
         try:
             yield
-        except ContainerError as error:
+        except AudioError as error:
             raise InputError(f"{self.name}: cannot be read as audio: {error}") from error
         except OSError as error:
             raise reading_error(self.name, error) from error
@@ -228,10 +228,10 @@ class AudioFile:
 def _check_count(info: AudioInfo, count: int) -> list[str]:
     """Raise if fewer samples were decoded than a file claims; return what to warn of."""
     if count == 0:
-        raise ContainerError("holds 0 samples; leave the file out")
+        raise AudioError("holds 0 samples; leave the file out")
     claimed = info.frames
     if count + (_MP3_SLACK if info.container == "MP3" else 0) < claimed:
-        raise ContainerError(
+        raise AudioError(
             f"cut short or damaged: claims {claimed} samples, {count} can be decoded; {COPY}"
         )
     return [f"ends {claimed - count} samples before its header claims"] if count < claimed else []
@@ -243,9 +243,9 @@ def _check_magnitude(samples: NDArray[Any]) -> float:
         return 0.0
     low, high = float(samples.min()), float(samples.max())  # not a number if any sample is not
     if not math.isfinite(low) or not math.isfinite(high):
-        raise ContainerError("holds samples that are not finite numbers; write it anew")
+        raise AudioError("holds samples that are not finite numbers; write it anew")
     if (largest := max(high, -low)) > _MAX_MAGNITUDE:
-        raise ContainerError(
+        raise AudioError(
             f"reaches {largest:.3g} times full scale: were integers stored as floats? Divide them "
             "by 32768, or what their bits call for"
         )

@@ -167,13 +167,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
-    """Read a config that bcsim wrote.
-
-    Args:
-        path: path of the config.
-        kind: kind of network, "enhancer" or "discriminator".
-        schema: version of the schema that is read.
-        key: key of the mapping that says how to build the network.
+    """Read the config of a network ("enhancer" or "discriminator"), which `key` says how to build.
 
     Returns:
         The config, in which `key` is a mapping and "weights_sha256" a string.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bcsim.audio.copy import copy_audio
 from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
-from bcsim.audio.validation.base import UNKNOWN_LENGTH, AudioInfo, ContainerError
+from bcsim.audio.validation.base import UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.errors import InputError
 
@@ -322,7 +322,7 @@ def test_faulty_files_are_refused_in_one_line_with_the_reason_and_a_remedy(tmp_p
     assert "\n" not in message
     assert ";" in message
     assert len(message) - len(str(path)) < 180
-    with pytest.raises(ContainerError):
+    with pytest.raises(AudioError):
         check_header(io.BytesIO(content))
     with pytest.raises(InputError, match=reason):
         list(read_blocks(path, RATE))
@@ -363,7 +363,7 @@ SEEDS = [content[:6000] if content[:4] in (b"RIFF", b"fLaC") else content for co
 
 def looked_at(content: bytes) -> None:
     started = time.process_time()  # of the processor: the machine may be busy
-    with contextlib.suppress(ContainerError):
+    with contextlib.suppress(AudioError):
         found = check_header(io.BytesIO(content))
         assert isinstance(found, AudioInfo)
         assert found.frames == UNKNOWN_LENGTH or 0 < found.frames < 1 << 40

@@ -12,7 +12,7 @@ UNKNOWN_LENGTH = -1
 _BEGIN = 1024  # bytes
 
 
-class ContainerError(ValueError):
+class AudioError(ValueError):
     """Why a file is not taken as audio, in a few words, and the remedy."""
 
 
@@ -45,7 +45,7 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-class HeaderBytes:
+class FileBytes:
     """The bytes of a file, read by their position.
 
     Attributes:
@@ -54,7 +54,7 @@ class HeaderBytes:
         start: position at which the container begins, behind ID3v2 tags.
 
     Raises:
-        ContainerError: if the file is empty, or ends within its tags.
+        AudioError: if the file is empty, or ends within its tags.
     """
 
     def __init__(self, file: BinaryIO, whole: bool = True) -> None:
@@ -64,7 +64,7 @@ class HeaderBytes:
         file.seek(0)
         self._begin = file.read(_BEGIN)  # most checks read nothing else
         if self.size == 0:
-            raise ContainerError(f"is empty; {COPY}")
+            raise AudioError(f"is empty; {COPY}")
         self.start = self._end_of_tags()
 
     def upto(self, start: int, count: int) -> bytes:
@@ -75,10 +75,10 @@ class HeaderBytes:
         return self._file.read(count)
 
     def at(self, start: int, count: int) -> bytes:
-        """Return `count` bytes from `start` on; a ContainerError says that the file ends before."""
+        """Return `count` bytes from `start` on; a AudioError says that the file ends before."""
         found = self.upto(start, count)
         if len(found) < count:
-            raise ContainerError(f"cut short: ends within its header, at {self.size}; {COPY}")
+            raise AudioError(f"cut short: ends within its header, at {self.size}; {COPY}")
         return found
 
     def _end_of_tags(self) -> int:
@@ -91,8 +91,8 @@ class HeaderBytes:
                 size = size << 7 | digit & 0x7F
             start += 10 + size
             if start >= self.size:
-                raise ContainerError(f"cut short: ends within its ID3 tag of {size} bytes; {COPY}")
-        raise ContainerError(f"begins with more than {MAX_CHUNKS} tags; {CONVERT}")
+                raise AudioError(f"cut short: ends within its ID3 tag of {size} bytes; {COPY}")
+        raise AudioError(f"begins with more than {MAX_CHUNKS} tags; {CONVERT}")
 
 
 def quoted(name: bytes) -> str:
@@ -100,7 +100,7 @@ def quoted(name: bytes) -> str:
     return ascii(name.decode("latin-1"))
 
 
-def chunks(data: HeaderBytes, order: str) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: FileBytes, order: str) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, position of the content and size of each chunk of a WAV or AIFF file.
 
     The byte order of the sizes is "<" or ">". The last chunk may be longer than the file.
@@ -113,14 +113,14 @@ def chunks(data: HeaderBytes, order: str) -> Iterator[tuple[bytes, int, int]]:
         yield name, start + 8, size
         start += 8 + size + size % 2
         if start > data.size + 1:  # the last byte of padding is often left out
-            raise ContainerError(
+            raise AudioError(
                 f"cut short: its chunk {quoted(name)} claims {size} bytes, and the file ends "
                 f"{start - data.size} before; {COPY}"
             )
-    raise ContainerError(f"has more than {MAX_CHUNKS} chunks; {CONVERT}")
+    raise AudioError(f"has more than {MAX_CHUNKS} chunks; {CONVERT}")
 
 
 def check_size(claimed: int, there: int, what: str = "bytes of samples") -> None:
     """Check that a file holds as much as its header claims."""
     if claimed > there:
-        raise ContainerError(f"cut short: claims {claimed} {what}, {there} are there; {COPY}")
+        raise AudioError(f"cut short: claims {claimed} {what}, {there} are there; {COPY}")

@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from bcsim.audio.validation.aiff import read_aiff
-from bcsim.audio.validation.base import (
-    CONVERT,
-    UNKNOWN_LENGTH,
-    AudioInfo,
-    ContainerError,
-    HeaderBytes,
-)
+from bcsim.audio.validation.base import CONVERT, UNKNOWN_LENGTH, AudioError, AudioInfo, FileBytes
 from bcsim.audio.validation.flac import read_flac
 from bcsim.audio.validation.mp3 import is_frame, read_mp3
 from bcsim.audio.validation.ogg import read_ogg
@@ -45,7 +39,7 @@ class Container:
     name: str
     suffixes: tuple[str, ...]
     begins: Callable[[bytes], bool]
-    read: Callable[[HeaderBytes], AudioInfo]
+    read: Callable[[FileBytes], AudioInfo]
     may_be_tagged: bool = False
 
 
@@ -78,9 +72,9 @@ def check_header(file: BinaryIO, whole: bool = True) -> AudioInfo:
     With `whole`, all pages of an Ogg file are read; of all other containers only the header is.
 
     Raises:
-        ContainerError: if the file is none that bcsim reads, cut short, or damaged.
+        AudioError: if the file is none that bcsim reads, cut short, or damaged.
     """
-    data = HeaderBytes(file, whole)
+    data = FileBytes(file, whole)
     magic = data.upto(data.start, 4)
     for container in CONTAINERS:
         if container.begins(magic) and (container.may_be_tagged or data.start == 0):
@@ -88,16 +82,16 @@ def check_header(file: BinaryIO, whole: bool = True) -> AudioInfo:
             break
     else:
         *names, last = (container.name for container in CONTAINERS)
-        raise ContainerError(
+        raise AudioError(
             f"holds {_described(data.upto(data.start, 64))}, not {', '.join(names)} or {last}; "
             f"{CONVERT}"
         )
     if not 1 <= header.channels <= MAX_CHANNELS:
-        raise ContainerError(
+        raise AudioError(
             f"has {header.channels} channels, not 1 to {MAX_CHANNELS}; extract those you need"
         )
     if not MIN_RATE_HZ <= header.sample_rate <= MAX_RATE_HZ:
-        raise ContainerError(f"a sample rate of {header.sample_rate} Hz is not audio; {CONVERT}")
+        raise AudioError(f"a sample rate of {header.sample_rate} Hz is not audio; {CONVERT}")
     if header.frames != UNKNOWN_LENGTH:
         _check_length(header, data.size)
     return header
@@ -106,12 +100,12 @@ def check_header(file: BinaryIO, whole: bool = True) -> AudioInfo:
 def _check_length(header: AudioInfo, size: int) -> None:
     """Check that a file holds samples, and not far more of them than its size explains."""
     if header.frames == 0:
-        raise ContainerError("holds 0 samples; leave the file out")
+        raise AudioError("holds 0 samples; leave the file out")
     samples = header.frames * header.channels
     many = samples > MAX_EXPANDED_SAMPLES
     most = MAX_EXPANSION_OF_MANY if many else MAX_EXPANSION
     if (many or header.duration_s > MAX_EXPANDED_S) and 2 * samples > most * size:
-        raise ContainerError(
+        raise AudioError(
             f"{size} bytes expand to {header.duration_s:.0f} s: it holds hardly anything but "
             "digital silence; cut it"
         )

@@ -2,7 +2,7 @@
 
 import struct
 
-from bcsim.audio.validation.base import CONVERT, AudioInfo, ContainerError, HeaderBytes, check_size
+from bcsim.audio.validation.base import CONVERT, AudioError, AudioInfo, FileBytes, check_size
 
 _KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -16,7 +16,7 @@ def is_frame(begin: bytes) -> bool:
     return len(begin) == 4 and int.from_bytes(begin, "big") >> 21 == 0x7FF
 
 
-def read_mp3(data: HeaderBytes) -> AudioInfo:
+def read_mp3(data: FileBytes) -> AudioInfo:
     """Check the first frames of MP3, which may stand behind a tag."""
     start = data.start
     header = int.from_bytes(data.at(start, 4), "big")
@@ -26,7 +26,7 @@ def read_mp3(data: HeaderBytes) -> AudioInfo:
     if there >= frame + 4:
         following = int.from_bytes(data.at(start + frame, 4), "big")
         if (header ^ following) & _SAME:
-            raise ContainerError(f"begins like MP3, and does not go on like it; {CONVERT}")
+            raise AudioError(f"begins like MP3, and does not go on like it; {CONVERT}")
     # Behind the header lies side information; then the first frame may say how long all is.
     side = {(True, 1): 17, (True, 2): 32, (False, 1): 9, (False, 2): 17}[is_mpeg1, channels]
     info = data.upto(start + 4 + side, 16)
@@ -45,9 +45,9 @@ def _frame(header: int) -> tuple[bool, int, int, int]:
     version, layer = header >> 19 & 3, header >> 17 & 3  # 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
     kbps, rate = header >> 12 & 15, header >> 10 & 3
     if layer != 1:  # layer III
-        raise ContainerError(f"is MPEG, and not MP3; {CONVERT}")
+        raise AudioError(f"is MPEG, and not MP3; {CONVERT}")
     if version == 1 or kbps in (0, 15) or rate == 3:
-        raise ContainerError(f"begins like MP3, with a header that makes no sense; {CONVERT}")
+        raise AudioError(f"begins like MP3, with a header that makes no sense; {CONVERT}")
     rate_hz = _RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
     words, bit_rate = (144, _KBPS_1) if version == 3 else (72, _KBPS_2)
     length = words * bit_rate[kbps - 1] * 1000 // rate_hz + (header >> 9 & 1)

@@ -6,14 +6,7 @@ Sources: RFC 3533 (Ogg), RFC 7845 (Opus in it), the Vorbis I specification.
 import struct
 import zlib
 
-from bcsim.audio.validation.base import (
-    CONVERT,
-    COPY,
-    AudioInfo,
-    ContainerError,
-    HeaderBytes,
-    check_size,
-)
+from bcsim.audio.validation.base import CONVERT, COPY, AudioError, AudioInfo, FileBytes, check_size
 
 MAX_PAGES = 1_000_000  # of an Ogg stream; usual ones take 4 kB
 _OGG_OTHERS = {b"\x7fFLAC": "FLAC", b"Speex": "Speex", b"\x80theora": "video", b"fishead": "video"}
@@ -21,7 +14,7 @@ _OPUS_RATES = (8_000, 12_000, 16_000, 24_000)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def read_ogg(data: HeaderBytes) -> AudioInfo:
+def read_ogg(data: FileBytes) -> AudioInfo:
     """Check the first page of an Ogg file and, where `data.whole` allows it, all others."""
     flags, *_, lacing, place = _page(data, 0)
     head = data.at(place, sum(lacing))
@@ -35,14 +28,14 @@ def read_ogg(data: HeaderBytes) -> AudioInfo:
         version, codec, longest = version >> 4, "OPUS", 5760  # 120 ms at 48 kHz
     else:
         found = (name for magic, name in _OGG_OTHERS.items() if head.startswith(magic))
-        raise ContainerError(f"Ogg with {next(found, 'something unknown')} inside; {CONVERT}")
+        raise AudioError(f"Ogg with {next(found, 'something unknown')} inside; {CONVERT}")
     if version or not flags & 2:
-        raise ContainerError(f"Ogg that does not begin with its beginning: damaged; {COPY}")
+        raise AudioError(f"Ogg that does not begin with its beginning: damaged; {COPY}")
     if not data.whole:
         return AudioInfo("Ogg", codec, channels, rate)
     last, packets, warnings = _walk_pages(data, codec)
     if last > packets * longest:
-        raise ContainerError(
+        raise AudioError(
             f"damaged: claims {last} samples, its {packets} packets hold {packets * longest} at "
             f"most; {COPY}"
         )
@@ -51,17 +44,17 @@ def read_ogg(data: HeaderBytes) -> AudioInfo:
     return AudioInfo("Ogg", codec, channels, rate, frames, warnings)
 
 
-def _page(data: HeaderBytes, place: int) -> tuple[int, int, int, int, bytes, int]:
+def _page(data: FileBytes, place: int) -> tuple[int, int, int, int, bytes, int]:
     """Return flags, position, stream, number, sizes of the segments and place of the first."""
     version, flags, position, stream, number, count = struct.unpack(
         "<BBqII4xB", data.at(place + 4, 23)
     )
     if version != 0:
-        raise ContainerError(f"Ogg of an unknown version ({version}): damaged; {COPY}")
+        raise AudioError(f"Ogg of an unknown version ({version}): damaged; {COPY}")
     return flags, position, stream, number, data.at(place + 27, count), place + 27 + count
 
 
-def _walk_pages(data: HeaderBytes, codec: str) -> tuple[int, int, tuple[str, ...]]:
+def _walk_pages(data: FileBytes, codec: str) -> tuple[int, int, tuple[str, ...]]:
     """Check all pages of an Ogg file; return its last position, its packets, and warnings."""
     place, last, packets, flags = 0, 0, 0, 0
     stream = int.from_bytes(data.at(14, 4), "little")
@@ -72,11 +65,11 @@ def _walk_pages(data: HeaderBytes, codec: str) -> tuple[int, int, tuple[str, ...
             if flags & 4:
                 return last, packets, (f"{data.size - place} bytes behind its end are left out",)
             what = "cut short" if b"OggS".startswith(magic) else "damaged"
-            raise ContainerError(f"{what}: no Ogg page at byte {place}; {COPY}")
+            raise AudioError(f"{what}: no Ogg page at byte {place}; {COPY}")
         ended = flags & 4
         flags, position, serial, number, lacing, start = _page(data, place)
         if serial != stream or ended:
-            raise ContainerError(
+            raise AudioError(
                 f"holds more than one stream, and only the first would be read; {CONVERT}"
             )
         end = start + sum(lacing)
@@ -85,16 +78,16 @@ def _walk_pages(data: HeaderBytes, codec: str) -> tuple[int, int, tuple[str, ...
         # The checksum is zlib's polynomial with the bits the other way round, and no inversion.
         check = zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(_REVERSED), 0xFFFFFFFF)
         if check ^ 0xFFFFFFFF != int.from_bytes(page[22:26].translate(_REVERSED), "big"):
-            raise ContainerError(f"damaged: wrong checksum of the page at byte {place}; {COPY}")
+            raise AudioError(f"damaged: wrong checksum of the page at byte {place}; {COPY}")
         if number != expected or (position != -1 and position < last):
-            raise ContainerError(f"damaged: its pages are not in order at byte {place}; {COPY}")
+            raise AudioError(f"damaged: its pages are not in order at byte {place}; {COPY}")
         last = max(last, position)
         packets += len(lacing) - lacing.count(255)
         place = end
     else:
-        raise ContainerError(f"has more than {MAX_PAGES} pages; {CONVERT}")
+        raise AudioError(f"has more than {MAX_PAGES} pages; {CONVERT}")
     if flags & 4:
         return last, packets, ()
     if codec == "OPUS":  # which libsndfile then does not decode
-        raise ContainerError(f"cut short: its last page is not marked as the end; {COPY}")
+        raise AudioError(f"cut short: its last page is not marked as the end; {COPY}")
     return last, packets, ("its last page is not marked as the end; perhaps it was cut short",)

@@ -8,9 +8,9 @@ import struct
 from bcsim.audio.validation.base import (
     CONVERT,
     COPY,
+    AudioError,
     AudioInfo,
-    ContainerError,
-    HeaderBytes,
+    FileBytes,
     check_size,
     chunks,
     quoted,
@@ -29,14 +29,14 @@ _WAV_TAGS = {
 }
 
 
-def read_wav(data: HeaderBytes) -> AudioInfo:
+def read_wav(data: FileBytes) -> AudioInfo:
     """Check the header of WAV: RIFF, RIFX (which counts big-endian) or RF64."""
     magic = data.at(0, 4)
     order = ">" if magic == b"RIFX" else "<"
     name = "RF64" if magic == b"RF64" else "WAV"
     (form_size,) = struct.unpack(f"{order}I", data.at(4, 4))
     if (form := data.at(8, 4)) != b"WAVE":
-        raise ContainerError(f"holds RIFF of the kind {quoted(form)}, not WAV; {CONVERT}")
+        raise AudioError(f"holds RIFF of the kind {quoted(form)}, not WAV; {CONVERT}")
     sizes, layout, is_extensible = None, None, False
     for chunk, start, size in chunks(data, order):
         if chunk == b"ds64" and name == "RF64" and size >= 28:
@@ -47,15 +47,15 @@ def read_wav(data: HeaderBytes) -> AudioInfo:
         elif chunk == b"data":
             break
     else:
-        raise ContainerError(f"has no chunk of samples ('data'): damaged or cut short; {COPY}")
+        raise AudioError(f"has no chunk of samples ('data'): damaged or cut short; {COPY}")
     if layout is None:
-        raise ContainerError(f"does not say what its samples are ('fmt '); {CONVERT}")
+        raise AudioError(f"does not say what its samples are ('fmt '); {CONVERT}")
     codec, channels, rate, align = layout
     there = data.size - start
     warnings = []
     if name == "RF64":
         if sizes is None or size not in (0xFFFFFFFF, sizes[1]):
-            raise ContainerError(f"RF64 without a size of its samples ('ds64'); {CONVERT}")
+            raise AudioError(f"RF64 without a size of its samples ('ds64'); {CONVERT}")
         size = sizes[1]
     elif there < size and size in (*_ENDLESS, _SOX_ENDLESS // align * align):
         warnings.append("its header does not say how long it is (written to a pipe?)")
@@ -63,7 +63,7 @@ def read_wav(data: HeaderBytes) -> AudioInfo:
     elif form_size > data.size - 7 and form_size not in _ENDLESS:  # padding may be missing
         warnings.append(f"its header claims {form_size + 8} bytes, {data.size} are there")
     if size == 0 and there > 0:
-        raise ContainerError(
+        raise AudioError(
             f"its header claims no samples, and {there} bytes follow; have the recorder or "
             "ffmpeg mend it"
         )
@@ -74,22 +74,22 @@ def read_wav(data: HeaderBytes) -> AudioInfo:
     return AudioInfo(name, codec, channels, rate, size // align, tuple(warnings), is_plain)
 
 
-def _wav_layout(data: HeaderBytes, start: int, size: int, order: str) -> tuple[str, int, int, int]:
+def _wav_layout(data: FileBytes, start: int, size: int, order: str) -> tuple[str, int, int, int]:
     """Return codec, channels, rate and bytes of a frame."""
     if size < 16:
-        raise ContainerError(f"its 'fmt ' chunk is too short ({size} bytes); {COPY}")
+        raise AudioError(f"its 'fmt ' chunk is too short ({size} bytes); {COPY}")
     tag, channels, rate, _, align, bits = struct.unpack(f"{order}HHIIHH", data.at(start, 16))
     if tag == 0xFFFE and size >= 40:
         valid, guid = struct.unpack(f"{order}H4x16s", data.at(start + 18, 22))
         if guid[2:] != _GUID_TAIL or valid > bits:
-            raise ContainerError(f"WAV with samples of an unknown kind; {CONVERT}")
+            raise AudioError(f"WAV with samples of an unknown kind; {CONVERT}")
         tag = int.from_bytes(guid[:2], "little")
     codec = _WAV_CODECS.get((tag, bits))
     if codec is None:
         kind = _WAV_TAGS.get(tag, f"format {tag:#06x}")
-        raise ContainerError(f"WAV with {bits}-bit {kind} inside; {CONVERT}")
+        raise AudioError(f"WAV with {bits}-bit {kind} inside; {CONVERT}")
     if align == 0 or align != channels * bits // 8:
-        raise ContainerError(
+        raise AudioError(
             f"WAV whose {channels} channels of {bits} bits take {align} bytes; {CONVERT}"
         )
     return codec, channels, rate, align
