@@ -26,21 +26,13 @@ MAX_EXPANSION, MAX_EXPANSION_OF_MANY = 2_000, 250
 
 @dataclass(frozen=True)
 class Container:
-    """A container that bcsim reads.
+    """A container that bcsim reads."""
 
-    Args:
-        name: name for messages, which `AudioInfo.container` repeats.
-        suffixes: suffixes of its files; the first is the usual one.
-        begins: tells whether a file is one, from its first four bytes (behind tags).
-        read: checks the header.
-        may_be_tagged: whether ID3v2 tags may stand before it.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    begins: Callable[[bytes], bool]
-    read: Callable[[FileBytes], AudioInfo]
-    may_be_tagged: bool = False
+    name: str  # for messages; `AudioInfo.container` repeats it
+    suffixes: tuple[str, ...]  # of its files; the first is the usual one
+    begins: Callable[[bytes], bool]  # tells whether the first four bytes behind tags begin one
+    read: Callable[[FileBytes], AudioInfo]  # checks the header
+    may_be_tagged: bool = False  # ID3v2 tags may stand before it
 
 
 CONTAINERS = (
