@@ -92,9 +92,7 @@ class _BandNetwork(nn.Module):
         def conv(narrow: int, wide: int, kernel: int, stride: int, padding: int) -> nn.Module:
             # The published padding is that of the undilated kernel.
             return weight_norm(
-                nn.Conv1d(
-                    narrow, wide, kernel, stride, padding, dilation=dilation, groups=num_bands
-                )
+                nn.Conv1d(narrow, wide, kernel, stride, padding, dilation, groups=num_bands)
             )
 
         layers: list[nn.Module] = [

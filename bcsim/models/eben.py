@@ -210,13 +210,7 @@ class _EncoderBlock(nn.Module):
         self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d) for d in DILATIONS])
         self.conv = weight_norm(
             nn.Conv1d(
-                narrow,
-                wide,
-                kernel_size=2 * stride,
-                stride=stride,
-                padding=stride - 1,
-                padding_mode="reflect",
-                bias=False,
+                narrow, wide, 2 * stride, stride, stride - 1, padding_mode="reflect", bias=False
             )
         )
 

@@ -18,16 +18,7 @@ FEATURE_MATCHING = "feature_matching"
 
 
 class AdversarialObjective:
-    """A discriminator with its optimizer and criteria.
-
-    Args:
-        config: the `adversarial` part of a recipe.
-        seed: seed of the run.
-        accelerator: accelerator of the process, on whose device the discriminator is.
-
-    Raises:
-        UsageError: for an unknown name or parameter.
-    """
+    """A discriminator on the accelerator's device, with its optimizer and criteria."""
 
     def __init__(self, config: AdversarialConfig, seed: int, accelerator: Any) -> None:
         self.config = config
@@ -49,15 +40,6 @@ class AdversarialObjective:
     def is_active(self, step: int) -> bool:
         """Tell whether the adversarial loss is active at `step`, counted from 0."""
         return step >= self.config.start_step
-
-    def features(
-        self, real: Tensor, fake: Tensor, bands: Tensor | None
-    ) -> tuple[Features, Features]:
-        """Return the discriminator's features of real and of generated speech, (B, 1, T) each.
-
-        `bands` are those that `fake` was made from, (B, M, F), or None.
-        """
-        return self.network(real, fake, bands)
 
     def generator_terms(self, real: Features, fake: Features) -> dict[str, Tensor]:
         """Return the generator's adversarial losses by name, without weights."""
@@ -87,7 +69,7 @@ class AdversarialObjective:
 
 
 class _RealAndFake(nn.Module):
-    """One call for real and fake speech, so that processes exchange gradients once."""
+    """Features of real and fake speech in one call, so that processes exchange gradients once."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()

@@ -46,18 +46,13 @@ class Terms:
 
 
 class Balancer(ABC):
-    """A rule for how terms are weighed against each other.
+    """A rule for how terms are weighed against each other."""
 
-    Attributes:
-        averages: moving averages by name, scalars.
-        needs_last_layer: whether it looks at gradients of the last layer.
-    """
-
-    needs_last_layer: ClassVar[bool] = True
+    needs_last_layer: ClassVar[bool] = True  # whether it looks at gradients of the last layer
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self.averages: dict[str, Tensor] = {}
+        self.averages: dict[str, Tensor] = {}  # moving averages by name, scalars
 
     @abstractmethod
     def factors(self, terms: Terms) -> dict[str, Tensor]:

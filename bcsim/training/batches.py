@@ -107,17 +107,12 @@ class Batches:
 class Loader:
     """Gives the batches from one step to the last, loading ahead in worker processes.
 
-    Attributes:
-        waited_s: time that the caller has waited for data so far, in seconds.
-        simulated_s: time that processes have spent on simulating so far, in seconds.
-
-    Raises:
-        BcsimError: on iteration, what reading a pair raised.
+    What reading a pair raised, a BcsimError, is raised on iteration.
     """
 
     def __init__(self, batches: Batches, num_workers: int, first_step: int) -> None:
-        self.waited_s = 0.0
-        self.simulated_s = 0.0
+        self.waited_s = 0.0  # time that the caller has waited for data so far
+        self.simulated_s = 0.0  # time that processes have spent on simulating so far
         self._loader: DataLoader[Batch | BcsimError] = DataLoader(
             _Dataset(batches),
             sampler=range(first_step, batches.num_steps),

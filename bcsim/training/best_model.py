@@ -18,18 +18,13 @@ from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator
 
 
 class BestModelTracker:
-    """Validates on synthetic and on real pairs in the main process; real pairs decide, if any.
-
-    Attributes:
-        best: the best weights so far, or None.
-        summary: scores of the last validation, in words.
-    """
+    """Validates on synthetic and on real pairs in the main process; real pairs decide, if any."""
 
     def __init__(self, data: TrainingData, config: TrainingConfig, out: Path) -> None:
         self.config = config.validation
         self.out = out
         self.best: Best | None = None
-        self.summary = ""
+        self.summary = ""  # the last validation's scores, in words
         self.reverse = config.direction == AIR_TO_BONE
         self.validators = {
             split: Validator(pairs, config.validation)
@@ -57,9 +52,9 @@ class BestModelTracker:
         metrics.write(step, {n: v for split in found for n, v in found[split].named(split).items()})
         self.summary = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())
         deciding = found.get(REAL) or found[SYNTHETIC]
-        value = deciding.enhanced[self.config.metric]
-        metric = METRICS[self.config.metric]
-        if self.best is not None and not metric.is_better(value, self.best.value):
+        name = self.config.metric
+        value = deciding.enhanced[name]
+        if self.best is not None and not METRICS[name].is_better(value, self.best.value):
             return False
         self.best = Best(step, value, {split: v.scores for split, v in found.items()})
         return True

@@ -60,10 +60,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
             f"step {checkpoint.step}: {not_finite} is not finite and is not saved; lower "
             "optimizer.learning_rate"
         )
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
-    }
-    content = save(tensors)
+    content = save({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()})
     facts = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -144,11 +141,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = _what_else(content) or f"not a whole safetensors file ({reason_of(error)})"
         raise InputError(f"{tensors_path}: {what}") from error
-    not_finite = _not_finite(tensors)
-    if not_finite is not None:
-        raise InputError(
-            f"{tensors_path}: {shown(not_finite)} holds values that are not finite numbers"
-        )
+    name = _not_finite(tensors)
+    if name is not None:
+        raise InputError(f"{tensors_path}: {shown(name)} holds values that are not finite numbers")
     return Checkpoint(facts["step"], tensors, facts["facts"])
 
 
@@ -249,9 +244,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         for name, value in values.items():
             dtype = torch.float32 if name == "step" else weights[index].dtype
             if value.dtype != dtype:
-                raise ValueError(
-                    f"of another optimizer: {index}.{name} is {value.dtype}, not {dtype}"
-                )
+                told = f"{index}.{name} is {value.dtype}, not {dtype}"
+                raise ValueError(f"of another optimizer: {told}")
             # Both are sums of what is never negative.
             if (name == "step" or name.endswith("_sq")) and not (value >= 0).all():
                 raise ValueError(f"of no optimizer: {index}.{name} is negative")

@@ -16,11 +16,7 @@ from bcsim.training.config import OptimizerConfig, ScheduleConfig
 
 
 class WeightedObjectives(nn.Module):
-    """The losses of a run and their weights.
-
-    Args:
-        specs: `{name: ..., weight: ..., parameter: value, ...}` each; a weight is 1 by default.
-        sample_rate: given to losses that take one and are not told another.
+    """The losses of a run and their weights, of which each is 1 unless its spec gives one.
 
     Raises:
         UsageError: for an unknown name or parameter, a weight that is not positive, or a loss
@@ -48,8 +44,7 @@ class WeightedObjectives(nn.Module):
         self, estimate: Tensor, target: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Return the unweighted terms and their weights by name, for two signals (B, 1, T)."""
-        terms: dict[str, Tensor] = {}
-        weights: dict[str, float] = {}
+        terms, weights = {}, {}
         for weight, objective in zip(self.objective_weights, self.objectives, strict=True):
             assert isinstance(objective, Objective)
             found = objective.terms(estimate, target)
@@ -86,7 +81,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     rate = config.learning_rate
     return optimizer_class(
         [{"params": weights, "initial_lr": r * rate} for r, weights in by_ratio.items()],
-        lr=config.learning_rate,
+        lr=rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
         fused=True,  # one pass over the weights instead of a dozen

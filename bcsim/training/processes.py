@@ -107,14 +107,10 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         try:
             for rank, file in enumerate(said):
                 ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), PARENT: str(os.getpid())}
+                env, out = {**shared, **ours}, None if rank == 0 else file
+                # In a group of its own: Ctrl-C is ours to pass on, once.
                 processes.append(
-                    subprocess.Popen(
-                        command,
-                        env={**shared, **ours},
-                        stdout=None if rank == 0 else file,
-                        stderr=None if rank == 0 else file,
-                        process_group=0,  # Ctrl-C is ours to pass on, once
-                    )
+                    subprocess.Popen(command, env=env, stdout=out, stderr=out, process_group=0)
                 )
             failed = _first_failure(processes)
         finally:  # also where SystemExit comes from a SIGTERM

@@ -43,14 +43,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The end of a run.
+    """The end of a run: its folder, the steps done, and the step of the exported weights.
 
-    Args:
-        out: folder of the run.
-        num_steps: number of steps done.
-        best_step: step that the exported weights are from.
-        scores: mean scores of those weights, `scores[split][kind][metric]`, of a kind "enhanced",
-            "unprocessed" (their input) or "clean" (the target); empty without validation.
+    `scores[split][kind][metric]` are the mean scores of those weights, of a kind "enhanced",
+    "unprocessed" (their input) or "clean" (the target); empty without validation.
     """
 
     out: Path
@@ -82,8 +78,8 @@ def train(
         prepare: called by the main process once `out` is locked, with whether a run begins there.
 
     Raises:
-        UsageError: if the settings make no sense, `out` holds something else, or the run was
-            begun with other settings.
+        UsageError: if the settings make no sense or are not those that the run was begun with, or
+            `out` holds something else.
         InputError: if no checkpoint of the run is whole, or a pair or model cannot be read.
         DivergedError: if a loss or gradient is not finite; the weights are those of the step
             before, on disk those of the last checkpoint.
@@ -128,9 +124,8 @@ class TrainingRun:
             self._warn_of_clean_input()
         metrics = MetricsLog(self.out, trainer.step) if main else None
         if metrics is not None and metrics.sha256 != self.metrics_sha256:
-            log.warning(
-                "%s: was changed; it is no longer the log of the whole run", self.out / METRICS_FILE
-            )
+            path = self.out / METRICS_FILE
+            log.warning("%s: was changed; it is no longer the log of the whole run", path)
         try:
             self._take_steps(metrics)
         except DivergedError:
@@ -142,11 +137,8 @@ class TrainingRun:
                 time.sleep(FAILURE_DELAY_S)  # if another process failed first, it says why
             raise
         except KeyboardInterrupt:
-            log.warning(
-                "interrupted after step %d; resume the run in %s to continue",
-                trainer.step,
-                self.out,
-            )
+            told = "interrupted after step %d; resume the run in %s to continue"
+            log.warning(told, trainer.step, self.out)
             raise
         finally:
             if metrics is not None:
@@ -172,15 +164,13 @@ class TrainingRun:
                 self._after_step(metrics, throughput)
 
     def _warn_of_clean_input(self) -> None:
-        pairs = self.trainer.data.training
-        if "air" in pairs.channels:
-            first = pairs.crop(0, 0, self.trainer.batches.crop_samples)
-            if first.noisy_air is None:
-                log.warning(
-                    "%s: the pairs have no noisy_air, so the network's second channel is its "
-                    "clean target; train on pairs with noise at the air microphone",
-                    self.out,
-                )
+        pairs, num_samples = self.trainer.data.training, self.trainer.batches.crop_samples
+        if "air" in pairs.channels and pairs.crop(0, 0, num_samples).noisy_air is None:
+            log.warning(
+                "%s: the pairs have no noisy_air, so the network's second channel is its clean "
+                "target; train on pairs with noise at the air microphone",
+                self.out,
+            )
 
     def _after_step(self, metrics: MetricsLog, throughput: Throughput) -> None:
         """Log, validate and save where the step number asks for it."""

@@ -40,8 +40,8 @@ def check_run_folder(out: Path, resume: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file, where the run's folder should be; choose another folder")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    names = {name for name in names if not is_temporary(name)}
+    paths = out.iterdir() if out.is_dir() else ()
+    names = {path.name for path in paths if not is_temporary(path.name)}
     others = sorted(names - _OF_A_RUN)
     if others:
         raise UsageError(f"{out}: holds {others[0]!r}, which is of no run; choose another folder")
@@ -59,16 +59,9 @@ def write_samples(
     split: str = SYNTHETIC,
     reverse: bool = False,
 ) -> None:
-    """Write the audio of one validation item: its signals once, the enhanced one at every step.
+    """Write the audio of item `number` of a validation set: its signals once, `enhanced` each step.
 
-    Args:
-        out: folder of the run.
-        number: position of the item among those of its set.
-        pair: air and bone signal of the item.
-        enhanced: output of the network, (T,).
-        step: step that the network's weights are from.
-        split: name of the item's set; names of files begin with it unless it is the synthetic one.
-        reverse: whether the pair's `air` is the sensor's signal, and its `bone` the microphone's.
+    With `reverse` the pair's `air` is the sensor's signal, and its `bone` the microphone's.
     """
     name = f"{number:02d}_{re.sub(r'[^A-Za-z0-9-]+', '_', pair.id)[-60:]}"
     name = name if split == SYNTHETIC else f"{split}_{name}"
@@ -78,8 +71,9 @@ def write_samples(
         path = folder / f"{name}.{role}.flac"
         if signal is not None and not path.exists():
             write_audio(path, signal.numpy(), pair.sample_rate)
-    path = folder / f"{name}.enhanced.step_{step:08d}.flac"
-    write_audio(path, enhanced.numpy(), pair.sample_rate)
+    write_audio(
+        folder / f"{name}.enhanced.step_{step:08d}.flac", enhanced.numpy(), pair.sample_rate
+    )
 
 
 def clear_samples(out: Path) -> None:

@@ -22,55 +22,36 @@ from bcsim.training.checkpoint import (
 )
 
 BALANCER = "balancer"
-
 AtLeastOne = Annotated[int, Field(ge=1)]
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best weights so far.
-
-    Args:
-        step: step that the weights are from.
-        value: value of the metric that decides.
-        scores: mean scores of the weights, `scores[split][kind][metric]`.
-    """
+    """The step that the best weights so far are from, and their mean scores."""
 
     step: AtLeastOne
-    value: float | None
-    scores: dict[str, dict[str, dict[str, float | None]]]
+    value: float | None  # value of the deciding metric
+    scores: dict[str, dict[str, dict[str, float | None]]]  # by split, kind and metric
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a checkpoint says of a run beside its tensors.
+    """What a checkpoint says of a run beside its tensors."""
 
-    Args:
-        settings: settings that the run was begun with.
-        sums: sum and number of the values since the last line of metrics, by name.
-        best: the best weights so far, or None.
-        metrics_sha256: SHA-256 of the lines of `metrics.jsonl` up to this step.
-        torch_version: version of torch that took the steps.
-    """
-
-    settings: dict[str, Any]
-    sums: dict[str, tuple[float, AtLeastOne]]
+    settings: dict[str, Any]  # those that the run was begun with
+    sums: dict[str, tuple[float, AtLeastOne]]  # sum and number, by name
     best: Best | None
-    metrics_sha256: str
+    metrics_sha256: str  # of the lines of `metrics.jsonl` up to this step
     torch_version: str
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], where: Path) -> "RunFacts":
-        """Return the facts of the checkpoint called `where`.
-
-        Raises:
-            InputError: naming the first thing that is missing, unknown or of another type.
-        """
+        """Return a checkpoint's facts, or raise an InputError naming the first that is wrong."""
         try:
             return _FACTS.validate_json(json.dumps(facts))
         except ValidationError as error:
@@ -84,16 +65,10 @@ _FACTS = TypeAdapter(RunFacts)
 
 @dataclass(frozen=True)
 class RunState:
-    """All tensors that change from step to step.
-
-    Args:
-        networks: networks by the name that their weights have in a checkpoint.
-        optimizers: Adam or AdamW optimizers by the name that their moments have in a checkpoint.
-        balancer: balancer of the losses, or None.
-    """
+    """All tensors that change from step to step, by the names that a checkpoint has for them."""
 
     networks: Mapping[str, nn.Module]
-    optimizers: Mapping[str, torch.optim.Optimizer]
+    optimizers: Mapping[str, torch.optim.Optimizer]  # Adam or AdamW
     balancer: Balancer | None
 
     def weights(self) -> dict[str, Tensor]:

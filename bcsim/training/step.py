@@ -60,9 +60,8 @@ class Gradients:
         if adversarial is not None and (learns or adversarial.is_active(step)):
             # Without a backward pass to come, processes must not prepare for one.
             with self.accelerator.no_sync(adversarial.network) if not learns else nullcontext():
-                features = adversarial.features(
-                    target, detached[0], detached[1] if len(detached) > 1 else None
-                )
+                bands = detached[1] if len(detached) > 1 else None
+                features = adversarial.network(target, detached[0], bands)
             if adversarial.is_active(step):
                 terms |= adversarial.generator_terms(*features)
                 weights |= adversarial.weights
@@ -72,7 +71,7 @@ class Gradients:
         if learns:
             assert adversarial is not None
             assert features is not None
-            values["discriminator"] = adversarial.backward(*features, share)
+            values["discriminator"] = adversarial.backward(features[0], features[1], share)
         return values
 
     def _at_output(

@@ -7,16 +7,12 @@ from bcsim.training.config import TrainingConfig
 
 
 class Throughput:
-    """Measures how fast a run goes, and how much of the time it waits for data.
-
-    Attributes:
-        summary: the last measurement, in words.
-    """
+    """Measures how fast a run goes, and how much of the time it waits for data."""
 
     def __init__(self, loader: Loader, config: TrainingConfig, step: int, world_size: int) -> None:
         self.loader = loader
         self.step_s = world_size * config.data.batch_size * config.data.crop_s
-        self.summary = "no steps timed yet"
+        self.summary = "no steps timed yet"  # the last measurement, in words
         self.restart(step)
 
     def measure(self, step: int) -> dict[str, float]:

@@ -44,8 +44,6 @@ class Trainer:
         data: all pairs of the run.
 
     Attributes:
-        model: the network that is trained.
-        state: all tensors that a checkpoint holds.
         step: number of steps done.
         sums: sum and number of the values since they were last cleared, by name.
 

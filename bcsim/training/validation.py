@@ -45,10 +45,9 @@ class Validation:
             >>> Validation({"stoi": 0.8}, {"stoi": 0.7}, {"stoi": 1.0}, []).named("test")
             {'test/stoi': 0.8, 'test/unprocessed_stoi': 0.7, 'test/clean_stoi': 1.0}
         """
-        kinds = {"": self.enhanced, "unprocessed_": self.unprocessed, "clean_": self.clean}
         return {
-            f"{split}/{kind}{name}": value
-            for kind, scores in kinds.items()
+            f"{split}/{'' if kind == 'enhanced' else f'{kind}_'}{name}": value
+            for kind, scores in self.scores.items()
             for name, value in scores.items()
         }
 
@@ -107,11 +106,9 @@ def _mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
 def _shortened(pair: Pair, max_item_s: float | None) -> Pair:
     if max_item_s is None:
         return pair
-    num_samples = round(max_item_s * pair.sample_rate)
-    noisy_air = None if pair.noisy_air is None else pair.noisy_air[:num_samples]
-    return replace(
-        pair, air=pair.air[:num_samples], bone=pair.bone[:num_samples], noisy_air=noisy_air
-    )
+    end = round(max_item_s * pair.sample_rate)
+    noisy_air = None if pair.noisy_air is None else pair.noisy_air[:end]
+    return replace(pair, air=pair.air[:end], bone=pair.bone[:end], noisy_air=noisy_air)
 
 
 def _scores(estimate: Tensor, item: Pair) -> dict[str, float]:

@@ -34,16 +34,14 @@ class DemoResult:
     """What the demo came to.
 
     Args:
-        out: its folder.
         error_db: rms difference of fitted and known magnitude over the fitted usable band, in dB.
-        band_hz: that band.
+        band_hz: fitted usable band.
         delay_error_s: fitted less known delay.
-        enhanced: a sentence of a voice that was not trained on, enhanced.
+        enhanced: enhanced sentence of a voice that was not trained on.
         before: scores of the unprocessed sentence against clean speech.
-        after: scores of the enhanced one.
+        after: scores of the enhanced sentence against clean speech.
     """
 
-    out: Path
     error_db: float
     band_hz: tuple[float, float]
     delay_error_s: float
@@ -56,8 +54,8 @@ def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
     """Record, fit, synthesize, train, enhance and report, in a few minutes on a CPU.
 
     Args:
-        out: folder, made anew; an earlier demo there is replaced.
-        num_steps: of training.
+        out: folder of the demo, made anew; an earlier demo there is replaced.
+        num_steps: number of training steps.
 
     Raises:
         UsageError: if `out` holds anything but an earlier demo.
@@ -77,8 +75,8 @@ def _run_chain(out: Path, num_steps: int) -> DemoResult:
     air, known_path = demo / "air", demo / "known.sensor"
     known = SensorProfile.load(known_path)
 
-    recorder = demo / "recordings.yaml"
-    synthesize(plan_synthesis(air, out / "recordings", str(known_path), recorder, mean=True))
+    recipe = demo / "recordings.yaml"
+    synthesize(plan_synthesis(air, out / "recordings", str(known_path), recipe, mean=True))
     recordings = out / "recordings" / "train"
     fitted_path = out / "fitted.sensor"
     fit = fit_response(
@@ -92,16 +90,12 @@ def _run_chain(out: Path, num_steps: int) -> DemoResult:
     fitted = fit.result.profile
 
     synthesize(plan_synthesis(air, out / "pairs", str(fitted_path)))
-    steps = f"training.num_steps={num_steps}"
-    training = train(
-        str(demo / "training.yaml"),
-        out / "run",
-        pairs=out / "pairs",
-        settings=(steps, f"validation.interval_steps={num_steps}"),
-    )
+    steps = (f"training.num_steps={num_steps}", f"validation.interval_steps={num_steps}")
+    recipe = str(demo / "training.yaml")
+    training = train(recipe, out / "run", pairs=out / "pairs", settings=steps)
 
-    unheard = audio_files(out / "pairs" / "validation" / "bone")[0]
-    name = unheard.relative_to(out / "pairs" / "validation" / "bone")
+    kept_back = out / "pairs" / "validation" / "bone"
+    name = audio_files(kept_back)[0].relative_to(kept_back)
     bone_path = recordings / "bone" / name
     enhanced_path = out / "enhanced.wav"
     enhance(out / "run", bone_path, enhanced_path)
@@ -117,8 +111,7 @@ def _run_chain(out: Path, num_steps: int) -> DemoResult:
         for signal in (bone, enhanced)
     )
     result = DemoResult(
-        out=out,
-        error_db=magnitude_error_db(fitted, known),
+        error_db=_magnitude_error_db(fitted, known),
         band_hz=fitted.usable_band_hz,
         delay_error_s=fitted.delay_s - known.delay_s,
         enhanced=enhanced_path,
@@ -134,16 +127,13 @@ def _run_chain(out: Path, num_steps: int) -> DemoResult:
     return result
 
 
-def magnitude_error_db(fitted: SensorProfile, known: SensorProfile) -> float:
+def _magnitude_error_db(fitted: SensorProfile, known: SensorProfile) -> float:
     """Return the rms difference of two magnitudes over the fitted one's usable band, in dB."""
-    frequencies = fitted.transfer_function.frequencies_hz
+    found, true = fitted.transfer_function, known.transfer_function
     low, high = fitted.usable_band_hz
-    inside = (frequencies >= low) & (frequencies <= high)
-    truth = np.interp(
-        frequencies, known.transfer_function.frequencies_hz, known.transfer_function.magnitude_db
-    )
-    difference = (fitted.transfer_function.magnitude_db - truth)[inside]
-    return float(np.sqrt(np.mean(difference**2)))
+    inside = (found.frequencies_hz >= low) & (found.frequencies_hz <= high)
+    truth = np.interp(found.frequencies_hz, true.frequencies_hz, true.magnitude_db)
+    return float(np.sqrt(np.mean((found.magnitude_db - truth)[inside] ** 2)))
 
 
 def _page(

@@ -94,9 +94,7 @@ def import_checkpoint(
         published = _find_checkpoint(discriminator)
         bands = {key: enhancer.config[key] for key in ("m", "n")}  # which its weights do not tell
         imported, sizes = _read(
-            published,
-            discriminator_sizes,
-            lambda s: build_discriminator(_eben(s | bands), seed=0),
+            published, discriminator_sizes, lambda s: build_discriminator(_eben(s | bands), seed=0)
         )
         spec = _eben(sizes | bands)
         facts["discriminator"] = published.facts()

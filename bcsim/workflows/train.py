@@ -100,11 +100,9 @@ def train(
     config = _load_recipe(recipe, settings)
     if (pairs is None) == (air is None):
         raise UsageError("give either pairs, or air recordings with a sensor")
+    if pairs is not None and sensor is not None:
+        raise UsageError("a sensor goes with air recordings; the pairs have been rendered already")
     if pairs is not None:
-        if sensor is not None:
-            raise UsageError(
-                "a sensor goes with air recordings; the pairs have been rendered already"
-            )
         data = _stored(pairs, config)
     else:
         assert air is not None
@@ -230,15 +228,11 @@ def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
     training = StoredPairs(pairs, "train", config.sample_rate, config.seed)
     twice = set(training.ids).intersection([] if validation is None else validation.ids)
     if twice:
-        raise InputError(
-            f"{pairs}: '{shown(min(twice))}' is in train and in validation; remove one"
-        )
+        name = shown(min(twice))
+        raise InputError(f"{pairs}: '{name}' is in train and in validation; remove one")
     manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
-    return TrainingData(
-        training,
-        validation,
-        facts={"pairs_sha256": [hash_file(path) for path in manifests if path.is_file()]},
-    )
+    hashes = [hash_file(path) for path in manifests if path.is_file()]
+    return TrainingData(training, validation, facts={"pairs_sha256": hashes})
 
 
 def _fingerprint(recorded: RecordedPairs) -> str:
