@@ -25,7 +25,7 @@ class AdversarialObjective:
         self.accelerator = accelerator
         discriminator = build_discriminator(config.discriminator, seed)
         self.discriminator = discriminator.to(accelerator.device)
-        self.criterion = build(CRITERIA, config.criterion, "adversarial")
+        self.criterion = build(CRITERIA, config.criterion)
         self.feature_matching = (
             FeatureMatching(config.feature_matching) if config.feature_matching else None
         )
