@@ -227,12 +227,8 @@ class TrainingRun:
                 f"{where}: best.step: {facts.best.step} is yet to come; not the state of a run"
             )
         if facts.torch_version != torch.__version__:
-            log.warning(
-                "%s: begun with torch %s, this is %s; what follows may differ in the last bits",
-                self.out,
-                shown(facts.torch_version),
-                torch.__version__,
-            )
+            told = "%s: begun with torch %s, this is %s; what follows may differ in the last bits"
+            log.warning(told, self.out, shown(facts.torch_version), torch.__version__)
         self.trainer.state.restore(checkpoint.tensors, where)
         last = _folders(self.out)[0]
         in_last = (last / f"step_{checkpoint.step:08d}.json").is_file()

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from bcsim.audio.write import write_audio
 from bcsim.datasets.pairs import Pair
-from bcsim.discriminators.storage import CONFIG_FILE as DISCRIMINATOR_CONFIG_FILE
-from bcsim.discriminators.storage import WEIGHTS_FILE as DISCRIMINATOR_WEIGHTS_FILE
+from bcsim.discriminators import storage as discriminators
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, is_temporary
 from bcsim.files.run_folder import LOCK_NAME
@@ -26,7 +25,7 @@ REPORT_FILE = "report.html"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
-    *(DISCRIMINATOR_WEIGHTS_FILE, DISCRIMINATOR_CONFIG_FILE, LOCK_NAME),
+    *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
 _BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME}  # may be there before the first step

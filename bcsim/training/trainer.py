@@ -207,10 +207,8 @@ class Trainer:
         """Raise DivergedError for weights that are not finite, naming the first tensor."""
         for name, value in self.state.weights().items():
             if not value.isfinite().all():
-                raise DivergedError(
-                    f"step {self.step}: {name} is not finite any more; lower "
-                    "optimizer.learning_rate"
-                )
+                what = f"step {self.step}: {name} is not finite any more"
+                raise DivergedError(f"{what}; lower optimizer.learning_rate")
 
     def _divergence(self, batch: Batch, values: Mapping[str, float]) -> str:
         """Return the message for a step whose losses or gradients are not finite."""
