@@ -12,7 +12,7 @@ The names below are imported when they are first used; `import bcsim` alone does
 `enhance`               apply it to a recording
 `evaluate_sensor`       how close a simulated sensor comes to recordings of the real one
 `doctor`                what is wrong with recorded pairs
-`BcsimError`            the base of the errors below, and a `ValueError`
+`BcsimError`            the base of every error that bcsim raises on purpose, and a `ValueError`
 ======================  ==========================================================================
 """
 

@@ -20,15 +20,15 @@ NUM_STRIDED = 5
 
 @DISCRIMINATORS.register("eben")
 class EBENMultiBand(Discriminator):
-    """Three networks look at the upper bands, more or less far apart in time, one at the waveform.
+    """Three networks of the upper bands, with different dilations, and one of the waveform.
 
     Args:
-        q: how many bands, from the highest down, are looked at.
-        min_channels: at the first level of the band networks; they double at each of five more.
+        q: number of bands, from the highest down, that the band networks get.
+        min_channels: channels at the first level of the band networks; they double at each of five.
         melgan_width: channels at the first level of the waveform's network; 16 as published.
-        melgan_groups: of its strided convolutions; EBEN has 4 in each, MelGAN 4 to 256.
-        m: bands of the PQMF.
-        n: taps of the PQMF.
+        melgan_groups: groups in each of that network's strided convolutions; MelGAN has 4 to 256.
+        m: number of bands of the PQMF.
+        n: number of taps of the PQMF.
 
     Raises:
         ValueError: for sizes that make no network.

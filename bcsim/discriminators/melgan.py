@@ -25,9 +25,9 @@ class MelGAN(Discriminator):
     """MelGAN's multi-scale discriminator.
 
     Args:
-        num_scales: each sees the speech at half the rate of the one before.
+        num_scales: number of networks; each sees the speech at half the rate of the one before.
         width: channels at the first level; 16 as published. They quadruple three times over.
-        groups: of the four strided convolutions.
+        groups: number of groups in each of the four strided convolutions.
 
     Raises:
         ValueError: for sizes that make no network.
@@ -58,7 +58,7 @@ class WaveNetwork(nn.Module):
 
     Args:
         width: channels at the first level.
-        groups: of the four strided convolutions.
+        groups: number of groups in each of the four strided convolutions.
 
     Raises:
         ValueError: if the channels do not divide into the groups.

@@ -30,7 +30,7 @@ class MultiPeriod(Discriminator):
 
     Args:
         width: channels at the first level, 32 as published; 4, 16, 32 and 32 times as many follow.
-        periods: in samples, one network for each. The speech has to be as long as the longest.
+        periods: periods p in samples, one network each; the speech is at least as long as each.
 
     Raises:
         ValueError: for sizes that make no network.

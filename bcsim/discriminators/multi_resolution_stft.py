@@ -28,7 +28,7 @@ class MultiResolutionSTFT(Discriminator):
 
     Args:
         width: channels of every layer, 32 as published.
-        fft_sizes: of the Hann windows in samples, one network for each; they hop by a quarter.
+        fft_sizes: lengths of the Hann windows in samples, one network each; the hop is a quarter.
 
     Raises:
         ValueError: for sizes that make no network.

@@ -32,7 +32,7 @@ class MultiScale(Discriminator):
     Args:
         width: channels at the first level, 128 as published; 1, 2, 4, 8, 8 and 8 times as many
             follow.
-        num_scales: each sees the speech at half the rate of the one before.
+        num_scales: number of networks; each sees the speech at half the rate of the one before.
 
     Raises:
         ValueError: for sizes that make no network.

@@ -17,8 +17,8 @@ class RecordedNoise(Effect):
     r"""Add a recording that was made with the sensor, while the wearer did not speak.
 
     As with `sensor_noise`, the power of the sensor's active speech is expected to be the clip's
-    active air power, times the sensor's mean level; so a wearer who is heard less has the more
-    noise. With the RMS of the whole recording :math:`r_n`, the recording is multiplied by
+    active air power, times the sensor's mean level; so a wearer with a weaker signal has more
+    noise relative to it. The recording, of RMS :math:`r_n` as a whole, is multiplied by
 
     .. math:: 10^{(L - \mathrm{SNR})/20}\, r_\mathrm{air} / r_n
 

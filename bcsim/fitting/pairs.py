@@ -56,7 +56,7 @@ class Jump:
 
     Args:
         time_s: time of the jump in the recording of air.
-        size_s: by how much bone is later after the jump; negative where a piece of bone is missing.
+        size_s: increase of bone's delay at the jump; negative where a piece of bone is missing.
     """
 
     time_s: float
@@ -69,11 +69,11 @@ class AlignedPair:
 
     Args:
         name: name of the recorded pair.
-        talker: who speaks, or None where that is unknown.
+        talker: name of the talker, or None where that is unknown.
         air: (T,), float64, active RMS 1.
         bone: (T,), float64, active RMS 1.
         sample_rate: in Hz.
-        active: (frames,), which frames of the analysis (`num_fft`, hop a quarter) carry speech.
+        active: (frames,) of bool, frames of the analysis (`num_fft`, hop a quarter) with speech.
         num_fft: frame length of the analysis.
         noise: noise of the sensor, in units of the power of active bone speech.
         air_noise: noise of the air channel, in units of the power of active air speech.

@@ -61,7 +61,7 @@ class Selection:
         candidates: cross-validation scores by estimator, with those of EBEN's low-pass; empty
             without cross-validation.
         trial: cross-validation of the chosen estimator; None without.
-        learning_curve: what less to learn from would have given; empty without cross-validation.
+        learning_curve: scores with fewer recordings; empty without cross-validation.
     """
 
     estimator: str

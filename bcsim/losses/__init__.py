@@ -1,4 +1,4 @@
-"""Objectives: what training makes small, one file each."""
+"""Objectives: the losses that training minimises, one file each."""
 
 from bcsim.losses.base import Objective
 from bcsim.registry import Registry

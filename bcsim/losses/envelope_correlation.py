@@ -24,7 +24,7 @@ class EnvelopeCorrelation(Objective):
     where :math:`\tilde{s}_{km}` is the magnitude in mel band k over segment m, less its mean there.
     Segments overlap by half; quiet ones of the target weigh less, by the root of their magnitude.
     Taal et al. 2011, doi 10.1109/TASL.2011.2114881, correlate so over 384 ms. What is left out of
-    STOI is what makes it hard to follow downhill: the clipping, the removal of silent frames, and
+    STOI is what makes it hard to minimise: the clipping, the removal of silent frames, and
     the sampling at 10 kHz. Neither level nor a fixed filter is seen: use it beside one that does.
 
     Args:

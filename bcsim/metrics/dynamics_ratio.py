@@ -1,4 +1,4 @@
-"""Whether a simulated sensor moves as much as the real one."""
+"""Whether the levels of a simulated sensor vary over time as much as those of the real one."""
 
 import math
 from functools import partial

@@ -39,7 +39,7 @@ class Batches:
     """The batch of every step, a function of the seed and the step alone.
 
     An epoch is a permutation of all items; epochs follow one another without a gap, so every item
-    is used equally often whatever the batch size, and a run can be taken up at any step. Several
+    is used equally often whatever the batch size, and a run can be resumed at any step. Several
     processes take the items that one would with a batch as large as all of theirs.
 
     Args:

@@ -79,7 +79,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
             with contextlib.suppress(OSError):
                 tensors_path.unlink(missing_ok=True)
         raise
-    # What claims to come after this step is damaged or left by a run that was taken up earlier.
+    # What claims to come after this step is damaged or left by a run that resumed before it.
     earlier = sorted(stem for stem in _stems(folder, ".json") if stem < written.stem)
     kept = {written.stem, *earlier[len(earlier) - num_kept + 1 :]}
     with environment_faults(folder):

@@ -16,7 +16,7 @@ class OptimizerConfig:
         name: "adam" or "adamw".
         learning_rate: peak of the learning rate.
         betas: decay of the first and second moments.
-        weight_decay: added to the gradient by Adam, taken off the weights by AdamW.
+        weight_decay: decay coefficient, coupled to the gradient in Adam, decoupled in AdamW.
         layers: ratio of the learning rate of some weights by the start of their names, such as
             `{encoder_blocks: 0.1, first_conv: 0}`; 0 freezes them. The longest start counts.
     """

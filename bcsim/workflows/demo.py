@@ -31,12 +31,12 @@ CURVES = ("train/loss", "validation/si_sdr", "validation/stoi", "validation/lsd"
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo came to.
+    """Results of the demo.
 
     Args:
         error_db: rms difference of fitted and known magnitude over the fitted usable band, in dB.
-        band_hz: fitted usable band.
-        delay_error_s: fitted less known delay.
+        band_hz: lower and upper end of the fitted usable band.
+        delay_error_s: fitted less known delay, in seconds.
         enhanced: enhanced sentence of a voice that was not trained on.
         before: scores of the unprocessed sentence against clean speech.
         after: scores of the enhanced sentence against clean speech.

@@ -91,8 +91,7 @@ def evaluate_sensor(
         talkers: CSV of who speaks in which recording; None where the first folder tells.
 
     Raises:
-        UsageError: if the sensor cannot be found.
-        InputError: if no pair can be used.
+        InputError: if the sensor cannot be found, or no pair can be used.
     """
     table = None if talkers is None else Path(talkers)
     return evaluate([sensor], Path(air), Path(bone), table)[0]
@@ -116,8 +115,8 @@ def evaluate(
         One evaluation a sensor, in the order given.
 
     Raises:
-        UsageError: if no sensor is named, or one cannot be found.
-        InputError: if no pair can be used.
+        UsageError: if no sensor is named.
+        InputError: if a sensor cannot be found, or no pair can be used.
     """
     if not sensors:
         raise UsageError("give at least one sensor")
@@ -156,7 +155,7 @@ def evaluate(
 
 
 def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
-    """Bring recordings that were started at different moments into step.
+    """Synchronise recordings that were started at different moments.
 
     A few milliseconds are left as they are: the metrics look at frames of 32 ms, and a single
     pair does not tell its delay finer than that from the sensor's phase.

@@ -125,8 +125,8 @@ def load_simulator(
         settings: overrides of keys of the recipe, `KEY=VALUE` each.
 
     Raises:
-        InputError: if the sensor or the recipe cannot be read.
-        UsageError: if they do not fit together.
+        InputError: if the sensor cannot be read.
+        UsageError: if the recipe cannot be read, or the two do not fit together.
 
     Example:
         >>> simulator = load_simulator("vibravox_throat")
@@ -152,7 +152,8 @@ def resolve_simulator(
         settings: `KEY=VALUE` overrides of the recipe.
 
     Raises:
-        UsageError: if they do not fit together, or anything in them is wrong.
+        InputError: if the sensor cannot be found or read.
+        UsageError: if sensor and recipe do not fit together, or the recipe or a setting is wrong.
     """
     presets = sensorless_presets()
     profile, digest = None, None

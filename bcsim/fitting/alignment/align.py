@@ -130,8 +130,8 @@ def _agreement(
 ) -> Agreement:
     """Return the delays and signs under the better of two hypotheses.
 
-    Either both channels were recorded in step, or each pair has a delay of its own. They are told
-    apart by how well one filter explains all pairs.
+    Either both channels were recorded synchronously, or each pair has a delay of its own. They
+    are told apart by how well one filter explains all pairs.
     """
     phase = _expected_phase(CrossSpectra.pooled(list(spectra)), above_noise)
     polarity, _ = _fit_polarity(spectra, phase, sample_rate)

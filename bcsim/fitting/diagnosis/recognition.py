@@ -1,4 +1,4 @@
-"""Recognition of pairs that are none: different speech, one channel twice, or swapped roles."""
+"""Recognition of recordings that are no pair: other speech, one channel twice, swapped roles."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ COPY_COHERENCE = 0.8
 
 
 def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
-    """Return why a pair that passed `check_pair` is none, or None if it is one."""
+    """Return why recordings that passed `check_pair` are no pair, or None if they are one."""
     found = _unrelated(pair, timing, sample_rate)
     if found is not None:
         return found

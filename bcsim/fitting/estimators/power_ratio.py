@@ -1,4 +1,4 @@
-"""The default estimator: the ratio of the powers of bone and air, whatever their phase."""
+"""The ratio of the powers of bone and air, whatever their phase."""
 
 from dataclasses import dataclass
 

@@ -38,7 +38,7 @@ class NetworkResponse(SpeechResponse):
         input_std: (K M,), standard deviation of the inputs.
         weights: weights of each layer, (E, inputs, outputs), for E perceptrons.
         biases: biases of each layer, (E, outputs).
-        mean_db: (M,), added to the outputs of the perceptrons.
+        mean_db: (M,), offset of the perceptrons' outputs in dB.
     """
 
     input_mean: NDArray[np.float32]

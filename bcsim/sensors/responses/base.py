@@ -1,7 +1,7 @@
 """The speech-dependent part of a sensor: its gains in every frame, beyond its fixed response.
 
 A vowel, a nasal and a fricative reach a body-conduction sensor by different paths, so one filter
-explains a fifth of what happens (see `bcsim.fitting.estimators`). The rest is a gain that varies
+explains only about a fifth of what the sensor does to speech. The rest is a gain that varies
 over time and frequency, predicted from the mel-band levels of the air signal around each frame of
 `bcsim.dsp.filter_bank`, without labels.
 """
@@ -33,7 +33,7 @@ class SpeechResponse(ABC):
 
     Args:
         sample_rate: sample rate of the sensor in Hz.
-        level_db: added to all gains in dB, so that the level of speech comes out right: gains that
+        level_db: offset of all gains in dB, so that the level of speech comes out right: gains that
             are right on average in dB are too low on average in power.
         residual: process that the prediction leaves open; None where it was not measured.
 

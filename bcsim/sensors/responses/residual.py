@@ -27,7 +27,7 @@ class Residual:
     Args:
         factor_db: (M, M), factor L of the covariance over the bands, in dB.
         ar_coefficient: AR(1) coefficient a, 0 to 0.999 (`memory` in a sensor's file).
-        level_correction_db: by how much the residual would raise the level of speech, in dB;
+        level_correction_db: rise in the level of speech that the residual would cause, in dB;
             subtracted from every draw (`rise_db` in a sensor's file).
 
     Raises:
