@@ -4,6 +4,7 @@ The run itself writes it. The processes that render note down what they have fin
 in a file of its own, pair by pair: what they hand over in batches would be lost with them.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from bcsim.datasets.manifest import WrittenPair
 from bcsim.files.atomic import not_a_link
 
 JOURNAL_NAME = "journal.jsonl"
-NOTES_NAME = f"{JOURNAL_NAME}.{os.urandom(6).hex()}"  # of this process
+_NOTES_NAME = f"{JOURNAL_NAME}.{os.urandom(6).hex()}"  # of this process
 
 
 class Journal:
@@ -60,6 +61,13 @@ class Journal:
                 for _, pair in Journal(file).pairs():
                     self.add(pair)
             path.unlink()
+
+
+@contextlib.contextmanager
+def own_notes(folder: Path) -> Iterator[Journal]:
+    """Open what this process notes down in a folder."""
+    with open(folder / _NOTES_NAME, "ab", opener=not_a_link) as file:
+        yield Journal(file)
 
 
 def _parse(line: bytes) -> WrittenPair:

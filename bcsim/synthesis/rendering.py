@@ -22,13 +22,12 @@ from bcsim.audio.write import encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
-from bcsim.files.atomic import not_a_link
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
 from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
-from bcsim.synthesis.journal import NOTES_NAME, Journal
+from bcsim.synthesis.journal import own_notes
 from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
 
 AirFiles = Literal["copy", "link", "encode"]
@@ -98,11 +97,7 @@ class Renderer:
         """
         results = []
         with contextlib.ExitStack() as stack:
-            notes = None
-            if self.notes is not None:
-                notes = Journal(
-                    stack.enter_context(open(self.notes / NOTES_NAME, "ab", opener=not_a_link))
-                )
+            notes = None if self.notes is None else stack.enter_context(own_notes(self.notes))
             writer = stack.enter_context(Writer())
             for clip in clips:
                 (result,) = self._render([clip], writer)

@@ -97,7 +97,7 @@ def test_an_export_of_other_pairs_is_replaced_when_asked(bcsim, tmp_path, tree):
     assert bcsim(line)[0] == bcsim(line)[0] == 0  # the same again is no other
     shutil.rmtree(tmp_path / "pairs")
     code, out = bcsim(f"{line} --seed 1")
-    assert (code, "add --overwrite" in out) == (2, True)
+    assert (code, "overwrite it" in out) == (2, True)
     assert not (tmp_path / "pairs").exists()
     before = tree(tmp_path / "pairs.kaldi")
     assert bcsim(f"{line} --seed 1 --overwrite")[0] == 0
