@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 @click.option("--shard", metavar="I/N", help="Only part I of N, 1/N to N/N; join with bcsim merge.")
 @worker_options
 @device_option
-@click.option("--mean", is_flag=True, help="The mean sensor: nothing random but its noise floor.")
+@click.option(
+    "--mean",
+    is_flag=True,
+    default=None,
+    help="The mean sensor: nothing random but its noise floor.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files.")
 @click.option(
     "--format",
@@ -53,11 +58,9 @@ if TYPE_CHECKING:
 def command(
     air: Path,
     out: Path,
-    seed: int | None,
     replay: Path | None,
     shard: str | None,
     workers: "Workers",
-    mean: bool,
     limit: int | None,
     format: str,
     strict: bool,
@@ -71,7 +74,8 @@ def command(
     """
     if shard is not None and format != "audiofolder":
         raise click.UsageError("--format: first bcsim merge the shards, then bcsim convert them")
-    if replay is not None and (seed is not None or mean or limit is not None):
+    drawn = (options["seed"], options["mean"], limit)
+    if replay is not None and any(value is not None for value in drawn):
         raise click.UsageError(
             "--replay takes everything drawn from its rows; leave out --seed, --mean and --limit"
         )
@@ -83,7 +87,7 @@ def command(
     if replay is not None:
         plan = plan_replay(replay, air, out, **options)
     else:
-        plan = plan_synthesis(air, out, seed=seed or 0, mean=mean, limit=limit, **options)
+        plan = plan_synthesis(air, out, limit=limit, **options)
     beside = plan_export_beside(out, format, overwrite) if format != "audiofolder" else None
     if dry_run:
         for clip in plan.todo:

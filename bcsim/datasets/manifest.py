@@ -74,6 +74,14 @@ class PairRow:
         names = ((signal, getattr(self, f"{signal}_file_name")) for signal in SIGNALS)
         return {signal: name for signal, name in names if name is not None}
 
+    def is_pair_of(self, earlier: "PairRow") -> bool:
+        """Tell whether an earlier row describes the same pair.
+
+        A key that the earlier row lacks says nothing: it may be newer than that row. The files do.
+        """
+        told = {key: value for key, value in vars(earlier).items() if value is not None}
+        return self.file_names == earlier.file_names and told.items() <= vars(self).items()
+
     @classmethod
     def from_json(cls, line: str, where: str) -> "PairRow":
         """Read a row from a line of JSON.

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +57,41 @@ class _Source:
     draws: dict[str, Draw]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RenderingOptions:
+    """Options of a run that decide what its pairs are, besides the recipe.
+
+    Each is a setting of the run, under its own name or that in its metadata, and a run is continued
+    with the same settings only. A run from before a field was added counts as one with its default.
+
+    Args:
+        seed: root seed.
+        mean: render the mean sensor, with nothing random but its noise floor.
+        air_files: whether a recording that no effect has changed, and whose file is as the dataset
+            would hold it, gets there by "copy", "link" or "encode". The samples are the same.
+        device: device of torch, "cpu" or "cuda".
+    """
+
+    seed: int = 0
+    mean: bool = False
+    air_files: AirFiles = field(default="copy", metadata={"setting": "air"})
+    device: str = "cpu"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the value of each option by the name of its setting."""
+        return {_setting_of(option): getattr(self, option.name) for option in fields(self)}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "RenderingOptions":
+        """Return the options that settings hold; those that they lack have their defaults."""
+        names = {_setting_of(option): option.name for option in fields(cls)}
+        return cls(**{names[key]: value for key, value in settings.items() if key in names})
+
+
+def _setting_of(option: Field[Any]) -> str:
+    return option.metadata.get("setting", option.name)
+
+
 @dataclass(frozen=True)
 class Renderer:
     """Everything that rendering one clip takes, apart from the clip; goes to worker processes.
@@ -66,12 +101,8 @@ class Renderer:
         source_folder: folder of the air recordings; absolute, since workers may run elsewhere.
         out: folder of the dataset; absolute.
         sensor: name of the sensor, for the manifest.
-        seed: root seed.
-        mean: whether the mean sensor is rendered.
+        options: options of the run.
         audio_format: "flac" or "wav".
-        device: device of torch.
-        air: whether a recording that no effect has changed, and whose file is as the dataset would
-            hold it, is copied, linked, or encoded again. The samples are the same.
         notes: folder in which every process notes down the pairs that it has written, or None.
     """
 
@@ -79,11 +110,8 @@ class Renderer:
     source_folder: Path
     out: Path
     sensor: str
-    seed: int
-    mean: bool = False
+    options: RenderingOptions
     audio_format: str = "flac"
-    device: str = "cpu"
-    air: AirFiles = "copy"
     notes: Path | None = None
 
     def render(self, clips: Sequence[Clip]) -> list[WrittenPair | Skipped]:
@@ -150,7 +178,7 @@ class Renderer:
                 digest = audio.sha256()
         except InputError as error:
             return Skipped(str(error))
-        draws = self.simulator.sample(self.seed, clip.id, self.mean)
+        draws = self.simulator.sample(self.options.seed, clip.id, self.options.mean)
         if clip.replayed is not None:
             row = PairRow.from_json(clip.replayed, clip.id)
             if row.source_sha256 != digest:
@@ -166,9 +194,9 @@ class Renderer:
         """Render clips that were read as one batch; return the pairs by id."""
         # float64 throughout: after rounding to 16 bits, processors and thread counts agree.
         clips = [torch.from_numpy(source.samples) for source in sources]
-        lengths = torch.tensor([len(clip) for clip in clips]).to(self.device)
+        lengths = torch.tensor([len(clip) for clip in clips]).to(self.options.device)
         air = clips[0][None] if len(clips) == 1 else pad_sequence(clips, batch_first=True)
-        air = air.to(self.device)
+        air = air.to(self.options.device)
         scene = Scene.from_air(air, self.simulator.sample_rate, lengths)
         with torch.inference_mode():
             scene = self.simulator.apply(scene, [source.draws for source in sources])
@@ -193,8 +221,9 @@ class Renderer:
         for name, file_name in row.file_names.items():
             as_read = name == "air" and untouched
             samples = source.samples if as_read else signals[name].cpu().numpy()
-            if name == "air" and self.air != "encode" and self._is_the_file(source, samples):
-                take = writer.link if self.air == "link" else writer.copy
+            how = self.options.air_files if name == "air" else "encode"
+            if how != "encode" and self._is_the_file(source, samples):
+                take = writer.link if how == "link" else writer.copy
                 take(source.path, folder / file_name)
                 sha256.append(source.sha256)
             else:
@@ -257,10 +286,11 @@ class Renderer:
             sensor=self.sensor,
             source=printable(clip.source),
             source_sha256=source.sha256,
-            seed=self.seed,
+            seed=self.options.seed,
             drawn=source.draws,
         )
-        if clip.replayed not in (None, row.to_json()):
+        replayed = clip.replayed and PairRow.from_json(clip.replayed, clip.id)
+        if replayed and not row.is_pair_of(replayed):
             raise _UnusableError(
                 f"{clip.id}: renders to another pair; is this the recipe it was made by?"
             )

@@ -107,10 +107,7 @@ class SynthesisPlan:
             "sensor": renderer.sensor,
             "sensor_sha256": self.sensor_sha256,
             "noise_sha256": self.noise_sha256,
-            "seed": renderer.seed,
-            "mean": renderer.mean,
-            "air": renderer.air,
-            "device": renderer.device,
+            **renderer.options.settings(),
             "recipe": yaml.safe_load(self.recipe_text),
             "num_sources": len(self.clips),
             "sources_sha256": hash_text(
@@ -278,7 +275,7 @@ def _summed(entries: Iterable[WrittenPair], split: str, sums: TextIO) -> Iterato
 def _render(
     renderer: Renderer, clips: Sequence[Clip], workers: Workers
 ) -> Generator[tuple[Clip, WrittenPair | Skipped]]:
-    if renderer.device == "cpu":
+    if renderer.options.device == "cpu":
         yield from run_parallel(renderer.render, clips, workers, _give_up, renderer.limit_s)
         return
     left = iter(clips)

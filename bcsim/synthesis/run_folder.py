@@ -25,6 +25,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, write_json
 from bcsim.files.run_folder import check_is_no_link, check_same_settings, locked
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
+from bcsim.synthesis.rendering import RenderingOptions
 from bcsim.workers.limits import sweep_semaphores
 
 RUN_NAME, LOCK_NAME = "run.json", "lock"  # in the state folder
@@ -123,8 +124,9 @@ def _clear_audio(folder: Path) -> None:
 def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
     """Check the settings of the run or dataset that is there; note down those of a new run.
 
-    The settings are everything that decides what the pairs are. A finished dataset is opened
-    again: its pairs go to the journal of the run, which renders what is missing.
+    The settings are everything that decides what the pairs are; an option that was not there yet
+    when the run was begun had its default. A finished dataset is opened again: its pairs go to the
+    journal of the run, which renders what is missing.
 
     Raises:
         UsageError: if what is there was made with other settings.
@@ -134,7 +136,8 @@ def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> No
     if earlier is not None:
         metadata = read_dataset_metadata(earlier)
         try:
-            check_same_settings(out, {key: metadata.get(key) for key in settings}, settings)
+            begun_with = {**RenderingOptions().settings(), **metadata}
+            check_same_settings(out, {key: begun_with.get(key) for key in settings}, settings)
         except UsageError:
             if earlier == finished:
                 shutil.rmtree(state)  # as it was, then

@@ -35,6 +35,7 @@ from bcsim.files.text import read_bytes
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
+from bcsim.synthesis.rendering import RenderingOptions
 from bcsim.synthesis.run import SynthesisResult, finish_dataset
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
 from bcsim.workers.pool import num_cores
@@ -114,6 +115,8 @@ def _read(folder: Path) -> _Part:
         raise UsageError(message) from error
     for name in TOTALS:
         settings.pop(name, None)
+    for name, default in RenderingOptions().settings().items():
+        settings.setdefault(name, default)  # of a shard from before this option
     return _Part(folder, shard, settings)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
 from bcsim.files.run_folder import check_disjoint
 from bcsim.synthesis.clips import Clip, Shard, plan_clips, replay_clips, split_of
-from bcsim.synthesis.rendering import AirFiles, Renderer
+from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
 from bcsim.workers.pool import Workers, num_cores
 from bcsim.workflows.presets import ResolvedSimulator, find_sensor, resolve_simulator
@@ -34,10 +34,8 @@ def plan_synthesis(
     settings: tuple[str, ...] = (),
     device: str = "auto",
     shard: Shard | None = None,
-    air_files: AirFiles | None = None,
-    seed: int = 0,
-    mean: bool = False,
     limit: int | None = None,
+    **options: Any,
 ) -> SynthesisPlan:
     """Check everything that can be checked before work starts.
 
@@ -49,11 +47,8 @@ def plan_synthesis(
         settings: `KEY=VALUE` overrides of the recipe.
         device: "auto", "cpu" or "cuda".
         shard: part of the files to render; None for all.
-        air_files: treatment of recordings that no effect has changed, "copy" (the default), "link"
-            or "encode".
-        seed: root seed.
-        mean: render the mean sensor, with nothing random but its noise floor.
         limit: take only the first so many files.
+        options: other fields of `RenderingOptions`; None for the default.
 
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
@@ -69,11 +64,8 @@ def plan_synthesis(
         out=out,
         sensor=sensor,
         inputs=(recipe,),
-        seed=seed,
-        mean=mean,
-        device=device,
+        options=_chosen(RenderingOptions(), options, device),
         shard=shard,
-        air_files=air_files or "copy",
     )
 
 
@@ -86,7 +78,7 @@ def plan_replay(
     settings: tuple[str, ...] = (),
     device: str = "auto",
     shard: Shard | None = None,
-    air_files: AirFiles | None = None,
+    **options: Any,
 ) -> SynthesisPlan:
     """Prepare to render the rows of a manifest again, from the values that they hold.
 
@@ -99,7 +91,8 @@ def plan_replay(
         settings: `KEY=VALUE` overrides of the recipe.
         device: "auto", "cpu" or "cuda".
         shard: part of the rows to render; None for all.
-        air_files: as in `plan_synthesis`; None for the way in which the dataset was made.
+        options: fields of `RenderingOptions` but for the seed, which the rows hold; None for that
+            which the dataset was made with.
 
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
@@ -144,11 +137,10 @@ def plan_replay(
         out=out,
         sensor=sensor,
         inputs=(manifest, recipe),
-        seed=rows[0].seed,
-        mean=bool(made.get("mean")),
-        device=device,
+        options=_chosen(
+            replace(RenderingOptions.from_settings(made), seed=rows[0].seed), options, device
+        ),
         shard=shard,
-        air_files=air_files or made.get("air", "copy"),
     )
     _check_same("the recipe's noise", None, made.get("noise_sha256"), plan.noise_sha256, made)
     return replace(plan, replayed_sha256=hash_file(manifest))
@@ -162,11 +154,8 @@ def _plan(
     out: Path,
     sensor: str | None,
     inputs: Iterable[Path | None],
-    seed: int,
-    mean: bool,
-    device: str,
+    options: RenderingOptions,
     shard: Shard | None,
-    air_files: AirFiles,
 ) -> SynthesisPlan:
     """Return the plan for some clips; `plan_synthesis` and `plan_replay` say what the rest is."""
     sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
@@ -177,11 +166,8 @@ def _plan(
             source_folder=air.absolute(),
             out=out.absolute(),
             sensor=resolved.sensor,
-            seed=seed,
-            mean=mean,
+            options=options,
             audio_format=resolved.recipe.audio_format,
-            device=choose_device(device),
-            air=air_files,
         ),
         recipe_text=resolved.recipe_text,
         sensor_file=sensor_file,
@@ -190,6 +176,14 @@ def _plan(
         shard=shard,
         inputs=tuple(path for path in (sensor_file, *inputs) if path is not None),
     )
+
+
+def _chosen(
+    defaults: RenderingOptions, options: Mapping[str, Any], device: str
+) -> RenderingOptions:
+    """Return the defaults with the options that were given, and the device that is there."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return replace(defaults, **given, device=choose_device(device))
 
 
 def synthesize(
@@ -213,7 +207,7 @@ def synthesize(
     workers = workers or Workers(num_cores())
     if workers.engine == "dask":
         optional_import("distributed", extra="dask")
-        if plan.renderer.device != "cpu":
+        if plan.renderer.options.device != "cpu":
             raise UsageError("Dask renders on CPUs; choose the device cpu")
     return synthesize_corpus(plan, workers, overwrite)
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from pydantic import TypeAdapter
 
+from bcsim.datasets import dataset, manifest
 from bcsim.errors import UsageError
 from bcsim.rng import stream
+from bcsim.synthesis import rendering, run
 from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_replay, plan_synthesis, synthesize
 
@@ -130,3 +133,37 @@ def test_another_sensor_is_refused_where_only_the_manifest_is_left(
             sensor=str(tmp_path / "other.sensor"),
             recipe=out / "recipe.resolved.yaml",
         )
+
+
+def with_an_optional_key(monkeypatch) -> None:
+    """Let rows be of a newer bcsim, whose manifests have another optional key."""
+    newer = dataclasses.make_dataclass(
+        "PairRow",
+        [("microphone", str | None, dataclasses.field(default="a headset", kw_only=True))],
+        bases=(manifest.PairRow,),
+        frozen=True,
+    )
+    monkeypatch.setattr(manifest, "_ROW", TypeAdapter(newer))
+    for module in (manifest, rendering, dataset, run):
+        monkeypatch.setattr(module, "PairRow", newer)
+
+
+def test_rows_from_before_a_manifest_key_was_added_still_replay(air, tmp_path, pairs, monkeypatch):
+    """A key that a row lacks is no difference: the row is older than the key."""
+    old = (pairs / "train/metadata.jsonl").read_text().splitlines()
+    with_an_optional_key(monkeypatch)
+    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    assert not result.failures
+    new = (tmp_path / "again/train/metadata.jsonl").read_text().splitlines()
+    told = {"microphone": "a headset"}
+    assert [json.loads(line) for line in new] == [json.loads(line) | told for line in old]
+
+
+def test_a_row_that_says_something_else_of_its_pair_is_a_failure(air, tmp_path, pairs):
+    rows = [json.loads(line) for line in (pairs / "train/metadata.jsonl").read_text().splitlines()]
+    rows[0]["duration_s"] += 1.0
+    rows[1]["noisy_air_file_name"] = "noisy_air/x.flac"
+    (pairs / "train/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again")
+    assert result.num_pairs == len(rows) - 2
+    assert all("renders to another pair" in why for why in result.failures.values())

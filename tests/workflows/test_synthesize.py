@@ -131,6 +131,21 @@ def test_what_was_finished_within_a_batch_is_kept(air, tmp_path, sensor_file, mo
     assert tree(tmp_path / "broken") == tree(tmp_path / "whole")
 
 
+def test_a_run_from_before_an_option_was_added_goes_on_as_with_its_default(
+    air, tmp_path, sensor_file, tree
+):
+    run(air, tmp_path / "pairs", sensor_file)
+    before = tree(tmp_path / "pairs")
+    path = tmp_path / "pairs/dataset.json"
+    path.write_text(
+        json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "mean"})
+    )
+    with pytest.raises(UsageError, match="made with mean False, now True"):
+        run(air, tmp_path / "pairs", sensor_file, mean=True)
+    assert run(air, tmp_path / "pairs", sensor_file).num_reused == 6
+    assert tree(tmp_path / "pairs") == before
+
+
 def test_a_file_that_was_lost_is_rendered_again(air, tmp_path, sensor_file, tree):
     run(air, tmp_path / "pairs", sensor_file)
     before = tree(tmp_path / "pairs")
