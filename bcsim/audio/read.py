@@ -16,6 +16,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from bcsim.audio.averaging import ChannelMixer
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.dsp.resample import resample
@@ -30,26 +31,30 @@ _MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay an
 log = logging.getLogger(__name__)
 
 
-def read_audio(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float64], int]:
-    """Read a file as one channel; several channels are averaged, with a warning.
+def read_audio(
+    path: Path, sample_rate: int | None = None, channel: int | None = None
+) -> tuple[NDArray[np.float64], int]:
+    """Read a file as one channel; several are averaged, with a warning that says what this did.
 
     Args:
-        path: WAV, FLAC, Ogg, AIFF or MP3; its content decides, not its name.
+        path: audio file of a container in `CONTAINERS`; its content decides, not its name.
         sample_rate: rate in Hz to resample to (soxr, very high quality), or None to keep the own.
+        channel: index of the channel to read, from 0, or None to average all of them.
 
     Returns:
         Samples (T,) with full scale at 1, and their rate in Hz.
 
     Raises:
-        InputError: if the file is missing, none of these, cut short, cannot be decoded, or holds
-            no samples, or some that are not finite or far above full scale.
+        InputError: if the file is missing, none of these, cut short, cannot be decoded, holds no
+            samples, or some that are not finite or far above full scale, lacks the channel, or
+            has channels that cancel each other when they are averaged (`ChannelMixer.effect`).
     """
     with open_audio(path) as audio:
-        return audio.read(sample_rate), sample_rate or audio.info.sample_rate
+        return audio.read(sample_rate, channel), sample_rate or audio.info.sample_rate
 
 
 def read_blocks(
-    path: Path, sample_rate: int, num_samples: int = BLOCK
+    path: Path, sample_rate: int, num_samples: int = BLOCK, channel: int | None = None
 ) -> Iterator[NDArray[np.float64]]:
     """Yield a file that need not fit into memory as blocks of one channel; see `read_audio`.
 
@@ -57,26 +62,26 @@ def read_blocks(
         path: audio file.
         sample_rate: rate in Hz to resample to.
         num_samples: number of samples of the file that are read at a time.
+        channel: index of the channel to read, from 0, or None to average all of them.
     """
     with open_audio(path) as audio:
         rate, resampler = audio.info.sample_rate, None
         if rate != sample_rate:
             resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float64", quality="VHQ")
-        for block in audio.blocks(num_samples):
-            mono = block.mean(axis=1)
+        for mono in audio.mono_blocks(num_samples, channel):
             yield mono if resampler is None else resampler.resample_chunk(mono)
         if resampler is not None:
             yield resampler.resample_chunk(np.zeros(0), last=True)
 
 
-def read_segment(path: Path, start: int, num_samples: int) -> NDArray[np.float64]:
-    """Read part of a one-channel file, thousands of times a second.
+def read_segment(path: Path, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
+    """Read part of one channel of a file, thousands of times a second.
 
     Hence the pages of Ogg files are not checked and no warnings are given: both happen when the
     file is read as a whole or asked for its `audio_info`. See `AudioFile.read_segment`.
     """
     with open_audio(path, whole=False) as audio:
-        return audio.read_segment(start, num_samples)
+        return audio.read_segment(start, num_samples, channel)
 
 
 def audio_info(path: Path) -> AudioInfo | None:
@@ -137,19 +142,23 @@ class AudioFile:
     def __exit__(self, *raised: object) -> None:
         self._sound.close()
 
-    def read(self, sample_rate: int | None = None) -> NDArray[np.float64]:
+    def read(
+        self, sample_rate: int | None = None, channel: int | None = None
+    ) -> NDArray[np.float64]:
         """Return the samples (T,) of the whole file as `read_audio` does."""
         with self._errors():
+            mixer = ChannelMixer(self.info.channels, channel)
             self._rewind()
             samples = self._decode_all()
             missing = _check_count(self.info, len(samples))
-            self.warn(*missing, *_oddities(self.info, _check_magnitude(samples)))
-        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+            oddities = _oddities(self.info, _check_magnitude(samples))
+            mono = mixer.mix(samples)
+            self.warn(*missing, *oddities, *mixer.effect())
         return mono if sample_rate is None else resample(mono, self.info.sample_rate, sample_rate)
 
-    def read_segment(self, start: int, num_samples: int) -> NDArray[np.float64]:
-        """Read part of the first channel as `read_frames` does; no warnings are given."""
-        samples = self.read_frames(start, num_samples)[:, 0]
+    def read_segment(self, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
+        """Read part of one channel as `read_frames` does; no warnings are given."""
+        samples = self.read_frames(start, num_samples)[:, channel]
         with self._errors():
             _check_magnitude(samples)
         return np.asarray(samples, dtype=np.float64)
@@ -180,6 +189,15 @@ class AudioFile:
                 yield block
             missing = _check_count(self.info, count)
             self.warn(*missing, *(_oddities(self.info, largest) if warn else ()))
+
+    def mono_blocks(self, num_samples: int, channel: int | None) -> Iterator[NDArray[np.float64]]:
+        """Yield the whole file in blocks (num_samples,) of one channel, as `read` reads it."""
+        with self._errors():
+            mixer = ChannelMixer(self.info.channels, channel)
+        for block in self.blocks(num_samples):
+            yield mixer.mix(block)
+        with self._errors():
+            self.warn(*mixer.effect())
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file in hexadecimal."""
@@ -255,8 +273,6 @@ def _check_magnitude(samples: NDArray[Any]) -> float:
 def _oddities(info: AudioInfo, largest: float) -> list[str]:
     """Return what to warn of in a usable file, of whose samples `largest` is the peak magnitude."""
     odd = list(info.warnings)
-    if info.channels > 1:
-        odd.append(f"{info.channels} channels averaged to one")
     if largest > 1.01:
         odd.append(f"peaks at {largest:.3g} of full scale")
     if largest == 0:

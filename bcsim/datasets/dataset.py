@@ -183,7 +183,7 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
     return ListedPair(
         str(pair_id),
         files,
-        str(speaker) if speaker else None,
+        None if speaker in (None, "") else str(speaker),  # 0 is a name
         line=line,
         content=content,
         where=where,

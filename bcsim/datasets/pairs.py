@@ -23,8 +23,8 @@ from torch.nn.functional import pad
 
 from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
 from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, file_beneath
-from bcsim.datasets.recordings import find_pairs
+from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
+from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.dsp.activity import speech_rms_of_blocks
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
@@ -194,6 +194,7 @@ class RecordedPairs(Pairs):
         pairs: files of the pairs, which have different ids.
         sample_rate: sample rate in Hz that the pairs get.
         seed: root seed of the crops.
+        channels: index of the channel of "air" and "bone", from 0; None to average all.
 
     Attributes:
         files: paths of the files of each pair by signal.
@@ -202,7 +203,13 @@ class RecordedPairs(Pairs):
         InputError: if there are none, two have the same id, or a file holds no audio.
     """
 
-    def __init__(self, pairs: Sequence[PairFiles], sample_rate: int, seed: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[PairFiles],
+        sample_rate: int,
+        seed: int,
+        channels: Mapping[str, int | None] | None = None,
+    ) -> None:
         if not pairs:
             raise InputError("there are no pairs of recordings")
         names = [pair.id for pair in pairs]
@@ -211,6 +218,7 @@ class RecordedPairs(Pairs):
             raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
         super().__init__(names, sample_rate, seed)
         self.files = [pair.files for pair in pairs]
+        self.recorded_channels = dict(channels or {})
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.
         self._num_samples = [self._common_length(files) for files in self.files]
 
@@ -240,7 +248,10 @@ class RecordedPairs(Pairs):
     def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Return the whole signals, cut to the shortest."""
         wanted = self._wanted(index)
-        signals = {name: read_audio(path, self.sample_rate)[0] for name, path in wanted.items()}
+        signals = {
+            name: read_audio(path, self.sample_rate, self.recorded_channels.get(name))[0]
+            for name, path in wanted.items()
+        }
         overlap = min(map(len, signals.values()))
         return {name: signal[:overlap] for name, signal in signals.items()}
 
@@ -256,39 +267,35 @@ class RecordedPairs(Pairs):
 
 
 def open_pairs(
-    folder: Path, sample_rate: int, seed: int, split: str | None = None
+    folder: Path,
+    sample_rate: int,
+    seed: int,
+    split: str | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> RecordedPairs:
     """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
 
     Args:
-        folder: folder with `air/` and `bone/`, where files with equal relative paths belong
-            together; a dataset; or the folder of a split of one, with a manifest of its own.
+        folder: folder or list of pairs (`find_pairs`), or a dataset.
         sample_rate: sample rate in Hz that the pairs get.
         seed: root seed of the crops.
         split: split of a dataset; None for all of its splits. Recordings have no splits.
+        channels: channel of "air" and "bone", where files have several.
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
     """
-    places = [folder, *(folder / name for name in SPLITS)]
-    if split is not None or any((place / MANIFEST_NAME).is_file() for place in places):
+    if split is not None:
         dataset = Dataset.open(folder)
-        if split is not None and split not in dataset.manifests:
+        if split not in dataset.manifests:
             manifest = folder / split / MANIFEST_NAME
             raise InputError(f"{manifest}: no such manifest; name a split that is there")
-        splits = dataset.manifests if split is None else [split]
-        pairs = [pair for name in splits for pair in dataset.pairs(name)]
+        pairs: Sequence[PairFiles] = [*dataset.pairs(split)]
     else:
-        for role in ("air", "bone"):
-            if not (folder / role).is_dir():
-                raise InputError(
-                    f"{folder}: no folder {role!r} in it; give one with air/ and bone/, or a "
-                    "dataset that synthesize or import wrote"
-                )
-        pairs, unmatched = find_pairs(folder / "air", folder / "bone")
+        pairs, unmatched = find_pairs(folder, folder, channels=channels)
         for reason in unmatched.values():
             log.warning("%s; left out", printable(reason))
-    return RecordedPairs(pairs, sample_rate, seed)
+    return RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))
 
 
 class RenderedPairs(Pairs):

@@ -1,185 +1,216 @@
 """Paired recordings on disk: which air file belongs to which bone file, and reading them.
 
-Pairs are found by name, never by order: by a manifest if the folder has one, else by equal paths
-below the two folders. A role word (`air`, `bone`, ...) may stand in for a folder.
+Pairs are found by name, never by order: by a manifest or a list of pairs, else by equal paths below
+two folders, else by a word for the role (`bcsim.datasets.pairing`).
 """
 
-import csv
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from bcsim.audio.folder import audio_files
+from bcsim.audio.channels import channel_index, strongest_channel
 from bcsim.audio.read import read_audio
-from bcsim.datasets.dataset import PairFiles, read_pairs
-from bcsim.datasets.manifest import MANIFEST_NAME
+from bcsim.datasets.dataset import Dataset, PairFiles
+from bcsim.datasets.layouts import named_pairs
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
+from bcsim.datasets.pair_lists import is_pair_list, read_pair_list
+from bcsim.datasets.pairing import ROLES
+from bcsim.datasets.talkers import talkers_of
 from bcsim.dsp.resample import resample
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
-from bcsim.files.text import read_bytes, reason_of
+from bcsim.files.text import shown
 from bcsim.sensors.recorded_pair import RecordedPair
 
-AIR_WORDS = frozenset({"air", "ac", "reference", "headset", "headset_microphone"})
-BONE_WORDS = frozenset(
-    {"bone", "bc", "body", "sensor", "throat", "in-ear", "inear", "accelerometer", "vibration"}
-)
 LENGTH_TOLERANCE_S = 0.01
-MAX_TABLE_BYTES = 2**24
 
 log = logging.getLogger(__name__)
 
 
-def find_pairs(air: Path, bone: Path) -> tuple[Sequence[PairFiles], dict[str, str]]:
-    """Find the pairs in two folders, or take two files as one pair.
+def find_pairs(
+    air: Path,
+    bone: Path,
+    talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
+) -> tuple[Sequence[PairFiles], dict[str, str]]:
+    """Find the pairs in two folders, two patterns, one folder or one list, or take two files.
+
+    Every audio file is in a pair or has a reason why it is not.
 
     Args:
-        air: file or folder of the air microphone.
-        bone: file or folder of the sensor; may be the same folder, where role words or a
-            manifest (`metadata.jsonl` with `air_file_name` and `bone_file_name`) tell.
+        air: recordings of the air microphone: a file, a folder, or a pattern of paths with `*`,
+            `?` or `**`, in which what stands for the wildcards names the pair.
+        bone: recordings of the sensor, given in the same way; or the same path as `air`: a list of
+            pairs (`read_pair_list`), a folder with a manifest, with `air/` and `bone/`, or whose
+            names tell the roles.
+        talkers: table of the talkers (`talkers_of`); without one, a list or manifest tells, else
+            the first folder of a pair's name.
+        channels: channel of "air" and "bone", where files have several (`channel_index`). Two
+            channels of the same files, in one folder or file, are pairs.
 
     Returns:
-        The pairs, sorted by name, and what has no partner: file to reason.
+        The pairs, sorted by name, and what is in no pair: file, or row of a list, to reason.
 
     Raises:
-        InputError: if a folder is missing or empty, or no two files belong together.
+        InputError: if a folder is missing or empty, no two files belong together, or names can be
+            read in two ways.
+        UsageError: for a channel of no such name.
     """
-    if air.is_file() and bone.is_file():
-        return [PairFiles(air.stem, {"air": air, "bone": bone})], {}
-    for path, other in ((air, bone), (bone, air)):
-        if path.is_file():
-            raise InputError(f"{path} is a file and {other} is not; give two files or two folders")
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-    if air.resolve() == bone.resolve() and (air / MANIFEST_NAME).is_file():
-        listed = [*read_pairs(air / MANIFEST_NAME)]
-        if not listed:
-            raise InputError(f"{air / MANIFEST_NAME}: lists no pairs")
-        return listed, {}
-    by_role = []
-    for folder, own_words, other_words in (
-        (air, AIR_WORDS, BONE_WORDS),
-        (bone, BONE_WORDS, AIR_WORDS),
-    ):
-        files: dict[str, Path] = {}
-        for path in audio_files(folder):
-            relative = PurePosixPath(path.relative_to(folder).as_posix())
-            if not other_words.isdisjoint(part.lower() for part in relative.parts[:-1]):
-                continue  # one tree holds both roles, and this file has the other one
-            folders = [part for part in relative.parts[:-1] if part.lower() not in own_words]
-            key = "/".join([*folders, relative.stem])
-            if key in files:
-                raise InputError(f"{files[key]} and {path} have the same name {key!r}; rename one")
-            files[key] = path
-        by_role.append(files)
-    air_files, bone_files = by_role
-    unmatched = {
-        str(path): f"{path}: no file called {key} below {folder}"
-        for files, others, folder in ((air_files, bone_files, bone), (bone_files, air_files, air))
-        for key, path in files.items()
-        if key not in others
-    }
-    names = sorted(air_files.keys() & bone_files.keys())
-    if not names:
-        examples = " and ".join(repr(next(iter(files), "nothing")) for files in by_role)
-        raise InputError(
-            f"{air} and {bone}: no two files have the same name (found {examples}); "
-            "a pair's files need equal paths below the two folders"
-        )
-    pairs = [
-        PairFiles(
-            name,
-            {"air": air_files[name], "bone": bone_files[name]},
-            name.split("/")[0] if "/" in name else None,
-        )
-        for name in names
-    ]
+    two_channels = len({channel_index(name) for name in (channels or {}).values()}) == 2
+    is_guess = False  # whether the talkers are guessed from folders
+    if _is_same(air, bone) and is_pair_list(air):
+        pairs, unmatched = read_pair_list(air)
+    elif _is_same(air, bone) and _has_manifest(air):
+        pairs, unmatched = _listed(air), {}
+    else:
+        pairs, unmatched = named_pairs(air, bone, two_channels)
+        is_guess = True
+    if not two_channels:
+        pairs = _without_itself(pairs, unmatched)
+    if not pairs:
+        first = next(iter(unmatched.values()), "lists no pairs")
+        raise InputError(f"{air}: no pair can be used; first: {first}")
+    if talkers is not None:
+        pairs = _with_talkers(pairs, talkers, (air, bone), is_guess)
     return pairs, unmatched
 
 
-def read_talkers(path: Path) -> dict[str, str]:
-    """Return the talker of each pair by the pair's name, without suffix, from a CSV file.
-
-    The file has a heading with a column `file` (or `name`, `id`), and one whose name contains
-    `talker` or `speaker`.
-
-    Raises:
-        InputError: if the file is missing or has no such columns.
-    """
-    content = read_bytes(path, MAX_TABLE_BYTES, "a table of talkers")
-    try:
-        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a table of talkers ({reason_of(error)})") from error
-    columns = list(rows[0]) if rows else []
-    file_column = next((c for c in columns if str(c).lower() in ("file", "name", "id")), None)
-    who_column = next(
-        (c for c in columns if any(w in str(c).lower() for w in ("talker", "speaker"))), None
-    )
-    if file_column is None or who_column is None:
-        raise InputError(f"{path}: wants a heading with the columns file and talker")
-    talkers = {}
-    for row in rows:
-        name = PurePosixPath(row[file_column] or "")
-        if name.name and row[who_column]:
-            talkers[name.with_suffix("").as_posix()] = row[who_column]
-    return talkers
-
-
 def read_recordings(
-    air: Path, bone: Path, sample_rate: int, talkers: Path | None = None
+    air: Path,
+    bone: Path,
+    sample_rate: int,
+    talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> tuple[list[RecordedPair], dict[str, str]]:
     """Find pairs as `find_pairs` does and read them at one sample rate.
 
     Args:
-        air: file or folder of the air microphone.
-        bone: file or folder of the sensor.
+        air: recordings of the air microphone.
+        bone: recordings of the sensor.
         sample_rate: sample rate of the pairs in Hz.
-        talkers: table of the talkers (`read_talkers`); without one, the first folder of a pair's
-            name is its talker.
+        talkers: table of the talkers.
+        channels: channel of "air" and "bone", where files have several.
 
     Returns:
         The pairs, and for each file or pair that cannot be used the reason.
 
     Raises:
         InputError: if no pair can be used, or the table of talkers names none of them.
+        UsageError: for a channel of no such name.
     """
-    found, failures = find_pairs(air, bone)
-    if talkers is not None:
-        who = read_talkers(talkers)
-        if not any(pair.id in who for pair in found):
-            raise InputError(f"{talkers}: names none of the pairs, such as {found[0].id!r}")
-        found = [replace(pair, speaker=who.get(pair.id, pair.speaker)) for pair in found]
+    found, failures = find_pairs(air, bone, talkers, channels)
+    chosen = chosen_channels(found, channels)
     pairs = []
     for pair in found:
         try:
-            air_samples, air_rate = read_audio(pair.files["air"])
-            bone_samples, bone_rate = read_audio(pair.files["bone"])
+            pairs.append(_read(pair, sample_rate, chosen))
         except InputError as error:
-            failures[pair.id] = str(error)
-            continue
-        if air_rate != bone_rate:
-            log.warning(
-                "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
-                printable(pair.id),
-                air_rate,
-                bone_rate,
-                sample_rate,
-            )
-        air_samples = resample(air_samples, air_rate, sample_rate)
-        bone_samples = resample(bone_samples, bone_rate, sample_rate)
-        if abs(len(air_samples) - len(bone_samples)) > LENGTH_TOLERANCE_S * sample_rate:
-            log.warning(
-                "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
-                printable(pair.id),
-                len(air_samples) / sample_rate,
-                len(bone_samples) / sample_rate,
-            )
-        overlap = min(len(air_samples), len(bone_samples))
-        pairs.append(
-            RecordedPair(pair.id, air_samples[:overlap], bone_samples[:overlap], pair.speaker)
-        )
+            failures[pair.id] = f"{error} (its pair: {_both(pair)})"
     if not pairs:
         first = next(iter(failures.values()))
         raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
     return pairs, failures
+
+
+def chosen_channels(
+    pairs: Sequence[PairFiles], channels: Mapping[str, str] | None
+) -> dict[str, int | None]:
+    """Return the index of the channel of each role, from 0; None where channels are averaged.
+
+    Args:
+        pairs: pairs of recordings, of which "strongest" is measured.
+        channels: names of the channels by role (`channel_index`).
+
+    Raises:
+        UsageError: for a channel of no such name.
+    """
+    chosen: dict[str, int | None] = dict.fromkeys(ROLES)
+    for role, name in (channels or {}).items():
+        index = channel_index(name)
+        chosen[role] = strongest_channel(p.files[role] for p in pairs) if index is None else index
+    return chosen
+
+
+def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None]) -> RecordedPair:
+    air, air_rate = read_audio(pair.files["air"], channel=channels["air"])
+    bone, bone_rate = read_audio(pair.files["bone"], channel=channels["bone"])
+    if air_rate != bone_rate:
+        log.warning(
+            "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
+            *(printable(_both(pair)), air_rate, bone_rate, sample_rate),
+        )
+    air, bone = resample(air, air_rate, sample_rate), resample(bone, bone_rate, sample_rate)
+    if abs(len(air) - len(bone)) > LENGTH_TOLERANCE_S * sample_rate:
+        log.warning(
+            "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
+            *(printable(_both(pair)), len(air) / sample_rate, len(bone) / sample_rate),
+        )
+    overlap = min(len(air), len(bone))
+    return RecordedPair(pair.id, air[:overlap], bone[:overlap], pair.speaker)
+
+
+def _both(pair: PairFiles) -> str:
+    return f"{pair.files['air']} with {pair.files['bone']}"
+
+
+def _is_same(air: Path, bone: Path) -> bool:
+    return os.path.realpath(air) == os.path.realpath(bone)
+
+
+def _has_manifest(folder: Path) -> bool:
+    return any((folder / split / MANIFEST_NAME).is_file() for split in ("", *SPLITS))
+
+
+def _listed(folder: Path) -> list[PairFiles]:
+    """Return the pairs of all splits of a dataset."""
+    dataset = Dataset.open(folder)
+    listed: list[PairFiles] = [pair for split in dataset.manifests for pair in dataset.pairs(split)]
+    if not listed:
+        raise InputError(f"{folder}: its {MANIFEST_NAME} lists no pairs")
+    return listed
+
+
+def _without_itself(pairs: Sequence[PairFiles], unmatched: dict[str, str]) -> list[PairFiles]:
+    """Return the pairs of two different files; the others go to those in no pair."""
+    kept = []
+    for pair in pairs:
+        try:
+            is_one = os.path.samefile(pair.files["air"], pair.files["bone"])
+        except OSError:  # one is not there, which reading it says
+            is_one = False
+        if is_one:
+            for path in pair.files.values():
+                unmatched[str(path)] = f"{path}: air and bone of {shown(pair.id)} are this one file"
+        else:
+            kept.append(pair)
+    return kept
+
+
+def _with_talkers(
+    pairs: Sequence[PairFiles], table: Path, places: tuple[Path, Path], is_guess: bool
+) -> list[PairFiles]:
+    """Return the pairs with the talkers of a table; others keep theirs unless it was a guess."""
+    names = {pair.id: {pair.id, *_names_in_tables(pair, places, table.parent)} for pair in pairs}
+    talkers = talkers_of(table, names)
+    for pair in pairs:
+        told = talkers.get(pair.id)
+        if not is_guess and told is not None and pair.speaker not in (None, told):
+            raise InputError(
+                f"{table}: the talker of {shown(pair.id)} is {shown(told)}, and "
+                f"{shown(pair.speaker)} where the pairs are listed; mend one of the two"
+            )
+    return [
+        replace(pair, speaker=talkers.get(pair.id, None if is_guess else pair.speaker))
+        for pair in pairs
+    ]
+
+
+def _names_in_tables(pair: PairFiles, places: tuple[Path, Path], folder: Path) -> Iterator[str]:
+    """Yield what a table may call the files of a pair: whole paths, and those below a folder."""
+    for path in (pair.files["air"], pair.files["bone"]):
+        yield path.as_posix()
+        for root in (*places, *(place.parent for place in places), folder):
+            if path.is_relative_to(root):
+                yield path.relative_to(root).as_posix()

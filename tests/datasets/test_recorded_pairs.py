@@ -109,7 +109,7 @@ def test_what_has_no_partner_is_left_out_and_named(recorded, caplog):
 
 
 def test_folders_and_files_of_another_kind_are_refused_with_a_remedy(recorded, dataset, tmp_path):
-    with pytest.raises(InputError, match=r"no folder 'air' in it; give one with air/ and bone/"):
+    with pytest.raises(InputError, match=r"nothing: no such file or folder"):
         open_pairs(tmp_path / "nothing", RATE, 0)
     with pytest.raises(InputError, match=r"set/trial/metadata\.jsonl: no such manifest"):
         open_pairs(dataset, RATE, 0, "trial")

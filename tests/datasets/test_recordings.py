@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.datasets.recordings import find_pairs, read_recordings, read_talkers
+from bcsim.datasets.recordings import find_pairs, read_recordings
 from bcsim.errors import InputError
 
 
@@ -128,23 +128,3 @@ def test_two_pairs_of_one_name_in_a_manifest_are_refused(tmp_path):
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     with pytest.raises(InputError, match="line 2: id '7' stands there twice; rename one"):
         find_pairs(tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\xff\xfe", "not a table of talkers"),
-        (b"file,talker\n" + b"a" * 200_000 + b",b\n", "not a table of talkers"),
-        (b"name\na\n", "wants a heading"),
-        (bytes(2**24 + 1), "larger than"),
-    ],
-)
-def test_what_is_no_table_of_talkers_is_refused(tmp_path, content, message):
-    (tmp_path / "talkers.csv").write_bytes(content)
-    with pytest.raises(InputError, match=rf"talkers\.csv: {message}"):
-        read_talkers(tmp_path / "talkers.csv")
-
-
-def test_names_in_a_table_of_talkers_may_be_odd(tmp_path):
-    (tmp_path / "talkers.csv").write_text("file,talker\na/b.wav,anna\n.,ben\n/,cara\n,dora\n")
-    assert read_talkers(tmp_path / "talkers.csv") == {"a/b": "anna"}

@@ -1,0 +1,82 @@
+"""Lists of pairs: tables with a column for each side."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.pairing import pair_ids
+from bcsim.datasets.tables import Table, TableRow, read_table
+from bcsim.datasets.talkers import TALKER_COLUMNS
+from bcsim.errors import InputError
+from bcsim.files.text import shown
+
+LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl"})
+AIR_COLUMNS = ("air", "air_file_name", "air_file", "air_path")
+BONE_COLUMNS = ("bone", "bone_file_name", "bone_file", "bone_path")
+ID_COLUMNS = ("id", "pair", "name")
+
+
+def is_pair_list(path: Path) -> bool:
+    """Tell whether a path is a file with the ending of a table."""
+    return path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path)
+
+
+def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
+    """Read a list of pairs: CSV (comma, semicolon or tab) or JSON lines, with a heading.
+
+    The columns `air` and `bone` hold paths of files, relative to the list's folder or absolute;
+    `talker` and `id` may stand beside them. A row that cannot be used costs itself alone.
+
+    Returns:
+        The pairs in the list's order, and the reason by row for those that cannot be used.
+
+    Raises:
+        InputError: if the list cannot be read, or lacks one of the two columns.
+    """
+    table = read_table(path, "a list of pairs")
+    columns = {"air": table.column(AIR_COLUMNS), "bone": table.column(BONE_COLUMNS)}
+    if None in columns.values():
+        raise InputError(
+            f"{path}: wants a heading with the columns air and bone, not "
+            f"{shown(', '.join(table.columns)) or 'nothing'}"
+        )
+    pairs: dict[str, PairFiles] = {}
+    failures = {}
+    for row in table.rows:
+        try:
+            pair = _pair(table, row, {role: str(column) for role, column in columns.items()})
+            if pair.id in pairs:
+                raise InputError(
+                    f"{row.where}: another pair is called {shown(pair.id)!r}; give each an id"
+                )
+            pairs[pair.id] = pair
+        except InputError as error:
+            failures[row.where] = str(error)
+    return [*pairs.values()], failures
+
+
+def _pair(table: Table, row: TableRow, columns: dict[str, str]) -> PairFiles:
+    cells = {role: row.text(column) for role, column in columns.items()}
+    for role, cell in cells.items():
+        if not cell:
+            raise InputError(f"{row.where}: names no file of {role}; fill in or remove the row")
+    files = {role: _existing(table.path.parent, cell) for role, cell in cells.items()}
+    for role, file in files.items():
+        if not os.path.isfile(file):
+            raise InputError(
+                f"{row.where}: no such file of {role}: {file}; paths start from the list's folder"
+            )
+    id_column, talker_column = table.column(ID_COLUMNS), table.column(TALKER_COLUMNS)
+    pair_id = row.text(id_column) if id_column else ""
+    talker = row.text(talker_column) if talker_column else ""
+    if not pair_id:
+        relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
+        pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))
+    return PairFiles(pair_id, files, talker if talker != "" else None)
+
+
+def _existing(folder: Path, cell: str) -> Path:
+    """Return the path that a cell names, composed or decomposed if only such a file is there."""
+    spellings = [cell, *(unicodedata.normalize(form, cell) for form in ("NFC", "NFD"))]
+    return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / cell)
