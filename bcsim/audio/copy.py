@@ -9,15 +9,17 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from scipy.io import wavfile
 
 from bcsim.audio.read import AudioFile
 from bcsim.audio.validation.containers import CONTAINERS
+from bcsim.dsp.resample import resample
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
 
 _SUFFIXES = {container.name: container.suffixes[0] for container in CONTAINERS}
 _BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16, "PCM_24": 24}  # all else takes 32
-_ROUNDING_S = 0.01  # by which the end of a segment may miss the end of its recording
+ROUNDING_S = 0.01  # by which the end of a segment may miss the end of its recording
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,14 @@ def copy_audio(
     channel: int | None = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    overshoot_s: float = ROUNDING_S,
+    sample_rate: int | None = None,
 ) -> CopiedAudio:
     """Copy a recording of one channel, or one channel of a segment of it, without loss.
 
     A recording of one channel that is wanted whole keeps its bytes. Else up to 24 bits become FLAC
-    with the same samples; more bits and floating point become WAV of 32 bits.
+    with the same samples; more bits and floating point become WAV of 32 bits. What is resampled
+    becomes WAV in floating point, in which no overshoot is clipped.
 
     Args:
         file: recording, open for reading and seeking.
@@ -50,6 +55,8 @@ def copy_audio(
         channel: channel to copy, counted from 0; None for a recording that has one.
         start_s: start of the segment in seconds.
         duration_s: duration of the segment in seconds; None for all that is left.
+        overshoot_s: time in seconds by which the segment may end behind the recording, and is cut.
+        sample_rate: sample rate in Hz to resample to; None to keep that of the recording.
 
     Raises:
         InputError: if it is no audio, has other channels, or is shorter.
@@ -57,9 +64,11 @@ def copy_audio(
     """
     with AudioFile(file, name) as audio:
         _check_channel(audio, channel)
-        start, stop = _segment(audio, start_s, duration_s)
+        start, stop = _segment(audio, start_s, duration_s, overshoot_s)
         info, suffix = audio.info, _SUFFIXES.get(audio.info.container)
         audio.warn(*info.warnings)
+        if sample_rate not in (None, info.sample_rate):
+            return _resampled(audio, stem, channel or 0, (start, stop), sample_rate)
         if suffix is not None and info.channels == 1 and (start, stop) == (0, info.frames):
             path = stem.with_name(stem.name + suffix)
             for _ in audio.blocks(warn=False):  # checks the samples
@@ -90,12 +99,29 @@ def _check_channel(audio: AudioFile, channel: int | None) -> None:
         raise InputError(f"{audio.name}: has {channels} channels, and no channel {channel}")
 
 
-def _segment(audio: AudioFile, start_s: float, duration_s: float | None) -> tuple[int, int]:
+def _resampled(
+    audio: AudioFile, stem: Path, channel: int, segment: tuple[int, int], sample_rate: int
+) -> CopiedAudio:
+    start, stop = segment
+    read = audio.read_frames(start, stop - start)[:, channel]
+    if not np.isfinite(read).all():
+        raise InputError(f"{audio.name}: holds samples that are not finite numbers; write it anew")
+    samples = resample(read, audio.info.sample_rate, sample_rate).astype(np.float32)
+    encoded = io.BytesIO()
+    wavfile.write(encoded, sample_rate, samples)  # libsndfile would write the time of day as well
+    path = stem.with_name(f"{stem.name}.wav")
+    write_bytes(path, encoded.getvalue())
+    return CopiedAudio(path, sample_rate, len(samples))
+
+
+def _segment(
+    audio: AudioFile, start_s: float, duration_s: float | None, overshoot_s: float
+) -> tuple[int, int]:
     """Return the first sample of a segment, and the first one behind it."""
     rate, total = audio.info.sample_rate, audio.info.frames
     start = round(start_s * rate)
     stop = total if duration_s is None else start + round(duration_s * rate)
-    if total < stop <= total + _ROUNDING_S * rate:
+    if total < stop <= total + overshoot_s * rate:
         stop = total
     if not 0 <= start < stop <= total:
         raise InputError(f"{audio.name}: holds {total} samples, not those from {start} to {stop}")

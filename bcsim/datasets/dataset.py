@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bcsim.datasets.lists import name_of
 from bcsim.datasets.manifest import (
     MANIFEST_NAME,
     SIGNALS,
@@ -176,14 +177,18 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
             f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
         ) from error
     pair_id, speaker = content.get("id", names["bone"]), content.get("speaker")
-    for value in (*names.values(), pair_id, "" if speaker is None else speaker):
+    for value in (*names.values(), pair_id):
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
+    try:
+        speaker = name_of(speaker)
+    except InputError as error:
+        raise InputError(f"{where}: speaker: {error}") from None
     files = {signal: file_beneath(folder, str(name), where) for signal, name in names.items()}
     return ListedPair(
         str(pair_id),
         files,
-        None if speaker in (None, "") else str(speaker),  # 0 is a name
+        speaker,
         line=line,
         content=content,
         where=where,

@@ -15,7 +15,14 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
-from bcsim.files.text import MAX_LINE_BYTES, decode_line, parse_json, reason_of, shown
+from bcsim.files.text import (
+    BYTE_ORDER_MARK,
+    MAX_LINE_BYTES,
+    decode_line,
+    parse_json,
+    reason_of,
+    shown,
+)
 
 # Files of a dataset; the manifests lie in the folders of the splits.
 MANIFEST_NAME, DATASET_NAME, SUMS_NAME = "metadata.jsonl", "dataset.json", "SHA256SUMS"
@@ -24,7 +31,7 @@ STATE_FOLDER = ".bcsim.tmp"  # there as long as the dataset is not finished
 SPLITS = ("train", "validation", "test")
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
-_MAX_SAMPLE_RATE = 384_000
+MAX_SAMPLE_RATE = 384_000
 _MAX_DURATION_S = 7 * 24 * 3600.0
 _BLOCK_BYTES = 1 << 16  # of a text that are in memory
 
@@ -38,7 +45,7 @@ class PairRow:
         bone_file_name: path of the sensor's file below the manifest's folder, with forward slashes.
         air_file_name: path of the air microphone's file.
         noisy_air_file_name: path of the noisy air microphone's file, where that is not `air`.
-        speaker: name of the speaker; splits go by speaker.
+        speaker: name of the speaker, by whom splits go; None where nothing tells.
         duration_s: duration of all files in seconds.
         sample_rate: sample rate of all files in Hz.
         sensor: name of the sensor or preset.
@@ -52,7 +59,7 @@ class PairRow:
     bone_file_name: str
     air_file_name: str
     noisy_air_file_name: str | None = None
-    speaker: str
+    speaker: str | None = None
     duration_s: float
     sample_rate: int
     sensor: str
@@ -99,7 +106,7 @@ class PairRow:
             raise InputError(f"{where}: {key} {first['msg']}; rerun synthesize") from error
         except ValueError as error:
             raise InputError(f"{where}: not JSON ({reason_of(error)}); rerun synthesize") from error
-        for name, most in (("duration_s", _MAX_DURATION_S), ("sample_rate", _MAX_SAMPLE_RATE)):
+        for name, most in (("duration_s", _MAX_DURATION_S), ("sample_rate", MAX_SAMPLE_RATE)):
             value = getattr(row, name)
             if not 0 < value <= most:
                 raise InputError(
@@ -126,7 +133,7 @@ class WrittenPair:
 
 @dataclass
 class Tally:
-    """Names of the speakers of a split, and the duration of each of its pairs in seconds."""
+    """Names of the known speakers of a split, and the duration of each of its pairs in seconds."""
 
     speakers: set[str] = field(default_factory=set)
     durations_s: "array[float]" = field(default_factory=lambda: array("d"))
@@ -154,7 +161,8 @@ def write_lines(path: Path, lines: Iterable[str]) -> Tally:
         for line in lines:
             file.write(line)
             row = json.loads(line)
-            tally.speakers.add(row["speaker"])
+            if row.get("speaker") is not None:
+                tally.speakers.add(row["speaker"])
             tally.durations_s.append(row["duration_s"])
     return tally
 
@@ -180,7 +188,8 @@ def lines_of(path: Path, what: str = "a manifest") -> Iterator[tuple[str, str]]:
         for content in (block + rest).removesuffix(b"\n").split(b"\n"):
             number += 1
             where = f"{path} line {number}"
-            yield where, decode_line(content, where, what)
+            line = decode_line(content, where, what)
+            yield where, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
 
 
 def file_beneath(folder: Path, name: str, where: str | None = None) -> Path:

@@ -14,6 +14,7 @@ from bcsim.files.paths import shortened
 
 MAX_DEPTH = 64  # of JSON
 MAX_LINE_BYTES = 1 << 20
+BYTE_ORDER_MARK = "\ufeff"
 SAFETENSORS_ONLY = "bcsim reads safetensors only; where you trust it, save its weights as such"
 
 # First bytes of a file, and its kind. A pickle of protocol 0 begins with what it imports.
@@ -52,12 +53,16 @@ def read_bytes(path: Path, max_bytes: int, what: str) -> bytes:
 
 
 def numbered_lines(file: BinaryIO, path: Path, what: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text in UTF-8 with their ends, counted from 1; see `decode_line`."""
+    """Yield the lines of a text in UTF-8 with their ends, counted from 1; see `decode_line`.
+
+    A byte-order mark, which some editors and spreadsheets write, is not part of the first line.
+    """
     for number in itertools.count(1):
         content = file.readline(MAX_LINE_BYTES + 1)
         if not content:
             return
-        yield number, decode_line(content, f"{path} line {number}", what)
+        text = decode_line(content, f"{path} line {number}", what)
+        yield number, text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
 
 
 def decode_line(content: bytes, where: str, what: str) -> str:

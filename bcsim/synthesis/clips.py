@@ -23,14 +23,15 @@ class Clip:
     Args:
         id: name of the pair, unique in the dataset; also the path of its files, without suffix.
         source: path of the recording below the input folder.
-        speaker: first folder of that path, or the file's own name where there is none.
+        speaker: first folder of that path, or the file's own name where there is none; None where
+            a row that is rendered again names nobody.
         split: train, validation or test.
         replayed: line of a manifest whose drawn values the clip gets; None to draw them.
     """
 
     id: str
     source: str
-    speaker: str
+    speaker: str | None
     split: str
     replayed: str | None = None
 

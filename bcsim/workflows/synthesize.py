@@ -129,7 +129,8 @@ def plan_replay(
     splits = resolved.recipe.splits
     split = manifest.parent.name
     if split not in SPLITS:
-        split = split_of(rows[0].speaker, splits.validation, splits.test)
+        who = rows[0].id if rows[0].speaker is None else rows[0].speaker
+        split = split_of(who, splits.validation, splits.test)
     plan = _plan(
         replay_clips(rows, audio_names(air), air, split),
         replace(resolved, sensor=rows[0].sensor),

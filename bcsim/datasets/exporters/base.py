@@ -18,12 +18,14 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
     """Yield pairs that a list of another library can hold.
 
     Raises:
-        InputError: naming file and line, if a pair has no speaker, duration or sample rate, a name
-            that is not printable text, an id that cannot be a path, or a file that is not there.
+        InputError: naming file and line, if a pair has no duration or sample rate, a name that
+            is not printable text, an id that cannot be a path, or a file that is not there.
     """
     for pair in pairs:
         content = pair.content
-        names = [content.get("id"), content.get("speaker"), *map(str, pair.files.values())]
+        names = [content.get("id"), *map(str, pair.files.values())]
+        if content.get("speaker") is not None:  # it may be unknown
+            names.append(content["speaker"])
         numbers: list[Any] = [content.get(key) for key in ("duration_s", "sample_rate")]
         named = all(isinstance(name, str) and name.isprintable() for name in names)
         # A bool is no number here, and not a number is not above 0.

@@ -28,7 +28,7 @@ class Kaldi(Exporter):
         speakers: dict[str, str] = {}
         durations: dict[str, str] = {}
         for pair in pairs:
-            speaker, utterance = _ids(str(pair.speaker), pair.id)
+            speaker, utterance = _ids(pair.speaker, pair.id)
             if utterance in speakers:
                 raise InputError(f"pair {pair.id!r}: another one is called {utterance}; rename one")
             speakers[utterance] = speaker
@@ -52,8 +52,10 @@ class Kaldi(Exporter):
                 write_text(folder / name, "".join(f"{k} {table[k]}\n" for k in sorted(table)))
 
 
-def _ids(speaker: str, pair_id: str) -> tuple[str, str]:
+def _ids(speaker: str | None, pair_id: str) -> tuple[str, str]:
     """Return speaker and utterance for Kaldi, where the one is a prefix of the other.
+
+    Of whom nothing is known is a speaker of his own, as Kaldi's documentation has it.
 
     A "-" divides them. It sorts before everything that a speaker's name may hold here, so that
     the order by utterance is the order by speaker, which Kaldi checks.
@@ -64,9 +66,9 @@ def _ids(speaker: str, pair_id: str) -> tuple[str, str]:
         >>> _ids("s-1", "other/c")
         ('s=2D1', 's=2D1-other=2Fc')
     """
+    if speaker is None or pair_id == speaker:
+        return _token(pair_id), _token(pair_id)
     token = _token(speaker)
-    if pair_id == speaker:
-        return token, token
     return token, f"{token}-{_token(pair_id.removeprefix(f'{speaker}/'))}"
 
 

@@ -45,7 +45,9 @@ def _cut(pair: ListedPair) -> dict[str, Any]:
     bone = recordings.pop(FIELDS["bone"])
     facts = {k: v for k, v in facts_of(pair).items() if k not in ("duration_s", "sample_rate")}
     segment = {"start": 0.0, "duration": bone["duration"], "channel": 0}
-    supervision = {"id": pair.id, "recording_id": pair.id, **segment, "speaker": pair.speaker}
+    supervision = {"id": pair.id, "recording_id": pair.id, **segment}
+    if pair.speaker is not None:
+        supervision["speaker"] = pair.speaker
     return {
         "id": pair.id,
         **segment,

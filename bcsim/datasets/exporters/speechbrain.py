@@ -35,11 +35,11 @@ class SpeechBrain(Exporter):
 
 def _entry(pair: ListedPair, root: str) -> dict[str, Any]:
     names = {signal: pair.content[f"{signal}_file_name"] for signal in pair.files}
-    return {
+    entry = {
         "duration": pair.content["duration_s"],
         **{f"{signal}_wav": f"{root}/{_literal(name)}" for signal, name in names.items()},
-        "spk_id": _literal(str(pair.speaker)),
     }
+    return entry if pair.speaker is None else {**entry, "spk_id": _literal(pair.speaker)}
 
 
 def _literal(text: str) -> str:

@@ -1,15 +1,19 @@
 """Pairs of other libraries' formats as the folders that every command reads: `import_pairs`."""
 
+import contextlib
+import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bcsim.audio.copy import copy_audio
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
 from bcsim.datasets.manifest import MANIFEST_NAME, MAX_NAME_BYTES, SIGNALS, PairRow, write_manifest
+from bcsim.datasets.talkers import talkers_of
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
@@ -25,17 +29,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What `import_pairs` did.
+    """What `import_pairs` did; every entry of the source is counted once.
 
     Args:
         format: name of the source's format in `IMPORTERS`.
-        num_pairs: number of pairs by split; the split is "" where the source tells none.
-        failures: reason by pair, for pairs that could not be used.
+        num_pairs: number of imported pairs by split; the split is "" where the source tells none.
+        failures: reason by entry, for entries that could not be used.
+        speakers: names of the known speakers of the imported pairs.
+        num_unknown: number of imported pairs of whom nothing tells the speaker.
     """
 
     format: str
     num_pairs: dict[str, int]
     failures: dict[str, str]
+    speakers: frozenset[str]
+    num_unknown: int
 
 
 def import_pairs(
@@ -45,11 +53,15 @@ def import_pairs(
     names: Mapping[str, str] | None = None,
     channels: tuple[str, ...] = (),
     root: Path | None = None,
+    *,
+    talkers: Path | None = None,
+    sample_rate: int | None = None,
 ) -> ImportResult:
     """Copy the pairs of another format into a folder of pairs: whole, or not at all.
 
     Files of one channel keep their bytes; a channel or a segment of one keeps its samples. Where
-    the source has splits, each becomes a folder of its own below `out`.
+    the source has splits, each becomes a folder of its own below `out`. An entry that cannot be
+    used costs only itself, and is named in `failures.jsonl`.
 
     Args:
         source: file or folder; never written to.
@@ -58,6 +70,9 @@ def import_pairs(
         names: the source's names of "air", "bone" or "noisy_air", where they are not usual.
         channels: roles of the channels of stereo files, such as ("air", "bone").
         root: folder that relative paths of a manifest start from.
+        talkers: table of the talkers of the pairs (`bcsim.datasets.talkers`); those that no row
+            names keep the talker that the source tells.
+        sample_rate: sample rate in Hz to which all recordings are resampled; None to keep theirs.
 
     Raises:
         UsageError: for an unknown format or role, or an `out` that is not empty.
@@ -71,24 +86,31 @@ def import_pairs(
     for role in channels:
         if role not in known or (role != "-" and channels.count(role) > 1):
             raise UsageError(f"channels {','.join(channels)}: wants each of {known} once at most")
-    name = format or _recognise(source, channels)
-    importer = IMPORTERS[name](names=names or {}, channels=channels, root=root and root.absolute())
+    options = {"names": names or {}, "channels": channels, "root": root and root.absolute()}
+    name = format or _recognise(source, options)
+    importer = IMPORTERS[name](**options)
+    if channels and not importer.takes_channels:
+        raise UsageError(f"channels {','.join(channels)}: {name} has files of one channel only")
     check_disjoint(source, out)
     found = importer.read(source)
     if not found:
         raise InputError(f"{source}: holds no pairs of the format {name}; name another format")
+    if talkers is not None:
+        found = _with_talkers(found, source, talkers)
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
     with staged_folder(out) as staging:
         for pair in track(found, len(found), f"importing {name}"):
             split = pair.split or ""
             try:
+                if pair.problem is not None:
+                    raise InputError(pair.problem)
                 pair_id = _checked_id(pair.id)
                 if pair_id in rows[split]:
-                    raise InputError(f"{pair_id}: another pair has this id")
-                rows[split][pair_id] = _store(pair, pair_id, staging / split)
+                    raise InputError(f"{pair_id}: another pair has this id; rename one")
+                rows[split][pair_id] = _store(pair, pair_id, staging / split, sample_rate)
             except InputError as error:
-                failures[f"{split}/{pair.id}".lstrip("/")] = str(error)
+                failures[_free_name(_place(pair), failures)] = str(error)
                 log.warning("skipped: %s", printable(str(error)))
         num_pairs = {split: len(members) for split, members in rows.items() if members}
         if not num_pairs:
@@ -98,16 +120,61 @@ def import_pairs(
             write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
         write_sums(staging)
         write_failures(staging / FAILURES_NAME, "import", failures)
-    return ImportResult(name, num_pairs, failures)
+    speakers = [row.speaker for members in rows.values() for row in members.values()]
+    known_speakers = frozenset(speaker for speaker in speakers if speaker is not None)
+    return ImportResult(name, num_pairs, failures, known_speakers, speakers.count(None))
 
 
-def _recognise(source: Path, channels: tuple[str, ...]) -> str:
-    if channels:
-        return "channels"
+def _recognise(source: Path, options: Mapping[str, Any]) -> str:
+    """Return the one format that a source has; an InputError tells why there is not just one."""
+    claims, reasons = [], []
     for name, importer in IMPORTERS.items():
-        if importer().recognises(source):
-            return name
-    raise InputError(f"{source}: cannot tell the format; name one of {', '.join(IMPORTERS)}")
+        if options["channels"] and not importer.takes_channels:
+            continue
+        try:
+            if importer(**options).recognises(source):
+                claims.append(name)
+        except UsageError as error:  # the format's, but for what the message says
+            reasons.append(str(error))
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        raise InputError(f"{source}: could be {' or '.join(claims)}; name the format that it is")
+    reason = f" ({'; or '.join(dict.fromkeys(reasons))})" if reasons else ""
+    raise InputError(
+        f"{source}: cannot tell the format{reason}; name one of {', '.join(IMPORTERS)}"
+    )
+
+
+def _with_talkers(found: Sequence[FoundPair], source: Path, table: Path) -> list[FoundPair]:
+    """Return pairs with the speakers that a table tells; the others keep theirs."""
+    folder = source if source.is_dir() else source.parent
+    names = {
+        _place(pair): {pair.id, *_names_below(folder, pair)}
+        for pair in found
+        if pair.problem is None
+    }
+    told = talkers_of(table, names)
+    return [replace(pair, speaker=told.get(_place(pair), pair.speaker)) for pair in found]
+
+
+def _place(pair: FoundPair) -> str:
+    """Return split and id of a pair, for messages."""
+    return f"{pair.split}/{pair.id}" if pair.split else pair.id
+
+
+def _names_below(folder: Path, pair: FoundPair) -> Iterator[str]:
+    """Yield the paths of a pair's files below the folder of the source."""
+    for recording in pair.recordings.values():
+        with contextlib.suppress(ValueError):  # it lies elsewhere
+            yield Path(recording.name).relative_to(folder).as_posix()
+
+
+def _free_name(name: str, taken: Mapping[str, str]) -> str:
+    """Return a name under which nothing is listed yet: failures are counted one by one."""
+    if name not in taken:
+        return name
+    return next(f"{name} ({n})" for n in itertools.count(2) if f"{name} ({n})" not in taken)
 
 
 def _checked_id(pair_id: str) -> str:
@@ -119,17 +186,14 @@ def _checked_id(pair_id: str) -> str:
     return name
 
 
-def _store(pair: FoundPair, pair_id: str, folder: Path) -> PairRow:
+def _store(pair: FoundPair, pair_id: str, folder: Path, sample_rate: int | None) -> PairRow:
     """Copy the recordings of a pair and return its row."""
     for role in ("air", "bone"):
         if role not in pair.recordings:
             raise InputError(f"{pair_id}: the source has no {role} recording of it")
     copies = {}
     try:
-        for role in SIGNALS:
-            recording = pair.recordings.get(role)
-            if recording is None:
-                continue
+        for role, recording in pair.recordings.items():
             with recording.open() as file:
                 copies[role] = copy_audio(
                     file,
@@ -138,11 +202,13 @@ def _store(pair: FoundPair, pair_id: str, folder: Path) -> PairRow:
                     channel=recording.channel,
                     start_s=recording.start_s,
                     duration_s=recording.duration_s,
+                    overshoot_s=recording.overshoot_s,
+                    sample_rate=sample_rate or recording.sample_rate,
                 )
         rates = {role: copy.sample_rate for role, copy in copies.items()}
         if len(set(rates.values())) > 1:
-            told = ", ".join(f"{role} is {rate} Hz" for role, rate in rates.items())
-            raise InputError(f"{pair_id}: {told}; resample to one rate before the import")
+            told = ", ".join(f"{role} is {rates[role]} Hz" for role in SIGNALS if role in rates)
+            raise InputError(f"{pair_id}: {told}; name one sample rate for both")
     except InputError:
         for copy in copies.values():
             copy.path.unlink()
@@ -154,7 +220,7 @@ def _store(pair: FoundPair, pair_id: str, folder: Path) -> PairRow:
     return PairRow(
         id=pair_id,
         **names,
-        speaker=printable(pair.speaker or pair_id.split("/")[0]),
+        speaker=None if pair.speaker is None else printable(pair.speaker),
         duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
         sample_rate=rates["air"],
         sensor="recorded",

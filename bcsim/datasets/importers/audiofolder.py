@@ -1,30 +1,116 @@
-"""bcsim's own layout: `metadata.jsonl` beside the audio, with or without splits."""
+"""Lists beside the audio, `metadata.jsonl` or `metadata.csv`, with or without splits.
 
+bcsim's own layout, and what people write for the `audiofolder` of `datasets` or for themselves.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
-from bcsim.datasets.dataset import WHOLE, Dataset
+from bcsim.audio.folder import without_audio_suffix
+from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
+from bcsim.datasets.importers.base import SPLIT_WORDS, FoundPair, Importer, Recording, found_pairs
+from bcsim.datasets.lists import (
+    JSON_LINES,
+    TABLES,
+    Entry,
+    entries_of_list,
+    first_entries,
+    has_ending,
+    name_of,
+    speaker_of,
+)
+from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
+from bcsim.errors import InputError
+
+_LISTS = (MANIFEST_NAME, "metadata.csv")
+_ENDINGS = ("_file_name", "_file", "_path", "")
+_WHOLE = "file_name"  # the usual column for files that hold all channels
 
 
 @IMPORTERS.register("audiofolder")
 class AudioFolder(Importer):
-    """A dataset that `synthesize`, `import` or `convert --format audiofolder` wrote."""
+    """Columns `air_file_name` and `bone_file_name`, or `air` and `bone`, below the list's folder.
+
+    With roles of channels, the column `file_name`.
+    """
+
+    defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
+    takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
-        folders = [source, *(source / split for split in SPLITS)]
-        return any((folder / MANIFEST_NAME).is_file() for folder in folders)
+        reasons = []
+        for path, _ in _lists(source):
+            entries = first_entries(path)
+            if any("ID" in entry for entry in entries):  # SpeechBrain's
+                continue
+            if any(self._columns(entry) for entry in entries):
+                return True
+            if entries:
+                columns = dict.fromkeys(key for entry in entries for key in entry)
+                wanted = [_WHOLE] if self.channels else list(self.roles.values())[:2]
+                reasons.append(self._wants(path, columns, wanted))
+        if reasons:
+            raise InputError(reasons[0])
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
-        dataset = Dataset.open(source)
-        return [
-            FoundPair(
-                pair.id,
-                {role: Recording.of_file(path) for role, path in pair.files.items()},
-                pair.speaker,
-                None if split == WHOLE else split,
+        if (source / STATE_FOLDER).is_dir():
+            Dataset.open(source)  # which says that it is not finished
+        found = []
+        for path, split in _lists(source):
+            make = partial(self._pair, path=path, split=split)
+            found += found_pairs(entries_of_list(path), make, split)
+        return found
+
+    def _columns(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Return the column of each role that an entry has."""
+        words = dict.fromkeys(self.channel_of, self.names.get("air", _WHOLE))
+        columns = {}
+        for role, word in (words or self.roles).items():
+            there = [f"{word}{ending}" for ending in _ENDINGS if f"{word}{ending}" in content]
+            if there:
+                columns[role] = there[0]
+        return columns
+
+    def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
+        columns = self._columns(entry.content)
+        told = {role: name_of(entry.content[column]) for role, column in columns.items()}
+        files = {role: name for role, name in told.items() if name is not None}
+        recordings = {
+            role: Recording.of_file(
+                self._file(name, path, entry.where), channel=self.channel_of.get(role)
             )
-            for split in dataset.manifests
-            for pair in dataset.pairs(split)
-        ]
+            for role, name in files.items()
+        }
+        pair_id = name_of(entry.content.get("id"))
+        if pair_id is None:
+            pair_id = without_audio_suffix(files.get("bone", entry.where))
+        return FoundPair(pair_id, recordings, speaker_of(entry.content), split)
+
+    def _file(self, name: str, path: Path, where: str) -> Path:
+        """Return a file below the folder of the list, or else below the root."""
+        file = file_beneath(path.parent, name, where)
+        return file if self.root is None or file.is_file() else file_beneath(self.root, name, where)
+
+
+def _lists(source: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield the lists of a folder and of the folders of its splits, each with its split."""
+    if source.is_file():
+        if has_ending(source, *TABLES, *JSON_LINES):
+            yield source, None
+        return
+    if not source.is_dir():
+        return
+    folders = [
+        (folder, SPLIT_WORDS[folder.name.lower()])
+        for folder in sorted(source.iterdir())
+        if folder.name.lower() in SPLIT_WORDS
+    ]
+    for folder, split in [(source, None), *folders]:
+        there = [folder / name for name in _LISTS if (folder / name).is_file()]
+        if len(there) > 1:
+            raise InputError(f"{folder}: holds {' and '.join(_LISTS)}; give one of them")
+        yield from ((path, split) for path in there)

@@ -1,28 +1,29 @@
 """What an importer is, and the recordings that it finds."""
 
-import gzip
-import os
+import logging
 import re
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import Any, BinaryIO, ClassVar
 
+from bcsim.audio.copy import ROUNDING_S
+from bcsim.audio.folder import without_audio_suffix
+from bcsim.datasets.lists import Entry
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
-from bcsim.files.text import numbered_lines, reason_of
+from bcsim.files.text import shown
 
-MAX_LIST_BYTES = 1 << 30
 _MAX_TIME_S = 1e9  # thirty years
-_SPLIT_WORDS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Recording:
         channel: number of the channel, from 0; None for a file of one channel.
         start_s: start of the segment in seconds.
         duration_s: duration of the segment in seconds; None for all that is left.
+        overshoot_s: time in seconds by which a segment may end behind its recording, and is cut.
+        sample_rate: sample rate in Hz to resample to; None to keep that of the file.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Recording:
     channel: int | None = None
     start_s: float = 0.0
     duration_s: float | None = None
+    overshoot_s: float = ROUNDING_S
+    sample_rate: int | None = None
 
     def __post_init__(self) -> None:
         for value in (self.start_s, self.duration_s or 0.0):
@@ -64,12 +69,14 @@ class FoundPair:
             bone is named as one that cannot be used.
         speaker: name of the speaker, if the source tells.
         split: "train", "validation" or "test", if the source tells.
+        problem: why the entry cannot be used, with its place in the source; None for a sound one.
     """
 
     id: str
     recordings: Mapping[str, Recording]
     speaker: str | None = None
     split: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class Importer(ABC):
     root: Path | None = None
 
     defaults: ClassVar[Mapping[str, str]] = {}
+    takes_channels: ClassVar[bool] = False  # or files of several channels are none of the format
 
     @property
     def roles(self) -> dict[str, str]:
@@ -101,48 +109,77 @@ class Importer(ABC):
 
     @abstractmethod
     def recognises(self, source: Path) -> bool:
-        """Tell whether a file or folder is of this format."""
+        """Tell whether a file or folder is of this format, by its content and not by its name.
+
+        Exactly one importer recognises a source, or the user is asked.
+
+        Raises:
+            InputError: saying what was seen and what was wanted, if the source is of this format
+                but for something that the user can mend or name. It is told if no other importer
+                recognises the source.
+        """
 
     @abstractmethod
     def read(self, source: Path) -> list[FoundPair]:
         """List the pairs of a source; no audio is read.
 
+        Every entry of the source is listed: a malformed one as a pair with a `problem`.
+
         Raises:
-            InputError: naming file and line, if the source is malformed.
+            InputError: naming the file, if the source as a whole cannot be read.
         """
+
+    @staticmethod
+    def _wants(place: Path, columns: Iterable[str], wanted: Iterable[str]) -> str:
+        """Return what to say of a list whose columns are none of those of air and bone."""
+        return (
+            f"{place}: has the columns {shown(', '.join(columns))}; wants "
+            f"{' and '.join(wanted)}, or the names of the columns that are air and bone"
+        )
 
     def locate(self, name: str, manifest: Path) -> Path:
         """Return the file that a manifest names."""
         return (self.root or manifest.parent) / name
 
 
-def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place of each line of a list, for messages, and the line; `.gz` is expanded.
+def found_pairs(
+    entries: Iterable[Entry], make: Callable[[Entry], FoundPair], split: str | None
+) -> Iterator[FoundPair]:
+    """Yield the pair that `make` makes of each entry; one that it refuses costs only itself."""
+    for entry in entries:
+        try:
+            if entry.problem is not None:
+                raise InputError(entry.problem)
+            yield make(entry)
+        except InputError as error:
+            told = [entry.content.get(key) for key in ("id", "ID")]
+            name = next((str(name) for name in told if name not in (None, "")), entry.where)
+            problem = f"{entry.where}: {error}"
+            yield FoundPair(name, {}, split=split, problem=problem)
 
-    Raises:
-        InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
-            1 MiB in a line.
+
+def place_of(path: Path) -> tuple[str, str | None, str | None]:
+    """Return what the place of a recording below its folder tells: id, speaker and split.
+
+    A first folder that is called like a split is one; the folder after it, or else the first one,
+    is the speaker. Of a file in no folder nothing tells the speaker.
+
+    Example:
+        >>> place_of(Path("ann/u1.wav")), place_of(Path("u.1.wav")), place_of(Path("dev/bob/u.wav"))
+        (('ann/u1', 'ann', None), ('u.1', None, None), ('bob/u', 'bob', 'validation'))
     """
-    what = "a list of recordings"
-    message = f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists"
-    with open_regular(path, what) as raw:
-        if os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES:
-            raise InputError(message)
-        packed = path.suffix == ".gz"
-        with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
-            try:
-                for number, line in numbered_lines(file, path, what):
-                    if file.tell() > MAX_LIST_BYTES:
-                        raise InputError(message)
-                    yield f"{path} line {number}", line
-            except (OSError, EOFError, zlib.error) as error:
-                raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
+    *folders, _ = path.parts
+    split = SPLIT_WORDS.get(folders[0].lower()) if folders else None
+    if split is not None:
+        path, folders = path.relative_to(folders[0]), folders[1:]
+    return without_audio_suffix(path.as_posix()), folders[0] if folders else None, split
 
 
 def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:
     """Yield the source itself, or the files below it that match, each with its split.
 
-    A folder's files belong to the splits that their names tell; a file alone is a whole.
+    A folder's files belong to the splits that their names tell, or else the names of the folders
+    that they lie in; a file alone is a whole.
     """
     if source.is_file():
         if any(source.match(pattern) for pattern in patterns):
@@ -150,7 +187,8 @@ def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]
         return
     for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
         if path.is_file():
-            yield path, split_of(path.name)
+            places = [path.name, *path.relative_to(source).parts[-2::-1]]
+            yield path, next(filter(None, map(split_of, places)), None)
 
 
 def split_of(name: str) -> str | None:
@@ -161,4 +199,4 @@ def split_of(name: str) -> str | None:
         ('validation', 'train')
     """
     words = re.split(r"[^a-z]+", name.lower())
-    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)

@@ -1,19 +1,30 @@
 """Files that hold a pair as channels; which channel is which has to be said."""
 
 from pathlib import Path
+from typing import ClassVar
 
-from bcsim.audio.folder import audio_files
+from bcsim.audio.folder import AUDIO_SUFFIXES, audio_files, list_audio
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording
-from bcsim.errors import UsageError
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, place_of
+from bcsim.errors import InputError, UsageError
 
 
 @IMPORTERS.register("channels")
 class Channels(Importer):
     """One file, or every audio file below a folder; the first folder of a path is the speaker."""
 
+    takes_channels: ClassVar[bool] = True
+
     def recognises(self, source: Path) -> bool:
-        return False
+        if source.is_dir():
+            is_audio = bool(list_audio(source).names)
+        else:
+            is_audio = source.suffix.lower() in AUDIO_SUFFIXES
+        if not is_audio:
+            return False
+        if not self.channels:
+            raise InputError("if files hold air and bone as channels, say which channel is which")
+        return True
 
     def read(self, source: Path) -> list[FoundPair]:
         if not {"air", "bone"} <= set(self.channels):
@@ -23,10 +34,12 @@ class Channels(Importer):
             )
         files = [source] if source.is_file() else audio_files(source)
         folder = source.parent if source.is_file() else source
-        return [
-            FoundPair(
-                path.relative_to(folder).with_suffix("").as_posix(),
-                {role: Recording.of_file(path, channel=k) for role, k in self.channel_of.items()},
-            )
-            for path in files
-        ]
+        found = []
+        for path in files:
+            pair_id, speaker, split = place_of(path.relative_to(folder))
+            recordings = {
+                role: Recording.of_file(path, channel=number)
+                for role, number in self.channel_of.items()
+            }
+            found.append(FoundPair(pair_id, recordings, speaker, split))
+        return found

@@ -4,90 +4,186 @@ A pipe in `wav.scp` is a command, and commands are never run; the one that stand
 FLAC file is recognised, and the file read instead.
 """
 
+import logging
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from bcsim.datasets.exporters.kaldi import FLAC_COMMAND
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, lines_of_list, split_of
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, split_of
+from bcsim.datasets.lists import lines_of_list
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
+from bcsim.files.paths import printable
+
+_OVERSHOOT_S = 0.5  # what Kaldi's extract-segments allows a segment's end
+_CHANNELS = {"A": 0, "B": 1, **{str(number): number for number in range(100)}}
+
+log = logging.getLogger(__name__)
 
 
 @IMPORTERS.register("kaldi")
 class Kaldi(Importer):
-    """Folders `air` and `bone`, or `SPLIT_air` and `SPLIT_bone`, with equal utterance ids."""
+    """Folders `air` and `bone`, or `SPLIT_air` and `SPLIT_bone`, with equal utterance ids.
+
+    With roles of channels, each data directory holds pairs.
+    """
 
     defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
+    takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
-        return source.is_dir() and any(source.glob("*/wav.scp"))
+        folders = _data_folders(source)
+        if self.channels or any(self._role_of(folder) for folder in folders):
+            return bool(folders)
+        if folders:
+            told = ", ".join(folder.name for folder in folders)
+            wanted = " and ".join(f"NAME_{self.roles[role]}" for role in ("air", "bone"))
+            raise InputError(
+                f"{source}: holds Kaldi's data directories {told}; wants {wanted}, or the names "
+                "that stand for air and bone, or the roles of channels"
+            )
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
         by_set: dict[str, dict[str, Path]] = {}
-        for script in sorted(source.glob("*/wav.scp")):
-            folder = script.parent
-            for role in ("noisy_air", "air", "bone"):  # the longer ending first
-                ending = self.roles[role]
-                if folder.name == ending or folder.name.endswith(f"_{ending}"):
-                    by_set.setdefault(folder.name.removesuffix(ending), {})[role] = folder
-                    break
+        for folder in _data_folders(source):
+            role = self._role_of(folder)
+            if self.channels:
+                by_set[folder.name] = dict.fromkeys(self.channel_of, folder)
+            elif role is None:
+                log.warning("%s: the folder of no role; left out", printable(str(folder)))
+            else:
+                by_set.setdefault(folder.name.removesuffix(self.roles[role]), {})[role] = folder
         return [pair for name, folders in by_set.items() for pair in self._pairs(name, folders)]
 
-    def _pairs(self, name: str, folders: dict[str, Path]) -> list[FoundPair]:
-        by_role = {role: self._recordings(folder) for role, folder in folders.items()}
-        speakers: dict[str, str] = {}
-        for folder in folders.values():
-            speakers |= _table(folder / "utt2spk")
-        return [
-            FoundPair(
-                _id_of(utterance, speakers.get(utterance)),
-                {role: table[utterance] for role, table in by_role.items() if utterance in table},
-                _text(speakers[utterance]) if utterance in speakers else None,
-                split_of(name),
-            )
-            for utterance in sorted(set().union(*by_role.values()))
-        ]
+    def _role_of(self, folder: Path) -> str | None:
+        for role in ("noisy_air", "air", "bone"):  # the longer ending first
+            ending = self.roles[role]
+            if folder.name == ending or folder.name.endswith(f"_{ending}"):
+                return role
+        return None
 
-    def _recordings(self, folder: Path) -> dict[str, Recording]:
-        files = {
-            key: self.locate(_file_of(value, folder / "wav.scp"), folder)
-            for key, value in _table(folder / "wav.scp").items()
-        }
-        if not (folder / "segments").is_file():
-            return {key: Recording.of_file(path) for key, path in files.items()}
-        segments = {}
-        for utterance, value in _table(folder / "segments").items():
-            where = f"{folder / 'segments'}: {utterance}"
+    def _pairs(self, name: str, folders: dict[str, Path]) -> list[FoundPair]:
+        by_role = {role: self._recordings(folder, role) for role, folder in folders.items()}
+        speakers = _speakers(set(folders.values()))
+        found = []
+        for utterance in sorted(set().union(*by_role.values())):
+            told = {role: table[utterance] for role, table in by_role.items() if utterance in table}
+            who = speakers.get(utterance)
+            reasons = [value for value in (*told.values(), who) if isinstance(value, InputError)]
+            speaker = who if isinstance(who, str) else None
+            pair = FoundPair(
+                _id_of(utterance, speaker),
+                {role: value for role, value in told.items() if isinstance(value, Recording)},
+                None if speaker is None else _text(speaker),
+                split_of(name),
+                f"{utterance}: {reasons[0]}" if reasons else None,
+            )
+            found.append(pair)
+        return found
+
+    def _recordings(self, folder: Path, role: str) -> dict[str, Recording | InputError]:
+        """Return the recording of each utterance of a folder, or why there is none."""
+        script, channel = folder / "wav.scp", self.channel_of.get(role)
+        recordings: dict[str, Recording | InputError] = {}
+        for key, value in _table(script).items():
             try:
-                recording, start, end = value.split()
-                start_s, end_s = float(start), float(end)
-                duration_s = None if end_s < 0 else end_s - start_s
-                segments[utterance] = Recording.of_file(
-                    files[recording], start_s=start_s, duration_s=duration_s
-                )
+                name = _file_of(_sound(value), script)
+                # Kaldi's own paths start where it ran; hence beside the data directories, too.
+                beside, inside = self.locate(name, folder), self.locate(name, script)
+                file = beside if beside.is_file() else inside
+                recordings[key] = Recording.of_file(file, channel=channel)
             except InputError as error:
-                raise InputError(f"{where}: {error}") from None
-            except (ValueError, KeyError) as error:
-                raise InputError(f"{where}: wants a recording, a start and an end") from error
+                recordings[key] = error
+        if not (folder / "segments").is_file():
+            return recordings
+        segments: dict[str, Recording | InputError] = {}
+        for utterance, value in _table(folder / "segments").items():
+            try:
+                segments[utterance] = _segment(_sound(value), recordings)
+            except InputError as error:
+                segments[utterance] = InputError(f"{folder / 'segments'}: {utterance}: {error}")
         return segments
 
 
-def _table(path: Path) -> dict[str, str]:
-    if not path.is_file():
+def _data_folders(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return []
+    folders = [source, *sorted(path.parent for path in source.glob("*/wav.scp"))]
+    return [folder for folder in folders if (folder / "wav.scp").is_file()]
+
+
+def _segment(value: str, recordings: Mapping[str, Recording | InputError]) -> Recording:
+    """Return a segment from what `segments` says: recording, start, end and perhaps channel."""
+    name, *fields = re.split("[ \t]+", value)
+    wants = "wants a recording, a start and an end in seconds, and perhaps a channel"
+    try:
+        start_s, end_s = (float(text) for text in fields[:2])
+    except ValueError:
+        raise InputError(f"{wants}, not {value!r}") from None
+    if name not in recordings:
+        raise InputError(f"recording {name!r} is not in wav.scp")
+    recording = recordings[name]
+    if isinstance(recording, InputError):
+        raise recording
+    channel = recording.channel
+    if len(fields) > 2:
+        if len(fields) > 3 or fields[2] not in _CHANNELS:
+            raise InputError(f"{wants} from 0 or A, not {value!r}")
+        if channel not in (None, _CHANNELS[fields[2]]):
+            raise InputError(f"is of channel {fields[2]}, and the role is of channel {channel}")
+        channel = _CHANNELS[fields[2]]
+    return replace(
+        recording,
+        channel=channel,
+        start_s=start_s,
+        duration_s=None if end_s < 0 else end_s - start_s,
+        overshoot_s=_OVERSHOOT_S,
+    )
+
+
+def _speakers(folders: Iterable[Path]) -> dict[str, str | InputError]:
+    """Return the speaker of each utterance, as far as `utt2spk` tells.
+
+    Where nothing is known of speakers, Kaldi's convention is that every utterance is its own.
+    """
+    speakers: dict[str, str | InputError] = {}
+    for folder in folders:
+        for utterance, speaker in _table(folder / "utt2spk").items():
+            before = speakers.setdefault(utterance, speaker)
+            if isinstance(speaker, str) and isinstance(before, str) and before != speaker:
+                speakers[utterance] = InputError(
+                    f"{folder / 'utt2spk'}: the speaker is {speaker!r} here and {before!r} in "
+                    "another folder"
+                )
+    if all(utterance == who for utterance, who in speakers.items()):
         return {}
-    table = {}
-    for where, line in lines_of_list(path):
-        if not line.strip():
+    return speakers
+
+
+def _table(path: Path) -> dict[str, str | InputError]:
+    """Return what a table says of each id, or what is wrong with its line."""
+    table: dict[str, str | InputError] = {}
+    for where, line in lines_of_list(path) if path.is_file() else ():
+        key, *rest = re.split("[ \t]+", line.strip(" \t\r\n"), maxsplit=1)
+        if not key:
             continue
-        key, _, value = line.strip().partition(" ")
-        if key in table or not value.strip():
-            raise InputError(f"{where}: wants an id of its own, and a value")
-        table[key] = value.strip()
+        if key in table:
+            table[key] = InputError(f"{where}: {key!r} stands there twice; leave one out")
+        else:
+            table[key] = rest[0] if rest else InputError(f"{where}: wants an id and a value")
     return table
+
+
+def _sound(value: str | InputError) -> str:
+    if isinstance(value, InputError):
+        raise value
+    return value
 
 
 def _file_of(value: str, script: Path) -> str:

@@ -1,19 +1,28 @@
 """Lhotse cuts, as JSON lines: two recordings a cut, or two channels of one.
 
-Only files are read: a recording that is a command, an address or a transform is refused.
+Only files are read: a cut of a command, of an address or of several recordings, or with a transform
+other than resampling, cannot be used. What pads a cut is left out.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bcsim.datasets.exporters.lhotse import FIELDS
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, lines_of_list
-from bcsim.datasets.manifest import MANIFEST_NAME
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    find_files,
+    found_pairs,
+    log,
+)
+from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of
+from bcsim.datasets.manifest import MAX_SAMPLE_RATE
 from bcsim.errors import InputError
-from bcsim.files.text import reason_of
+from bcsim.files.paths import printable
 
 _PATTERNS = ("*.jsonl.gz", "*.jsonl")
 _NO_CUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -24,58 +33,84 @@ class Lhotse(Importer):
     """`recording` is the bone, the custom field `target_recording` the air."""
 
     defaults: ClassVar[Mapping[str, str]] = FIELDS
+    takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
+        reasons = []
         for path, _ in find_files(source, *_PATTERNS):
-            first = next(_lines(path), None)
-            if first is not None and path.name != MANIFEST_NAME and "recording" in first[1]:
-                return True
+            try:
+                if _lists_cuts(path):
+                    return True
+            except InputError as error:
+                reasons.append(str(error))
+        if reasons:
+            raise InputError(reasons[0])
         return False
 
     def read(self, source: Path) -> list[FoundPair]:
         found = []
         for path, split in find_files(source, *_PATTERNS):
-            for where, cut in _lines(path):
-                try:
-                    found.append(self._pair(cut, path, split))
-                except InputError as error:
-                    raise InputError(f"{where}: {error}") from None
-                except _NO_CUT as error:
-                    raise InputError(f"{where}: is no cut of one recording") from error
+            if path == source or _lists_cuts(path):
+                make = partial(self._pair, path=path, split=split)
+                found += found_pairs(entries_of_list(path), make, split)
+            else:
+                log.warning("%s: lists no cuts; left out", printable(str(path)))
         return found
 
-    def _pair(self, cut: dict[str, Any], path: Path, split: str | None) -> FoundPair:
+    def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
+        pair_id = name_of(entry.content.get("id"))
+        try:
+            cut = _without_padding(entry.content)
+            recordings = self._recordings(cut, path)
+            supervisions = cut.get("supervisions") or ()
+            speakers = {name_of(s.get("speaker")) for s in supervisions} - {None}
+            if pair_id is None:
+                raise KeyError("id")
+        except InputError:
+            raise
+        except _NO_CUT as error:
+            raise InputError("is no cut of one recording") from error
+        if len(speakers) > 1:
+            raise InputError(f"has the speakers {', '.join(sorted(map(str, speakers)))}; split it")
+        return FoundPair(pair_id, recordings, next(iter(speakers), None), split)
+
+    def _recordings(self, cut: Mapping[str, Any], path: Path) -> dict[str, Recording]:
         custom = cut.get("custom") or {}
         segment = (float(cut["start"]), float(cut["duration"]))
-        speakers = [s["speaker"] for s in cut.get("supervisions", ()) if s.get("speaker")]
         recordings = {
             role: self._recording(cut["recording"], number, path, segment)
             for role, number in self.channel_of.items()
         }
         for role, name in ({} if self.channels else self.roles).items():
             if name in cut:
-                recordings[role] = self._recording(cut[name], int(cut["channel"]), path, segment)
+                recordings[role] = self._recording(cut[name], cut["channel"], path, segment)
             elif name in custom:
                 first = custom[name]["sources"][0]["channels"][0]
                 channel = custom.get(f"{name}_channel_selector", first)
                 # A custom recording has the time of the cut's own one, unless it says otherwise.
                 own = None if custom.get(f"{name}_unaligned") else segment
-                recordings[role] = self._recording(custom[name], int(channel), path, own)
-        return FoundPair(str(cut["id"]), recordings, next(iter(speakers), None), split)
+                recordings[role] = self._recording(custom[name], channel, path, own)
+        return recordings
 
     def _recording(
         self,
-        facts: dict[str, Any],
-        channel: int,
+        facts: Mapping[str, Any],
+        channel: Any,
         path: Path,
         segment: tuple[float, float] | None,
     ) -> Recording:
-        if facts.get("transforms"):
-            raise InputError(f"recording {facts['id']!r} is transformed as it is read; save it")
-        source = next(s for s in facts["sources"] if channel in s["channels"])
+        name = facts["id"]
+        if isinstance(channel, list) and len(channel) == 1:
+            channel = channel[0]
+        if isinstance(channel, bool) or not isinstance(channel, int):
+            raise InputError(f"takes the channels {channel} of {name!r}; say which is which")
+        sample_rate = _resampled_rate(facts)
+        source = next((s for s in facts["sources"] if channel in s["channels"]), None)
+        if source is None:
+            raise InputError(f"recording {name!r} has no channel {channel}")
         if source["type"] != "file":
             raise InputError(
-                f"recording {facts['id']!r} is a {source['type']!r}, and only files are read; "
+                f"recording {name!r} is a {source['type']!r}, and only files are read; "
                 "save the audio to files (CutSet.save_audios)"
             )
         file = self.locate(str(source["source"]), path)
@@ -85,18 +120,44 @@ class Lhotse(Importer):
         start_s, duration_s = segment or (0.0, None)
         several = len(source["channels"]) > 1
         return Recording.of_file(
-            file, channel=inner if several else None, start_s=start_s, duration_s=duration_s
+            file,
+            channel=inner if several else None,
+            start_s=start_s,
+            duration_s=duration_s,
+            sample_rate=sample_rate,
         )
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for where, line in lines_of_list(path):
-        if line.strip():
-            try:
-                content = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = reason_of(error)
-                raise InputError(f"{where}: is no JSON ({reason}); mend the list") from error
-            if not isinstance(content, dict):
-                raise InputError(f"{where}: is no JSON object")
-            yield where, content
+def _lists_cuts(path: Path) -> bool:
+    return any(
+        isinstance(cut.get("recording"), dict) or isinstance(cut.get("tracks"), list)
+        for cut in first_entries(path)
+    )
+
+
+def _without_padding(cut: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the one cut of a recording that a padded one holds, or the cut itself."""
+    if "tracks" not in cut:
+        return cut
+    tracks = [track for track in cut["tracks"] if track["type"] != "PaddingCut"]
+    if len(tracks) != 1:
+        raise InputError(f"mixes {len(tracks)} recordings; save it (CutSet.save_audios)")
+    if cut.get("transforms"):
+        raise InputError("is transformed as it is read; save it (CutSet.save_audios)")
+    return tracks[0]["cut"]
+
+
+def _resampled_rate(facts: Mapping[str, Any]) -> int | None:
+    """Return the rate that a recording is resampled to in the end, or None where it is not."""
+    rate = None
+    for transform in facts.get("transforms") or ():
+        name = transform["name"]
+        if name != "Resample":
+            raise InputError(
+                f"recording {facts['id']!r} is transformed as it is read ({name}); save it "
+                "(CutSet.save_audios)"
+            )
+        rate = transform["kwargs"]["target_sampling_rate"]
+        if isinstance(rate, bool) or not isinstance(rate, int) or not 0 < rate <= MAX_SAMPLE_RATE:
+            raise InputError(f"recording {facts['id']!r}: {rate} is no sample rate")
+    return rate

@@ -1,76 +1,160 @@
 """SpeechBrain's data files: JSON (id to entry) or CSV (a column `ID`)."""
 
-import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, lines_of_list
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    find_files,
+    found_pairs,
+    log,
+)
+from bcsim.datasets.lists import (
+    TABLES,
+    Entry,
+    entries_of_list,
+    first_entries,
+    has_ending,
+    speaker_of,
+)
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
-from bcsim.files.text import read_bytes
+from bcsim.files.paths import printable
+from bcsim.files.text import read_bytes, reason_of, shown
 
 _MAX_JSON_BYTES = 64 << 20  # it is in memory as a whole
 _PATTERNS = ("*.json", "*.csv")
-_NOT_DATA = ("export.json", "dataset.json")
-_NO_DATA = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error)
-_SPEAKER_KEYS = ("spk_id", "speaker", "speaker_id", "spk")
+_WHOLE = "wav"  # SpeechBrain's usual column, for files that hold all channels
 
 
 @IMPORTERS.register("speechbrain")
 class SpeechBrain(Importer):
-    """Columns `air_wav` and `bone_wav`; every replacement, `{data_root}` or `$root`, is `root`."""
+    """Columns `air_wav` and `bone_wav`; every replacement, `{data_root}` or `$root`, is `root`.
+
+    With roles of channels, the column `wav`.
+    """
 
     defaults: ClassVar[Mapping[str, str]] = {role: f"{role}_wav" for role in SIGNALS}
+    takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
-        return bool(self._files(source))
+        reasons = []
+        for path, _ in find_files(source, *_PATTERNS):
+            try:
+                entries = _first_entries(path)
+            except InputError as error:
+                reasons.append(str(error))
+                continue
+            if self._has_columns(entries):
+                return True
+            if entries:
+                columns = dict.fromkeys(key for entry in entries for key in entry)
+                reasons.append(self._wants(path, columns, self._columns))
+        if reasons:
+            raise InputError(reasons[0])
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
         found = []
-        for path, split in self._files(source):
-            template = _format if path.suffix == ".json" else _substitute
-            root = (self.root or path.parent).as_posix()
-            for pair_id, entry in _entries(path).items():
-                recordings = {
-                    role: Recording.of_file(self.locate(template(entry[column], root), path))
-                    for role, column in self.roles.items()
-                    if isinstance(entry.get(column), str) and entry[column]
-                }
-                speaker = next((entry[key] for key in _SPEAKER_KEYS if entry.get(key)), None)
-                told = None if speaker is None else template(str(speaker), root)
-                found.append(FoundPair(pair_id, recordings, told, split))
+        for path, split in find_files(source, *_PATTERNS):
+            if path != source and not self._has_columns(_first_entries(path)):
+                wanted = " or ".join(self._columns)
+                log.warning("%s: has no column %s; left out", printable(str(path)), wanted)
+                continue
+            make = partial(self._pair, path=path, split=split)
+            found += found_pairs(_entries(path), make, split)
         return found
 
-    def _files(self, source: Path) -> list[tuple[Path, str | None]]:
-        found = find_files(source, *_PATTERNS)
-        return [(path, split) for path, split in found if path.name not in _NOT_DATA]
+    def _has_columns(self, entries: Iterable[Mapping[str, Any]]) -> bool:
+        return any(self._columns.keys() & entry.keys() for entry in entries)
+
+    @property
+    def _columns(self) -> dict[str, dict[str, int | None]]:
+        """Column to the roles of its files, each with the number of its channel."""
+        if self.channels:
+            return {self.names.get("air", _WHOLE): dict(self.channel_of)}
+        return {column: {role: None} for role, column in self.roles.items()}
+
+    def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
+        template = _format if path.suffix.lower() == ".json" else _substitute
+        root = (self.root or path.parent).as_posix()
+        recordings = {}
+        for column, roles in self._columns.items():
+            name = entry.content.get(column)
+            if name is None or name == "":
+                continue
+            if not isinstance(name, str):
+                raise InputError(f"{column} is {shown(name)}; it wants the path of a file")
+            file = self.locate(template(name, root), path)
+            for role, channel in roles.items():
+                recordings[role] = Recording.of_file(file, channel=channel)
+        speaker = speaker_of(entry.content)
+        told = None if speaker is None else template(speaker, root)
+        return FoundPair(entry.content["ID"], recordings, told, split)
 
 
-def _entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    entries: dict[str, Any] = {}
-    try:
-        if path.suffix == ".json":
-            what = f"JSON of at most {_MAX_JSON_BYTES} bytes, or CSV with ID"
-            entries = json.loads(read_bytes(path, _MAX_JSON_BYTES, what).decode("utf-8"))
+def _first_entries(path: Path) -> list[Mapping[str, Any]]:
+    """Return first entries of a file, none if it is no data file of SpeechBrain by its structure.
+
+    Raises:
+        InputError: if the file is no table, or no JSON.
+    """
+    if has_ending(path, *TABLES):
+        return [entry for entry in first_entries(path) if "ID" in entry]
+    content = _json_of(path)
+    if not isinstance(content, _Object):
+        return []
+    return [dict(entry) for _, entry in content[:100] if isinstance(entry, _Object)]
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    """Yield the entries of a data file, each with its name under "ID"."""
+    known: set[str] = set()
+    for entry in entries_of_list(path) if has_ending(path, *TABLES) else _json_entries(path):
+        problem, name = entry.problem, entry.content.get("ID")
+        if problem is None:
+            if not name:
+                problem = "has no ID"
+            elif name in known:
+                problem = f"the ID {shown(name)!r} stands there twice; rename one"
+            known.add(str(name))
+        yield entry._replace(problem=problem)
+
+
+class _Object(list[tuple[str, Any]]):
+    """An object of JSON as keys and values: a dict would keep the last of two equal keys."""
+
+
+def _json_entries(path: Path) -> Iterator[Entry]:
+    content = _json_of(path)
+    if not isinstance(content, _Object):
+        raise InputError(f"{path}: is no data file of SpeechBrain; wants JSON of ID to entry")
+    for name, entry in content:
+        where = f"{path}: {printable(name)}"
+        if isinstance(entry, _Object):
+            yield Entry(where, {**dict(entry), "ID": name})
         else:
-            lines = (line for _, line in lines_of_list(path))
-            for row in csv.DictReader(lines, skipinitialspace=True):
-                if not isinstance(row["ID"], str):
-                    raise TypeError("a row without an ID")
-                if row["ID"] in entries:
-                    raise InputError(f"{path}: the ID {row['ID']!r} stands there twice")
-                entries[row["ID"]] = row
-        if not all(isinstance(entry, dict) for entry in entries.values()):
-            raise TypeError("an entry is no object")
-    except InputError:
-        raise
-    except _NO_DATA as error:
-        raise InputError(f"{path}: is no data file of SpeechBrain, JSON or CSV with ID") from error
-    return entries
+            yield Entry(where, {"ID": name}, "is no object")
+
+
+def _json_of(path: Path) -> Any:
+    what = f"JSON of at most {_MAX_JSON_BYTES} bytes, or CSV with ID"
+    try:
+        text = read_bytes(path, _MAX_JSON_BYTES, what).decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: is no data file of SpeechBrain, JSON or CSV with ID ({reason_of(error)})"
+        ) from error
 
 
 def _format(text: str, root: str) -> str:

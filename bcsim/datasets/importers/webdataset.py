@@ -3,91 +3,241 @@
 Nothing is unpacked by the names that a tar holds: members are read where they lie.
 """
 
+import gzip
 import io
 import json
+import logging
 import tarfile
-from collections.abc import Mapping
-from functools import partial
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import unquote
 
+from bcsim.audio.folder import AUDIO_SUFFIXES, OTHER_SUFFIXES
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files
+from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
+from bcsim.files.opening import open_regular
+from bcsim.files.paths import printable
 from bcsim.files.text import reason_of
 
+_PATTERNS = tuple(f"{place}*.{end}" for place in ("", "*/") for end in ("tar", "tar.gz", "tgz"))
+_SOUND = AUDIO_SUFFIXES | OTHER_SUFFIXES  # of which some cannot be read, and are named
 _MAX_JSON_BYTES = 1 << 20
 _MAX_MEMBER_BYTES = 2 << 30
+_MAX_EXPANDED_BYTES = 1 << 30  # of a packed shard, which is in memory as a whole
+_LOOKED_AT = 1000  # members from which a shard is recognised
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Sample:
+    """The members of one key: recordings by role, what JSON says, and what is wrong with them."""
+
+    recordings: dict[str, Recording] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @IMPORTERS.register("webdataset")
 class WebDataset(Importer):
-    """The first part of a member's ending is the role."""
+    """The last part of a member's name before the ending is the role, in capitals or not.
+
+    With roles of channels, every member that is audio holds a pair.
+    """
 
     defaults: ClassVar[Mapping[str, str]] = {role: role for role in SIGNALS}
+    takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
-        return any(find_files(source, "*.tar"))
+        seen: list[str] = []
+        for path, _ in find_files(source, *_PATTERNS):
+            for member, _ in islice(_members(path), _LOOKED_AT):
+                if self._role_and_key(member.name)[0] is not None:
+                    return True
+                seen.append(member.name)
+        if seen:
+            raise InputError(f"{source}: holds members such as {seen[0]!r}; {self._wanted()}")
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
-        roles = {name: role for role, name in self.roles.items()}
-        found = []
-        for path, split in find_files(source, "*.tar"):
-            recordings: dict[str, dict[str, Recording]] = {}
-            facts: dict[str, dict[str, Any]] = {}
-            try:
-                size = path.stat().st_size
-                with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
-                    for member in shard:
-                        if not 0 <= member.size <= size:  # below: this one again, for ever
-                            raise tarfile.ReadError(f"a member of {member.size} bytes")
-                        if not member.isreg() or member.issparse():
-                            continue
-                        folder, slash, base = member.name.rpartition("/")
-                        base, _, ending = base.partition(".")
-                        key = f"{folder}{slash}{base}"
-                        name = f"{path}: {member.name}"
-                        role = roles.get(ending.rpartition(".")[0])
-                        read = partial(_member, path, member.offset_data, member.size)
-                        if role is not None:
-                            recordings.setdefault(key, {})[role] = Recording(name, read)
-                        elif ending == "json" and member.size <= _MAX_JSON_BYTES:
-                            facts[key] = _facts(read().read(), name)
-            except InputError:
-                raise
-            except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
-                raise InputError(
-                    f"{path}: is no tar file, uncompressed ({reason_of(error)}); make it again"
-                ) from error
-            for key, by_role in recordings.items():
-                told = {k: v for k, v in facts.get(key, {}).items() if isinstance(v, str)}
-                pair_id = told.get("id", unquote(key))
-                found.append(FoundPair(pair_id, by_role, told.get("speaker"), split))
-        return found
+        shards = {
+            path: (split, self._pairs(path, split))
+            for path, split in find_files(source, *_PATTERNS)
+        }
+        # Keys may begin anew in each shard: the shard's name tells them apart.
+        again = Counter(
+            (split, pair_id)
+            for split, pairs in shards.values()
+            for pair_id in {pair.id for pair in pairs}
+        )
+        anew = {split for (split, _), count in again.items() if count > 1}
+        return [
+            replace(pair, id=f"{_shard_name(path, source)}/{pair.id}") if split in anew else pair
+            for path, (split, pairs) in shards.items()
+            for pair in pairs
+        ]
+
+    def _pairs(self, path: Path, split: str | None) -> list[FoundPair]:
+        samples: dict[str, _Sample] = {}
+        facts: dict[str, dict[str, Any] | InputError] = {}
+        others: list[str] = []
+        for member, read in _members(path):
+            name = f"{path}: {member.name}"
+            role, key = self._role_and_key(member.name)
+            if role is None:
+                if key is None:
+                    others.append(member.name)
+                elif member.size <= _MAX_JSON_BYTES:
+                    facts[key] = _facts(read().read(), name)
+                continue
+            sample = samples.setdefault(key or "", _Sample())
+            roles = self.channel_of if self.channels else {role: None}
+            if roles.keys() & sample.recordings.keys():
+                sample.problem = f"{name}: is there twice, or in two formats; leave one out"
+            for own, channel in roles.items():
+                sample.recordings[own] = Recording(name, read, channel=channel)
+        if others:
+            log.warning(
+                "%s: %d members of no role left out, such as %s",
+                *(path, len(others), printable(others[0])),
+            )
+        return [
+            _found(key, sample, facts.get(key, facts.get(_first_part(key), {})), split)
+            for key, sample in samples.items()
+        ]
+
+    def _role_and_key(self, name: str) -> tuple[str | None, str | None]:
+        """Return the role of a member and its key; no role for JSON, and neither for others."""
+        stem, _, suffix = name.removeprefix("./").rpartition(".")
+        if suffix.lower() == "json":
+            return None, stem
+        if self.channels:
+            return ("air", stem) if f".{suffix.lower()}" in _SOUND else (None, None)
+        for role, word in sorted(self.roles.items(), key=lambda item: -len(item[1])):
+            if stem.lower().endswith(f".{word.lower()}"):
+                return role, stem[: -len(word) - 1]
+        return None, None
+
+    def _wanted(self) -> str:
+        return f"wants KEY.{self.roles['air']}.flac beside KEY.{self.roles['bone']}.flac, or roles"
+
+
+def _found(
+    key: str, sample: _Sample, facts: dict[str, Any] | InputError, split: str | None
+) -> FoundPair:
+    pair_id = unquote(key)
+    try:
+        if isinstance(facts, InputError):
+            raise facts
+        told = name_of(facts.get("id"))
+        speaker, pair_id = speaker_of(facts), pair_id if told is None else told
+    except InputError as error:
+        return FoundPair(pair_id, {}, split=split, problem=f"{key}.json: {error}")
+    return FoundPair(pair_id, sample.recordings, speaker, split, sample.problem)
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, partial[BinaryIO]]]:
+    """Yield the regular members of a tar file, and for each what opens it.
+
+    Raises:
+        InputError: if the file is no tar file, or damaged.
+    """
+    try:
+        size = len(_expanded(path)) if _is_packed(path) else path.stat().st_size
+        with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
+            for member in shard:
+                if not 0 <= member.size <= size:  # below: this one again, for ever
+                    raise tarfile.ReadError(f"a member of {member.size} bytes")
+                if member.isreg() and not member.issparse():
+                    yield member, partial(_member, path, member.offset_data, member.size)
+    except InputError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no tar file ({reason_of(error)}); make it again") from error
 
 
 class _Bounded(io.FileIO):
     """A file of which tarfile can read no header that would fill the memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= _MAX_JSON_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size)
+        return super().read(_checked_size(size))
+
+
+class _BoundedBytes(io.BytesIO):
+    """The same for a shard that was packed."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(_checked_size(size))
+
+
+def _checked_size(size: int | None) -> int:
+    if size is None or not 0 <= size <= _MAX_JSON_BYTES:
+        raise tarfile.ReadError(f"a header of {size} bytes")
+    return size
+
+
+def _opened(path: Path) -> io.FileIO | io.BytesIO:
+    return _BoundedBytes(_expanded(path)) if _is_packed(path) else _Bounded(path)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() in (".gz", ".tgz")
+
+
+@lru_cache(maxsize=1)  # members are asked for in turn, shard by shard
+def _expanded_as_of(path: Path, modified_ns: int) -> bytes:
+    try:
+        with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) as file:
+            content = file.read(_MAX_EXPANDED_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: cannot be expanded ({reason_of(error)}); copy it again"
+        ) from error
+    if len(content) > _MAX_EXPANDED_BYTES:
+        raise InputError(
+            f"{path}: expands to more than {_MAX_EXPANDED_BYTES} bytes; expand it with gunzip, "
+            "and give the .tar"
+        )
+    return content
+
+
+def _expanded(path: Path) -> bytes:
+    return _expanded_as_of(path, path.stat().st_mtime_ns)
 
 
 def _member(path: Path, offset: int, size: int) -> BinaryIO:
     if size > _MAX_MEMBER_BYTES:
         raise InputError(f"{path}: a member of {size} bytes; at most {_MAX_MEMBER_BYTES} are read")
+    if _is_packed(path):
+        return io.BytesIO(memoryview(_expanded(path))[offset : offset + size])
     with path.open("rb") as file:
         file.seek(offset)
         return io.BytesIO(file.read(size))
 
 
-def _facts(content: bytes, name: str) -> dict[str, Any]:
+def _facts(content: bytes, name: str) -> dict[str, Any] | InputError:
     try:
         facts = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: is no JSON") from error
+    except (ValueError, RecursionError):
+        return InputError(f"{name}: is no JSON")
     return facts if isinstance(facts, dict) else {}
+
+
+def _first_part(key: str) -> str:
+    """Return the key as the webdataset library has it: up to the first dot."""
+    folder, slash, base = key.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
+
+
+def _shard_name(path: Path, source: Path) -> str:
+    name = path.relative_to(source).as_posix()
+    return name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from bcsim.datasets import lists
 from bcsim.datasets.dataset import read_manifest
-from bcsim.datasets.importers import IMPORTERS, base, import_pairs
+from bcsim.datasets.importers import IMPORTERS, import_pairs
 from bcsim.errors import InputError, UsageError
 from bcsim.rng import stream
 
@@ -463,7 +464,7 @@ def test_a_time_that_is_none_is_named_with_its_line(tmp_path, times):
         import_pairs(tmp_path / "in", tmp_path / "out")
     start, end = map(float, times.split())
     cuts = write_cuts(tmp_path / "cuts.jsonl", cut(tmp_path, start=start, duration=end - start))
-    with pytest.raises(InputError, match=r"cuts.jsonl line 1: .* s is no time"):
+    with pytest.raises(InputError, match=r"cuts.jsonl line 1: .*is (no JSON|no time)"):
         import_pairs(cuts, tmp_path / "out")
 
 
@@ -558,9 +559,9 @@ def test_what_a_packed_list_expands_to_is_counted(tmp_path, monkeypatch):
     cuts = (json.dumps(cut(tmp_path)) + "\n").encode()
     path = tmp_path / "cuts.jsonl.gz"
     path.write_bytes(gzip.compress(cuts + b"\n" * 9000))
-    monkeypatch.setattr(base, "MAX_LIST_BYTES", len(cuts) + 9000)
+    monkeypatch.setattr(lists, "MAX_LIST_BYTES", len(cuts) + 9000)
     assert len(IMPORTERS["lhotse"]().read(path)) == 1
-    monkeypatch.setattr(base, "MAX_LIST_BYTES", len(cuts) + 8999)
+    monkeypatch.setattr(lists, "MAX_LIST_BYTES", len(cuts) + 8999)
     with pytest.raises(InputError, match=r"gz: larger than .* bytes; split it into several lists"):
         import_pairs(path, tmp_path / "out")
     path.write_bytes(gzip.compress(bytes(2 << 20)))

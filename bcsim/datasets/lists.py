@@ -1,0 +1,213 @@
+"""Lists of recordings as their owners write them: lines, tables, JSON lines, and names in them.
+
+An entry that makes no sense is yielded with its problem, so that it costs only itself. Byte-order
+marks are dropped, and cells may be divided by commas, semicolons or tabs.
+"""
+
+import csv
+import gzip
+import itertools
+import math
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from bcsim.errors import InputError
+from bcsim.files.opening import open_regular
+from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
+
+MAX_LIST_BYTES = 1 << 30
+TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl",)  # either may be packed, `.gz`
+_DELIMITERS = ",;\t"
+_SPEAKER_KEYS = ("speaker", "speaker_id", "spk_id", "spk", "talker", "talker_id")
+_MAX_LINES_OF_A_ROW = 100
+_LOOKED_AT = 100  # entries from which a list is recognised: any of them may be malformed
+
+
+class Entry(NamedTuple):
+    """What a list says of one recording or pair.
+
+    Args:
+        where: file and line of the entry, for messages.
+        content: values by column or key; empty if the entry is malformed.
+        problem: why the entry cannot be used, or None.
+    """
+
+    where: str
+    content: Mapping[str, Any]
+    problem: str | None = None
+
+
+def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the place of each line of a list, for messages, and the line; `.gz` is expanded.
+
+    Raises:
+        InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
+            1 MiB in a line.
+    """
+    what = "a list of recordings"
+    message = f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists"
+    with open_regular(path, what) as raw:
+        if os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES:
+            raise InputError(message)
+        packed = path.suffix == ".gz"
+        with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
+            try:
+                for number, line in numbered_lines(file, path, what):
+                    if file.tell() > MAX_LIST_BYTES:
+                        raise InputError(message)
+                    yield f"{path} line {number}", line
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
+
+
+def entries_of_list(path: Path) -> Iterator[Entry]:
+    """Yield the entries of a table with a heading, or of JSON lines; the file's ending tells.
+
+    Raises:
+        InputError: as `lines_of_list` does, or if a table has no heading, or a column twice.
+    """
+    return _rows(path) if has_ending(path, *TABLES) else _objects(path)
+
+
+def has_ending(path: Path, *endings: str) -> bool:
+    """Tell whether a file's name has one of the endings, in capitals or not, or packed."""
+    return path.name.lower().removesuffix(".gz").endswith(endings)
+
+
+def first_entries(path: Path) -> list[Mapping[str, Any]]:
+    """Return the contents of the first entries of a list that are not malformed.
+
+    Raises:
+        InputError: as `entries_of_list` does, or if the first entries are all malformed.
+    """
+    entries = list(itertools.islice(entries_of_list(path), _LOOKED_AT))
+    sound = [entry.content for entry in entries if entry.problem is None]
+    if entries and not sound:
+        raise InputError(f"{entries[0].where}: {entries[0].problem}")
+    return sound
+
+
+def name_of(value: object) -> str | None:
+    """Return the name that a value in a list stands for, or None where it stands for none.
+
+    Example:
+        >>> name_of(0), name_of(7.0), name_of("0"), name_of(" "), name_of(float("nan"))
+        ('0', '7', '0', None, None)
+
+    Raises:
+        InputError: if it is a list, an object, a truth value or a fraction.
+    """
+    if value is None:
+        return None
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if value.is_integer():  # of a column of whole numbers with gaps, as pandas writes it
+            value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"{shown(value)} is no name; write text in its place")
+    text = str(value)
+    return text if text.strip() else None
+
+
+def speaker_of(content: Mapping[str, Any]) -> str | None:
+    """Return the speaker whom an entry names under one of the usual keys, or None.
+
+    Raises:
+        InputError: if what stands there is no name.
+    """
+    keys = {key.lower(): key for key in reversed(list(content))}
+    for key in _SPEAKER_KEYS:
+        if key in keys:
+            try:
+                name = name_of(content[keys[key]])
+            except InputError as error:
+                raise InputError(f"{keys[key]}: {error}") from None
+            if name is not None:
+                return name.strip()
+    return None
+
+
+def _rows(path: Path) -> Iterator[Entry]:
+    lines = _Lines(lines_of_list(path))
+    heading: list[str] | None = None
+    delimiter = ","
+    for where, first in lines:
+        if heading is None:
+            delimiter = max(_DELIMITERS, key=first.count)
+        taken: list[tuple[str, str]] = []
+        texts = itertools.chain([first], lines.texts(taken, _MAX_LINES_OF_A_ROW - 1))
+        problem, cells = None, list[str]()
+        try:
+            reader = csv.reader(texts, delimiter=delimiter, skipinitialspace=True, strict=True)
+            cells = [cell.strip() for cell in next(reader)]
+        except csv.Error as error:
+            problem = f"is no row of a table ({reason_of(error)})"
+        while len(cells) > len(heading or ()) and not cells[-1]:
+            cells.pop()  # behind the last divider of a line
+        if heading is None:
+            if problem is not None:
+                raise InputError(f"{where}: {problem}; mend the heading")
+            heading = _checked_heading(cells, where)
+            continue
+        if problem is None and any(cells) and len(cells) != len(heading):
+            problem = f"has {len(cells)} cells, and the heading has {len(heading)}"
+        if any(line.count(delimiter) == len(heading) - 1 for _, line in taken):
+            problem = "has a quotation mark that is not closed, or a row within a cell"
+        if problem is not None:
+            lines.put_back(taken)  # a quotation mark that is not closed costs its own line alone
+            yield Entry(where, {}, problem)
+        elif any(cells):
+            yield Entry(where, dict(zip(heading, cells, strict=True)))
+
+
+class _Lines:
+    """Lines with their places, of which some may be put back to be read again."""
+
+    def __init__(self, lines: Iterator[tuple[str, str]]) -> None:
+        self._lines = lines
+        self._again: deque[tuple[str, str]] = deque()
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> tuple[str, str]:
+        return self._again.popleft() if self._again else next(self._lines)
+
+    def texts(self, taken: list[tuple[str, str]], most: int) -> Iterator[str]:
+        """Yield the text of at most so many lines, which are appended to `taken`."""
+        for line in itertools.islice(self, most):
+            taken.append(line)
+            yield line[1]
+
+    def put_back(self, taken: list[tuple[str, str]]) -> None:
+        """Let lines be read again, before all others."""
+        self._again.extendleft(reversed(taken))
+
+
+def _checked_heading(cells: list[str], where: str) -> list[str]:
+    twice = [cell for cell in cells if cells.count(cell) > 1]
+    if not cells or twice:
+        told = f"the column {twice[0]!r} twice" if twice else "no columns"
+        raise InputError(f"{where}: the heading has {told}; mend the table")
+    return cells
+
+
+def _objects(path: Path) -> Iterator[Entry]:
+    for where, line in lines_of_list(path):
+        if not line.strip():
+            continue
+        try:
+            content = parse_json(line)
+        except ValueError as error:
+            yield Entry(where, {}, f"is no JSON ({reason_of(error)}); mend the line")
+            continue
+        if isinstance(content, dict):
+            yield Entry(where, content)
+        else:
+            yield Entry(where, {}, "is no JSON object; mend the line")
