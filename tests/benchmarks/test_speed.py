@@ -39,14 +39,17 @@ def test_the_floor_of_synthesize_writes_two_readable_files_for_each(load_benchma
 
 
 def test_the_benchmarks_run_at_a_small_size(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    soundfile.write(corpus / "a.flac", 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
     small = {
-        "synthesize.py": ["--copies", "1", "--rounds", "1", "--jobs", "1"],
+        "synthesize.py": ["--air", corpus, "--copies", "1", "--rounds", "1", "--jobs", "1"],
         "scale.py": ["--sizes", "60", "--hours", "0.001", "--jobs", "1"],
     }
     for name, options in small.items():
         figures = tmp_path / "figures.json"
         command = [sys.executable, BENCHMARKS / name, *options, "--json", figures]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("|") > 10
         assert figures.is_file()

@@ -75,9 +75,7 @@ def in_process(arguments: Sequence[str]) -> Outcome:
 def as_users_do(arguments: Sequence[str], preload: str = "") -> Outcome:
     """Run a command in a process of its own."""
     environment = {**os.environ, "LD_PRELOAD": preload, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*BCSIM, *arguments], env=environment, capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run([*BCSIM, *arguments], env=environment, capture_output=True, text=True)
     return Outcome(done.returncode, done.stderr)
 
 

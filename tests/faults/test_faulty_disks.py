@@ -26,7 +26,6 @@ def driver(name: str, *arguments: object, prefix: tuple[str, ...] = ()) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -162,7 +162,7 @@ for _ in run_parallel(nap, range(100), Workers(2, batch=1), print):
 
 def test_the_semaphores_of_a_run_that_was_killed_with_its_children_are_swept():
     killed = subprocess.Popen([sys.executable, "-c", KILLED], start_new_session=True)
-    assert killed.wait(timeout=600) == -signal.SIGKILL
+    assert killed.wait() == -signal.SIGKILL
     left = f"sem.loky-{killed.pid}-*"
     assert list(Path("/dev/shm").glob(left))
     sweep_semaphores(killed.pid)

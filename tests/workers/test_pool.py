@@ -172,7 +172,7 @@ for _ in run_parallel(work, [0, 1, 2], Workers(2, batch=1), print):
 
 
 def test_workers_end_with_their_parent(tmp_path):
-    subprocess.run([sys.executable, "-c", PARENT, str(tmp_path)], timeout=600)
+    subprocess.run([sys.executable, "-c", PARENT, str(tmp_path)])
     workers = [Path("/proc", path.name) for path in tmp_path.iterdir()]
     assert len(workers) == 2
     deadline = time.monotonic() + 300
@@ -213,7 +213,7 @@ print(sorted(found))
 @pytest.mark.parametrize("parent", ["goes on", "fails"])
 def test_a_worker_that_is_killed_while_it_hands_over_a_result_holds_nobody_up(tmp_path, parent):
     command = [sys.executable, "-c", HALF_A_RESULT, str(tmp_path / "once"), parent]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True)
     if parent == "fails":
         assert "AssertionError: the parent fails as well" in done.stderr
     else:
@@ -251,7 +251,7 @@ def test_ctrl_c_ends_everybody_without_a_word(engine):
     assert process.stdout is not None
     assert process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
-    _, complaints = process.communicate(timeout=600)  # ends when nobody holds the pipes any more
+    _, complaints = process.communicate()  # ends when nobody holds the pipes any more
     assert (process.returncode, complaints) == (130, b"")
 
 

@@ -37,7 +37,6 @@ def run(folder, *options, air="air", bone="bone"):
         [*map(str, command), "--bone", str(folder / bone), *options],
         capture_output=True,
         text=True,
-        timeout=600,
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -126,7 +126,7 @@ def test_the_throat_microphone_fits_into_512_taps_and_into_order_12(tmp_path):
 def bcsim(*arguments):
     done = subprocess.run(
         [sys.executable, "-m", "bcsim_cli.main", "export-response", *map(str, arguments)],
-        capture_output=True, text=True, timeout=600,
+        capture_output=True, text=True,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
