@@ -1,11 +1,12 @@
 """`bcsim doctor`."""
 
 import json
-from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import json_option, recordings_options
+from .options import json_option
+from .recordings import recordings_options
 
 MARKS = {"ok": "ok", "warning": "warning", "unusable": "UNUSABLE"}
 
@@ -18,7 +19,7 @@ MARKS = {"ok": "ok", "warning": "warning", "unusable": "UNUSABLE"}
     help="Look at this rate, in Hz. Default: the recordings' own.",
 )
 @json_option
-def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> int:
+def command(sample_rate: int | None, as_json: bool, **recordings: Any) -> int:
     """Say what is wrong with paired recordings, before anything is fitted to them.
 
     Exit code 0 if every pair can be used, with or without warnings; 4 if one cannot.
@@ -26,7 +27,7 @@ def command(air: Path, bone: Path, sample_rate: int | None, as_json: bool) -> in
     from bcsim.files.paths import printable
     from bcsim.workflows.doctor import ALL_SWAPPED, doctor, versions
 
-    result = doctor(air, bone, sample_rate)
+    result = doctor(sample_rate=sample_rate, **recordings)
     if as_json:
         click.echo(json.dumps(result.facts(), indent=2, allow_nan=False))
         return 4 if result.verdict == "unusable" else 0

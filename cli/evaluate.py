@@ -1,11 +1,12 @@
 """`bcsim evaluate`."""
 
 import json
-from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import json_option, recordings_options, talkers_option
+from .options import json_option
+from .recordings import recordings_options
 from .streams import say
 
 
@@ -18,11 +19,8 @@ from .streams import say
     help="NAME.sensor, a bundled sensor, or a preset; again for each one to compare.",
 )
 @recordings_options
-@talkers_option
 @json_option
-def command(
-    sensors: tuple[str, ...], air: Path, bone: Path, talkers: Path | None, as_json: bool
-) -> int:
+def command(sensors: tuple[str, ...], as_json: bool, **recordings: Any) -> int:
     """Measure how close simulated sensors come to real pairs.
 
     Distances are those of the mean sensor; the dynamics ratio and the C2ST are of a rendering
@@ -36,7 +34,7 @@ def command(
     from bcsim.reports.text import comparison_lines, evaluation_lines
     from bcsim.workflows.evaluate import evaluate
 
-    results = evaluate(sensors, air, bone, talkers)
+    results = evaluate(sensors, **recordings)
     failures = {reason: None for result in results for reason in result.failures.values()}
     for reason in failures:
         say(f"skipped: {reason}")

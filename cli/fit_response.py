@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from .options import PATH, Real, json_option, recordings_options, talkers_option
+from .options import PATH, Real, json_option
+from .recordings import recordings_options
 from .streams import say
 
 ESTIMATORS = (
@@ -35,7 +36,6 @@ ESTIMATORS = (
     help="Of the magnitude, over 1/N octave.",
 )
 @click.option("--prior", help="Sensor of the kind to start from: file or bundled name.")
-@talkers_option
 @click.option("--noise-air", type=PATH, help="Ambient noise alone.")
 @click.option("--noise-bone", type=PATH, help="The same at the sensor.")
 @click.option("--sample-rate", default=16_000, show_default=True, type=click.IntRange(4000, 96_000))
@@ -56,7 +56,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Learn a sensor from pairs of recordings of the same speech, found by equal file names."""
+    """Learn a sensor from pairs of recordings of the same speech, found by their names."""
     from bcsim.fitting.estimation import EstimationSettings
     from bcsim.fitting.summary import sensor_summary
     from bcsim.reports.text import sensor_lines

@@ -34,15 +34,6 @@ device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 new_folder_option = click.option("--out", type=PATH, required=True, help="New or empty folder.")
-talkers_option = click.option(
-    "--talkers",
-    type=PATH,
-    help="CSV with columns file, talker [default: the first folder tells].",
-)
-recordings_options = options(
-    click.option("--air", type=PATH, required=True, help="Air recordings: file or folder."),
-    click.option("--bone", type=PATH, required=True, help="Recordings of the sensor."),
-)
 recipe_options = options(
     click.option("--sensor", help="NAME.sensor, a bundled sensor, or temporal-transforms."),
     click.option("--recipe", type=PATH, help="YAML file [default: sensor.yaml]."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "air",
     type=PATH,
     required=True,
-    help="Folder tree of air-conducted speech (WAV, FLAC, OGG, AIFF; any rate).",
+    help="Folder tree of air-conducted speech (any rate; docs/recordings.md has the formats).",
 )
 @click.option("--out", type=PATH, required=True, help="Folder of the pairs.")
 @recipe_options

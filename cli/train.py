@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from .options import PATH, PROCESSES
+from .recordings import channel_options, named_channels
 
 
 @click.command("train")
 @click.option("--recipe", required=True, help="YAML file, or a bundled one: eben, seanet, ...")
-@click.option("--pairs", type=PATH, help="Folder of synthesize or import, or air/ and bone/.")
-@click.option("--air", type=PATH, help="Air speech, rendered on the fly instead.")
+@click.option("--pairs", type=PATH, help="Folder of synthesize or import, or recordings.")
+@click.option("--air", type=PATH, help="Air speech, rendered on the fly; or, with --bone:")
+@click.option("--bone", type=PATH, help="Recordings of the sensor: --air and --bone are pairs.")
 @click.option("--sensor", help="With --air: NAME.sensor, a bundled sensor, or a preset.")
 @click.option(
     "--real-pairs", type=PATH, help="Recordings that data.real_fraction of a batch comes from."
@@ -21,6 +23,7 @@ from .options import PATH, PROCESSES
 @click.option(
     "--validation-pairs", type=PATH, help="Recordings that decide which weights are best."
 )
+@channel_options
 @click.option("--init-from", type=PATH, help="Run whose weights to begin with: fine-tuning.")
 @click.option(
     "--direction",
@@ -44,6 +47,8 @@ def command(
     direction: str | None,
     settings: tuple[str, ...],
     nproc: int,
+    air_channel: str | None,
+    bone_channel: str | None,
     **options: Any,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
@@ -55,7 +60,8 @@ def command(
     tie_to_launcher()
     if direction is not None:
         settings += (f"direction={direction}",)
-    result = train(recipe, out, settings=settings, **options)
+    channels = named_channels(air_channel, bone_channel)
+    result = train(recipe, out, settings=settings, channels=channels, **options)
     if is_main_process():
         click.echo(f"{result.num_steps} steps; weights of step {result.best_step} in {result.out}")
         for split, scores in result.scores.items():

@@ -64,9 +64,8 @@ class ChannelMixer:
                 f"its {self.num_channels} channels cancel each other: their average is "
                 f"{-change_db:.0f} dB below the strongest; choose one channel"
             )
-        return [
-            f"{self.num_channels} channels averaged to one ({change_db:+.1f} dB re the strongest)"
-        ]
+        below = f"{abs(change_db):.1f} dB below the strongest"
+        return [f"{self.num_channels} channels averaged to one ({below})"]
 
 
 def _decibels(ratio: float) -> float:

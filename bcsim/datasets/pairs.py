@@ -272,15 +272,18 @@ def open_pairs(
     seed: int,
     split: str | None = None,
     channels: Mapping[str, str] | None = None,
+    bone: Path | None = None,
 ) -> RecordedPairs:
     """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
 
     Args:
-        folder: folder or list of pairs (`find_pairs`), or a dataset.
+        folder: folder or list of pairs, or a dataset; with `bone`, recordings of the air microphone
+            (`find_pairs`).
         sample_rate: sample rate in Hz that the pairs get.
         seed: root seed of the crops.
         split: split of a dataset; None for all of its splits. Recordings have no splits.
         channels: channel of "air" and "bone", where files have several.
+        bone: recordings of the sensor, given like those of the air microphone.
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
@@ -292,7 +295,7 @@ def open_pairs(
             raise InputError(f"{manifest}: no such manifest; name a split that is there")
         pairs: Sequence[PairFiles] = [*dataset.pairs(split)]
     else:
-        pairs, unmatched = find_pairs(folder, folder, channels=channels)
+        pairs, unmatched = find_pairs(folder, bone or folder, channels=channels)
         for reason in unmatched.values():
             log.warning("%s; left out", printable(reason))
     return RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))

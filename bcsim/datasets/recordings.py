@@ -19,7 +19,7 @@ from bcsim.datasets.pair_lists import is_pair_list, read_pair_list
 from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.talkers import talkers_of
 from bcsim.dsp.resample import resample
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -124,13 +124,26 @@ def chosen_channels(
         channels: names of the channels by role (`channel_index`).
 
     Raises:
-        UsageError: for a channel of no such name.
+        UsageError: for a channel of no such name, or one file whose same channel is both sides.
     """
     chosen: dict[str, int | None] = dict.fromkeys(ROLES)
     for role, name in (channels or {}).items():
         index = channel_index(name)
         chosen[role] = strongest_channel(p.files[role] for p in pairs) if index is None else index
+    both = chosen["air"]
+    if both is not None and both == chosen["bone"]:
+        for pair in pairs:
+            if pair.files["air"] == pair.files["bone"]:
+                raise UsageError(
+                    f"{pair.files['air']}: channel {both + 1} is that of air and of bone; name two"
+                )
     return chosen
+
+
+def channels_of(air: Path, bone: Path, channels: Mapping[str, str] | None) -> dict[str, int | None]:
+    """Return the index of the channel of each role; see `find_pairs` and `chosen_channels`."""
+    pairs = find_pairs(air, bone, channels=channels)[0] if channels else []
+    return chosen_channels(pairs, channels)
 
 
 def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None]) -> RecordedPair:

@@ -1,6 +1,7 @@
 """`bcsim doctor`: what is wrong with paired recordings, before anything is fitted to them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,8 @@ import soundfile
 import torch
 
 import bcsim
-from bcsim.audio.read import read_audio
+from bcsim.audio.read import audio_info
 from bcsim.datasets.recordings import find_pairs, read_recordings
-from bcsim.errors import InputError
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
@@ -92,21 +92,29 @@ class Checkup:
         }
 
 
-def doctor(air: str | Path, bone: str | Path, sample_rate: int | None = None) -> Checkup:
-    """Examine all pairs of recordings in two folders.
+def doctor(
+    air: str | Path,
+    bone: str | Path,
+    sample_rate: int | None = None,
+    talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
+) -> Checkup:
+    """Examine all pairs of recordings in two folders, or however `find_pairs` finds them.
 
     Args:
-        air: file or folder of the air microphone.
-        bone: file or folder of the sensor.
+        air: file, folder or pattern of the air microphone; or a folder or list of pairs.
+        bone: file, folder or pattern of the sensor; or the same folder or list.
         sample_rate: sample rate in Hz to which recordings are resampled; None for the rate that
             most of them have. Clipping shows only at the rate at which a recording was made.
+        talkers: table of who speaks in which recording, which is checked against the files.
+        channels: channel of "air" and "bone", where files have several.
 
     Raises:
         InputError: if there is no pair that can be read.
     """
     air, bone = Path(air), Path(bone)
-    rate = sample_rate or _own_rate(air, bone)
-    pairs, failures = read_recordings(air, bone, rate)
+    rate = sample_rate or _own_rate(air, bone, channels)
+    pairs, failures = read_recordings(air, bone, rate, talkers, channels)
     return Checkup(rate, diagnose(pairs, rate), failures)
 
 
@@ -120,13 +128,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def _own_rate(air: Path, bone: Path) -> int:
+def _own_rate(air: Path, bone: Path, channels: Mapping[str, str] | None) -> int:
     """Return the rate that most of the recordings have, the lower one of each pair."""
-    found, _ = find_pairs(air, bone)
+    found, _ = find_pairs(air, bone, channels=channels)
     rates: Counter[int] = Counter()
     for pair in found:
-        try:
-            rates[min(read_audio(pair.files[role])[1] for role in ("air", "bone"))] += 1
-        except InputError:
-            continue  # named when the recordings are read
+        infos = [audio_info(pair.files[role]) for role in ("air", "bone")]
+        if None not in infos:  # named when the recordings are read
+            rates[min(info.sample_rate for info in infos if info is not None)] += 1
     return max(rates, key=lambda rate: (rates[rate], rate), default=DEFAULT_RATE_HZ)

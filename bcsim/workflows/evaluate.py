@@ -1,7 +1,7 @@
 """`bcsim evaluate`: how close simulated sensors come to real recordings of one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def evaluate_sensor(
     air: str | Path,
     bone: str | Path,
     talkers: str | Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Compare one simulated sensor with recordings of the real one; see `evaluate`.
 
@@ -88,17 +89,22 @@ def evaluate_sensor(
         sensor: profile, file, bundled sensor or preset.
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
-        talkers: CSV of who speaks in which recording; None where the first folder tells.
+        talkers: table of who speaks in which recording; None where the first folder tells.
+        channels: channel of "air" and "bone", where files have several.
 
     Raises:
         InputError: if the sensor cannot be found, or no pair can be used.
     """
     table = None if talkers is None else Path(talkers)
-    return evaluate([sensor], Path(air), Path(bone), table)[0]
+    return evaluate([sensor], Path(air), Path(bone), table, channels)[0]
 
 
 def evaluate(
-    sensors: Sequence[str | SensorProfile], air: Path, bone: Path, talkers: Path | None = None
+    sensors: Sequence[str | SensorProfile],
+    air: Path,
+    bone: Path,
+    talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> list[Evaluation]:
     """Simulate the sensor's signal of real pairs and compare it with the recorded one.
 
@@ -122,14 +128,14 @@ def evaluate(
         raise UsageError("give at least one sensor")
     resolved = [resolve_simulator(sensor) for sensor in sensors]
     rates = dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved)
-    usable = {rate: _in_step_pairs(air, bone, rate, talkers) for rate in rates}
+    usable = {rate: _in_step_pairs(air, bone, rate, talkers, channels) for rate in rates}
     nulls: dict[int, tuple[float, float]] = {}  # the real recordings alone decide it
     evaluations = []
     for sensor in resolved:
         rate = sensor.simulator.sample_rate
         pairs, failures = usable[rate]
         rows, bands, drawn = _compare(sensor, pairs)
-        groups = [pair.talker or pair.name for pair in pairs]
+        groups = [pair.name if pair.talker is None else pair.talker for pair in pairs]
         if rate not in nulls:
             nulls[rate] = null_accuracy(drawn, groups)
         null, null_std = nulls[rate]
@@ -147,7 +153,7 @@ def evaluate(
                     for name, values in columns.items()
                 },
                 talkers=_by_talker(groups, rows),
-                talkers_known=any(talkers_of_pairs),
+                talkers_known=any(talker is not None for talker in talkers_of_pairs),
                 bands=_over_pairs(bands),
             )
         )
@@ -175,9 +181,13 @@ def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = Fals
 
 
 def _in_step_pairs(
-    air: Path, bone: Path, sample_rate: int, talkers: Path | None
+    air: Path,
+    bone: Path,
+    sample_rate: int,
+    talkers: Path | None,
+    channels: Mapping[str, str] | None,
 ) -> tuple[list[RecordedPair], dict[str, str]]:
-    recorded, failures = read_recordings(air, bone, sample_rate, talkers)
+    recorded, failures = read_recordings(air, bone, sample_rate, talkers, channels)
     pairs = []
     for pair in recorded:
         try:

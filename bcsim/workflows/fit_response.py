@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from bcsim.audio.read import read_audio
-from bcsim.datasets.recordings import read_recordings
+from bcsim.datasets.recordings import channels_of, read_recordings
 from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.signals import Signal, as_batch
 from bcsim.errors import InputError, UsageError
@@ -65,6 +65,7 @@ def fit_sensor(
     prior: SensorProfile | None = None,
     ambient: RecordedPair | None = None,
     talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> FitResult:
     """Fit a sensor to recorded pairs; `.profile.save("NAME.sensor")` keeps it.
 
@@ -83,7 +84,9 @@ def fit_sensor(
         settings: options of the estimator and of the smoothing.
         prior: sensor of the kind, fitted to other recordings, to start from.
         ambient: ambient noise alone, at both microphones, from which the leakage is measured.
-        talkers: CSV of who speaks in which file; without, the first folder tells.
+        talkers: table of who speaks in which file; without, the first folder tells.
+        channels: channel of "air" and "bone", where files have several: "1", "left", "z",
+            "strongest".
 
     Raises:
         InputError: if no pair can be used; the message gives the first one's reason.
@@ -91,7 +94,7 @@ def fit_sensor(
     """
     check_estimator(estimator, settings)  # before hours of recordings are read
     if isinstance(air, str | Path) and isinstance(bone, str | Path):
-        pairs, failures = read_recordings(Path(air), Path(bone), sample_rate, talkers)
+        pairs, failures = read_recordings(Path(air), Path(bone), sample_rate, talkers, channels)
         for reason in failures.values():
             log.warning("left out: %s", reason)
     elif isinstance(air, str | Path) or isinstance(bone, str | Path):
@@ -125,6 +128,7 @@ def fit_response(
     report: bool | None = False,
     prior: str | None = None,
     talkers: Path | None = None,
+    channels: Mapping[str, str] | None = None,
     noise: tuple[Path, Path] | None = None,
 ) -> FittedSensor:
     """Fit a sensor to recordings and write its profile, and perhaps a report.
@@ -143,7 +147,8 @@ def fit_response(
         report: whether to write NAME.report.html, too; None where the packages that draw it are
             installed, with a warning where they are not.
         prior: file or bundled name of a sensor of the kind, to start from.
-        talkers: CSV of who speaks in which recording.
+        talkers: table of who speaks in which recording.
+        channels: channel of "air" and "bone", where files have several.
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
 
     Raises:
@@ -162,9 +167,13 @@ def fit_response(
     start = None if prior_path is None else SensorProfile.load(prior_path)
     ambient = None
     if noise is not None:
-        at_air, at_bone = (read_audio(path, sample_rate)[0] for path in noise)
+        chosen = channels_of(air, bone, channels)
+        at_air, at_bone = (
+            read_audio(path, sample_rate, chosen[role])[0]
+            for role, path in zip(("air", "bone"), noise, strict=True)
+        )
         ambient = RecordedPair("ambient noise", at_air, at_bone)
-    pairs, failures = read_recordings(air, bone, sample_rate, talkers)
+    pairs, failures = read_recordings(air, bone, sample_rate, talkers, channels)
     result = fit_pairs(
         pairs,
         sample_rate,
@@ -199,8 +208,12 @@ def examples_of(pairs: Sequence[tuple[AlignedPair, SensorProfile]]) -> list[Exam
     chosen = sorted(pairs, key=lambda item: abs(item[0].seconds - LISTENING_S))
     # By the number of a recording among those of its talker; sorting keeps the order of equals.
     numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-    chosen.sort(key=lambda item: next(numbers[item[0].talker or item[0].name]))
+    chosen.sort(key=lambda item: next(numbers[_group(item[0])]))
     return [_example(*item) for item in chosen[:MAX_EXAMPLES]]
+
+
+def _group(pair: AlignedPair) -> str:
+    return pair.name if pair.talker is None else pair.talker
 
 
 def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:

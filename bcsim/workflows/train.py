@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ def train(
     real_pairs: Path | None = None,
     validation_pairs: Path | None = None,
     init_from: Path | None = None,
+    bone: Path | None = None,
+    channels: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
@@ -81,8 +83,9 @@ def train(
     Args:
         recipe: path or bundled name of a training recipe.
         out: folder of the run.
-        pairs: folder that `synthesize` or `import` wrote, or one of recordings, air/ and bone/.
-        air: folder of air recordings that are rendered through `sensor`, instead of `pairs`.
+        pairs: folder that `synthesize` or `import` wrote, or folder or list of recorded pairs.
+        air: folder of air recordings that are rendered through `sensor`, instead of `pairs`; or,
+            with `bone`, the recordings of the air microphone (`find_pairs`).
         sensor: path or bundled name of a sensor, or name of a preset.
         settings: `KEY=VALUE` overrides of the recipe.
         resume: whether to continue the run in `out`.
@@ -91,6 +94,8 @@ def train(
         validation_pairs: folder of recordings or dataset (its validation split) that decides which
             weights are best.
         init_from: folder of the model whose weights the run begins with.
+        bone: recordings of the sensor that make pairs with those in `air`.
+        channels: channel of "air" and "bone" in recordings, where files have several.
 
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
@@ -98,16 +103,7 @@ def train(
         EnvironmentFault: if another process trains in `out`.
     """
     config = _load_recipe(recipe, settings)
-    if (pairs is None) == (air is None):
-        raise UsageError("give either pairs, or air recordings with a sensor")
-    if pairs is not None and sensor is not None:
-        raise UsageError("a sensor goes with air recordings; the pairs have been rendered already")
-    if pairs is not None:
-        data = _stored(pairs, config)
-    else:
-        assert air is not None
-        data, effects = _rendered(air, sensor, config)
-        config = replace(config, effects=effects)
+    data, config = _training_data(config, pairs, air, bone, sensor, channels)
     facts = dict(data.facts)  # their names are in checkpoints
     if init_from is not None:
         weights = init_from / WEIGHTS_FILE
@@ -116,12 +112,14 @@ def train(
                 f"{weights}: no such file; give a run of bcsim train or import-checkpoint"
             )
         facts["--init-from"] = hash_file(weights)
-    real = _open_real(real_pairs, config, "train")
-    judged = _open_real(validation_pairs, config, "validation")
+    real = _open_real(real_pairs, config, "train", channels)
+    judged = _open_real(validation_pairs, config, "validation", channels)
     for pairs_read, name in ((real, "--real-pairs"), (judged, "--validation-pairs")):
         if pairs_read is not None:
             facts[name] = _fingerprint(pairs_read)
     data = replace(data, real=real, validation_real=judged, facts=facts)
+    if channels and not any(isinstance(pairs, RecordedPairs) for pairs in data.sets.values()):
+        raise UsageError("channels are chosen of pairs of recordings, and there are none")
 
     def prepare(begins: bool) -> None:
         if isinstance(data.training, StoredPairs):
@@ -151,6 +149,33 @@ def train(
     if is_main_process():
         write_run_report(out)
     return result
+
+
+def _training_data(
+    config: TrainingConfig,
+    pairs: Path | None,
+    air: Path | None,
+    bone: Path | None,
+    sensor: str | None,
+    channels: Mapping[str, str] | None,
+) -> tuple[TrainingData, TrainingConfig]:
+    """Return what `train` trains on, and the recipe with the effects that render it, if any do."""
+    if (pairs is None) == (air is None):
+        raise UsageError("give either pairs, or air recordings with a sensor")
+    if bone is not None and air is None:
+        raise UsageError("recordings of the sensor need those of the air microphone beside them")
+    if (pairs is not None or bone is not None) and sensor is not None:
+        raise UsageError(
+            "a sensor goes with air recordings alone; the pairs have its signal already"
+        )
+    if pairs is not None:
+        return _stored(pairs, config, channels), config
+    if bone is not None and air is not None:
+        recorded = open_pairs(air, config.sample_rate, config.seed, channels=channels, bone=bone)
+        return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)}), config
+    assert air is not None
+    data, effects = _rendered(air, sensor, config)
+    return data, replace(config, effects=effects)
 
 
 def check_dataset(dataset: Path, hashes: bool) -> None:
@@ -186,19 +211,24 @@ def _check_recordings(data: TrainingData) -> None:
     are left to `check_dataset`.
     """
     air: list[Path] = []
-    recorded: list[Path] = []
+    recorded: list[tuple[Path, int | None]] = []
     for pairs in data.sets.values():
         if isinstance(pairs, RenderedPairs):
             air += pairs.files
         elif isinstance(pairs, RecordedPairs):
-            recorded += _paths_of(pairs)
-    decoded = [*recorded, *air] if _are_small(air) else recorded
-    for path in track(decoded, len(decoded), "looking at recordings"):
+            recorded += [
+                (files[role], pairs.recorded_channels.get(role))
+                for files in pairs.files
+                for role in ("air", "bone")
+            ]
+    are_small = _are_small(air)
+    decoded = [*recorded, *((path, None) for path in air if are_small)]
+    for path, channel in track(decoded, len(decoded), "looking at recordings"):
         try:
-            read_audio(path)
+            read_audio(path, channel=channel)
         except InputError as error:
             raise InputError(f"{error}; or leave it out") from error
-    for path in track(air, len(air), "looking at headers") if decoded is recorded else ():
+    for path in track(air, len(air), "looking at headers") if not are_small else ():
         if audio_info(path) is None:
             raise InputError(f"{path}: cannot be read as audio; copy it again, or leave it out")
 
@@ -216,11 +246,13 @@ class _Reporter:
             self.due_at = time.monotonic() + REPORT_INTERVAL_S
 
 
-def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
-    if not pairs.is_dir():
+def _stored(
+    pairs: Path, config: TrainingConfig, channels: Mapping[str, str] | None
+) -> TrainingData:
+    if not pairs.exists():
         raise InputError(f"{pairs}: no such folder; give what synthesize or import wrote")
     if not (pairs / "train").is_dir():  # recordings, which have no splits
-        recorded = open_pairs(pairs, config.sample_rate, config.seed)
+        recorded = open_pairs(pairs, config.sample_rate, config.seed, channels=channels)
         return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)})
     validation: Pairs | None = None
     if (pairs / "validation").is_dir():
@@ -237,7 +269,9 @@ def _stored(pairs: Path, config: TrainingConfig) -> TrainingData:
 
 def _fingerprint(recorded: RecordedPairs) -> str:
     """Return a hash of names and contents: recordings are few, and any change is noticed."""
-    return hash_text("\n".join([*recorded.ids, *_contents(_paths_of(recorded))]))
+    channels = recorded.recorded_channels
+    chosen = [f"channels {channels}"] if set(channels.values()) != {None} else []
+    return hash_text("\n".join([*chosen, *recorded.ids, *_contents(_paths_of(recorded))]))
 
 
 def _paths_of(recorded: RecordedPairs) -> list[Path]:
@@ -264,11 +298,14 @@ def _are_small(paths: Sequence[Path]) -> bool:
     return sum(path.stat().st_size for path in paths if path.is_file()) <= MAX_HASHED_BYTES
 
 
-def _open_real(folder: Path | None, config: TrainingConfig, split: str) -> RecordedPairs | None:
+def _open_real(
+    folder: Path | None, config: TrainingConfig, split: str, channels: Mapping[str, str] | None
+) -> RecordedPairs | None:
     if folder is None:
         return None
     is_dataset = (folder / split / MANIFEST_NAME).is_file()
-    return open_pairs(folder, config.sample_rate, config.seed, split if is_dataset else None)
+    split_read = split if is_dataset else None
+    return open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
 
 
 def _rendered(

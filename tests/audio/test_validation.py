@@ -128,7 +128,25 @@ def id3(size: int, there: int | None = None) -> bytes:
     return b"ID3\x04\0\0" + digits + bytes(size if there is None else there)
 
 
+W64, CAF, AU = (encoded(container, "PCM_16") for container in ("W64", "CAF", "AU"))
+SPHERE = encoded("NIST", "PCM_16")
+
+
+def put(content: bytes, at: int, form: str, value: float) -> bytes:
+    """Put a number into a header."""
+    return content[:at] + struct.pack(form, value) + content[at + struct.calcsize(form) :]
+
+
 SOUND = {
+    "Wave64": W64,
+    "CAF": CAF,
+    "little-endian CAF": encoded("CAF", "FLOAT", endian="LITTLE"),
+    "CAF before a chunk": CAF + b"info" + struct.pack(">q", 4) + b"more",
+    "AU": AU,
+    "little-endian AU": encoded("AU", "PCM_24", endian="LITTLE"),
+    "AU before a tag": AU + b"TAG" + bytes(125),
+    "SPHERE": SPHERE,
+    "little-endian SPHERE": encoded("NIST", "PCM_24", endian="LITTLE"),
     "plain WAV": wav(),
     "no padding at the end": wav(fmt(bits=8), chunk(b"data", PCM[:3001])[:-1]),
     "chunks around": wav(chunk(b"LIST", b"abc"), fmt(), chunk(b"data", PCM), chunk(b"id3 ", b"x")),
@@ -153,6 +171,8 @@ SOUND = {
     "Opus": OPUS,
 }
 ODD = {
+    "AU from a pipe": (put(AU, 8, ">I", 0xFFFFFFFF), "how long it is"),
+    "half a sample of AU": (put(AU, 8, ">I", 6001), "last 1 bytes are left out"),
     "from a pipe": (wav(fmt(), chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF), "how long it is"),
     "from SoX in a pipe": (
         wav(fmt(), chunk(b"data", PCM, 0x7FFFF000), size=0x7FFFF024),
@@ -175,9 +195,45 @@ FAULTY = {
     "nothing": (b"", "is empty"),
     "zeros": (bytes(5000), "nothing but zeros"),
     "text": (b"one, two\n", "holds text"),
-    "AU": (encoded("AU", "PCM_16"), "AU audio"),
-    "CAF": (encoded("CAF", "PCM_16"), "CAF audio"),
-    "W64": (encoded("W64", "PCM_16"), "Wave64 audio"),
+    "half an AU": (AU[:3000], "cut short: claims 6002 bytes of samples"),
+    "AU header alone": (AU[:20], "ends within its header"),
+    "AU of ADPCM": (encoded("AU", "G721_32"), "encoding 23; convert"),
+    "AU that claims nothing": (put(AU, 8, ">I", 0), "claims no samples, and 6002"),
+    "AU that begins behind its end": (put(AU, 4, ">I", 9000), "begin at byte 9000 of 6026"),
+    "AU of no channels": (put(AU, 20, ">I", 0), "0 channels"),
+    "AU of no rate": (put(AU, 16, ">I", 0), "0 Hz is not audio"),
+    "CAF cut short": (CAF[:-3000], "cut short: claims 6006"),
+    "half a CAF": (CAF[:3000], "cut short: its chunk 'free' claims"),
+    "CAF from a pipe": (put(CAF, CAF.index(b"data") + 4, ">q", -1), "how long it is"),
+    "CAF of ALAC": (encoded("CAF", "ALAC_16"), "'alac' inside; convert"),
+    "CAF of 17 bits": (put(CAF, 48, ">I", 17), "17-bit 'lpcm' inside"),
+    "CAF of two sizes": (put(CAF, 36, ">I", 3), "16 bits take 3 bytes"),
+    "CAF whose rate is no number": (put(CAF, 20, ">d", float("nan")), "nan Hz is not audio"),
+    "CAF without a description": (CAF[:8] + b"free" + CAF[12:], "begins with 'free'"),
+    "CAF of no samples": (CAF[: CAF.index(b"data")], "ends within its header"),
+    "CAF of a chunk that overruns": (
+        CAF[:52] + b"free" + struct.pack(">q", 1 << 60) + CAF[52:],
+        "'free' claims 1152921504606846976",
+    ),
+    "half a Wave64": (W64[:3000], "cut short: claims 6002"),
+    "Wave64 of ADPCM": (encoded("W64", "MS_ADPCM"), "MS ADPCM inside; convert"),
+    "Wave64 of another GUID": (W64[:24] + b"WAVE" + W64[28:], "does not go on like it"),
+    "Wave64 of a chunk of nothing": (put(W64, 56, "<Q", 3), "'fmt ' claims 3 bytes"),
+    "Wave64 of 17 bits": (put(W64, 78, "<H", 17), "17-bit PCM inside"),
+    "half a SPHERE": (SPHERE[:3000], "cut short: claims 6002"),
+    "SPHERE header alone": (SPHERE[:500], "ends within its header"),
+    "SPHERE without an end": (SPHERE.replace(b"end_head", b"and_head"), "has no end"),
+    "SPHERE of Shorten": (
+        SPHERE.replace(b"sample_coding -s3 pcm", b"sample_coding -s6 embedded")[: len(SPHERE)],
+        "embedded' inside; convert",
+    ),
+    "SPHERE of no count": (SPHERE.replace(b"sample_count", b"simple_count"), "sample_count is ''"),
+    "SPHERE that claims more": (SPHERE.replace(b"-i 3001", b"-i 9001"), "claims 18002 bytes"),
+    "SPHERE that claims fewer": (
+        SPHERE.replace(b"-i 3001", b"-i 1001"),
+        "more than the 1001 samples",
+    ),
+    "tagged AU": (id3(10) + AU, "AU behind a tag"),
     "zip": (b"PK\3\4" + bytes(100), "zip archive"),
     "program": (b"\x7fELF" + bytes(100), r"program \(ELF\)"),
     "MP4": (b"\0\0\0\x20ftypM4A " + bytes(100), "MP4"),
@@ -277,9 +333,23 @@ def test_sound_files_pass_without_a_word_and_decode_to_what_libsndfile_reads(
 
 
 def kinds():
-    for container in ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3"):
+    for container in (
+        "WAV",
+        "WAVEX",
+        "RF64",
+        "AIFF",
+        "FLAC",
+        "OGG",
+        "MP3",
+        "W64",
+        "CAF",
+        "AU",
+        "NIST",
+    ):
         for subtype in soundfile.available_subtypes(container):
-            if not any(word in subtype for word in ("ADPCM", "GSM", "DWVW", "NMS", "G721", "MPEG")):
+            if not any(
+                word in subtype for word in ("ADPCM", "GSM", "DWVW", "NMS", "G72", "MPEG", "ALAC")
+            ):
                 yield container, subtype
     yield "MP3", "MPEG_LAYER_III"
 

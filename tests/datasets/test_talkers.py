@@ -31,7 +31,8 @@ def talkers(recordings, tmp_path, table, *names, suffix="csv"):
     """Return the talker of each pair as a table tells."""
     path = tmp_path / f"talkers.{suffix}"
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
-    pairs, _ = read_recordings(*recordings(*names), 16_000, path)
+    air, bone = recordings(*names)
+    pairs, _ = read_recordings(air, bone, 16_000, path)
     return {pair.name: pair.talker for pair in pairs}
 
 

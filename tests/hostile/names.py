@@ -104,8 +104,9 @@ def write_links(folder: Path, elsewhere: Path) -> list[Case]:
         (folder / name).symlink_to(target)
         cases.add(name, None, verdict, why)
     (folder / "loop").mkdir()
-    (folder / "loop/again").symlink_to(folder)  # is not followed
+    (folder / "loop/again").symlink_to(folder)  # is not followed: a circle
     (folder / "away").symlink_to(elsewhere)
+    cases.add("away/sound.wav", None, ACCEPT, "a recording in a folder that a link leads to")
     (folder / "empty folder.wav").mkdir()
     os.mkfifo(folder / "fifo.wav")
     cases.add("fifo.wav", None, REJECT, "a pipe that nobody writes to")

@@ -44,6 +44,10 @@ _ENCODINGS = {
     "aiff_24.aif": ("AIFF", "PCM_24"),
     "aifc_float.aiff": ("AIFF", "FLOAT"),
     "aifc_ulaw.aiff": ("AIFF", "ULAW"),
+    "wave64.w64": ("W64", "PCM_16"),
+    "core_audio.caf": ("CAF", "FLOAT"),
+    "sun.au": ("AU", "PCM_24"),
+    "sphere.sph": ("NIST", "PCM_16"),
 }
 
 

@@ -21,7 +21,7 @@ class AudioInfo:
     """What the header of an audio file says, once it has been checked.
 
     Args:
-        container: WAV, RF64, AIFF, FLAC, Ogg or MP3.
+        container: name of the container in `CONTAINERS`, or RF64.
         codec: libsndfile's name of the codec, such as "PCM_16".
         channels: number of channels, at least one.
         sample_rate: rate in Hz at which libsndfile decodes the file.

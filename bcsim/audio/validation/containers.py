@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from bcsim.audio.validation.aiff import read_aiff
+from bcsim.audio.validation.au import read_au
 from bcsim.audio.validation.base import CONVERT, UNKNOWN_LENGTH, AudioError, AudioInfo, FileBytes
+from bcsim.audio.validation.caf import read_caf
 from bcsim.audio.validation.flac import read_flac
 from bcsim.audio.validation.mp3 import is_frame, read_mp3
 from bcsim.audio.validation.ogg import read_ogg
+from bcsim.audio.validation.sphere import read_sphere
+from bcsim.audio.validation.w64 import read_w64
 from bcsim.audio.validation.wav import read_wav
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 384_000
@@ -36,18 +40,22 @@ class Container:
 
 
 CONTAINERS = (
-    Container("WAV", (".wav",), {b"RIFF", b"RIFX", b"RF64"}.__contains__, read_wav),
+    Container("WAV", (".wav", ".wave"), {b"RIFF", b"RIFX", b"RF64"}.__contains__, read_wav),
     Container("FLAC", (".flac",), b"fLaC".__eq__, read_flac, may_be_tagged=True),
     Container("Ogg", (".ogg", ".oga", ".opus"), b"OggS".__eq__, read_ogg),
-    Container("AIFF", (".aiff", ".aif"), b"FORM".__eq__, read_aiff),
+    Container("AIFF", (".aiff", ".aif", ".aifc"), b"FORM".__eq__, read_aiff),
+    Container("Wave64", (".w64",), b"riff".__eq__, read_w64),
+    Container("CAF", (".caf",), b"caff".__eq__, read_caf),
+    Container("AU", (".au", ".snd"), {b".snd", b"dns."}.__contains__, read_au),
+    Container("SPHERE", (".sph", ".nist"), b"NIST".__eq__, read_sphere),
     Container("MP3", (".mp3",), is_frame, read_mp3, may_be_tagged=True),
 )
 
 _OTHERS = {  # first bytes of what is no audio, or no audio that bcsim reads
-    **{b".snd": "AU audio", b"caff": "CAF audio", b"riff": "Wave64 audio", b"BW64": "BW64 audio"},
+    **{b"BW64": "BW64 audio", b"riff": "Wave64 behind a tag", b".snd": "AU behind a tag"},
     **{b"RIFF": "WAV behind a tag", b"FORM": "AIFF behind a tag", b"OggS": "Ogg behind a tag"},
     **{b"wvpk": "WavPack audio", b"MAC ": "Monkey's Audio", b"#!AMR": "AMR audio"},
-    **{b"NIST_1A": "SPHERE audio", b"Creative Voice": "VOC audio", b"\x30\x26\xb2\x75": "WMA"},
+    **{b"Creative Voice": "VOC audio", b"\x30\x26\xb2\x75": "WMA"},
     **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"MThd": "MIDI", b"PK\x03\x04": "a zip archive"},
     **{b"\x1f\x8b": "a gzip archive", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive"},
     **{b"7z\xbc\xaf": "a 7-Zip archive", b"\x89PNG": "a PNG image", b"GIF8": "a GIF image"},

@@ -42,7 +42,7 @@ def read_wav(data: FileBytes) -> AudioInfo:
         if chunk == b"ds64" and name == "RF64" and size >= 28:
             sizes = struct.unpack("<QQ", data.at(start, 16))
         elif chunk == b"fmt " and layout is None:
-            layout = _wav_layout(data, start, size, order)
+            layout = read_layout(data, start, size, order)
             is_extensible = data.at(start, 2) == b"\xfe\xff"
         elif chunk == b"data":
             break
@@ -74,7 +74,7 @@ def read_wav(data: FileBytes) -> AudioInfo:
     return AudioInfo(name, codec, channels, rate, size // align, tuple(warnings), is_plain)
 
 
-def _wav_layout(data: FileBytes, start: int, size: int, order: str) -> tuple[str, int, int, int]:
+def read_layout(data: FileBytes, start: int, size: int, order: str) -> tuple[str, int, int, int]:
     """Return codec, channels, rate and bytes of a frame."""
     if size < 16:
         raise AudioError(f"its 'fmt ' chunk is too short ({size} bytes); {COPY}")
