@@ -43,6 +43,7 @@ WORDS = {
     r"\b[Ff]oreign\b": "untrusted; of something else than bcsim",
     r"\b[Cc]ontainment\b": "worker limits",
     r"\bdemand\w*\(|\bmust_\w+\(|\brefuse_\w+\(|\brequire(_\w+)?\(": "check_..., is_...",
+    r"(sensor|microphone)( then)? hears": "picks up",
     r"\b[Ll]ikewise\b": "a whole noun phrase",
 }
 # Where a word has its ordinary meaning: a key that recipes have, or what the field calls so.

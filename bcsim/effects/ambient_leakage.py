@@ -27,7 +27,7 @@ class AmbientLeakage(AmbientFilter):
 
     .. math:: \ell(f) = L - \Big(I_0 + (I_\infty - I_0)\frac{f^2}{f^2 + f_c^2}\Big)
 
-    Relative to speech, the sensor then hears the noise weaker by the isolation than the air
+    Relative to speech, the sensor then picks up the noise weaker by the isolation than the air
     microphone does. The phase is the least that goes with the magnitude. Without ambient noise in
     the scene nothing happens. Belongs before `sensor_level`, which changes all that the sensor
     picks up.

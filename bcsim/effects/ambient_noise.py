@@ -1,4 +1,4 @@
-"""Recorded noise around the talker, as the air microphone hears it."""
+"""Recorded noise around the talker, as the air microphone picks it up."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,7 +14,7 @@ from bcsim.effects.playback import gain_for_snr, play, recorded_power
 class AmbientNoise(Effect):
     """Add a recording of ambient noise to what the air microphone picks up.
 
-    The clean speech stays the target; the sensor hears the noise by `ambient_leakage`, further
+    The clean speech stays the target; the sensor picks up the noise by `ambient_leakage`, further
     down the recipe. Recordings that are shorter than the clip go round. Twice in a recipe, each
     noise has its own SNR against the speech alone; together they are louder than either. A part of
     a recording that is faint beside the whole of it is raised by at most 20 dB more than the whole

@@ -115,8 +115,8 @@ class Scene:
         """
         ambient = self._within(ambient)
         before = 0 if self.ambient is None else self.ambient
-        heard = self.microphone if speech is None else self._within(speech) + before
-        return replace(self, ambient=before + ambient, noisy_air=heard + ambient)
+        speech_at_microphone = self.microphone if speech is None else self._within(speech) + before
+        return replace(self, ambient=before + ambient, noisy_air=speech_at_microphone + ambient)
 
     def each(self, change: Callable[[Tensor], Tensor], lengths: Tensor | None = None) -> "Scene":
         """Return the scene with the same function applied to every signal.

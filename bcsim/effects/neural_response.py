@@ -81,8 +81,8 @@ class NeuralResponse(Effect):
         # One by one at its own length: no clip may depend on what it shares a batch with, and
         # convolutions round otherwise in a batch of another shape.
         for clip, length in zip(air, scene.lengths.tolist(), strict=True):
-            heard = network(pad(clip[:length], (lead, 0))[None, None])[0, 0, lead:]
-            rows.append(pad(heard, (0, air.shape[-1] - length)))
+            bone = network(pad(clip[:length], (lead, 0))[None, None])[0, 0, lead:]
+            rows.append(pad(bone, (0, air.shape[-1] - length)))
         return scene.with_bone(torch.stack(rows))
 
 

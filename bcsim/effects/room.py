@@ -1,4 +1,4 @@
-"""A room around the talker: reverberant, noisy air; the sensor hears the talker directly."""
+"""A room around the talker: reverberant, noisy air; the sensor picks up the talker directly."""
 
 import math
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Room(Effect):
 
     with both energies about their means; see `ambient_noise` for faint and silent recordings.
 
-    The sensor hears the talker through the body, without the room, and the noise only by
+    The sensor picks up the talker through the body, without the room, and the noise only by
     `ambient_leakage`, further down the recipe. As speech keeps the level of `air` however far the
     microphone is, a far one counts as turned up, and the noise with it. At the sensor the noise is
     the one at the microphone times :math:`d_0 / d`, d being the distance: direct speech falls with

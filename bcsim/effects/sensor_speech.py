@@ -52,6 +52,6 @@ def _excess_db(scene: Scene) -> Tensor | float:
     if scene.level is None:
         return 0.0
     here = replace(scene, level=None).speech_level()
-    heard = (here > 0) & (scene.level > 0)
-    ratio = torch.where(heard, scene.level, 1) / torch.where(heard, here, 1)
+    audible = (here > 0) & (scene.level > 0)
+    ratio = torch.where(audible, scene.level, 1) / torch.where(audible, here, 1)
     return (20 * ratio.log10()).to(scene.air.dtype)

@@ -3,7 +3,7 @@
 From a recording of the noise alone, while nobody speaks, at the gains of the speech recordings:
 the ratio of the powers, less what the sensor makes of its own. Not the cross-spectrum: in a
 diffuse field the two places, centimetres apart, are hardly coherent above some kilohertz, though
-the sensor hears the field as loud.
+the sensor picks up the field as loud.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ MIN_SECONDS = 1.0
 EXCESS = 0.25  # of the sensor's own noise, 1 dB above it: less is not told from no leakage
 HEARD_DB = -70.0  # of the air channel's loudest band: below, there is no noise to leak
 LOWEST_HZ, HIGHEST = 80.0, 0.95  # of half the sample rate
-MIN_OCTAVES = 1.0  # of band in which leakage must be heard
+MIN_OCTAVES = 1.0  # of band in which leakage must exceed the noise of the sensor
 
 
 def leakage_db(
@@ -54,7 +54,7 @@ def leakage_db(
             not known: then none is subtracted.
 
     Raises:
-        InputError: if the recording is too short, silent, or if the sensor hears the noise
+        InputError: if the recording is too short, silent, or if the sensor picks up the noise
             nowhere above its own.
     """
     x, y = _channel(air, "air"), _channel(bone, "bone")
@@ -85,7 +85,7 @@ def leakage_db(
     octaves = float((1 / frequencies[shown]).sum()) * float(frequencies[1]) / np.log(2)
     if octaves < MIN_OCTAVES:
         raise InputError(
-            "ambient noise: the sensor hears it hardly anywhere above its own noise "
+            "ambient noise: the sensor picks it up hardly anywhere above its own noise "
             f"({octaves:.1f} octaves); make it louder, or leave leakage out, there is next to none"
         )
     leaked = torch.maximum(total - own, EXCESS * own)

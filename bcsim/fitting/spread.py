@@ -22,7 +22,7 @@ ROUNDS = 10  # gains and shape are fitted in turns so often
 def coupling_db(pairs: Sequence[AlignedPair]) -> NDArray[np.float64]:
     """Return the gain of each recording's response relative to the shape of all, in dB.
 
-    The level of bone relative to air also changes with what is said: a sensor that hears little
+    The level of bone relative to air also changes with what is said: a sensor that picks up little
     above 500 Hz is quiet in fricatives. So the shape (the pooled power ratio), and the gain with
     which it gives the power of each recording, are fitted in turns. On average over recordings,
     gain and level are the same.

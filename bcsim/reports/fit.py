@@ -164,8 +164,8 @@ def _speech(profile: SensorProfile, examples: Sequence[Example]) -> Section | No
                     {name: kind.gains_db for name, kind in named.items()},
                     {name: kind.air_db for name, kind in named.items()},
                 ),
-                "Above, the kinds of sounds as the air microphone hears them; below, the mean gain "
-                "that each gets relative to the fixed response.",
+                "Above, the kinds of sounds as the air microphone picks them up; below, the mean "
+                "gain that each gets relative to the fixed response.",
             )
         ],
     )

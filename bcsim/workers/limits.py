@@ -103,7 +103,7 @@ def _set_address_space(wanted: int) -> None:
 
 def prepare_worker(parent: int) -> None:
     """Make this process a worker of `parent`, with which it ends; its C libraries print nothing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends its workers
     end_with(parent)
     # Python keeps a stderr of its own, for safe lines; what decoders print goes nowhere.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")

@@ -14,8 +14,8 @@ from bcsim.fitting.estimators.base import SpectralEstimator, divide, with_phase_
 class PowerRatio(SpectralEstimator):
     r""":math:`\sqrt{\max(P_{yy} - P_{nn}, 0)/P_{xx}}\;e^{j\arg P_{xy}}`.
 
-    A body-conduction sensor hears speech by paths that no single filter describes, so much of its
-    power is incoherent with air: H1 leaves that part out and comes out several dB too low. Only
+    A body-conduction sensor picks up speech by paths that no single filter describes, so much of
+    its power is incoherent with air: H1 leaves that part out and comes out several dB too low. Only
     the sensor's own noise, measured in the pauses, is no part of the response.
     """
 
