@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Iterable
 
 MAX_LINE = 200  # characters
+MAX_VALUE = 80  # characters of a value in a message
 # In the words of torch, C++ and libsndfile.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
 LEAST_OF_A_NAME = 32  # or a path: shorter ones, and what only looks like one, are left alone
@@ -101,8 +102,12 @@ def check_that(condition: bool, message: str) -> None:
 
 
 def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
-    """Raise a ValueError that names a value and what it should be, unless the condition holds."""
-    check_that(condition, f"{name} is {value!r}; it wants {wanted}")
+    """Raise a ValueError that names a value and what it should be, unless the condition holds.
+
+    Of a long value, which may come from an untrusted file, the middle is left out.
+    """
+    told = fit_line(repr(value), MAX_VALUE)
+    check_that(condition, f"{name} is {told}; it wants {wanted}")
 
 
 def did_you_mean(unknown: str, known: Iterable[str]) -> str:

@@ -38,7 +38,7 @@ from bcsim.metrics.two_sample import null_accuracy, told_apart
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
-from bcsim.workflows.evaluate import in_step
+from bcsim.workflows.evaluate import synchronised_pair
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "vibravox_throat"
 COLUMNS = {name: METRICS[name].headline for name in headline_metrics()}
@@ -135,7 +135,7 @@ def measure(
         if way == OWN and names.count(pair.talker) < 2:
             continue
         simulator = simulator_of(fits.without(pair, method, way), rate)
-        aligned = in_step(pair, rate)
+        aligned = synchronised_pair(pair, rate)
         air, real = (torch.from_numpy(np.float64(x)) for x in (aligned.air, aligned.bone))
         mean, drawn = (
             simulator.render(air[None], [pair.name], seed=0, mean=True, within_clip=varies).bone[0]

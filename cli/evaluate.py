@@ -25,10 +25,11 @@ def command(sensors: tuple[str, ...], as_json: bool, **recordings: Any) -> int:
 
     Distances are those of the mean sensor; the dynamics ratio and the C2ST are of a rendering
     with the residual of the speech-dependent part drawn. Intervals are a bootstrap over talkers
-    and utterances.
+    and utterances. A simulation that is silent or not finite has the worst value of every score.
 
     \b
-    --json, one sensor:     {sensor, num_pairs, scores, intervals, talkers, bands, pairs, failures}
+    --json, one sensor:     {sensor, num_pairs, num_scored, scores, intervals, talkers, bands,
+                             pairs, failures}
     --json, several of them: {"sensors": [one such object each]}
     """  # noqa: D301  (click wants the character)
     from bcsim.reports.text import comparison_lines, evaluation_lines

@@ -1,10 +1,13 @@
 """Fixtures for all tests, and what no test may depend on: threads, chance, time, order."""
 
 import dataclasses
+import importlib.util
 import itertools
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -55,6 +58,21 @@ def _one_thread():
     # Two threads on an oversubscribed machine are many times slower than one.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[Path], ModuleType]:
+    """Load a script that is no part of a package, by its path."""
+
+    def load(path: Path) -> ModuleType:
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

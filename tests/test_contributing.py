@@ -1,6 +1,5 @@
 """The examples of CONTRIBUTING.md are new files of bcsim: each is registered, made and used."""
 
-import importlib.util
 import math
 import re
 from pathlib import Path
@@ -13,11 +12,13 @@ import torch
 
 from bcsim.datasets.importers import IMPORTERS, import_pairs
 from bcsim.datasets.torch_datasets import PairDataset
+from bcsim.discriminators import DISCRIMINATORS
 from bcsim.dsp.spectra import cross_spectra
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Scene, stack_draws
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.losses import LOSSES
+from bcsim.losses.adversarial import CRITERIA
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.models import MODELS
@@ -26,23 +27,20 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 RATE = 16_000
 EXAMPLES = dict(re.findall(r"^## [^\n]*`(\S+)`\n.*?```python\n(.*?)```", TEXT, re.M | re.S))
-REGISTRIES = (EFFECTS, MODELS, LOSSES, METRICS, ESTIMATORS, IMPORTERS)
+REGISTRIES = (
+    EFFECTS, MODELS, LOSSES, CRITERIA, DISCRIMINATORS, METRICS, ESTIMATORS, IMPORTERS,
+)  # fmt: skip
 
 
 @pytest.fixture
-def example(tmp_path):
+def example(tmp_path, load_script):
     """Import an example as a module of its own, and forget what it registered afterwards."""
     before = {id(registry): {name: registry[name] for name in registry} for registry in REGISTRIES}
 
     def load(path: str):
         file = tmp_path / Path(path).name
         file.write_text(EXAMPLES[path], "utf-8")
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return load_script(file)
 
     yield load
     for registry in REGISTRIES:
@@ -80,6 +78,22 @@ def test_the_loss_is_the_difference_of_levels(example):
     assert loss.item() == pytest.approx(math.log(4), abs=1e-6)
 
 
+def test_the_criterion_costs_least_where_the_scores_are_right(example):
+    example("bcsim/losses/adversarial/logistic.py")
+    criterion = CRITERIA["logistic"]()
+    low, high = ([[torch.full((1, 1, 4), score)]] for score in (-9.0, 9.0))
+    assert criterion.discriminator_loss(high, low).item() < 1e-3
+    assert criterion.discriminator_loss(low, high).item() == pytest.approx(18, abs=1e-3)
+    assert criterion.generator_loss(high).item() < criterion.generator_loss(low).item()
+
+
+def test_the_discriminator_scores_what_it_is_given(example):
+    example("bcsim/discriminators/envelope.py")
+    discriminator = DISCRIMINATORS["envelope"](width=2, hop=8)
+    ((inner, scores),) = discriminator(torch.randn(3, 1, 80))
+    assert (inner.shape, scores.shape) == ((3, 2, 10), (3, 1, 10))
+
+
 def test_the_metric_is_the_difference_of_crest_factors(example, speech):
     example("bcsim/metrics/crest_error.py")
     peaked = speech[0].clone()
@@ -87,6 +101,7 @@ def test_the_metric_is_the_difference_of_crest_factors(example, speech):
     metric = METRICS["crest_error"]
     assert metric(Comparison.prepare(speech[0], speech[0], RATE)) == pytest.approx(0)
     assert metric(Comparison.prepare(peaked, speech[0], RATE)) == pytest.approx(6, abs=0.3)
+    assert metric(Comparison.prepare(0 * peaked, speech[0], RATE)) == metric.worst
     assert metric.heading == "crest error, dB"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bcsim.dsp.resample import resample
 from bcsim.dsp.signals import as_batch
-from bcsim.errors import UsageError
+from bcsim.errors import InputError, UsageError
 from bcsim.models.base import Enhancer
 
 CHUNK_S = 20.0
@@ -42,7 +42,8 @@ def enhance(
 
     Raises:
         UsageError: if the model takes the air microphone and `air` is None, or the other way round.
-        InputError: if a signal is not finite, or neither float32 nor float64.
+        InputError: if a signal is not finite, or neither float32 nor float64, or the model's
+            output is not finite.
         ValueError: if the signals are not (T,) each.
     """
     signals = {"bone": bone} if air is None else {"bone": bone, "air": air}
@@ -81,4 +82,6 @@ def _chunks(model: Enhancer, inputs: Tensor, chunk_s: float) -> Iterator[Tensor]
         chunk = inputs[:, first : stop + model.latency_samples + frame]
         with torch.inference_mode():
             enhanced = model(chunk[None].to(device))[0, 0].float().cpu()
+        if not bool(enhanced.isfinite().all()):
+            raise InputError("the model's output is not finite; take the weights of another run")
         yield enhanced[start - first : stop - first]

@@ -1,7 +1,8 @@
 """What a metric is: a function of a comparison, its names in reports, and which value is good."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Literal
 
@@ -13,9 +14,12 @@ class Metric:
     """A metric as it is registered in `bcsim.metrics.METRICS`, by its key in JSON.
 
     Args:
-        function: function that measures one utterance; NaN where there is nothing to compare.
+        function: function that measures one utterance whose real signal is not void and whose
+            estimate is not dead; NaN where the real signal has no value, or the estimate none.
         label: name of the metric in reports.
-        better: "lower" or "higher" values are better, or those nearest to "one".
+        better: "lower" or "higher" values are better, or those nearest to "one" as a ratio.
+        worst: value of a silent or non-finite estimate. No value is worse: what the function finds
+            beyond it counts as this.
         unit: unit of the value in reports, or empty.
         note: what a reader should know beside the label and which values are better.
         headline: heading of a narrow column; empty where tables that compare simulators leave the
@@ -29,6 +33,7 @@ class Metric:
     function: Callable[[Comparison], float]
     label: str
     better: Literal["lower", "higher", "one"]
+    worst: float
     unit: str = ""
     note: str = ""
     headline: str = ""
@@ -38,7 +43,20 @@ class Metric:
     package: str | None = None
 
     def __call__(self, pair: Comparison) -> float:
-        return self.function(pair)
+        """Measure one utterance.
+
+        Returns:
+            A value no worse than `worst`; NaN where the real signal has none even against itself.
+            The real signal alone decides which, so that all estimates of it are averaged over the
+            same utterances.
+        """
+        if pair.is_void:
+            return math.nan
+        value = math.nan if pair.is_dead else self.function(pair)
+        if math.isnan(value):
+            ideal = self.function(replace(pair, estimate=pair.real))
+            return math.nan if math.isnan(ideal) else self.worst
+        return self.worst if self.is_better(self.worst, value) else value
 
     @property
     def heading(self) -> str:
@@ -60,6 +78,10 @@ class Metric:
         """Tell whether a value beats the best so far; None is not measured, and beats nothing."""
         if value is None or best is None:
             return value is not None
-        if self.better == "one":
-            return abs(value - 1) < abs(best - 1)
-        return value < best if self.better == "lower" else value > best
+        return self._distance(value) < self._distance(best)
+
+    def _distance(self, value: float) -> float:
+        """Return a number that is smaller the better a value is."""
+        if self.better == "one":  # half and twice are equally far off
+            return abs(math.log(value)) if value > 0 else math.inf
+        return value if self.better == "lower" else -value

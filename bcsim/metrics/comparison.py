@@ -17,6 +17,7 @@ HOP = hop_size(SAMPLE_RATE)
 NUM_FFT = 2 * HOP
 FLOOR_DB = 80.0  # under the maximum of the real signal: nothing lower counts
 NUM_MELS = 40
+SILENCE = 2.0**-24  # of full scale: nothing below it is left in a file of 24 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Comparison:
     """An estimate beside the real signal, at 16 kHz.
 
     Frames have 512 samples every 256 (Hann), whole frames only. A silent real signal has nothing
-    to compare with: every metric is NaN then.
+    to compare with: every metric is NaN then. A silent estimate has the worst value of each.
 
     Args:
         estimate: (T,), float64, simulated or enhanced signal.
@@ -49,6 +50,8 @@ class Comparison:
     ) -> "Comparison":
         """Remove DC, cut to the common length, resample to 16 kHz and match levels.
 
+        An estimate that is silent but for DC, or not finite, becomes zero.
+
         Args:
             estimate: (T,), simulated or enhanced signal.
             real: (T,), recorded or clean signal.
@@ -63,6 +66,8 @@ class Comparison:
             _at_16k(signal[:length], sample_rate) for signal in (estimate, real, reference)
         )
         active = active_frames(reference[None], SAMPLE_RATE)[0]
+        if _is_silent(estimate):  # or rounding errors would be scaled up
+            estimate = torch.zeros_like(estimate)
         if match_level:
             have, want = (
                 float(active_rms(signal[None], active[None], SAMPLE_RATE))
@@ -75,8 +80,13 @@ class Comparison:
 
     @property
     def is_void(self) -> bool:
-        """Whether the real signal is silent or no frame is active."""
-        return not bool(self.active.any()) or float(self.real.abs().max()) == 0
+        """Whether the real signal is silent or not finite, or no frame is active."""
+        return not bool(self.active.any()) or _is_silent(self.real)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the estimate is silent or not finite."""
+        return _is_silent(self.estimate)
 
     @cached_property
     def frequencies_hz(self) -> Tensor:
@@ -103,6 +113,13 @@ class Comparison:
             stft(signal[None], NUM_FFT, HOP)[0].abs().square()
             for signal in (self.estimate, self.real)
         )
+
+
+def _is_silent(signal: Tensor) -> bool:
+    """Tell whether nothing of (T,) but DC is above the last bit of 24, or a value is not finite."""
+    if not len(signal) or not bool(signal.isfinite().all()):
+        return True
+    return float((signal - signal.mean()).abs().max()) < SILENCE
 
 
 def _at_16k(signal: Tensor, sample_rate: int) -> Tensor:

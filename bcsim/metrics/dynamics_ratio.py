@@ -13,6 +13,7 @@ from bcsim.metrics.comparison import Comparison
     Metric,
     label="dynamics ratio",
     better="one",
+    worst=0.0,
     note="residual drawn",
     headline="dynamics",
     simulation=12,
@@ -24,8 +25,6 @@ def dynamics_ratio(pair: Comparison) -> float:
     the mean of its band. A mean is smoother than what it is the mean of: predictors of the mean
     come out below 1.
     """
-    if pair.is_void:
-        return math.nan
     estimate, real = (
         float((levels[pair.active] - levels[pair.active].mean(dim=0)).square().mean().sqrt())
         for levels in pair.mel_levels_db

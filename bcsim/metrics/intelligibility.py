@@ -15,7 +15,9 @@ from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 
 @METRICS.register("stoi")
-@partial(Metric, label="STOI", better="higher", simulation=10, enhancement=2, selects=True)
+@partial(
+    Metric, label="STOI", better="higher", worst=0.0, simulation=10, enhancement=2, selects=True
+)
 def stoi(pair: Comparison) -> float:
     """Return short-time objective intelligibility.
 
@@ -30,6 +32,7 @@ def stoi(pair: Comparison) -> float:
     Metric,
     label="ESTOI",
     better="higher",
+    worst=0.0,
     headline="ESTOI",
     simulation=11,
     enhancement=3,
@@ -45,8 +48,6 @@ def estoi(pair: Comparison) -> float:
 
 def _stoi(pair: Comparison, extended: bool) -> float:
     pystoi = optional_import("pystoi", extra="eval")
-    if pair.is_void or float(pair.estimate.abs().max()) == 0:
-        return math.nan
     with warnings.catch_warnings(), _pystois_own_draws():
         # Too little speech is only warned of, and then counted as 0.00001.
         warnings.simplefilter("error", RuntimeWarning)

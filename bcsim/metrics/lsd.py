@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
-from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.comparison import FLOOR_DB, Comparison
 
 
 @METRICS.register("lsd")
@@ -15,6 +15,7 @@ from bcsim.metrics.comparison import Comparison
     Metric,
     label="LSD",
     better="lower",
+    worst=FLOOR_DB,
     unit="dB",
     headline="LSD",
     note="log-spectral distance, active frames",
@@ -38,6 +39,7 @@ def lsd(pair: Comparison) -> float:
     Metric,
     label="LSD all",
     better="lower",
+    worst=FLOOR_DB,
     unit="dB",
     note="the same over all frames",
     simulation=2,
@@ -48,21 +50,21 @@ def lsd_all(pair: Comparison) -> float:
 
 
 @METRICS.register("lsd_pauses")
-@partial(Metric, label="LSD pauses", better="lower", unit="dB", simulation=5)
+@partial(Metric, label="LSD pauses", better="lower", worst=FLOOR_DB, unit="dB", simulation=5)
 def lsd_pauses(pair: Comparison) -> float:
     """Return the log-spectral distance over the other frames, in dB; NaN if all are active."""
     return spectral_distance(pair, ~pair.active)
 
 
 @METRICS.register("lsd_0_2k")
-@partial(Metric, label="LSD 0-2 kHz", better="lower", unit="dB", simulation=3)
+@partial(Metric, label="LSD 0-2 kHz", better="lower", worst=FLOOR_DB, unit="dB", simulation=3)
 def lsd_0_2k(pair: Comparison) -> float:
     """Return the log-spectral distance up to 2 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 0, 2000)
 
 
 @METRICS.register("lsd_2_8k")
-@partial(Metric, label="LSD 2-8 kHz", better="lower", unit="dB", simulation=4)
+@partial(Metric, label="LSD 2-8 kHz", better="lower", worst=FLOOR_DB, unit="dB", simulation=4)
 def lsd_2_8k(pair: Comparison) -> float:
     """Return the log-spectral distance from 2 to 8 kHz over active frames, in dB."""
     return spectral_distance(pair, pair.active, 2000, 8000)
@@ -73,7 +75,7 @@ def spectral_distance(
 ) -> float:
     """Return the log-spectral distance over some frames and bins; NaN if there are none."""
     bins = (pair.frequencies_hz >= low_hz) & (pair.frequencies_hz <= min(high_hz, pair.top_hz))
-    if pair.is_void or not frames.any() or not bins.any():
+    if not frames.any() or not bins.any():
         return math.nan
     estimate, real = (levels[frames][:, bins] for levels in pair.levels_db)
     return float((estimate - real).square().mean(dim=1).sqrt().mean())

@@ -9,7 +9,7 @@ from torch import Tensor
 from bcsim.dsp.spectra import frame_power, stft
 from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
-from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
+from bcsim.metrics.comparison import FLOOR_DB, SAMPLE_RATE, Comparison
 
 NUM_FFT, HOP = 1024, 256
 CENTRES_HZ = [1000 * 2 ** (k / 3) for k in range(-10, 9)]  # 99 to 6350 Hz
@@ -20,6 +20,7 @@ CENTRES_HZ = [1000 * 2 ** (k / 3) for k in range(-10, 9)]  # 99 to 6350 Hz
     Metric,
     label="LTAS",
     better="lower",
+    worst=FLOOR_DB,
     unit="dB",
     note="long-term spectrum, rms over third-octaves",
     headline="LTAS",
@@ -31,13 +32,13 @@ def ltas(pair: Comparison) -> float:
     The power of active frames in the bands from 99 to 6350 Hz; a frame of 1024 samples is active
     where one of the frames of 512 within it is.
     """
-    if pair.is_void or len(pair.real) < NUM_FFT:
+    if len(pair.real) < NUM_FFT:
         return math.nan
     centres = [hz for hz in CENTRES_HZ if hz * 2 ** (1 / 6) <= pair.top_hz]
     estimate, real = (
         _band_levels_db(signal, pair.active, centres) for signal in (pair.estimate, pair.real)
     )
-    floor = float(real.max()) - 80
+    floor = float(real.max()) - FLOOR_DB
     difference = estimate.clamp(min=floor) - real.clamp(min=floor)
     return float(difference.square().mean().sqrt())
 

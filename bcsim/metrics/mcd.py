@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
-from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.comparison import FLOOR_DB, Comparison
 
 NUM_COEFFICIENTS = 13
 
@@ -18,6 +18,7 @@ NUM_COEFFICIENTS = 13
     Metric,
     label="MCD",
     better="lower",
+    worst=FLOOR_DB,
     unit="dB",
     note="mel-cepstral distortion",
     headline="MCD",
@@ -31,15 +32,13 @@ def mcd(pair: Comparison) -> float:
 
     with :math:`|X_m|` the root of the power in mel band m of 40. Level (n = 0) does not count.
     """
-    if pair.is_void:
-        return math.nan
     estimate, real = (levels[pair.active] for levels in pair.mel_levels_db)
-    difference = (estimate - real) * (math.log(10) / 20) @ cosines(estimate.shape[1])
+    difference = (estimate - real) * (math.log(10) / 20) @ cepstrum_matrix(estimate.shape[1])
     distortion = (2 * difference.square().sum(dim=1)).sqrt()
     return float(10 / math.log(10) * distortion.mean())
 
 
-def cosines(num_bands: int) -> Tensor:
+def cepstrum_matrix(num_bands: int) -> Tensor:
     """Return the matrix from log magnitudes to the coefficients 1 to 13, (M, 13)."""
     band = torch.arange(num_bands, dtype=torch.float64)[:, None] + 0.5
     order = torch.arange(1, NUM_COEFFICIENTS + 1, dtype=torch.float64)

@@ -1,11 +1,10 @@
 """Distance of mel spectra."""
 
-import math
 from functools import partial
 
 from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
-from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.comparison import FLOOR_DB, Comparison
 
 
 @METRICS.register("mel_sd")
@@ -13,6 +12,7 @@ from bcsim.metrics.comparison import Comparison
     Metric,
     label="MelSD",
     better="lower",
+    worst=FLOOR_DB,
     unit="dB",
     note="the same over 40 mel bands",
     headline="MelSD",
@@ -23,7 +23,5 @@ def mel_sd(pair: Comparison) -> float:
 
     Bands average over bins, so that much of what two independent noises differ by is gone.
     """
-    if pair.is_void:
-        return math.nan
     estimate, real = (levels[pair.active] for levels in pair.mel_levels_db)
     return float((estimate - real).square().mean(dim=1).sqrt().mean())

@@ -2,8 +2,10 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
@@ -11,10 +13,11 @@ from bcsim.metrics.base import Metric
 from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
 
 MAX_SEGMENT_S = 10.0
+LOWEST = 0.999  # the lower end of the scale of P.862.2
 
 
 @METRICS.register("pesq")
-@partial(Metric, label="PESQ", better="higher", enhancement=5, package="pesq")
+@partial(Metric, label="PESQ", better="higher", worst=LOWEST, enhancement=5, package="pesq")
 def pesq(pair: Comparison) -> float:
     """Return the wide-band perceptual evaluation of speech quality, 1 to 4.64.
 
@@ -26,19 +29,28 @@ def pesq(pair: Comparison) -> float:
     it finds more than 50 utterances, which take 20 s or more.
 
     Returns:
-        NaN where either signal is silent or shorter than 0.25 s, or P.862 finds no utterance.
+        NaN where the signals are shorter than 0.25 s, or P.862 finds no utterance in them.
     """
     package = optional_import("pesq", extra="pesq")
-    if pair.is_void or not bool(pair.estimate.isfinite().all()):
-        return math.nan
     count = math.ceil(len(pair.real) / (MAX_SEGMENT_S * SAMPLE_RATE))
     segments = (np.array_split(s.numpy(), count) for s in (pair.real, pair.estimate))
-    scores = []
-    for real, estimate in zip(*segments, strict=True):
-        if not (real.any() and estimate.any()):
-            continue
-        try:
-            scores.append(package.pesq(SAMPLE_RATE, real, estimate, "wb"))
-        except (package.NoUtterancesError, package.BufferTooShortError):
-            continue
-    return float(np.mean(scores)) if scores else math.nan
+    scores = [_segment_score(package, *both) for both in zip(*segments, strict=True)]
+    known = [score for score in scores if not math.isnan(score)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _segment_score(package: Any, real: NDArray[np.float64], estimate: NDArray[np.float64]) -> float:
+    """Score a segment (T,): NaN if the real one has no utterance, the lowest if the other has none.
+
+    Otherwise an estimate that is silent in one segment would be scored by the rest alone.
+    """
+    if not real.any():
+        return math.nan
+    try:
+        if estimate.any():
+            return float(package.pesq(SAMPLE_RATE, real, estimate, "wb"))
+    except (package.NoUtterancesError, package.BufferTooShortError):
+        pass
+    if np.array_equal(real, estimate) or math.isnan(_segment_score(package, real, real)):
+        return math.nan
+    return LOWEST

@@ -16,7 +16,15 @@ LIMIT_DB = 100.0  # equal signals would have an infinite ratio
 
 
 @METRICS.register("si_sdr")
-@partial(Metric, label="SI-SDR", better="higher", unit="dB", enhancement=1, selects=True)
+@partial(
+    Metric,
+    label="SI-SDR",
+    better="higher",
+    worst=-LIMIT_DB,
+    unit="dB",
+    enhancement=1,
+    selects=True,
+)
 def si_sdr(pair: Comparison) -> float:
     r"""Return the SI-SDR of the whole signals, in dB, within +-100 dB.
 
@@ -25,19 +33,20 @@ def si_sdr(pair: Comparison) -> float:
 
     of the signals without their means.
     """
-    if pair.is_void:
-        return math.nan
     estimate, real = (signal - signal.mean() for signal in (pair.estimate, pair.real))
-    tiny = torch.finfo(real.dtype).eps
-    scaled = real * (((estimate * real).sum() + tiny) / (real.square().sum() + tiny))
-    error = (scaled - estimate).square().sum() + tiny
-    value = 10 * ((scaled.square().sum() + tiny) / error).log10()
-    return max(-LIMIT_DB, min(LIMIT_DB, float(value)))
+    scaled = real * ((estimate * real).sum() / real.square().sum())
+    return _ratio_db(float(scaled.square().sum()), float((scaled - estimate).square().sum()))
 
 
 @METRICS.register("si_sdr_100_1000")
 @partial(
-    Metric, label="SI-SDR 0.1-1 kHz", better="higher", unit="dB", note="a diagnostic", simulation=9
+    Metric,
+    label="SI-SDR 0.1-1 kHz",
+    better="higher",
+    worst=-LIMIT_DB,
+    unit="dB",
+    note="a diagnostic",
+    simulation=9,
 )
 def si_sdr_100_1000(pair: Comparison) -> float:
     r"""Return the SI-SDR from 100 to 1000 Hz at the best lag within 2 ms, whatever the sign.
@@ -46,8 +55,6 @@ def si_sdr_100_1000(pair: Comparison) -> float:
     of the simulated one explains. With :math:`\rho` the normalised correlation, it is
     :math:`10\log_{10}\rho^2/(1-\rho^2)`, within +-100 dB.
     """
-    if pair.is_void:
-        return math.nan
     max_lag = round(MAX_LAG_S * SAMPLE_RATE)
     size = fast_length(len(pair.real) + max_lag)
     frequencies = frequency_grid(size, SAMPLE_RATE, pair.real)
@@ -59,5 +66,11 @@ def si_sdr_100_1000(pair: Comparison) -> float:
     if min(energies) == 0:
         return -LIMIT_DB if energies[1] > 0 else math.nan
     explained = min(best**2 / (energies[0] * energies[1]), 1.0)
-    ratio = max(explained, 1e-300) / max(1 - explained, 1e-300)
-    return max(-LIMIT_DB, min(LIMIT_DB, 10 * math.log10(ratio)))
+    return _ratio_db(explained, 1 - explained)
+
+
+def _ratio_db(signal: float, error: float) -> float:
+    """Return the ratio of two energies in dB, within +-100 dB."""
+    if signal == 0 or error == 0:
+        return LIMIT_DB if error == 0 else -LIMIT_DB
+    return max(-LIMIT_DB, min(LIMIT_DB, 10 * math.log10(signal / error)))

@@ -1,5 +1,6 @@
 """A sensor's facts and the results of `bcsim evaluate`, as lines of text."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ LABELS = {
     name: (METRICS[name].heading, METRICS[name].remark) for name in simulation_metrics()
 } | OF_CORPUS
 COLUMNS = {name: METRICS[name].headline for name in headline_metrics()} | {"c2st": "C2ST"}
-NAME_WIDTH = 22
+MAX_WIDTH, NAME_WIDTH = 100, 22  # columns of characters
 Facts = Mapping[str, Any]
 
 
@@ -73,15 +74,19 @@ def evaluation_lines(facts: Facts) -> list[str]:
     ]
     for name, value in facts["scores"].items():
         label, note = LABELS.get(name, (name, ""))
+        count = facts["num_scored"].get(name, facts["num_pairs"])
+        if count < facts["num_pairs"]:
+            note = "; ".join(text for text in (note, f"of {count} pairs") if text)
         row = f"{label:<{NAME_WIDTH}}{_number(value):>8}{_interval(facts, name):>18}"
         lines.append(f"{row}  {note}".rstrip())
     if facts["talkers_known"]:
         first = next(iter(facts["talkers"].values()))
         headings = [heading for name, heading in COLUMNS.items() if name in first]
-        lines += ["", _row("talker", [*headings, "pairs"])]
+        rows = []
         for talker, scores in facts["talkers"].items():
             cells = [_number(scores[name]) for name in COLUMNS if name in scores]
-            lines.append(_row(talker, [*cells, str(scores["num_pairs"])]))
+            rows.append((talker, [*cells, str(scores["num_pairs"])]))
+        lines += ["", *_table("talker", [*headings, "pairs"], rows)]
     lines += ["", _band_heading(facts, "third-octave, kHz")]
     for name, label in (("bias_db", "simulated - real, dB"), ("rms_db", "rms error, dB")):
         lines.append(_band_row(label, [band[name] for band in facts["bands"]], name == "bias_db"))
@@ -101,17 +106,19 @@ def comparison_lines(evaluations: Sequence[Facts]) -> list[str]:
         for name in headline_metrics()
         if METRICS[name].better in best
     ]
-    lines = [f"{_material(first)}; lower is better, but {', '.join(other)}, C2ST 0.5"]
-    lines.append(_row("sensor", list(COLUMNS.values())))
-    for facts in evaluations:
-        cells = [_number(facts["scores"][name]) for name in COLUMNS]
-        lines.append(_row(facts["sensor"], cells))
+    heading = f"{_material(first)}; lower is better, but {', '.join(other)}, C2ST 0.5"
+    rows = [
+        (facts["sensor"], [_number(facts["scores"][name]) for name in COLUMNS])
+        for facts in evaluations
+    ]
+    lines = [*textwrap.wrap(heading, MAX_WIDTH), *_table("sensor", list(COLUMNS.values()), rows)]
     null, deviation = (_number(first["scores"][f"c2st_null{part}"]) for part in ("", "_std"))
     lines.append(f"C2ST of real against real: {null}, sd {deviation} over random splits")
     measured = [name for name in COLUMNS if name in first["intervals"]]
-    lines += ["", _row("95 % intervals", [COLUMNS[name] for name in measured], 12)]
-    for facts in evaluations:
-        lines.append(_row(facts["sensor"], [_interval(facts, name) for name in measured], 12))
+    rows = [
+        (facts["sensor"], [_interval(facts, name) for name in measured]) for facts in evaluations
+    ]
+    lines += ["", *_table("95 % intervals", [COLUMNS[name] for name in measured], rows, 12)]
     lines += ["", "simulated - real level, dB", _band_heading(first, "third-octave, kHz")]
     for facts in evaluations:
         bias = [band["bias_db"] for band in facts["bands"]]
@@ -124,7 +131,20 @@ def _material(facts: Facts) -> str:
     return f"{facts['num_pairs']} pairs{talkers}"
 
 
-def _row(name: str, cells: Sequence[str], width: int = 10) -> str:
+def _table(
+    title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], width: int = 10
+) -> list[str]:
+    """Return rows of a name and cells under headings; columns beyond the width follow below."""
+    at_once = (MAX_WIDTH - NAME_WIDTH) // width
+    lines = []
+    for start in range(0, len(headings), at_once):
+        part = slice(start, start + at_once)
+        lines.append(_row(title, headings[part], width))
+        lines += [_row(name, cells[part], width) for name, cells in rows]
+    return lines
+
+
+def _row(name: str, cells: Sequence[str], width: int) -> str:
     return _fitted(name) + "".join(f"{cell:>{width}}" for cell in cells)
 
 

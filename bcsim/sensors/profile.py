@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from bcsim.errors import InputError, fit_line, one_line
+from bcsim.errors import InputError, check_value, fit_line, one_line
 from bcsim.files.atomic import write_bytes
 from bcsim.files.text import kind_of, read_bytes
 from bcsim.sensors.profile_file import NUMBERS, decode, encode
-from bcsim.sensors.provenance import LowpassEquivalent, Provenance, check_value
+from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 

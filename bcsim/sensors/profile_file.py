@@ -15,9 +15,9 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bcsim.errors import InputError
+from bcsim.errors import InputError, check_value
 from bcsim.files.text import parse_json, shown
-from bcsim.sensors.provenance import LowpassEquivalent, Provenance, check_value
+from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 from bcsim.sensors.responses.residual import Residual
 from bcsim.sensors.transfer_function import TransferFunction

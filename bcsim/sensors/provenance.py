@@ -54,9 +54,3 @@ class Provenance:
     learning: Mapping[str, float] = field(default_factory=dict)
     spread: str = "utterances"
     prior: str = ""
-
-
-def check_value(condition: bool, name: str, value: object, wanted: str) -> None:
-    """Raise ValueError with the value, and what is wanted, if the condition is not met."""
-    if not condition:
-        raise ValueError(f"{name} is {str(value)[:80]!r}, not {wanted}")

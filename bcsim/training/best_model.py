@@ -1,10 +1,12 @@
 """Which weights of a run are the best, and what is written of every validation."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bcsim.errors import DivergedError, InputError
 from bcsim.metrics import METRICS
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
@@ -16,9 +18,15 @@ from bcsim.training.run_folder import write_samples
 from bcsim.training.state import Best
 from bcsim.training.validation import REAL, SYNTHETIC, Validation, Validator
 
+log = logging.getLogger(__name__)
+
 
 class BestModelTracker:
-    """Validates on synthetic and on real pairs in the main process; real pairs decide, if any."""
+    """Validates on synthetic and on real pairs in the main process; real pairs decide, if any.
+
+    Raises:
+        InputError: if no item of the pairs that decide has a value of the metric that decides.
+    """
 
     def __init__(self, data: TrainingData, config: TrainingConfig, out: Path) -> None:
         self.config = config.validation
@@ -31,6 +39,24 @@ class BestModelTracker:
             for split, pairs in ((SYNTHETIC, data.validation), (REAL, data.validation_real))
             if pairs and is_main_process()
         }
+        for split, validator in self.validators.items():
+            if validator.num_silent:
+                total = len(validator.items) + validator.num_silent
+                told = "%s: %d of %d items are left out, for their target is silent"
+                log.warning(told, split, validator.num_silent, total)
+        metric = config.validation.metric
+        if self.validators and self.validators[self.deciding].unprocessed[metric] is None:
+            raise InputError(
+                f"validation.metric is {metric}, which none of the "
+                f"{len(self.validators[self.deciding].items)} items of {self.deciding} has: they "
+                "are too short, or hold too little speech; validate on longer recordings, or set "
+                "another validation.metric"
+            )
+
+    @property
+    def deciding(self) -> str:
+        """Name of the set of pairs that decides which weights are best."""
+        return REAL if REAL in self.validators else SYNTHETIC
 
     def is_due(self, step: int, last: bool) -> bool:
         """Tell whether to validate after a step."""
@@ -39,7 +65,10 @@ class BestModelTracker:
     def validate(
         self, enhancer: Enhancer, device: torch.device, step: int, metrics: MetricsLog
     ) -> bool:
-        """Score the weights, write scores and samples, and tell whether they are the best yet."""
+        """Score the weights, write scores and samples, and tell whether they are the best yet.
+
+        Weights that score no better than silence are never the best.
+        """
         found = {}
         for split, validator in self.validators.items():
             found[split] = validator.validate(enhancer, device)
@@ -49,15 +78,26 @@ class BestModelTracker:
                 write_samples(
                     self.out, number, item, enhanced, step=step, split=split, reverse=self.reverse
                 )
+            if found[split].num_dead:
+                told = "step %d: the output for %d of %d items of %s is silent or not finite"
+                log.warning(told, step, found[split].num_dead, len(validator.items), split)
         metrics.write(step, {n: v for split in found for n, v in found[split].named(split).items()})
         self.summary = "; ".join(f"{split}: {_compared(v)}" for split, v in found.items())
-        deciding = found.get(REAL) or found[SYNTHETIC]
         name = self.config.metric
-        value = deciding.enhanced[name]
-        if self.best is not None and not METRICS[name].is_better(value, self.best.value):
+        value = found[self.deciding].enhanced[name]
+        least = METRICS[name].worst if self.best is None else self.best.value
+        if not METRICS[name].is_better(value, least):
             return False
         self.best = Best(step, value, {split: v.scores for split, v in found.items()})
         return True
+
+    def check_any(self, step: int) -> None:
+        """Raise a DivergedError if there were validations, and none scored better than silence."""
+        if self.validators and self.best is None:
+            raise DivergedError(
+                f"step {step}: no validation scored better than silence, so there are no best "
+                "weights; lower optimizer.learning_rate"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -143,6 +143,7 @@ class TrainingRun:
         finally:
             if metrics is not None:
                 metrics.close()
+        self.tracker.check_any(trainer.step)
         if self.tracker.best is None:  # there was nothing to validate on: the last weights count
             self.tracker.best = Best(trainer.step, None, {})
             if main:

@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 
 from bcsim.datasets.pairs import Pair, Pairs
-from bcsim.metrics.scores import enhancement_scores
+from bcsim.errors import InputError
+from bcsim.files.text import shown
+from bcsim.metrics import METRICS
+from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.scores import enhancement_metrics
 from bcsim.models.base import Enhancer
 from bcsim.training.config import ValidationConfig
 
@@ -26,12 +30,15 @@ class Validation:
         unprocessed: mean scores of the bone signal as it is, the floor.
         clean: scores of the air signal against itself, the ceiling; None where it is infinite.
         samples: outputs of the enhancer for the first few items, (T,) each.
+        num_dead: number of items for which the output is silent or not finite; each has the worst
+            value of every metric.
     """
 
     enhanced: Scores
     unprocessed: Scores
     clean: Scores
     samples: list[Tensor]
+    num_dead: int = 0
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -53,29 +60,47 @@ class Validation:
 
 
 class Validator:
-    """Scores enhancers on items of `pairs` that are the same in every run."""
+    """Scores enhancers on items of `pairs` that are the same in every run.
+
+    Attributes:
+        items: items that are scored.
+        num_silent: number of items that were left out, for their target is silent.
+
+    Raises:
+        InputError: if the target of every item is silent.
+    """
 
     def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
         self.num_samples = config.num_samples
-        self.items = [
+        chosen = [
             _shortened(pairs.whole(index), config.max_item_s)
             for index in _evenly_spread(len(pairs), config.num_items)
         ]
-        self.unprocessed = _mean_scores([_scores(item.bone, item) for item in self.items])
+        self.items = [item for item in chosen if not _compared(item.air, item).is_void]
+        self.num_silent = len(chosen) - len(self.items)
+        if not self.items:
+            raise InputError(
+                f"the target of all {len(chosen)} validation items is silent, the first of them "
+                f"{shown(chosen[0].id)}; validate on recordings of speech"
+            )
+        unprocessed = [_scores(_compared(item.bone, item)) for item in self.items]
+        self.unprocessed = _mean_scores(unprocessed)
         self.clean = _ceiling(self.items)
 
     def validate(self, enhancer: Enhancer, device: torch.device) -> Validation:
         """Enhance and score every item; the enhancer is left in evaluation mode."""
         enhancer.eval()
-        scores, samples = [], []
+        scores, samples, num_dead = [], [], 0
         for item in self.items:
             with torch.inference_mode():
                 signals = item.inputs(enhancer.channels)[None].to(device)
                 enhanced = enhancer(signals)[0, 0].float().cpu()
-            scores.append(_scores(enhanced, item))
+            pair = _compared(enhanced, item)
+            scores.append(_scores(pair))
+            num_dead += pair.is_dead
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
-        return Validation(_mean_scores(scores), self.unprocessed, self.clean, samples)
+        return Validation(_mean_scores(scores), self.unprocessed, self.clean, samples, num_dead)
 
 
 def _evenly_spread(total: int, count: int) -> list[int]:
@@ -89,7 +114,7 @@ def _evenly_spread(total: int, count: int) -> list[int]:
 
 
 def _mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
-    """Return the mean of every metric over the items for which it is a finite number.
+    """Return the mean of every metric over the items whose target has a value of it.
 
     Example:
         >>> _mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
@@ -111,15 +136,19 @@ def _shortened(pair: Pair, max_item_s: float | None) -> Pair:
     return replace(pair, air=pair.air[:end], bone=pair.bone[:end], noisy_air=noisy_air)
 
 
-def _scores(estimate: Tensor, item: Pair) -> dict[str, float]:
-    return enhancement_scores(estimate.double(), item.air.double(), item.sample_rate)
+def _scores(pair: Comparison) -> dict[str, float]:
+    return {name: METRICS[name](pair) for name in enhancement_metrics()}
+
+
+def _compared(estimate: Tensor, item: Pair) -> Comparison:
+    return Comparison.prepare(estimate, item.air, item.sample_rate, match_level=False)
 
 
 def _ceiling(items: Sequence[Pair]) -> Scores:
     # Against itself every signal scores alike: the first that can be scored speaks for all.
     scores: dict[str, float] = {}
     for item in items:
-        scores = _scores(item.air, item)
+        scores = _scores(_compared(item.air, item))
         if all(math.isfinite(value) for value in scores.values()):
             break
     return _mean_scores([scores]) | {"si_sdr": None}  # without distortion it is infinite

@@ -11,16 +11,17 @@ from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
 from bcsim.audio.write import write_audio
 from bcsim.datasets.recordings import LENGTH_TOLERANCE_S
-from bcsim.dsp.device import choose_device
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.paths import check_not_input, printable
 from bcsim.files.run_folder import check_disjoint
 from bcsim.inference.enhancer import enhance as enhance_samples
+from bcsim.metrics.comparison import SILENCE
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, load_enhancer
 from bcsim.progress import track
+from bcsim.workflows.device import choose_device
 
 WRITTEN = {".wav", ".flac"}
 PEAK = 0.99
@@ -138,8 +139,13 @@ def _read_air(path: Path, bone: Path, num_samples: int, sample_rate: int) -> NDA
 def _enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) -> None:
     bone, sample_rate = read_audio(source)
     partner = None if air is None else _read_air(air, source, len(bone), sample_rate)
-    enhanced = enhance_samples(enhancer, bone, sample_rate, partner)
+    try:
+        enhanced = enhance_samples(enhancer, bone, sample_rate, partner)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     peak = float(np.abs(enhanced).max())
+    if peak < SILENCE <= float(np.abs(bone).max()):
+        log.warning("%s: the model's output is silent", printable(str(out)))
     if peak > 1:
         log.warning("%s: peak at %.1f of full scale; turned down", printable(str(out)), peak)
         enhanced = enhanced * (PEAK / peak)

@@ -39,6 +39,8 @@ class Evaluation:
         scores: means over the pairs, NaN where undefined; beside the metrics' names
             `dynamics_ratio_mean` (of the mean sensor), `c2st`, `c2st_null` and `c2st_null_std`.
         pairs: scores of each pair, by name.
+        num_scored: number of pairs that the mean of each score is taken over: those whose
+            recording has a value of it.
         failures: pairs that could not be used, and why.
         intervals: 95 % bootstrap intervals of the means over talkers and their utterances, NaN
             where fewer than two pairs have the score; none of the two-sample test's.
@@ -52,6 +54,7 @@ class Evaluation:
     sensor: str
     scores: Scores
     pairs: dict[str, Scores]
+    num_scored: dict[str, int]
     failures: dict[str, str]
     intervals: dict[str, tuple[float, float]]
     talkers: dict[str, Scores]
@@ -63,6 +66,7 @@ class Evaluation:
         return {
             "sensor": self.sensor,
             "num_pairs": len(self.pairs),
+            "num_scored": self.num_scored,
             "scores": _finite(self.scores),
             "intervals": {
                 name: None if math.isnan(low) else [low, high]
@@ -128,7 +132,7 @@ def evaluate(
         raise UsageError("give at least one sensor")
     resolved = [resolve_simulator(sensor) for sensor in sensors]
     rates = dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved)
-    usable = {rate: _in_step_pairs(air, bone, rate, talkers, channels) for rate in rates}
+    usable = {rate: _synchronised_pairs(air, bone, rate, talkers, channels) for rate in rates}
     nulls: dict[int, tuple[float, float]] = {}  # the real recordings alone decide it
     evaluations = []
     for sensor in resolved:
@@ -147,6 +151,10 @@ def evaluate(
                 sensor=sensor.sensor,
                 scores={name: _mean(values) for name, values in columns.items()} | c2st,
                 pairs={pair.name: row for pair, row in zip(pairs, rows, strict=True)},
+                num_scored={
+                    name: sum(not math.isnan(value) for value in values)
+                    for name, values in columns.items()
+                },
                 failures=failures,
                 intervals={
                     name: bootstrap_mean(values, talkers_of_pairs)
@@ -160,7 +168,7 @@ def evaluate(
     return evaluations
 
 
-def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
+def synchronised_pair(pair: RecordedPair, sample_rate: int) -> RecordedPair:
     """Synchronise recordings that were started at different moments.
 
     A few milliseconds are left as they are: the metrics look at frames of 32 ms, and a single
@@ -175,12 +183,14 @@ def in_step(pair: RecordedPair, sample_rate: int) -> RecordedPair:
     return synchronised(pair, sample_rate)
 
 
-def simulate(simulator: Simulator, air: Tensor, name: str, residual: bool = False) -> Tensor:
+def mean_sensor_signal(
+    simulator: Simulator, air: Tensor, name: str, residual: bool = False
+) -> Tensor:
     """Return the mean sensor's signal (T,) of air (T,), with the residual drawn or without."""
     return simulator.render(air[None], [name], seed=0, mean=True, within_clip=residual).bone[0]
 
 
-def _in_step_pairs(
+def _synchronised_pairs(
     air: Path,
     bone: Path,
     sample_rate: int,
@@ -191,7 +201,7 @@ def _in_step_pairs(
     pairs = []
     for pair in recorded:
         try:
-            pairs.append(in_step(pair, sample_rate))
+            pairs.append(synchronised_pair(pair, sample_rate))
         except InputError as error:
             failures[pair.name] = str(error)
     if not pairs:
@@ -209,7 +219,7 @@ def _compare(
         air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
         expected, drawn = (
             Comparison.prepare(
-                simulate(simulator, air, pair.name, residual),
+                mean_sensor_signal(simulator, air, pair.name, residual),
                 bone,
                 simulator.sample_rate,
                 reference=air,

@@ -12,7 +12,7 @@ from bcsim.audio.folder import audio_names
 from bcsim.datasets.dataset import read_dataset_metadata, read_manifest
 from bcsim.datasets.manifest import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, SPLITS
 from bcsim.datasets.noise_folder import fingerprint
-from bcsim.dsp.device import choose_device
+from bcsim.effects.sensor_level import SensorLevel
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
@@ -21,6 +21,7 @@ from bcsim.synthesis.clips import Clip, Shard, plan_clips, replay_clips, split_o
 from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
 from bcsim.workers.pool import Workers, num_cores
+from bcsim.workflows.device import choose_device
 from bcsim.workflows.presets import ResolvedSimulator, find_sensor, resolve_simulator
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ def _plan(
 ) -> SynthesisPlan:
     """Return the plan for some clips; `plan_synthesis` and `plan_replay` say what the rest is."""
     sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
+    _warn_of_lowered_level(resolved)
     return SynthesisPlan(
         clips=clips,
         renderer=Renderer(
@@ -177,6 +179,21 @@ def _plan(
         shard=shard,
         inputs=tuple(path for path in (sensor_file, *inputs) if path is not None),
     )
+
+
+def _warn_of_lowered_level(resolved: ResolvedSimulator) -> None:
+    for effect in resolved.simulator.effects:
+        if isinstance(effect, SensorLevel) and effect.mean_db is None:
+            fitted_db, mean_db = effect.sensor.level_db, effect.rendered_mean_db
+            if mean_db < fitted_db:
+                log.warning(
+                    "%s: was recorded at %+.1f dB re air, and is rendered at %+.1f dB, so that its "
+                    "peaks stay within full scale; sensor_level.highest_mean_db: null keeps the "
+                    "level of the recordings",
+                    resolved.sensor,
+                    fitted_db,
+                    mean_db,
+                )
 
 
 def _chosen(

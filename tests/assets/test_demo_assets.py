@@ -1,10 +1,8 @@
-import importlib.util
 import itertools
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,16 +18,6 @@ from bcsim.sensors.profile import SensorProfile
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 DEMO = ASSETS / "demo"
 CLIPS = audio_files(DEMO / "air")
-
-
-def script(path: Path) -> ModuleType:
-    """Load a script that is no part of a package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def espeak_version() -> str:
@@ -76,9 +64,9 @@ def test_no_stretch_of_a_clip_is_digitally_silent(path: Path):
     assert longest < 0.002 * rate
 
 
-def test_the_readme_holds_the_text_of_every_clip():
+def test_the_readme_holds_the_text_of_every_clip(load_script):
     readme = (DEMO / "README.md").read_text(encoding="utf-8")
-    make_speech = script(DEMO / "make_speech.py")
+    make_speech = load_script(DEMO / "make_speech.py")
     for speaker, sentences in make_speech.SENTENCES.items():
         assert {path.stem for path in CLIPS} >= {f"{speaker}-1", f"{speaker}-2"}
         assert f"`{make_speech.VOICES[speaker].voice}`" in readme
@@ -87,8 +75,8 @@ def test_the_readme_holds_the_text_of_every_clip():
 
 
 @pytest.mark.skipif(espeak_version() != "1.51", reason="the clips were made with espeak-ng 1.51")
-def test_the_script_makes_the_clips_again():
-    make_speech = script(DEMO / "make_speech.py")
+def test_the_script_makes_the_clips_again(load_script):
+    make_speech = load_script(DEMO / "make_speech.py")
     for clip_id in ("ada-1", "felix-2"):
         speaker, number = clip_id.split("-")
         text = make_speech.SENTENCES[speaker][int(number) - 1]
@@ -141,8 +129,8 @@ def test_the_known_sensor_is_at_its_level_on_the_demonstration_speech():
     assert np.mean(levels_db) == pytest.approx(sensor.level_db, abs=0.05)
 
 
-def test_the_script_makes_the_known_sensor_again():
-    made = script(DEMO / "make_known_sensor.py").known_sensor(DEMO / "air")
+def test_the_script_makes_the_known_sensor_again(load_script):
+    made = load_script(DEMO / "make_known_sensor.py").known_sensor(DEMO / "air")
     stored = SensorProfile.load(DEMO / "known.sensor")
     for name in ("response", "coherence"):
         values = (getattr(profile.transfer_function, name) for profile in (made, stored))

@@ -113,3 +113,13 @@ def test_two_channels_stay_in_time_from_chunk_to_chunk(rate):
 def test_what_is_no_recording_is_refused(samples, says):
     with pytest.raises(InputError, match=says):
         enhance(identity(), samples, 16_000)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_output_that_is_not_finite_is_refused_and_not_written_as_silence(value):
+    """In 16 bits NaN is 0: a whole folder of silent files was written, with exit code 0."""
+    model = identity()
+    with torch.no_grad():
+        model.last_layer.fill_(value)
+    with pytest.raises(InputError, match="the model's output is not finite"):
+        enhance(model, 0.1 * np.ones(4000), 16_000)

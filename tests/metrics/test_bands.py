@@ -47,6 +47,17 @@ def test_errors_that_cancel_leave_no_bias_and_their_size_as_rms():
     np.testing.assert_allclose(rms_db.numpy(), 20 * math.log10(2), rtol=0.01)
 
 
+def test_an_estimate_that_is_not_finite_is_taken_for_silence_in_every_band():
+    """It once had no error in any band, and so left the mean over recordings as it was."""
+    real = noise(2)
+    broken = real.index_fill(0, torch.tensor([9]), math.nan)
+    of_broken, of_silence = (
+        band_errors(Comparison.prepare(estimate, real, RATE))[0] for estimate in (broken, 0 * real)
+    )
+    assert torch.equal(of_broken, of_silence)
+    assert bool((of_broken < -30).all())
+
+
 def test_bands_above_half_the_sample_rate_and_silence_have_no_errors():
     low_rate = torch.from_numpy(np.random.default_rng(3).standard_normal(32_000))
     bias_db, _ = band_errors(Comparison.prepare(low_rate, low_rate, 8_000))

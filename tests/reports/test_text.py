@@ -2,6 +2,9 @@
 
 import copy
 
+import pytest
+
+from bcsim.reports import text
 from bcsim.reports.text import COLUMNS, LABELS, comparison_lines, evaluation_lines
 
 CENTRES_HZ = [99.2, 125.0, 157.5, 1000.0, 6349.6]
@@ -10,6 +13,7 @@ FACTS = {
     "sensor": "throat",
     "num_pairs": 3,
     "scores": dict.fromkeys(LABELS, 12.345),
+    "num_scored": dict.fromkeys(OF_PAIRS, 3),
     "intervals": {name: [11.1, 13.9] for name in OF_PAIRS},
     "talkers_known": True,
     "talkers": {
@@ -55,12 +59,32 @@ def test_several_sensors_stand_in_rows_with_metrics_as_columns():
     assert sum(line.startswith("temporal-transforms w") for line in lines) == 3
 
 
-def test_nothing_is_wider_than_a_hundred_columns():
+def test_a_score_of_fewer_pairs_says_of_how_many():
+    facts = {**FACTS, "num_scored": {**FACTS["num_scored"], "stoi": 2}}
+    rows = {line.split("  ")[0]: line for line in evaluation_lines(facts)}
+    assert rows["STOI"].endswith("higher is better; of 2 pairs")
+    assert "pairs" not in rows["ESTOI"]
+
+
+@pytest.mark.parametrize("num_more", [0, 1, 9])
+def test_nothing_is_wider_than_a_hundred_columns(num_more, monkeypatch):
+    """However many metrics have a heading of their own."""
+    more = {f"metric_{number}": f"metric {number}" for number in range(num_more)}
+    monkeypatch.setattr(text, "COLUMNS", text.COLUMNS | more)
     centres = [1000 * 2 ** (k / 3) for k in range(-10, 9)]
     facts = {
         **FACTS,
         "sensor": "x" * 40,
+        "scores": FACTS["scores"] | dict.fromkeys(more, 12.345),
+        "intervals": FACTS["intervals"] | {name: [11.1, 13.9] for name in more},
+        "talkers": {
+            talker: scores | dict.fromkeys(more, 12.0)
+            for talker, scores in FACTS["talkers"].items()
+        },
         "bands": [{"centre_hz": hz, "bias_db": -88.8, "rms_db": 88.8} for hz in centres],
     }
-    for line in [*evaluation_lines(facts)[1:], *comparison_lines([facts, facts])]:
+    lines = [*evaluation_lines(facts)[1:], *comparison_lines([facts, facts])]
+    for line in lines:
         assert len(line) <= 100, line
+    for heading in more.values():
+        assert sum(heading in line for line in lines) == 3, heading

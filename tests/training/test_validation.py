@@ -1,24 +1,37 @@
+import math
 from dataclasses import replace
 
+import pytest
 import torch
 
 from bcsim.datasets.pairs import Pair
+from bcsim.errors import DivergedError, InputError
+from bcsim.metrics import METRICS
 from bcsim.metrics.scores import enhancement_metrics
 from bcsim.models.base import Enhancer
+from bcsim.training.best_model import BestModelTracker
 from bcsim.training.config import ValidationConfig
+from bcsim.training.data import TrainingData
+from bcsim.training.metrics_log import MetricsLog
 from bcsim.training.validation import Validator
+
+CPU = torch.device("cpu")
 
 
 class Amplifier(Enhancer):
-    """Doubles the bone signal."""
+    """Multiplies the bone signal."""
 
     channels = ("bone",)
+
+    def __init__(self, gain: float = 2.0) -> None:
+        super().__init__()
+        self.gain = gain
 
     def valid_length(self, num_samples):
         return num_samples
 
     def enhance_valid(self, signal):
-        return 2 * signal
+        return self.gain * signal
 
     @property
     def last_layer(self):
@@ -72,3 +85,70 @@ def test_lines_of_metrics_name_split_kind_and_metric(pairs):
     assert line["validation_real/unprocessed_stoi"] == found.unprocessed["stoi"]
     assert line["validation_real/clean_stoi"] == found.clean["stoi"]
     assert len(line) == 3 * len(enhancement_metrics())
+
+
+@pytest.mark.parametrize("gain", [0.0, math.nan, math.inf, 1e-12])
+def test_a_dead_network_has_the_worst_scores_and_its_items_are_counted(pairs, gain):
+    """NaN once scored an SI-SDR of +100 dB, and was left out of the means of STOI and PESQ."""
+    found = Validator(pairs, ValidationConfig(num_items=3)).validate(Amplifier(gain), CPU)
+    assert found.enhanced == {name: METRICS[name].worst for name in enhancement_metrics()}
+    assert found.num_dead == 3
+
+
+def silenced(pairs, indices):
+    """Return the same pairs, with silent air at some places."""
+
+    class Silenced(type(pairs)):
+        def whole(self, index: int) -> Pair:
+            pair = super().whole(index)
+            return replace(pair, air=0 * pair.air) if index in indices else pair
+
+    return Silenced(len(pairs))
+
+
+def test_a_silent_target_is_left_out_of_every_row_and_counted(pairs):
+    config = ValidationConfig(num_items=5)
+    validator = Validator(silenced(pairs, [1, 3]), config)
+    assert [item.id for item in validator.items] == [pairs.ids[k] for k in (0, 2, 4)]
+    assert validator.num_silent == 2
+    assert all(value is not None for value in validator.unprocessed.values())
+
+
+def test_validation_without_any_speech_is_refused(pairs):
+    with pytest.raises(InputError, match="all 5 validation items is silent"):
+        Validator(silenced(pairs, range(5)), ValidationConfig(num_items=5))
+
+
+@pytest.fixture
+def tracker(pairs, config, tmp_path):
+    return BestModelTracker(TrainingData(pairs, pairs), config, tmp_path)
+
+
+def test_a_dead_network_is_never_the_best(tracker, tmp_path):
+    """Where the first validation met a dead network, its weights were exported as the best."""
+    metrics = MetricsLog(tmp_path, 0)
+    try:
+        assert not tracker.validate(Amplifier(math.nan), CPU, 1, metrics)
+        with pytest.raises(DivergedError, match="step 1: no validation scored better than silence"):
+            tracker.check_any(1)
+        assert tracker.validate(Amplifier(), CPU, 2, metrics)
+        assert not tracker.validate(Amplifier(0.0), CPU, 3, metrics)
+        assert tracker.best.step == 2
+        tracker.check_any(3)
+    finally:
+        metrics.close()
+
+
+def test_a_metric_that_no_item_has_cannot_decide(pairs, config, tmp_path):
+    """STOI wants 0.4 s of speech; without it the weights of the first validation were the best."""
+
+    class Short(type(pairs)):
+        def whole(self, index: int) -> Pair:
+            pair = super().whole(index)
+            return replace(pair, air=pair.air[:4000], bone=pair.bone[:4000])
+
+    data = TrainingData(pairs, Short(3))
+    with pytest.raises(InputError, match="stoi, which none of the 2 items"):
+        BestModelTracker(data, config, tmp_path)
+    decided = replace(config, validation=replace(config.validation, metric="lsd"))
+    assert BestModelTracker(data, decided, tmp_path).deciding == "validation"

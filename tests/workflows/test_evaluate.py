@@ -93,18 +93,18 @@ def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings):
 def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordings, monkeypatch):
     """A simulator that is lively only when it draws: it moves as much as the real sensor then."""
     real = {}
-    bring = evaluation.in_step
+    bring = evaluation.synchronised_pair
 
-    def in_step(pair, sample_rate):
+    def synchronised_pair(pair, sample_rate):
         ready = bring(pair, sample_rate)
         real[ready.name] = torch.from_numpy(np.float64(ready.bone))
         return ready
 
-    def simulate(simulator, air, name, residual=False):
+    def mean_sensor_signal(simulator, air, name, residual=False):
         return real[name] if residual else real[name].sign() * real[name].abs().sqrt()
 
-    monkeypatch.setattr(evaluation, "in_step", in_step)
-    monkeypatch.setattr(evaluation, "simulate", simulate)
+    monkeypatch.setattr(evaluation, "synchronised_pair", synchronised_pair)
+    monkeypatch.setattr(evaluation, "mean_sensor_signal", mean_sensor_signal)
     (found,) = evaluate(["temporal-transforms"], recordings / "air", recordings / "bone")
     assert found.scores["dynamics_ratio"] == pytest.approx(1)
     assert found.scores["dynamics_ratio_mean"] < 0.9
