@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import PATH, SEED, device_option, recipe_options, worker_options
+from .registered import registered_names
 from .streams import say
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files.")
 @click.option(
     "--format",
-    type=click.Choice(["audiofolder", "webdataset", "lhotse", "speechbrain", "kaldi"]),
+    type=click.Choice(registered_names("bcsim.datasets.exporters")),
     default="audiofolder",
     show_default=True,
     help="Then write it in this format as well, beside it as OUT.FORMAT.",
@@ -102,6 +103,12 @@ def command(
     if beside is not None:
         export(out, format, beside, overwrite=overwrite)
         click.echo(f"as {format} in {beside}")
+    if result.num_turned_down:
+        say(
+            f"{result.num_turned_down} pairs would have exceeded full scale and are turned down, "
+            f"{result.num_air_turned_down} of them air too, by {-result.lowest_gain_db:.1f} dB at "
+            "most; see applied_gain_db in metadata.jsonl"
+        )
     if result.num_reused:
         say(f"{result.num_reused} of them were there already")
     if result.failures:

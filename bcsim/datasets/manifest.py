@@ -53,6 +53,8 @@ class PairRow:
         source_sha256: SHA-256 of that recording's file.
         seed: root seed.
         drawn: what every effect drew, by the name of its step.
+        applied_gain_db: gain in dB by signal that the effects applied because of the signals' peaks
+            (`peak_limit`, `peak_normalize`), which no draw tells; None where there was none.
     """
 
     id: str
@@ -67,6 +69,7 @@ class PairRow:
     source_sha256: str
     seed: int
     drawn: dict[str, Any]
+    applied_gain_db: dict[str, float] | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -133,10 +136,19 @@ class WrittenPair:
 
 @dataclass
 class Tally:
-    """Names of the known speakers of a split, and the duration of each of its pairs in seconds."""
+    """What is counted over the pairs of a split.
+
+    Args:
+        speakers: names of the known speakers.
+        durations_s: duration of each pair in seconds.
+        lowered_db: lowest gain in dB of each pair of which a signal was turned down by its peak.
+        num_air_lowered: number of those whose air was turned down.
+    """
 
     speakers: set[str] = field(default_factory=set)
     durations_s: "array[float]" = field(default_factory=lambda: array("d"))
+    lowered_db: "array[float]" = field(default_factory=lambda: array("d"))
+    num_air_lowered: int = 0
 
     @property
     def num_pairs(self) -> int:
@@ -164,6 +176,10 @@ def write_lines(path: Path, lines: Iterable[str]) -> Tally:
             if row.get("speaker") is not None:
                 tally.speakers.add(row["speaker"])
             tally.durations_s.append(row["duration_s"])
+            gains_db = row.get("applied_gain_db") or {}
+            if min(gains_db.values(), default=0.0) < 0:
+                tally.lowered_db.append(min(gains_db.values()))
+                tally.num_air_lowered += gains_db.get("air", 0.0) < 0
     return tally
 
 

@@ -55,6 +55,8 @@ class Scene:
         leak_gain: (B,), gain from `ambient` to the noise field at the sensor, or None for 1. Less
             than 1 where the air microphone is far from the mouth, turned up so that speech keeps
             the level of `air`: noise is turned up with it.
+        gains: factors (B,) by signal that followed from the peaks of the signals, so that no draw
+            tells them; None where there were none.
     """
 
     air: Tensor
@@ -66,6 +68,7 @@ class Scene:
     start: int = 0
     level: Tensor | None = None
     leak_gain: Tensor | None = None
+    gains: Mapping[str, Tensor] | None = None
 
     @classmethod
     def from_air(cls, air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> "Scene":
@@ -89,6 +92,12 @@ class Scene:
         """Return (B, T), True within each clip."""
         positions = torch.arange(self.air.shape[-1], device=self.air.device)
         return positions < self.lengths[:, None]
+
+    @property
+    def signals(self) -> dict[str, Tensor]:
+        """The signals that there are, (B, T) each, by the names of their fields."""
+        named = ((name, getattr(self, name)) for name in ("air", "bone", "ambient", "noisy_air"))
+        return {name: signal for name, signal in named if signal is not None}
 
     @property
     def microphone(self) -> Tensor:
@@ -118,6 +127,11 @@ class Scene:
         speech_at_microphone = self.microphone if speech is None else self._within(speech) + before
         return replace(self, ambient=before + ambient, noisy_air=speech_at_microphone + ambient)
 
+    def with_gains(self, gains: Mapping[str, Tensor]) -> "Scene":
+        """Return the scene with factors (B,) noted, by signal, that its signals were scaled by."""
+        before = self.gains or {}
+        return replace(self, gains={n: gain * before.get(n, 1) for n, gain in gains.items()})
+
     def each(self, change: Callable[[Tensor], Tensor], lengths: Tensor | None = None) -> "Scene":
         """Return the scene with the same function applied to every signal.
 
@@ -125,11 +139,7 @@ class Scene:
             change: function from (B, T) to (B, T').
             lengths: (B,), lengths of the clips afterwards, where they change.
         """
-        changed = {
-            name: change(signal)
-            for name in ("air", "bone", "ambient", "noisy_air")
-            if (signal := getattr(self, name)) is not None
-        }
+        changed = {name: change(signal) for name, signal in self.signals.items()}
         # One signal stays one: an effect may ask whether bone is still air.
         if self.bone is self.air:
             changed["bone"] = changed["air"]
@@ -215,10 +225,11 @@ class Effect(ABC):
                 drawn[field.name] = self._within_limits(field.name, value)
         return drawn
 
-    def factor_at_peak(self, peak: float) -> float | None:
-        """Return the factor of an effect that multiplies every signal of a clip by one, else None.
+    def factors_at_peaks(self, peaks: Mapping[str, float]) -> dict[str, float] | None:
+        """Return the factors of an effect that scales whole signals by their peaks, else None.
 
-        `peak` is the largest magnitude of any signal of the clip, as a part of full scale.
+        Args:
+            peaks: largest magnitude by signal of the clip, as a part of full scale.
         """
         return None
 

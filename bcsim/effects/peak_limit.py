@@ -1,6 +1,7 @@
-"""Keep a pair within full scale by turning the whole of it down."""
+"""Keep a pair within full scale by turning it down."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,30 +14,45 @@ from bcsim.effects.base import Drawn, Effect, Limits, Scene
 @EFFECTS.register("peak_limit")
 @dataclass(frozen=True)
 class PeakLimit(Effect):
-    """Scale every channel by one factor where one exceeds `peak`, so that nothing clips.
-
-    The level of one relative to the other stays.
+    """Scale the signals where one exceeds `peak`, so that nothing clips.
 
     Args:
         peak: largest magnitude allowed, as a part of full scale.
+        together: whether the sensor and the air microphone are scaled by one factor, which keeps
+            the level of one relative to the other; else each by its own, as whoever records turns
+            down the one that clips. What the air microphone picks up and `air` stay together.
     """
 
     needs_whole_clip: ClassVar[bool] = True
     limits: ClassVar[Limits] = {"peak": (1e-6, 1e3)}
 
     peak: float = 1.0
+    together: bool = True
 
-    def factor_at_peak(self, peak: float) -> float:
-        return self.peak / max(self.peak, peak)
+    def factors_at_peaks(self, peaks: Mapping[str, float]) -> dict[str, float]:
+        at = {name: torch.tensor(value, dtype=torch.float64) for name, value in peaks.items()}
+        return {name: float(factor) for name, factor in self._factors(at).items()}
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        largest = torch.maximum(_peak(scene.air), _peak(scene.bone))
-        if scene.noisy_air is not None:
-            largest = torch.maximum(largest, _peak(scene.noisy_air))
-        if largest.device.type == "cpu" and bool((largest <= self.peak).all()):
+        signals = scene.signals
+        peaks = {name: _peak(signal) for name, signal in signals.items() if name != "ambient"}
+        on_cpu = scene.air.device.type == "cpu"
+        if on_cpu and all(bool((peak <= self.peak).all()) for peak in peaks.values()):
             return scene  # what is not changed need not be encoded again
-        factor = self.peak / largest.clamp(min=self.peak)
-        return scene.each(lambda signal: signal * factor)
+        factors = self._factors(peaks)
+        factors["ambient"] = factors["air"]
+        changed = {name: signal * factors[name] for name, signal in signals.items()}
+        gains = {name: factors[name][:, 0] for name in peaks}
+        return replace(scene, **changed).with_gains(gains)
+
+    def _factors(self, peaks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the factor of each signal at its peak."""
+        groups = [[*peaks]] if self.together else [["bone"], [n for n in peaks if n != "bone"]]
+        factors = {}
+        for names in groups:
+            largest = torch.stack([peaks[name] for name in names]).amax(dim=0)
+            factors |= dict.fromkeys(names, self.peak / largest.clamp(min=self.peak))
+        return factors
 
 
 def _peak(signal: Tensor) -> Tensor:

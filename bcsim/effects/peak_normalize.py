@@ -29,11 +29,13 @@ class PeakNormalize(Effect):
     quantile: float = 0.99999
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
-        lengths = scene.lengths
-        limited = scene.each(lambda signal: (signal / self._limit(signal, lengths)).clamp(-1, 1))
-        if scene.ambient is None:
-            return limited
-        return replace(limited, ambient=scene.ambient / self._limit(scene.microphone, lengths))
+        signals = {name: signal for name, signal in scene.signals.items() if name != "ambient"}
+        limits = {name: self._limit(signal, scene.lengths) for name, signal in signals.items()}
+        changed = {name: (signal / limits[name]).clamp(-1, 1) for name, signal in signals.items()}
+        if scene.ambient is not None:
+            changed["ambient"] = scene.ambient / limits.get("noisy_air", limits["air"])
+        gains = {name: 1 / limit[:, 0] for name, limit in limits.items()}
+        return replace(scene, **changed).with_gains(gains)
 
     def _limit(self, signal: Tensor, lengths: Tensor) -> Tensor:
         """Return the magnitude of B clips that becomes full scale, (B, 1); 1 in silence."""

@@ -54,7 +54,10 @@ def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
 
 
 def render_segments(
-    simulator: Simulator, draws: Mapping[str, Draw], path: Path, factor: float = 1.0
+    simulator: Simulator,
+    draws: Mapping[str, Draw],
+    path: Path,
+    factors: Mapping[str, float] | None = None,
 ) -> Iterator[Scene]:
     """Yield the segments of a long file in their order, each a scene of one clip.
 
@@ -62,8 +65,8 @@ def render_segments(
         simulator: simulator of which no effect, but perhaps the last, needs the whole clip.
         draws: values that the simulator's effects drew for the file.
         path: path of the recording.
-        factor: factor of every signal, in place of a last effect that scales the whole clip
-            (`needed_factor`): the file's peak is known when all of it has been rendered.
+        factors: factors by signal, in place of a last effect that scales the whole clip
+            (`needed_factors`): the file's peaks are known when all of it has been rendered.
 
     Raises:
         InputError: if the recording cannot be read.
@@ -75,25 +78,29 @@ def render_segments(
         air = torch.from_numpy(samples)[None]
         scene = replace(Scene.from_air(air, rate), start=start, level=level)
         inside = slice(before, before + length)
-        yield body.apply(scene, [draws]).each(
-            lambda signal, inside=inside: factor * signal[:, inside], torch.tensor([length])
+        rendered = body.apply(scene, [draws]).each(
+            lambda signal, inside=inside: signal[:, inside], torch.tensor([length])
         )
+        signals = rendered.signals
+        scaled = {name: factor * signals[name] for name, factor in (factors or {}).items()}
+        yield replace(rendered, **scaled)
 
 
-def needed_factor(simulator: Simulator, peak: float) -> float:
-    """Return the factor of a file in place of a last effect that scales the whole clip.
+def needed_factors(simulator: Simulator, peaks: Mapping[str, float]) -> dict[str, float]:
+    """Return the factors of a file in place of a last effect that scales the whole clip.
 
-    `peak` is the largest magnitude in the file before that effect, as a part of full scale.
+    Args:
+        simulator: simulator of the file.
+        peaks: largest magnitude in the file before that effect, by signal.
     """
     _, last = _split(simulator)
-    factor = None if last is None else last.factor_at_peak(peak)
-    return 1.0 if factor is None else factor
+    return (None if last is None else last.factors_at_peaks(peaks)) or {}
 
 
 def _split(simulator: Simulator) -> tuple[Simulator, Effect | None]:
     """Return the simulator without a last effect that scales the whole clip, and that effect."""
     last = simulator.effects[-1] if simulator.effects else None
-    if last is None or last.factor_at_peak(1.0) is None:
+    if last is None or last.factors_at_peaks({"air": 1.0, "bone": 1.0}) is None:
         return simulator, None
     return replace(simulator, effects=simulator.effects[:-1]), last
 

@@ -28,11 +28,12 @@ from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
 from bcsim.synthesis.journal import own_notes
-from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
+from bcsim.synthesis.long_files import is_long, needed_factors, render_segments
 
 AirFiles = Literal["copy", "link", "encode"]
 LEAST_TIME_S = 60.0  # that a clip may take, however short
 LEAST_BYTES_PER_S = 20_000  # of its file: four times slower than rooms on a busy core
+GAIN_DIGITS = 4  # after the point, of a gain in dB: processors agree on these
 AUDIBLE_CLIPPING = 1.01  # of full scale, 0.1 dB: below it no warning is given
 
 log = logging.getLogger(__name__)
@@ -202,18 +203,25 @@ class Renderer:
             scene = self.simulator.apply(scene, [source.draws for source in sources])
         untouched = scene.air is air  # most effects leave it alone: nothing to fetch or compare
         return {
-            source.clip.id: self._write(source, _signals(scene, row), untouched, writer)
+            source.clip.id: self._write(
+                source, _signals(scene, row), _gains_db(scene, row), untouched, writer
+            )
             for row, source in enumerate(sources)
         }
 
     def _write(
-        self, source: _Source, signals: Mapping[str, Tensor], untouched: bool, writer: Writer
+        self,
+        source: _Source,
+        signals: Mapping[str, Tensor],
+        gains_db: Mapping[str, float],
+        untouched: bool,
+        writer: Writer,
     ) -> WrittenPair | Skipped:
         """Write the files of a pair; `signals` are (T,) by folder, air as read if `untouched`."""
         try:
             for signal in signals.values():
                 _check_finite(source, signal)
-            row = self._row(source, signals, len(signals["air"]))
+            row = self._row(source, signals, len(signals["air"]), gains_db)
         except _UnusableError as error:
             return Skipped(str(error))
         folder, sha256 = self.out / source.clip.split, []
@@ -243,24 +251,24 @@ class Renderer:
     def _render_long(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip segment by segment."""
         try:
-            entry, peaks = self._write_segments(source, 1.0)
-            factor = needed_factor(self.simulator, max(peaks.values()))
-            if factor < 1:
-                entry, peaks = self._write_segments(source, factor)
+            entry, peaks = self._write_segments(source, {})
+            factors = needed_factors(self.simulator, peaks)
+            if min(factors.values(), default=1.0) < 1:
+                entry, peaks = self._write_segments(source, factors)
             _warn_of_clipping(source, peaks)
             return entry
         except (_UnusableError, InputError) as error:
             return Skipped(str(error))
 
     def _write_segments(
-        self, source: _Source, factor: float
+        self, source: _Source, factors: Mapping[str, float]
     ) -> tuple[WrittenPair, dict[str, float]]:
-        """Write a long clip times a factor; return the pair and the peak of each signal."""
+        """Write a long clip times factors; return the pair and the peak of each signal."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         peaks: dict[str, float] = {}
         num_samples = 0
         with torch.inference_mode(), contextlib.ExitStack() as files:
-            for scene in render_segments(self.simulator, source.draws, source.path, factor):
+            for scene in render_segments(self.simulator, source.draws, source.path, factors):
                 for name, signal in _signals(scene, 0).items():
                     _check_finite(source, signal)
                     if name not in append:
@@ -270,11 +278,18 @@ class Renderer:
                     append[name](signal.cpu().numpy())
                     peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
-            row = self._row(source, append, num_samples)
+            gains_db = {name: _decibels(factor) for name, factor in factors.items()}
+            row = self._row(source, append, num_samples, gains_db)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
         return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
-    def _row(self, source: _Source, signals: Iterable[str], num_samples: int) -> PairRow:
+    def _row(
+        self,
+        source: _Source,
+        signals: Iterable[str],
+        num_samples: int,
+        gains_db: Mapping[str, float],
+    ) -> PairRow:
         """Return the manifest's row; an error if it is not that of the pair to be replayed."""
         clip, rate = source.clip, self.simulator.sample_rate
         row = PairRow(
@@ -288,6 +303,7 @@ class Renderer:
             source_sha256=source.sha256,
             seed=self.options.seed,
             drawn=source.draws,
+            applied_gain_db=dict(gains_db) if any(gains_db.values()) else None,
         )
         replayed = clip.replayed and PairRow.from_json(clip.replayed, clip.id)
         if replayed and not row.is_pair_of(replayed):
@@ -329,6 +345,18 @@ def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
     length = int(scene.lengths[row])
     signals = {"bone": scene.bone, "air": scene.air, "noisy_air": scene.noisy_air}
     return {name: s[row, :length] for name, s in signals.items() if s is not None}
+
+
+def _decibels(factor: float) -> float:
+    return round(20 * math.log10(factor), GAIN_DIGITS)
+
+
+def _gains_db(scene: Scene, row: int) -> dict[str, float]:
+    """Return the gains in dB that followed from the peaks of one clip, by its signals."""
+    gains = scene.gains or {}
+    return {
+        name: _decibels(float(gains[name][row])) for name in _signals(scene, row) if name in gains
+    }
 
 
 def _alike(recorded: Any, drawn: Any) -> bool:

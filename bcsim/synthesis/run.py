@@ -128,6 +128,9 @@ class SynthesisResult:
         splits: number of pairs by split.
         failures: reason by source, for sources that could not be used.
         num_reused: number of pairs that an earlier run had finished.
+        num_turned_down: number of pairs of which a signal was turned down by its peak.
+        num_air_turned_down: number of those whose air was turned down.
+        lowest_gain_db: gain in dB of the signal that was turned down most, or 0.
     """
 
     num_pairs: int
@@ -135,6 +138,9 @@ class SynthesisResult:
     splits: dict[str, int]
     failures: dict[str, str]
     num_reused: int = 0
+    num_turned_down: int = 0
+    num_air_turned_down: int = 0
+    lowest_gain_db: float = 0.0
 
 
 def synthesize_corpus(
@@ -246,7 +252,16 @@ def finish_dataset(
         sums.write(sum_line(hash_text(metadata), DATASET_NAME))
     write_failures(out / FAILURES_NAME, "synthesize", failures)
     write_text(out / DATASET_NAME, metadata)
-    return SynthesisResult(sum(splits.values()), seconds, splits, failures)
+    lowered = [gain for tally in tallies.values() for gain in tally.lowered_db]
+    return SynthesisResult(
+        sum(splits.values()),
+        seconds,
+        splits,
+        failures,
+        num_turned_down=len(lowered),
+        num_air_turned_down=sum(tally.num_air_lowered for tally in tallies.values()),
+        lowest_gain_db=min(lowered, default=0.0),
+    )
 
 
 def _read_sensor(path: Path | None, settings: Mapping[str, Any]) -> bytes | None:

@@ -123,6 +123,36 @@ def test_the_limiter_turns_down_and_never_up(speech):
     assert out[0].abs().max().item() == pytest.approx(0.99)
     assert torch.allclose(out[0] / out[0].abs().max(), loud[0] / loud[0].abs().max())
     assert torch.equal(out[1], loud[1])
+    assert scene.gains is not None
+    assert torch.allclose(scene.gains["air"][:, None] * loud, scene.air)
+    again = PeakLimit(0.5).apply(scene, {})
+    assert again.gains is not None
+    assert torch.allclose(again.gains["bone"][:, None] * loud, again.bone)
+
+
+def test_a_sensor_that_is_too_loud_is_turned_down_by_itself_on_demand(speech):
+    """All that the air microphone picks up keeps its level, and so does what is in its noise."""
+    air = 0.5 * speech / speech.abs().max()
+    scene = Scene.from_air(air, RATE).with_ambient(0.1 * air.roll(5)).with_bone(8 * air)
+    out = PeakLimit(together=False).apply(scene, {})
+    assert torch.equal(out.air, air)
+    assert torch.equal(out.microphone, scene.microphone)
+    assert out.bone.abs().amax(dim=-1).max() == 1
+    assert out.gains is not None
+    torch.testing.assert_close(out.gains["bone"][:, None] * scene.bone, out.bone)
+    loud = PeakLimit(0.25, together=False).apply(scene, {})
+    assert loud.ambient is not None
+    assert loud.noisy_air is not None
+    torch.testing.assert_close(loud.noisy_air, loud.air + loud.ambient)
+    assert loud.noisy_air.abs().max() <= 0.25
+
+
+def test_a_sensor_louder_than_the_highest_mean_level_is_rendered_at_that_level(sensor):
+    """The known one is 6 dB under air."""
+    ones = torch.ones(1, 4).double()
+    levels = {limit: SensorLevel(sensor, 0.0, highest_mean_db=limit) for limit in (-10.0, 0.0)}
+    assert apply(levels[-10.0], ones)[0, 0].item() == pytest.approx(10 ** (-4 / 20))
+    assert torch.equal(apply(levels[0.0], ones), ones)
 
 
 def test_one_coordinate_a_clip_makes_a_wearer_of_each_clip(sensor):

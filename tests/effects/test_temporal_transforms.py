@@ -131,6 +131,9 @@ def test_ambient_noise_is_scaled_with_what_the_microphone_picks_up(speech):
     expected = (factor * (speech + scene.ambient)).clamp(-1, 1)
     torch.testing.assert_close(out.microphone, expected)
     assert out.microphone.abs().max() == 1
+    assert out.gains is not None
+    torch.testing.assert_close(out.gains["noisy_air"], factor[:, 0])
+    torch.testing.assert_close((out.gains["air"][:, None] * speech).clamp(-1, 1), out.air)
 
 
 def test_the_preset_draws_cutoff_and_q_in_the_published_ranges():

@@ -25,7 +25,7 @@ from bcsim.errors import InputError
 from bcsim.recipe import Constant
 from bcsim.simulator import Simulator
 from bcsim.synthesis import long_files as stretches
-from bcsim.synthesis.long_files import is_long, needed_factor, render_segments
+from bcsim.synthesis.long_files import is_long, needed_factors, render_segments
 
 RATE = 16_000
 
@@ -50,9 +50,12 @@ def in_one_piece(simulator, draws, path) -> Scene:
 
 
 def in_stretches(simulator, draws, path) -> tuple[torch.Tensor, torch.Tensor]:
-    unscaled = render_segments(simulator, draws, path)
-    loudest = max(float(s.abs().max()) for scene in unscaled for s in (scene.air, scene.bone))
-    scenes = list(render_segments(simulator, draws, path, needed_factor(simulator, loudest)))
+    unscaled = list(render_segments(simulator, draws, path))
+    peaks = {
+        name: max(float(getattr(scene, name).abs().max()) for scene in unscaled)
+        for name in ("air", "bone")
+    }
+    scenes = list(render_segments(simulator, draws, path, needed_factors(simulator, peaks)))
     assert len(scenes) == 6
     return torch.cat([s.air for s in scenes], dim=1), torch.cat([s.bone for s in scenes], dim=1)
 
@@ -96,8 +99,9 @@ def test_speech_dependent_gains_have_no_seam(long_file, speaking_sensor):
     assert at_seams.abs().max() < 0.02 * whole.abs().max()
 
 
-def test_a_loud_file_is_turned_down_as_a_whole(long_file):
-    simulator = Simulator((Gain(Constant(30.0)), PeakLimit(0.9)), RATE)
+@pytest.mark.parametrize("together", [True, False])
+def test_a_loud_file_is_turned_down_as_a_whole(long_file, together):
+    simulator = Simulator((Gain(Constant(30.0)), PeakLimit(0.9, together)), RATE)
     draws = simulator.sample(0, "clip")
     whole = in_one_piece(simulator, draws, long_file)
     air, bone = in_stretches(simulator, draws, long_file)

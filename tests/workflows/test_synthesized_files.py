@@ -13,7 +13,7 @@ from bcsim.audio.write import is_as_written, to_pcm16, write_audio
 from bcsim.datasets.dataset import read_manifest
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Effect
-from bcsim.synthesis import long_files as stretches
+from bcsim.synthesis import long_files
 from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
@@ -79,6 +79,51 @@ def test_an_air_side_that_an_effect_changed_is_encoded(tmp_path, speech, sensor_
     assert np.abs(written).max() == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("longest_whole", [long_files.LONGEST_WHOLE, 8000])
+def test_a_pair_that_was_turned_down_says_by_how_much_and_is_counted(
+    tmp_path, speech, sensor_file, monkeypatch, longest_whole, together
+):
+    """The factor was nowhere: a pair's level could not be told from its row, and nobody knew."""
+    monkeypatch.setattr(long_files, "LONGEST_WHOLE", longest_whole)
+    (tmp_path / "air").mkdir()
+    signals = {"loud": 0.9 * speech[0] / speech[0].abs().max(), "faint": 0.001 * speech[1]}
+    for name, samples in signals.items():
+        soundfile.write(tmp_path / f"air/{name}.flac", samples.numpy(), 16_000)
+    settings = (
+        "effects.sensor_level.mean_db=40", "effects.sensor_level.highest_mean_db=null",
+        "effects.sensor_level.deviation=0", "splits.validation=0", "splits.test=0",
+        f"effects.peak_limit.together={together}".lower(),
+    )  # fmt: skip
+    result = run(tmp_path / "air", tmp_path / "pairs", sensor_file, settings=settings)
+    rows = {row.id: row for row in read_manifest(tmp_path / "pairs/train/metadata.jsonl")}
+    assert rows["faint"].applied_gain_db is None
+    gains_db = rows["loud"].applied_gain_db
+    assert gains_db is not None
+    assert gains_db["bone"] < -5
+    assert gains_db["air"] == (gains_db["bone"] if together else 0)
+    written, _ = soundfile.read(tmp_path / "pairs/train" / rows["loud"].air_file_name)
+    restored = written * 10 ** (-gains_db["air"] / 20)
+    np.testing.assert_allclose(restored, signals["loud"].numpy(), atol=1e-3)
+    bone, _ = soundfile.read(tmp_path / "pairs/train" / rows["loud"].bone_file_name)
+    assert np.abs(bone).max() == pytest.approx(1, abs=1e-3)
+    assert (result.num_turned_down, result.num_air_turned_down) == (1, int(together))
+    assert result.lowest_gain_db == gains_db["bone"]
+
+
+def test_a_sensor_that_was_recorded_hot_leaves_air_alone_and_is_told(
+    tmp_path, speech, sensor, caplog
+):
+    """At 12 dB over air, 39 of 60 pairs exceeded full scale, and their air was turned down."""
+    dataclasses.replace(sensor, level_db=12.0).save(tmp_path / "hot.sensor")
+    (tmp_path / "air").mkdir()
+    soundfile.write(tmp_path / "air/a.flac", (0.5 * speech[0]).numpy(), 16_000)
+    run(tmp_path / "air", tmp_path / "pairs", str(tmp_path / "hot.sensor"), mean=True)
+    assert "recorded at +12.0 dB re air, and is rendered at +0.0 dB" in caplog.text
+    (row,) = (r for p in (tmp_path / "pairs").glob("*/*.jsonl") for r in read_manifest(p))
+    assert row.applied_gain_db is None
+
+
 NOISY = """
 kind: synthesis
 splits: {validation: 0, test: 0}
@@ -117,14 +162,14 @@ def test_what_the_air_microphone_picks_up_is_written_beside_air(
 def test_clipping_is_told_once_a_file_and_only_where_it_is_heard(
     tmp_path, speech, monkeypatch, caplog
 ):
-    monkeypatch.setattr(stretches, "SEGMENT_FRAMES", 64)
+    monkeypatch.setattr(long_files, "SEGMENT_FRAMES", 64)
     loud = 0.8 * speech[0] / speech[0].abs().max()
     write_audio(tmp_path / "air/a.wav", loud.numpy(), 16_000)
     for number, (gain_db, longest) in enumerate([(9, 1 << 21), (9, 20_000), (2, 1 << 21)]):
         recipe = tmp_path / f"{number}.yaml"
         effect = f"{{name: gain, gain_db: {gain_db}}}"
         recipe.write_text(f"kind: synthesis\neffects: [{effect}]\n")
-        monkeypatch.setattr(stretches, "LONGEST_WHOLE", longest)
+        monkeypatch.setattr(long_files, "LONGEST_WHOLE", longest)
         run(tmp_path / "air", tmp_path / f"pairs{number}", None, recipe=recipe)
     told = [record.getMessage() for record in caplog.records if "clipped" in record.getMessage()]
     assert told == 2 * [
@@ -134,9 +179,9 @@ def test_clipping_is_told_once_a_file_and_only_where_it_is_heard(
 
 
 def test_a_long_file_becomes_a_pair_like_any_other(tmp_path, sensor_file, speech, monkeypatch):
-    monkeypatch.setattr(stretches, "LONGEST_WHOLE", 20_000)
-    monkeypatch.setattr(stretches, "SEGMENT_FRAMES", 64)
-    monkeypatch.setattr(stretches, "CONTEXT_FRAMES", 32)
+    monkeypatch.setattr(long_files, "LONGEST_WHOLE", 20_000)
+    monkeypatch.setattr(long_files, "SEGMENT_FRAMES", 64)
+    monkeypatch.setattr(long_files, "CONTEXT_FRAMES", 32)
     long, whole = tmp_path / "long", tmp_path / "whole"
     # A gain that drives it over full scale: the file is turned down as a whole.
     options = {
@@ -144,7 +189,7 @@ def test_a_long_file_becomes_a_pair_like_any_other(tmp_path, sensor_file, speech
     }
     write_audio(tmp_path / "air" / "s" / "a.wav", speech[0].numpy(), 16_000)
     first = run(tmp_path / "air", long, sensor_file, **options)
-    monkeypatch.setattr(stretches, "LONGEST_WHOLE", 1 << 21)
+    monkeypatch.setattr(long_files, "LONGEST_WHOLE", 1 << 21)
     run(tmp_path / "air", whole, sensor_file, **options)
     assert first.num_pairs == 1
     manifests = [(out / "train" / "metadata.jsonl").read_text() for out in (long, whole)]
