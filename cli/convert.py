@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import COUNT, PATH, new_folder_option
+from .registered import registered_names
 
 
 @click.command("convert")
@@ -13,7 +14,7 @@ from .options import COUNT, PATH, new_folder_option
     "--format",
     required=True,
     metavar="NAME",
-    help="webdataset, lhotse, speechbrain, kaldi or audiofolder.",
+    help=", ".join(registered_names("bcsim.datasets.exporters")),
 )
 @new_folder_option
 @click.option("--shard-size", type=COUNT, help="Pairs a shard [default: 1000].")

@@ -8,12 +8,10 @@ import click
 
 from .options import PATH, Real, json_option
 from .recordings import recordings_options
+from .registered import registered_names
 from .streams import say
 
-ESTIMATORS = (
-    "auto", "band-gain-network", "speech-classes", "power-ratio", "frequency-response-curve",
-    "h1", "h2", "h3", "hv", "cross-correlation",
-)  # fmt: skip
+ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
 
 
 @click.command("fit-response")

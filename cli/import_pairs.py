@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import PATH, new_folder_option
+from .registered import registered_names
 from .streams import say
 
 
@@ -15,7 +16,7 @@ from .streams import say
     "--from",
     "format",
     metavar="NAME",
-    help="webdataset, lhotse, speechbrain, kaldi, audiofolder, parquet, vibravox or channels "
+    help=f"{', '.join(registered_names('bcsim.datasets.importers'))} "
     "[default: told from the files].",
 )
 @click.option("--air", help="What SOURCE calls the air microphone (column, field, folder, ending).")

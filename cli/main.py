@@ -14,6 +14,7 @@ from bcsim.errors import BcsimError, did_you_mean
 from bcsim.progress import log_to_stderr
 
 from .exit_handling import INTERRUPTED, ExitHandler
+from .remedies import with_options
 from .streams import open_closed_streams, say
 from .unexpected_errors import describe_error, log_thread_failure
 
@@ -36,6 +37,15 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"unknown command {cmd_name!r}{hint}")
         module = MODULES.get(cmd_name, cmd_name.replace("-", "_"))
         return importlib.import_module(f"bcsim_cli.{module}").command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BcsimError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if command is not None:
+                error.args = (with_options(str(error), command),)
+            raise
 
 
 @click.group(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, stft
+from bcsim.losses.frames import check_frames, check_length, spectrum_parts
 
 _POWER_FLOOR = 1e-8  # added under the root, whose slope is then finite in silence
 
@@ -59,7 +59,7 @@ class ComplexSTFT(Objective):
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
         check_length(estimate, self.fft_size // 2 + 1, self.fft_size)
         ours, wanted = (
-            stft(signal[:, 0], self.fft_size, self.hop_size, self.window)
+            spectrum_parts(signal[:, 0], self.fft_size, self.hop_size, self.window)
             for signal in (estimate, target)
         )
         our_magnitude, wanted_magnitude = _magnitude(ours), _magnitude(wanted)

@@ -6,7 +6,7 @@ from torch import Tensor
 from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, stft
+from bcsim.losses.frames import check_frames, check_length, spectrum_parts
 
 _POWER_FLOOR = 1e-9  # added under the root, whose slope is then finite in silence
 _NORM_FLOOR = 1e-4  # of an envelope's changes over a segment; below, they count for little
@@ -71,7 +71,8 @@ class EnvelopeCorrelation(Objective):
 
     def _segments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised envelopes (B, num_mels, segments, frames), and segments' weights."""
-        power = stft(signal[:, 0], self.fft_size, self.hop_size, self.window).square().sum(-1)
+        parts = spectrum_parts(signal[:, 0], self.fft_size, self.hop_size, self.window)
+        power = parts.square().sum(-1)
         envelopes = (self.bank @ power + _POWER_FLOOR).sqrt()
         length = min(self.segment_frames, envelopes.shape[-1])  # of a short signal: all of it
         segments = envelopes.unfold(-1, length, max(1, length // 2))

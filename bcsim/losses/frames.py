@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def stft(
+def spectrum_parts(
     signal: Tensor, fft_size: int, hop_size: int, window: Tensor, center: bool = True
 ) -> Tensor:
     """Return real and imaginary parts of the spectra of (B, T), (B, F, frames, 2)."""

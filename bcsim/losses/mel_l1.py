@@ -7,7 +7,7 @@ from torch.nn.functional import l1_loss, pad
 from bcsim.dsp.mel import mel_bank
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, stft
+from bcsim.losses.frames import check_frames, check_length, spectrum_parts
 
 _POWER_FLOOR = 1e-9  # added under the root, whose slope is then finite in silence
 _MEL_FLOOR = 1e-5
@@ -75,6 +75,7 @@ class MelL1(Objective):
     def log_mel(self, signal: Tensor) -> Tensor:
         """Return the natural logarithm of the mel magnitudes of (B, 1, T), (B, M, frames)."""
         reflected = pad(signal, (self.padding, self.padding), mode="reflect")[:, 0]
-        spectrum = stft(reflected, self.fft_size, self.hop_size, self.window, center=False)
-        magnitude = (spectrum.square().sum(-1) + _POWER_FLOOR).sqrt()
+        framing = (self.fft_size, self.hop_size, self.window)
+        parts = spectrum_parts(reflected, *framing, center=False)
+        magnitude = (parts.square().sum(-1) + _POWER_FLOOR).sqrt()
         return (self.bank @ magnitude).clamp(min=_MEL_FLOOR).log()

@@ -11,7 +11,7 @@ from torch.nn.functional import conv1d, l1_loss
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective, sum_over_processes
-from bcsim.losses.frames import check_frames, check_length, stft
+from bcsim.losses.frames import check_frames, check_length, spectrum_parts
 
 A_WEIGHTING_TAPS = 101
 POWER_FLOOR = 1e-8
@@ -94,7 +94,8 @@ class _Resolution(nn.Module):
 
     def _magnitude(self, signal: Tensor) -> Tensor:
         """Return (B, F, frames) for (B, T)."""
-        real, imaginary = stft(signal, self.fft_size, self.hop_size, self.window).unbind(-1)
+        parts = spectrum_parts(signal, self.fft_size, self.hop_size, self.window)
+        real, imaginary = parts.unbind(-1)
         power = real.square() + imaginary.square()
         return power.clamp(min=POWER_FLOOR).sqrt()
 

@@ -1,7 +1,9 @@
 """The base class of enhancers."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -28,7 +30,11 @@ class Enhancer(nn.Module, ABC):
         history_samples: largest distance of an input sample before an output that depends on it.
         latency_samples: largest distance of an input sample after an output that depends on it
             (look-ahead).
+        small: arguments of a small network of the kind, for tests whose time grows with the size;
+            of what is left out, the defaults.
     """
+
+    small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     config: dict[str, Any]
     sample_rate: int

@@ -7,6 +7,7 @@ enhance body-conducted speech capture", IEEE/ACM TASLP 2023, doi 10.1109/TASLP.2
 
 import math
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,8 @@ class EBENGenerator(Enhancer):
 
     channels = ("bone",)
     causal = False
+
+    small = MappingProxyType({"width": 4, "latent": 4})
 
     def __init__(
         self,

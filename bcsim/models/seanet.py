@@ -8,6 +8,7 @@ Ungureanu and Roblek, "Real-time speech frequency bandwidth extension", arXiv 20
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ class SEANet(Enhancer):
         >>> streaming.num_parameters, streaming.latency_samples
         (692848, 255)
     """
+
+    small = MappingProxyType({"width": 4, "latent": 4})
 
     def __init__(
         self,

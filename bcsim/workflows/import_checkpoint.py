@@ -50,7 +50,7 @@ class Published:
 
 
 @dataclass(frozen=True, eq=False)
-class ImportResult:
+class ImportedCheckpoint:
     """The networks that were imported, with their published weights."""
 
     enhancer: Enhancer
@@ -63,7 +63,7 @@ def import_checkpoint(
     out: Path,
     discriminator: str | None = None,
     direction: Direction | None = None,
-) -> ImportResult:
+) -> ImportedCheckpoint:
     """Make a run of a published EBEN generator, and of a discriminator if one is given.
 
     Their sizes are those of the tensors; a `config.json` beside them must not say otherwise. All
@@ -103,7 +103,7 @@ def import_checkpoint(
             save_discriminator(folder, imported, spec)
         save_enhancer(folder, enhancer, facts, direction)
         write_card(folder, read_json(folder / CONFIG_FILE))
-    return ImportResult(enhancer.eval(), direction, imported)
+    return ImportedCheckpoint(enhancer.eval(), direction, imported)
 
 
 def _find_checkpoint(source: str) -> Published:
