@@ -9,6 +9,7 @@ from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.tables import Table, TableRow, read_table
 from bcsim.datasets.talkers import TALKER_COLUMNS
 from bcsim.errors import InputError
+from bcsim.files.paths import existing_spelling
 from bcsim.files.text import shown
 
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl"})
@@ -61,7 +62,7 @@ def _pair(table: Table, row: TableRow, columns: dict[str, str]) -> PairFiles:
     for role, cell in cells.items():
         if not cell:
             raise InputError(f"{row.where}: names no file of {role}; fill in or remove the row")
-    files = {role: _existing(table.path.parent, cell) for role, cell in cells.items()}
+    files = {role: existing_spelling(table.path.parent, cell) for role, cell in cells.items()}
     for role, file in files.items():
         if not os.path.isfile(file):
             raise InputError(
@@ -74,9 +75,3 @@ def _pair(table: Table, row: TableRow, columns: dict[str, str]) -> PairFiles:
         relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
         pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))
     return PairFiles(pair_id, files, talker if talker != "" else None)
-
-
-def _existing(folder: Path, cell: str) -> Path:
-    """Return the path that a cell names, composed or decomposed if only such a file is there."""
-    spellings = [cell, *(unicodedata.normalize(form, cell) for form in ("NFC", "NFD"))]
-    return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / cell)

@@ -81,6 +81,15 @@ def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
     return None
 
 
+def existing_spelling(folder: Path, name: str) -> Path:
+    """Return the path that a list names, composed or decomposed if only such a file is there.
+
+    Some systems compose the accents of names, some take them apart; lists travel between them.
+    """
+    spellings = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / name)
+
+
 def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
     """Check that an output is none of the inputs, under this or another name.
 

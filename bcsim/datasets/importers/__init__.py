@@ -82,10 +82,7 @@ def import_pairs(
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
     source = source.absolute()  # importers join paths to its own and to the root
-    known = (*SIGNALS, "-")
-    for role in channels:
-        if role not in known or (role != "-" and channels.count(role) > 1):
-            raise UsageError(f"channels {','.join(channels)}: wants each of {known} once at most")
+    _check_roles(names or {}, channels)
     options = {"names": names or {}, "channels": channels, "root": root and root.absolute()}
     name = format or _recognise(source, options)
     importer = IMPORTERS[name](**options)
@@ -95,6 +92,7 @@ def import_pairs(
     found = importer.read(source)
     if not found:
         raise InputError(f"{source}: holds no pairs of the format {name}; name another format")
+    found = _told_apart(found)
     if talkers is not None:
         found = _with_talkers(found, source, talkers)
     failures: dict[str, str] = {}
@@ -144,6 +142,36 @@ def _recognise(source: Path, options: Mapping[str, Any]) -> str:
     raise InputError(
         f"{source}: cannot tell the format{reason}; name one of {', '.join(IMPORTERS)}"
     )
+
+
+def _check_roles(names: Mapping[str, str], channels: tuple[str, ...]) -> None:
+    """Check that roles are named by columns or by channels, and each once."""
+    known = (*SIGNALS, "-")
+    told = f"channels {','.join(channels)}"
+    for role in channels:
+        if role not in known or (role != "-" and channels.count(role) > 1):
+            raise UsageError(f"{told}: wants each of {known} once at most")
+    if channels and names.keys() - {"air"}:
+        raise UsageError(
+            f"{told}, and also {', '.join(names)}: the channels tell the roles; only the column "
+            "of the files, if there is one, may be named as air"
+        )
+    if len(set(names.values())) < len(names):
+        raise UsageError(f"{' and '.join(names)} have one name; give two")
+
+
+def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
+    """Return pairs of which no two lists or shards of a split hold the same id.
+
+    Where ids begin anew in each, all ids of the split get the name of their list.
+    """
+    places: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+    for pair in found:
+        places[pair.split, pair.id].add(pair.part)
+    anew = {split for (split, _), parts in places.items() if len(parts) > 1}
+    return [
+        replace(pair, id=f"{pair.part}/{pair.id}") if pair.split in anew else pair for pair in found
+    ]
 
 
 def _with_talkers(found: Sequence[FoundPair], source: Path, table: Path) -> list[FoundPair]:
@@ -205,6 +233,8 @@ def _store(pair: FoundPair, pair_id: str, folder: Path, sample_rate: int | None)
                     overshoot_s=recording.overshoot_s,
                     sample_rate=sample_rate or recording.sample_rate,
                 )
+        if pair.recordings["air"].is_same(pair.recordings["bone"]):
+            raise InputError(f"{pair_id}: {pair.recordings['air'].name} is both air and bone")
         rates = {role: copy.sample_rate for role, copy in copies.items()}
         if len(set(rates.values())) > 1:
             told = ", ".join(f"{role} is {rates[role]} Hz" for role in SIGNALS if role in rates)

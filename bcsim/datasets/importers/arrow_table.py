@@ -69,11 +69,15 @@ class ArrowTable:
             try:
                 speaker, name = speaker_of(told), name_of(told.get("id"))
             except InputError as error:
-                found.append(FoundPair(fallback, {}, split=self.split, problem=f"{where}: {error}"))
+                problem = f"{where}: {error}"
+                found.append(
+                    FoundPair(fallback, {}, None, self.split, problem, part=self.path.stem)
+                )
                 continue
             if name is None:
                 name = fallback if speaker is None else f"{speaker}/{fallback}"
-            found.append(FoundPair(name, recordings, speaker, self.split))
+            pair = FoundPair(name, recordings, speaker, self.split, part=self.path.stem)
+            found.append(pair)
         return found
 
 

@@ -3,6 +3,7 @@
 bcsim's own layout, and what people write for the `audiofolder` of `datasets` or for themselves.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,10 @@ from bcsim.datasets.lists import (
 )
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
 from bcsim.errors import InputError
+from bcsim.files.paths import existing_spelling
 
 _LISTS = (MANIFEST_NAME, "metadata.csv")
-_ENDINGS = ("_file_name", "_file", "_path", "")
+_ENDINGS = ("_file_name", "_file", "_path", "_wav", "")
 _WHOLE = "file_name"  # the usual column for files that hold all channels
 
 
@@ -62,15 +64,18 @@ class AudioFolder(Importer):
         found = []
         for path, split in _lists(source):
             make = partial(self._pair, path=path, split=split)
-            found += found_pairs(entries_of_list(path), make, split)
+            found += found_pairs(entries_of_list(path), make, split, path)
         return found
 
     def _columns(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Return the column of each role that an entry has."""
         words = dict.fromkeys(self.channel_of, self.names.get("air", _WHOLE))
-        columns = {}
+        known = {key.lower(): key for key in content}
+        columns: dict[str, str] = {}
         for role, word in (words or self.roles).items():
-            there = [f"{word}{ending}" for ending in _ENDINGS if f"{word}{ending}" in content]
+            endings = ("", *_ENDINGS) if role in self.names else _ENDINGS
+            usual = [f"{word}{ending}".lower() for ending in endings]
+            there = [known[key] for key in usual if key in known]
             if there:
                 columns[role] = there[0]
         return columns
@@ -88,12 +93,21 @@ class AudioFolder(Importer):
         pair_id = name_of(entry.content.get("id"))
         if pair_id is None:
             pair_id = without_audio_suffix(files.get("bone", entry.where))
+        split = SPLIT_WORDS.get(str(entry.content.get("split", "")).lower(), split)
         return FoundPair(pair_id, recordings, speaker_of(entry.content), split)
 
     def _file(self, name: str, path: Path, where: str) -> Path:
         """Return a file below the folder of the list, or else below the root."""
-        file = file_beneath(path.parent, name, where)
-        return file if self.root is None or file.is_file() else file_beneath(self.root, name, where)
+        file = file_beneath(path.parent, _spelling(path.parent, name), where)
+        if self.root is None or file.is_file():
+            return file
+        return file_beneath(self.root, _spelling(self.root, name), where)
+
+
+def _spelling(folder: Path, name: str) -> str:
+    """Return a name as the file system spells it (`existing_spelling`)."""
+    spelled = existing_spelling(folder, name)
+    return name if spelled == folder / name else os.path.relpath(spelled, folder)
 
 
 def _lists(source: Path) -> Iterator[tuple[Path, str | None]]:

@@ -4,7 +4,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -14,6 +14,7 @@ from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.lists import Entry
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
+from bcsim.files.paths import existing_spelling
 from bcsim.files.text import shown
 
 _MAX_TIME_S = 1e9  # thirty years
@@ -53,6 +54,11 @@ class Recording:
             if not abs(value) <= _MAX_TIME_S:  # not a number is not <= anything either
                 raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
 
+    def is_same(self, other: "Recording") -> bool:
+        """Tell whether this is another recording under the same name."""
+        places = [(r.name, r.channel or 0, r.start_s, r.duration_s) for r in (self, other)]
+        return places[0] == places[1]
+
     @classmethod
     def of_file(cls, path: Path, **segment: Any) -> "Recording":
         """Return the recording in a file."""
@@ -70,6 +76,7 @@ class FoundPair:
         speaker: name of the speaker, if the source tells.
         split: "train", "validation" or "test", if the source tells.
         problem: why the entry cannot be used, with its place in the source; None for a sound one.
+        part: name of the list or shard that holds the pair, which tells equal ids of several apart.
     """
 
     id: str
@@ -77,6 +84,7 @@ class FoundPair:
     speaker: str | None = None
     split: str | None = None
     problem: str | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,23 +147,36 @@ class Importer(ABC):
 
     def locate(self, name: str, manifest: Path) -> Path:
         """Return the file that a manifest names."""
-        return (self.root or manifest.parent) / name
+        return existing_spelling(self.root or manifest.parent, name)
 
 
 def found_pairs(
-    entries: Iterable[Entry], make: Callable[[Entry], FoundPair], split: str | None
+    entries: Iterable[Entry], make: Callable[[Entry], FoundPair], split: str | None, path: Path
 ) -> Iterator[FoundPair]:
-    """Yield the pair that `make` makes of each entry; one that it refuses costs only itself."""
+    """Yield the pair that `make` makes of each entry of the list at `path`.
+
+    An entry that it refuses costs only itself.
+    """
     for entry in entries:
         try:
             if entry.problem is not None:
                 raise InputError(entry.problem)
-            yield make(entry)
+            yield replace(make(entry), part=part_of(path))
         except InputError as error:
             told = [entry.content.get(key) for key in ("id", "ID")]
             name = next((str(name) for name in told if name not in (None, "")), entry.where)
             problem = f"{entry.where}: {error}"
-            yield FoundPair(name, {}, split=split, problem=problem)
+            yield FoundPair(name, {}, split=split, problem=problem, part=part_of(path))
+
+
+def part_of(path: Path) -> str:
+    """Return the name of a list or shard without its endings.
+
+    Example:
+        >>> part_of(Path("in/cuts_a.jsonl.gz")), part_of(Path("shard.000.tar"))
+        ('cuts_a', 'shard.000')
+    """
+    return path.with_suffix("").stem if path.suffix == ".gz" else path.stem
 
 
 def place_of(path: Path) -> tuple[str, str | None, str | None]:

@@ -32,6 +32,8 @@ class Channels(Importer):
                 f"channels {','.join(self.channels) or '(none)'}: say which channel is air and "
                 "which is bone, such as air,bone"
             )
+        if self.names:
+            raise UsageError(f"air is named {self.names['air']}: the channels alone tell the roles")
         files = [source] if source.is_file() else audio_files(source)
         folder = source.parent if source.is_file() else source
         found = []

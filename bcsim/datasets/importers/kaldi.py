@@ -83,6 +83,7 @@ class Kaldi(Importer):
                 None if speaker is None else _text(speaker),
                 split_of(name),
                 f"{utterance}: {reasons[0]}" if reasons else None,
+                part=name.rstrip("_"),
             )
             found.append(pair)
         return found

@@ -52,7 +52,7 @@ class Lhotse(Importer):
         for path, split in find_files(source, *_PATTERNS):
             if path == source or _lists_cuts(path):
                 make = partial(self._pair, path=path, split=split)
-                found += found_pairs(entries_of_list(path), make, split)
+                found += found_pairs(entries_of_list(path), make, split, path)
             else:
                 log.warning("%s: lists no cuts; left out", printable(str(path)))
         return found

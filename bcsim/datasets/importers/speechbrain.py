@@ -69,7 +69,7 @@ class SpeechBrain(Importer):
                 log.warning("%s: has no column %s; left out", printable(str(path)), wanted)
                 continue
             make = partial(self._pair, path=path, split=split)
-            found += found_pairs(_entries(path), make, split)
+            found += found_pairs(_entries(path), make, split, path)
         return found
 
     def _has_columns(self, entries: Iterable[Mapping[str, Any]]) -> bool:

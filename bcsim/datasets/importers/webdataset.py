@@ -9,7 +9,6 @@ import json
 import logging
 import tarfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 
 from bcsim.audio.folder import AUDIO_SUFFIXES, OTHER_SUFFIXES
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, part_of
 from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
@@ -69,21 +68,10 @@ class WebDataset(Importer):
         return False
 
     def read(self, source: Path) -> list[FoundPair]:
-        shards = {
-            path: (split, self._pairs(path, split))
-            for path, split in find_files(source, *_PATTERNS)
-        }
-        # Keys may begin anew in each shard: the shard's name tells them apart.
-        again = Counter(
-            (split, pair_id)
-            for split, pairs in shards.values()
-            for pair_id in {pair.id for pair in pairs}
-        )
-        anew = {split for (split, _), count in again.items() if count > 1}
         return [
-            replace(pair, id=f"{_shard_name(path, source)}/{pair.id}") if split in anew else pair
-            for path, (split, pairs) in shards.items()
-            for pair in pairs
+            pair
+            for path, split in find_files(source, *_PATTERNS)
+            for pair in self._pairs(path, split)
         ]
 
     def _pairs(self, path: Path, split: str | None) -> list[FoundPair]:
@@ -111,7 +99,10 @@ class WebDataset(Importer):
                 *(path, len(others), printable(others[0])),
             )
         return [
-            _found(key, sample, facts.get(key, facts.get(_first_part(key), {})), split)
+            replace(
+                _found(key, sample, facts.get(key, facts.get(_first_part(key), {})), split),
+                part=part_of(path),
+            )
             for key, sample in samples.items()
         ]
 
@@ -236,8 +227,3 @@ def _first_part(key: str) -> str:
     """Return the key as the webdataset library has it: up to the first dot."""
     folder, slash, base = key.rpartition("/")
     return f"{folder}{slash}{base.partition('.')[0]}"
-
-
-def _shard_name(path: Path, source: Path) -> str:
-    name = path.relative_to(source).as_posix()
-    return name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")

@@ -467,6 +467,66 @@ def test_a_column_of_stereo_files_is_told_by_roles(tmp_path):
     assert_sides(read(tmp_path / "out"), {"a": "a"})
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "train.json"])
+def test_accents_may_be_composed_in_the_list_and_taken_apart_on_the_disk(name, tmp_path):
+    composed, apart = "\u00e9t\u00e9", "e\u0301te\u0301"
+    for role, spelling in (("air", composed), ("bone", apart)):
+        write(tmp_path / f"in/{role}/{spelling}.wav", noise(role, "a"))
+    text = f"id,air,bone\na,air/{apart}.wav,bone/{composed}.wav\n"
+    entry = {"air_wav": f"air/{apart}.wav", "bone_wav": f"bone/{composed}.wav"}
+    content = text if name == "metadata.csv" else json.dumps({"a": entry})
+    (tmp_path / "in" / name).write_text(content)
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert_sides(read(tmp_path / "out" / next(iter(result.num_pairs))), {"a": "a"})
+
+
+def test_a_column_of_splits_divides_a_table(tmp_path):
+    sides(tmp_path / "in", "a", "b", "c")
+    lines = [
+        f"{n},air/{n}.wav,bone/{n}.wav,{s}"
+        for n, s in zip("abc", ("Train", "dev", ""), strict=True)
+    ]
+    text = "\n".join(["id,Air,Bone,split", *lines])
+    (tmp_path / "in/metadata.csv").write_text(text)
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert result.num_pairs == {"train": 1, "validation": 1, "": 1}
+    assert_sides(read(tmp_path / "out/validation"), {"b": "b"})
+
+
+def test_ids_that_begin_anew_in_each_list_are_different_pairs(tmp_path):
+    for site in ("here", "there"):
+        sides(tmp_path / "in" / site, f"{site} 0")
+        entry = {f"{role}_wav": f"{site}/{role}/{site} 0.wav" for role in SIDES}
+        (tmp_path / f"in/{site}.json").write_text(json.dumps({"0": entry}))
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert result.failures == {}
+    assert_sides(read(tmp_path / "out"), {"here/0": "here 0", "there/0": "there 0"})
+
+
+def test_a_recording_is_no_pair_with_itself(tmp_path):
+    sides(tmp_path / "in", "a")
+    rows = "id,air,bone\ngood,air/a.wav,bone/a.wav\nbad,air/a.wav,air/a.wav\n"
+    (tmp_path / "in/metadata.csv").write_text(rows)
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert "is both air and bone" in result.failures["bad"]
+    assert_sides(read(tmp_path / "out"), {"good": "a"})
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [
+        ({"air": "mic", "bone": "mic"}, ()),
+        ({"bone": "throat"}, SIDES),
+        ({"air": "mic", "bone": "throat"}, SIDES),
+    ],
+)
+def test_names_that_make_no_sense_together_are_refused(names, channels, tmp_path):
+    sides(tmp_path / "in", "a")
+    (tmp_path / "in/mine.csv").write_text("mic,throat\nair/a.wav,bone/a.wav\n")
+    with pytest.raises(UsageError, match=r"have one name|the channels tell the roles"):
+        import_pairs(tmp_path / "in/mine.csv", tmp_path / "out", names=names, channels=channels)
+
+
 # One bad entry costs only itself.
 
 
