@@ -36,6 +36,8 @@ def command(sample_rate: int | None, as_json: bool, **recordings: Any) -> int:
     width = max((len(printable(pair.name)) for pair in result.pairs), default=0)
     for pair in result.pairs:
         click.echo(f"{printable(pair.name):<{width}}  {MARKS[pair.verdict]}")
+        if pair.findings:
+            click.echo(f"{'':<{width}}    {printable(' with '.join(result.files[pair.name]))}")
         for finding in pair.findings:
             text = f"{finding.text}; {finding.remedy}"
             if finding.kind == "swapped" and result.all_swapped:

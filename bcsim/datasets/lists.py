@@ -66,12 +66,17 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def entries_of_list(path: Path) -> Iterator[Entry]:
-    """Yield the entries of a table with a heading, or of JSON lines; the file's ending tells.
+    """Yield the entries of a table with a heading, or of JSON lines.
+
+    The file's ending tells; of one that is neither, such as `.txt`, the first line does.
 
     Raises:
         InputError: as `lines_of_list` does, or if a table has no heading, or a column twice.
     """
-    return _rows(path) if has_ending(path, *TABLES) else _objects(path)
+    if has_ending(path, *TABLES) or has_ending(path, *JSON_LINES):
+        return _rows(path) if has_ending(path, *TABLES) else _objects(path)
+    first = next((line for _, line in lines_of_list(path) if line.strip()), "")
+    return _objects(path) if first.lstrip().startswith("{") else _rows(path)
 
 
 def has_ending(path: Path, *endings: str) -> bool:
@@ -139,6 +144,8 @@ def _rows(path: Path) -> Iterator[Entry]:
     delimiter = ","
     for where, first in lines:
         if heading is None:
+            if first.startswith("sep=") and len(first.strip()) <= 5:
+                continue  # a line of Excel's, which names the delimiter
             delimiter = max(_DELIMITERS, key=first.count)
         taken: list[tuple[str, str]] = []
         texts = itertools.chain([first], lines.texts(taken, _MAX_LINES_OF_A_ROW - 1))

@@ -5,8 +5,9 @@ import unicodedata
 from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.lists import Entry
 from bcsim.datasets.pairing import pair_ids
-from bcsim.datasets.tables import Table, TableRow, read_table
+from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.datasets.talkers import TALKER_COLUMNS
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
@@ -35,7 +36,7 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
     Raises:
         InputError: if the list cannot be read, or lacks one of the two columns.
     """
-    table = read_table(path, "a list of pairs")
+    table = read_table(path)
     columns = {"air": table.column(AIR_COLUMNS), "bone": table.column(BONE_COLUMNS)}
     if None in columns.values():
         raise InputError(
@@ -44,7 +45,7 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
         )
     pairs: dict[str, PairFiles] = {}
     failures = {}
-    for row in table.rows:
+    for row in table.entries:
         try:
             pair = _pair(table, row, {role: str(column) for role, column in columns.items()})
             if pair.id in pairs:
@@ -57,8 +58,8 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
     return [*pairs.values()], failures
 
 
-def _pair(table: Table, row: TableRow, columns: dict[str, str]) -> PairFiles:
-    cells = {role: row.text(column) for role, column in columns.items()}
+def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
+    cells = {role: text_of(row, column) for role, column in columns.items()}
     for role, cell in cells.items():
         if not cell:
             raise InputError(f"{row.where}: names no file of {role}; fill in or remove the row")
@@ -69,8 +70,8 @@ def _pair(table: Table, row: TableRow, columns: dict[str, str]) -> PairFiles:
                 f"{row.where}: no such file of {role}: {file}; paths start from the list's folder"
             )
     id_column, talker_column = table.column(ID_COLUMNS), table.column(TALKER_COLUMNS)
-    pair_id = row.text(id_column) if id_column else ""
-    talker = row.text(talker_column) if talker_column else ""
+    pair_id = text_of(row, id_column) if id_column else ""
+    talker = text_of(row, talker_column) if talker_column else ""
     if not pair_id:
         relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
         pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))

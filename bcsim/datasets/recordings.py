@@ -101,8 +101,26 @@ def read_recordings(
         UsageError: for a channel of no such name.
     """
     found, failures = find_pairs(air, bone, talkers, channels)
+    return read_found(found, failures, sample_rate, channels)
+
+
+def read_found(
+    found: Sequence[PairFiles],
+    unmatched: Mapping[str, str],
+    sample_rate: int,
+    channels: Mapping[str, str] | None = None,
+) -> tuple[list[RecordedPair], dict[str, str]]:
+    """Read the pairs that `find_pairs` found; returns and raises what `read_recordings` does.
+
+    Args:
+        found: files of the pairs.
+        unmatched: reason by file that is in no pair.
+        sample_rate: sample rate of the pairs in Hz.
+        channels: channel of "air" and "bone", where files have several.
+    """
+    log.info("%d pairs, the first: %s", len(found), printable(_both(found[0])))
     chosen = chosen_channels(found, channels)
-    pairs = []
+    pairs, failures = [], dict(unmatched)
     for pair in found:
         try:
             pairs.append(_read(pair, sample_rate, chosen))

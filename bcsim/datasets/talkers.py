@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bcsim.audio.folder import without_audio_suffix
-from bcsim.datasets.tables import Table, read_table
+from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
@@ -39,12 +39,13 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
     The table is CSV (comma, semicolon or tab) or JSON lines. Its heading has a column of recordings
     (`file`, `filename`, `path`, `name`, `id`, ...) and one of talkers (`talker`, `speaker`,
     `speaker_id`, ..., or the only one whose name contains one of these words). Spaces around a
-    talker's name do not count, and "0" is a name. Rows without a recording or a talker say nothing.
+    talker's name do not count, and "0" is a name. Rows that are malformed, or without a recording
+    or a talker, are counted in the log.
 
     Raises:
         InputError: if the file is missing, is no such table, or gives one recording two talkers.
     """
-    table = read_table(path, "a table of talkers")
+    table = read_table(path)
     file_column = table.column(FILE_COLUMNS)
     talker_column = _talker_column(table)
     if file_column is None or talker_column is None:
@@ -53,12 +54,16 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
             f"{shown(', '.join(table.columns)) or 'nothing'}"
         )
     talkers: dict[str, tuple[str, str]] = {}
-    empty = []
-    for row in table.rows:
-        name, talker = (_composed(row.text(column)) for column in (file_column, talker_column))
+    useless = []
+    for row in table.entries:
+        try:
+            name, talker = (_composed(text_of(row, c)) for c in (file_column, talker_column))
+        except InputError as error:
+            useless.append(str(error))
+            continue
         name = PurePosixPath(name).as_posix() if name else ""
         if name in ("", ".", "/") or not talker:
-            empty.append(row.where)
+            useless.append(f"{row.where}: names no recording or no talker")
             continue
         before, where = talkers.setdefault(name, (talker, row.where))
         if before != talker:
@@ -66,8 +71,8 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
                 f"{row.where}: the talker of {shown(name)!r} is {shown(talker)!r}, and "
                 f"{shown(before)!r} in {where.removeprefix(f'{path} ')}; remove one of the rows"
             )
-    if empty:
-        log.warning("%s: %d rows name no recording or no talker (%s)", path, len(empty), empty[0])
+    if useless:
+        log.warning("%d rows of %s say nothing; first: %s", len(useless), path, useless[0])
     _warn_of_likeness({talker for talker, _ in talkers.values()}, path)
     return talkers
 

@@ -1,7 +1,7 @@
 """`bcsim doctor`: what is wrong with paired recordings, before anything is fitted to them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 
 import bcsim
 from bcsim.audio.read import audio_info
-from bcsim.datasets.recordings import find_pairs, read_recordings
+from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.recordings import find_pairs, read_found
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
@@ -27,11 +28,13 @@ class Checkup:
         sample_rate: sample rate in Hz at which the recordings were examined.
         pairs: diagnosis of each pair that could be read.
         failures: files that have no partner or cannot be read, and why.
+        files: air file and bone file by the name of a pair.
     """
 
     sample_rate: int
     pairs: list[PairDiagnosis]
     failures: dict[str, str]
+    files: dict[str, tuple[str, str]]
 
     @property
     def verdict(self) -> str:
@@ -79,6 +82,8 @@ class Checkup:
             "pairs": [
                 {
                     "name": pair.name,
+                    "air": self.files[pair.name][0],
+                    "bone": self.files[pair.name][1],
                     "verdict": pair.verdict,
                     "delay_ms": None if pair.delay_s is None else round(1e3 * pair.delay_s, 3),
                     "drift_ppm": pair.drift_ppm,
@@ -112,10 +117,11 @@ def doctor(
     Raises:
         InputError: if there is no pair that can be read.
     """
-    air, bone = Path(air), Path(bone)
-    rate = sample_rate or _own_rate(air, bone, channels)
-    pairs, failures = read_recordings(air, bone, rate, talkers, channels)
-    return Checkup(rate, diagnose(pairs, rate), failures)
+    found, unmatched = find_pairs(Path(air), Path(bone), talkers, channels)
+    rate = sample_rate or _own_rate(found)
+    pairs, failures = read_found(found, unmatched, rate, channels)
+    files = {pair.id: (str(pair.files["air"]), str(pair.files["bone"])) for pair in found}
+    return Checkup(rate, diagnose(pairs, rate), failures, files)
 
 
 def versions() -> dict[str, str]:
@@ -128,9 +134,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _own_rate(air: Path, bone: Path, channels: Mapping[str, str] | None) -> int:
+def _own_rate(found: Sequence[PairFiles]) -> int:
     """Return the rate that most of the recordings have, the lower one of each pair."""
-    found, _ = find_pairs(air, bone, channels=channels)
     rates: Counter[int] = Counter()
     for pair in found:
         infos = [audio_info(pair.files[role]) for role in ("air", "bone")]

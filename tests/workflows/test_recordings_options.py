@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_the_two_ways_exclude_each_other(call, command):
     [
         ({"bone": "b", "pairs": "p"}, "need those of the air microphone"),
         ({"air": "a", "bone": "b", "sensor": "vibravox_throat"}, "goes with air recordings alone"),
-        ({"pairs": "empty.csv"}, "wants a heading with the columns air and bone"),
+        ({"pairs": "empty.csv"}, "is empty, or has nothing below its heading"),
         ({"air": "a_*.wav", "bone": "b_*.wav"}, "no audio file fits this pattern"),
         ({"air": "c", "sensor": "temporal-transforms", "channels": {"air": "1"}}, "there are none"),
     ],
@@ -82,7 +83,7 @@ def test_training_refuses_what_makes_no_pairs(tmp_path, monkeypatch, inputs, mes
     for number in range(12):
         soundfile.write(tmp_path / f"c/{number}.wav", np.zeros(8000), 16_000)
     (tmp_path / "empty.csv").touch()
-    options = {
+    options: dict[str, Any] = {
         name: Path(value) if name in ("air", "bone", "pairs") else value
         for name, value in inputs.items()
     }

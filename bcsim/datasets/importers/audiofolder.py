@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import SPLIT_WORDS, FoundPair, Importer, Recording, found_pairs
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -23,7 +23,7 @@ from bcsim.datasets.lists import (
     name_of,
     speaker_of,
 )
-from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
+from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLIT_WORDS, STATE_FOLDER, file_beneath
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
 

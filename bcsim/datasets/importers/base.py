@@ -12,17 +12,13 @@ from typing import Any, BinaryIO, ClassVar
 from bcsim.audio.copy import ROUNDING_S
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.lists import Entry
+from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import existing_spelling
 from bcsim.files.text import shown
 
 _MAX_TIME_S = 1e9  # thirty years
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    "test": "test",
-}
 
 log = logging.getLogger(__name__)
 
