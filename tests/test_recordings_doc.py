@@ -1,0 +1,81 @@
+"""docs/recordings.md says what the code does: its words, endings and limits are the code's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bcsim.audio.averaging import MAX_CANCELLATION_DB
+from bcsim.audio.folder import AUDIO_SUFFIXES
+from bcsim.audio.validation.containers import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from bcsim.datasets.importers import IMPORTERS
+from bcsim.datasets.manifest import SPLIT_WORDS
+from bcsim.datasets.pair_lists import AIR_COLUMNS, ID_COLUMNS
+from bcsim.datasets.pairing import AIR_WORDS, BONE_WORDS
+from bcsim.datasets.talkers import FILE_COLUMNS, TALKER_COLUMNS
+from bcsim.fitting.diagnosis.defects import (
+    CLIPPED_SHARE,
+    DC_LEAST,
+    DC_SHARE,
+    DEAD_DB,
+    DEAD_S,
+    HELD_IN_PAUSE_S,
+    HELD_S,
+)
+from bcsim.fitting.diagnosis.diagnose import LOW_COHERENCE, NOISY_DB, OFFSET_S
+from bcsim.fitting.diagnosis.recognition import COPY_COHERENCE, COPY_DB, SWAPPED_DB
+from bcsim.fitting.pairs import MIN_SECONDS
+from bcsim.fitting.summary import ENOUGH_PAUSES_S
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = " ".join((ROOT / "docs/recordings.md").read_text("utf-8").split())
+
+
+def words_after(start: str, end: str) -> set[str]:
+    """Return the words in backticks of a part of the text."""
+    part = TEXT[TEXT.index(start) + len(start) :]
+    return set(re.findall(r"`([^`]+)`", part[: part.index(end)]))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "known"),
+    [
+        ("Words for air:", "Words for bone", AIR_WORDS),
+        ("Words for bone:", "Capitals", BONE_WORDS),
+        ("Taken from folders:", "1,000", AUDIO_SUFFIXES),
+        ("called like a split (", ")", SPLIT_WORDS),
+        ("a column of recordings (", ")", FILE_COLUMNS),
+        ("and one of talkers (", ", or the only", TALKER_COLUMNS),
+        ("commands read as `--pairs rec`:", ". What a source", IMPORTERS),
+    ],
+)
+def test_its_words_are_those_of_the_code(start, end, known):
+    if known is IMPORTERS:
+        assert set(IMPORTERS) <= words_after(start, end)
+    else:
+        assert words_after(start, end) == set(known)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} Hz, 1 to {MAX_CHANNELS} channels",
+        f"a number from 1 to {MAX_CHANNELS},",
+        f"from {MAX_CANCELLATION_DB:g} dB below what independent channels",
+        f"A pair needs {MIN_SECONDS:g} s",
+        f"under {MIN_SECONDS:g} s | no |",
+        f"{ENOUGH_PAUSES_S:g} s of pauses in all",
+        f"| {1e3 * OFFSET_S:g} ms |",
+        f"{100 * DC_SHARE:g} % of the speech level and {100 * DC_LEAST:g} % of full scale",
+        f"{100 * CLIPPED_SHARE:g} % of the samples at the peak",
+        f"{1e3 * HELD_S:g} ms while the other speaks, {1e3 * HELD_IN_PAUSE_S:g} ms in pauses; "
+        f"dead ({DEAD_DB:g} dB down) for {1e3 * DEAD_S:g} ms",
+        f"less than {-NOISY_DB:g} dB under its speech",
+        f"coherence under {LOW_COHERENCE:g} in the best third-octave",
+        f"treble of bone {SWAPPED_DB:g} dB above that of air",
+        f"flat within {COPY_DB:g} dB, coherence above {COPY_COHERENCE:g}",
+        *(f"`{column}`" for column in (*AIR_COLUMNS, *ID_COLUMNS)),
+    ],
+)
+def test_its_limits_are_those_of_the_code(text):
+    assert text in TEXT
