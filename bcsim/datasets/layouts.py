@@ -74,6 +74,7 @@ def _of_one_folder(folder: Path, two_channels: bool) -> Found:
     if all((folder / role).is_dir() for role in ROLES):
         sides = {role: [n for n in names if n.startswith(f"{role}/")] for role in ROLES}
         if all(sides.values()):
+            pair_tree(names)  # raises where a talker is called air, and another one bone
             pairing = pair_sides(*(_below(role, sides[role]) for role in ROLES))
             found = _files(pairing, folder / "air", folder / "bone")
             rest = set(names) - set(sides["air"]) - set(sides["bone"])

@@ -57,7 +57,9 @@ class _Role:
 
 
 def pair_sides(air: Sequence[str], bone: Sequence[str]) -> Pairing:
-    """Pair the files of two folders: by equal names, or else by a word for the role.
+    """Pair the files of two folders: by equal names, the others by a word for the role.
+
+    Where some names are equal, no word but "air" and "bone" counts.
 
     Args:
         air: paths of the air files below their folder.
@@ -68,9 +70,11 @@ def pair_sides(air: Sequence[str], bone: Sequence[str]) -> Pairing:
     """
     pairing = Pairing()
     sides = [_without_twins(names, pairing.unmatched[k]) for k, names in enumerate((air, bone))]
-    pairing.pairs = _equal_names(*sides)
-    if not pairing.pairs:
-        pairing.pairs = _by_roles(*sides)
+    equal = _equal_names(*sides)
+    used = [{pair[place] for pair in equal} for place in (1, 2)]
+    rests = [{k: n for k, n in s.items() if n not in u} for s, u in zip(sides, used, strict=True)]
+    # Where names are equal, a folder AC on one side alone is a talker, whose partner is lost.
+    pairing.pairs = _with_unique_ids([*equal, *_by_roles(*rests, plain_only=bool(equal))])
     _name_the_rest(pairing, *sides)
     return pairing
 
@@ -88,7 +92,7 @@ def pair_tree(names: Sequence[str]) -> Pairing:
     """
     pairing = Pairing()
     keys = _without_twins(names, pairing.unmatched[0])
-    pairing.pairs = _by_roles(keys, keys)
+    pairing.pairs = _with_unique_ids(_by_roles(keys, keys))
     paired = {name for _, *both in pairing.pairs for name in both}
     for name in keys.values():
         if name not in paired:
@@ -148,7 +152,9 @@ def _composed(names: Mapping[str, str], without: Mapping[str, str]) -> dict[str,
     return {composed: (key, name) for composed, key, name in rest if counts[composed] == 1}
 
 
-def _by_roles(air: Mapping[str, str], bone: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _by_roles(
+    air: Mapping[str, str], bone: Mapping[str, str], plain_only: bool = False
+) -> list[tuple[str, str, str]]:
     """Return the pairs of names that differ in one position, where each has a word for its role.
 
     Positions compete where a file has several partners. One that gives every file that has any
@@ -162,7 +168,7 @@ def _by_roles(air: Mapping[str, str], bone: Mapping[str, str]) -> list[tuple[str
     places: dict[str, int] = {}
     for side, (keys, words) in enumerate(((air, AIR_WORDS), (bone, BONE_WORDS))):
         for key in keys:
-            for role in _roles(key, words):
+            for role in _roles(key, words, plain_only):
                 by_template[role.template][side].append(key)
                 places[role.template] = role.place
     edges = [
@@ -171,11 +177,18 @@ def _by_roles(air: Mapping[str, str], bone: Mapping[str, str]) -> list[tuple[str
         for air_key in air_keys
         for bone_key in bone_keys
     ]
-    edges = _consistent(edges)
-    ids = Counter(_id(template) for _, template, _, _ in edges)
+    return [
+        (_id(template), air[air_key], bone[bone_key])
+        for _, template, air_key, bone_key in _consistent(edges)
+    ]
+
+
+def _with_unique_ids(pairs: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Return sorted pairs, of which those of equal ids are called by their air file."""
+    ids = Counter(pair_id for pair_id, *_ in pairs)
     return sorted(
-        (name if ids[name := _id(template)] == 1 else air_key, air[air_key], bone[bone_key])
-        for _, template, air_key, bone_key in edges
+        (pair_id if ids[pair_id] == 1 else without_audio_suffix(air), air, bone)
+        for pair_id, air, bone in pairs
     )
 
 
@@ -221,13 +234,13 @@ _WORD = re.compile(  # whole folders and whole parts of names
 )
 
 
-def _roles(key: str, words: Collection[str]) -> list[_Role]:
-    """Return the words of a name that may stand for a role; of plain ones only these."""
+def _roles(key: str, words: Collection[str], plain_only: bool = False) -> list[_Role]:
+    """Return the words of a name that may stand for a role; where some are plain, only these."""
     found = [*_WORD.finditer(key)]
     plain = [match for match in found if match[0].lower() in ROLES]
     depth_of_name = key.count("/")
     roles = []
-    for match in plain or found:
+    for match in plain if plain or plain_only else found:
         if match[0].lower() in words:
             depth = key.count("/", 0, match.start())
             template = f"{key[: match.start()]}{_MARK}{key[match.end() :]}"

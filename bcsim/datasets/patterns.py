@@ -38,7 +38,7 @@ class Pattern:
             return None
         parts = PurePosixPath(text).parts
         fixed = next(k for k, part in enumerate(parts) if _WILDCARDS.search(part + "/"))
-        rest = "/".join(parts[fixed:])
+        rest = unicodedata.normalize("NFC", "/".join(parts[fixed:]))
         any_ending = rest.endswith(".*") and bool(_WILDCARDS.search(rest[:-2]))
         rest = rest[:-2] if any_ending else rest  # an ending names no pair
         expression, joints, place = "", [], 0
@@ -59,7 +59,7 @@ class Pattern:
         """
         found: defaultdict[str, list[str]] = defaultdict(list)
         for name in list_audio(self.folder).names:
-            match = self.expression.fullmatch(name)
+            match = self.expression.fullmatch(unicodedata.normalize("NFC", name))
             if match is not None:
                 *groups, last = (group.rstrip("/") for group in match.groups())
                 key = [*groups, without_audio_suffix(last)]
@@ -74,4 +74,4 @@ class Pattern:
         for joint, group in zip(self.joints, groups[1:], strict=True):
             name += ("/" if "/" in joint or not joint else "_") + group
         name = "/".join(part for part in name.split("/") if part)
-        return unicodedata.normalize("NFC", name)
+        return name

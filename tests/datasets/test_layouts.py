@@ -4,7 +4,7 @@ import os
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bcsim.datasets.pairs import open_pairs
@@ -49,6 +49,25 @@ def test_a_lost_partner_is_not_replaced_by_another_talkers(tmp_path):
         pairs, unmatched = found(tmp_path, *sides)
         assert pairs == {"DF/u0": ("air/DF/u0.wav", "bone/DF/u0.wav")}
         assert unmatched == {"air/AC/u0.wav", "bone/BC/u0.wav"}
+
+
+def test_talkers_called_air_and_bone_have_to_be_told_apart(tmp_path):
+    names = [f"{a}/{b}/u0.wav" for a in ("air", "bone") for b in ("air", "bone")]
+    touch(tmp_path, *names)
+    with pytest.raises(InputError, match="could be the partner of"):
+        found(tmp_path)
+    assert found(tmp_path, "air", "bone") == (
+        {f"{t}/u0": (f"air/{t}/u0.wav", f"bone/{t}/u0.wav") for t in ("air", "bone")},
+        set(),
+    )
+
+
+def test_one_equal_name_takes_no_partner_from_the_others(tmp_path):
+    touch(tmp_path, "x/u0_air.wav", "y/u0_bone.wav", "x/noise.wav", "y/noise.wav")
+    assert found(tmp_path, "x", "y") == (
+        {"u0": ("x/u0_air.wav", "y/u0_bone.wav"), "noise": ("x/noise.wav", "y/noise.wav")},
+        set(),
+    )
 
 
 def test_a_folder_that_both_sides_have_is_no_role(tmp_path):
@@ -182,6 +201,14 @@ def test_patterns_in_one_folder(tmp_path):
     assert unmatched == {"u1_left.wav", "u[2]_left.wav"}
 
 
+def test_accents_in_a_pattern_are_the_same_however_they_are_written(tmp_path):
+    composed, decomposed = (unicodedata.normalize(f, "\u00e9t\u00e9") for f in ("NFC", "NFD"))
+    touch(tmp_path, f"{decomposed}0_l.wav", f"{composed}0_r.wav")
+    for spelling in (composed, decomposed):
+        pairs, _ = found(tmp_path, f"{spelling}*_l.wav", f"{spelling}*_r.wav")
+        assert pairs == {"0": (f"{decomposed}0_l.wav", f"{composed}0_r.wav")}
+
+
 def test_a_pattern_that_fits_nothing_is_refused(tmp_path):
     touch(tmp_path, "a.wav", "b.wav")
     for air, bone, message in (
@@ -214,16 +241,26 @@ TREE = st.builds(
 )
 
 
-@given(st.sets(TREE, min_size=1, max_size=12), st.sampled_from([("", ""), ("air", "bone")]))
-@example({"air/AC/u0.wav", "bone/AC/u0.wav", "air/BC/u0.wav"}, ("", ""))
-def test_every_audio_file_is_in_a_pair_or_has_a_reason(tmp_path_factory, names, sides):
+WAYS = {
+    "one folder": ("", ""),
+    "two folders": ("L", "R"),
+    "one folder in the other": ("", "R"),
+    "patterns": ("L/**/*.*", "R/**/*.*"),
+}
+
+
+@settings(max_examples=80)
+@given(st.sets(TREE, min_size=1, max_size=12), st.sampled_from([*WAYS]))
+@example({"air/AC/u0.wav", "bone/AC/u0.wav", "air/BC/u0.wav"}, "one folder")
+@example({"u0_air.wav", "u0_bone.wav", "u0.wav"}, "two folders")
+def test_every_audio_file_is_in_a_pair_or_has_a_reason(tmp_path_factory, names, way):
     """The files are 2 x pairs + unmatched, always; or nothing is paired, and that is an error."""
-    folder = tmp_path_factory.mktemp("tree")
-    if sides[0]:  # half of the names on both sides, the others on one
+    folder, sides = tmp_path_factory.mktemp("tree"), WAYS[way]
+    if way != "one folder":  # half of the names on both sides, the others on one
         names = {
             f"{side}/{name}"
             for number, name in enumerate(sorted(names))
-            for side in (sides if number % 2 == 0 else [sides[number // 2 % 2]])
+            for side in ("LR" if number % 2 == 0 else "LR"[number // 2 % 2])
         }
     touch(folder, *names)
     try:
