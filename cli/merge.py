@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .options import PATH
-from .streams import say
+from .streams import say, say_turned_down
 
 
 @click.command("merge")
@@ -23,6 +23,7 @@ def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) ->
 
     result = merge(out, shards, copy, overwrite)
     click.echo(f"{result.num_pairs} pairs, {result.seconds / 60:.1f} min, in {out}")
+    say_turned_down(result)
     if result.failures:
         say(f"{len(result.failures)} files were skipped; see {out}/failures.jsonl")
         return 3

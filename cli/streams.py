@@ -2,10 +2,14 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from bcsim.errors import fit_line
+
+if TYPE_CHECKING:
+    from bcsim.synthesis.run import SynthesisResult
 
 
 def open_closed_streams() -> None:
@@ -26,3 +30,13 @@ def open_closed_streams() -> None:
 def say(text: str) -> None:
     """Print one line on stderr, made safe and short by `fit_line`: it may hold untrusted names."""
     click.echo(fit_line(text), err=True)
+
+
+def say_turned_down(result: "SynthesisResult") -> None:
+    """Print how many pairs of a dataset were turned down by their peaks, if any were."""
+    if result.num_turned_down:
+        say(
+            f"{result.num_turned_down} pairs would have exceeded full scale and are turned down, "
+            f"{result.num_air_turned_down} of them air too, by {-result.lowest_gain_db:.1f} dB at "
+            "most; see applied_gain_db in metadata.jsonl"
+        )

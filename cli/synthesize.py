@@ -7,7 +7,7 @@ import click
 
 from .options import PATH, SEED, device_option, recipe_options, worker_options
 from .registered import registered_names
-from .streams import say
+from .streams import say, say_turned_down
 
 if TYPE_CHECKING:
     from bcsim.workers.pool import Workers
@@ -103,12 +103,7 @@ def command(
     if beside is not None:
         export(out, format, beside, overwrite=overwrite)
         click.echo(f"as {format} in {beside}")
-    if result.num_turned_down:
-        say(
-            f"{result.num_turned_down} pairs would have exceeded full scale and are turned down, "
-            f"{result.num_air_turned_down} of them air too, by {-result.lowest_gain_db:.1f} dB at "
-            "most; see applied_gain_db in metadata.jsonl"
-        )
+    say_turned_down(result)
     if result.num_reused:
         say(f"{result.num_reused} of them were there already")
     if result.failures:

@@ -37,7 +37,7 @@ of it (`bone`): a simulation by bcsim {settings["bcsim"]}, seed {settings["seed"
 {counts}
 
 Splits go by speaker. Each line of `metadata.jsonl` names the files, the source recording with
-its SHA-256, every drawn parameter, and `applied_gain_db` where peaks had to be turned down;
+its SHA-256, every drawn parameter, and in `applied_gain_db` by how much peaks were turned down;
 `recipe.resolved.yaml` says what was done. Read it with
 `datasets.load_dataset("audiofolder", data_dir=...)`, which gives the audio columns `bone` and
 `air`; where the recipe has noise or a room, also `noisy_air`, which is what the air microphone

@@ -59,7 +59,7 @@ class PairRow:
         seed: root seed.
         drawn: what every effect drew, by the name of its step.
         applied_gain_db: gain in dB by signal that the effects applied because of the signals' peaks
-            (`peak_limit`, `peak_normalize`), which no draw tells; None where there was none.
+            (`peak_limit`, `peak_normalize`), which no draw tells; None where it is not known.
     """
 
     id: str

@@ -303,7 +303,8 @@ class Renderer:
             source_sha256=source.sha256,
             seed=self.options.seed,
             drawn=source.draws,
-            applied_gain_db=dict(gains_db) if any(gains_db.values()) else None,
+            # In every row, since readers of JSON lines take the columns of the first ones.
+            applied_gain_db={name: gains_db.get(name, 0.0) for name in signals},
         )
         replayed = clip.replayed and PairRow.from_json(clip.replayed, clip.id)
         if replayed and not row.is_pair_of(replayed):

@@ -97,7 +97,7 @@ def test_a_pair_that_was_turned_down_says_by_how_much_and_is_counted(
     )  # fmt: skip
     result = run(tmp_path / "air", tmp_path / "pairs", sensor_file, settings=settings)
     rows = {row.id: row for row in read_manifest(tmp_path / "pairs/train/metadata.jsonl")}
-    assert rows["faint"].applied_gain_db is None
+    assert rows["faint"].applied_gain_db == {"bone": 0, "air": 0}
     gains_db = rows["loud"].applied_gain_db
     assert gains_db is not None
     assert gains_db["bone"] < -5
@@ -121,7 +121,7 @@ def test_a_sensor_that_was_recorded_hot_leaves_air_alone_and_is_told(
     run(tmp_path / "air", tmp_path / "pairs", str(tmp_path / "hot.sensor"), mean=True)
     assert "recorded at +12.0 dB re air, and is rendered at +0.0 dB" in caplog.text
     (row,) = (r for p in (tmp_path / "pairs").glob("*/*.jsonl") for r in read_manifest(p))
-    assert row.applied_gain_db is None
+    assert row.applied_gain_db == {"bone": 0, "air": 0}
 
 
 NOISY = """
