@@ -52,11 +52,21 @@ def command(
     **options: Any,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
-    from bcsim.training.processes import is_main_process, launch, tie_to_launcher
+    from bcsim.training.processes import (
+        is_main_process,
+        launch,
+        processes_of_run,
+        tie_to_launcher,
+    )
     from bcsim.workflows.train import train
 
     if nproc > 1 and "RANK" not in os.environ:
         return launch(nproc, sys.argv[1:])
+    if nproc not in (1, processes_of_run()[1]):
+        raise click.UsageError(
+            f"--nproc {nproc}: the environment's WORLD_SIZE is {processes_of_run()[1]}; leave "
+            "--nproc out under torchrun"
+        )
     tie_to_launcher()
     if direction is not None:
         settings += (f"direction={direction}",)

@@ -15,44 +15,102 @@ import torch
 from torch import nn
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] (documented)
 
-from bcsim.errors import UsageError
+from bcsim.errors import EnvironmentFault, UsageError, one_line
 from bcsim.extras import optional_import
+from bcsim.files.text import shown
 from bcsim.models.base import Enhancer
 from bcsim.training.config import LoopConfig
-from bcsim.workers.pool import end_with
+from bcsim.workers.device import choose_device
+from bcsim.workers.pool import end_with, num_cores
 
 GRACE_S = 5.0  # time that processes get to end once another one has failed
+_WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # environment variables of torchrun
+_KINDS = ("NO", "MULTI_CPU", "MULTI_GPU")  # accelerate's names of what `Trainer` does
 PARENT = "BCSIM_LAUNCHER"  # environment variable with the id of the process that launched this one
+
+
+def processes_of_run() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes that train together.
+
+    torchrun and `launch` tell both in environment variables; without these a process trains alone.
+
+    Raises:
+        UsageError: if the variables contradict each other, or MPI started several processes.
+    """
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
+        if "WORLD_SIZE" not in os.environ and os.environ.get(name, "1") != "1":
+            raise UsageError(f"{name} is {os.environ[name]}: started by MPI; start with torchrun")
+    found = {name: os.environ[name] for name in _WORLD if os.environ.get(name)}
+    told = ", ".join(f"{name}={shown(value)}" for name, value in found.items())
+    try:
+        size = int(found.get("WORLD_SIZE", "1"))
+        # Only a process that is alone may leave its rank out.
+        rank = int(found["RANK"]) if size != 1 or "RANK" in found else 0
+        local_rank = int(found.get("LOCAL_RANK", rank))
+    except (KeyError, ValueError):
+        rank = size = local_rank = -1
+    if not (0 <= local_rank <= rank < size) or ("LOCAL_RANK" in found and "RANK" not in found):
+        raise UsageError(
+            f"environment has {told}, of which one is missing or wrong; start all processes with "
+            "torchrun, or unset these"
+        )
+    return rank, size
 
 
 def is_main_process() -> bool:
     """Tell whether this process is the one that writes, by the rank that torchrun gave it."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return processes_of_run()[0] == 0
 
 
 def make_accelerator(config: LoopConfig) -> Any:
     """Return the accelerator of this process: its device, precision and process group.
 
     Raises:
-        UsageError: if the device is not there, or another one was used in this process before.
+        UsageError: if the device is not there, another one was used in this process before, or the
+            accelerator is set to something else than this training does.
+        EnvironmentFault: if the processes do not find each other.
     """
-    wanted = config.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("training.device is cuda, and there is no CUDA device; use auto or cpu")
+    device = choose_device(config.device)
+    rank, size = processes_of_run()
+    here, num_gpus = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
+    if device == "cuda" and here.isdecimal() and int(here) > num_gpus:
+        raise UsageError(
+            f"{here} processes: this machine has {num_gpus} GPUs; use as many processes at most, "
+            "or set training.device to cpu"
+        )
     mixed_precision = "bf16" if config.precision == "bfloat16" else "no"
     accelerate = optional_import("accelerate", extra="train")
     # The others wait for as long as the main process validates.
     patience = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=6))
     try:
+        # Without `cpu` accelerate finds no process group on a machine that has no GPU, and every
+        # process would train on its own.
         accelerator = accelerate.Accelerator(
-            mixed_precision=mixed_precision, cpu=wanted == "cpu", kwargs_handlers=[patience]
+            mixed_precision=mixed_precision, cpu=device == "cpu", kwargs_handlers=[patience]
         )
+    except torch.distributed.DistError as error:
+        raise EnvironmentFault(
+            f"the {size} processes do not find each other: {one_line(error)}; start all of them "
+            "with torchrun"
+        ) from error
     except ValueError:
         accelerator = None
-    if accelerator is None or wanted not in ("auto", accelerator.device.type):
+    if accelerator is None or accelerator.device.type != device:
         raise UsageError(
             "this process trained on another device or in another precision before, which "
             "accelerate does not allow; use another process"
+        )
+    found = (accelerator.process_index, accelerator.num_processes)
+    if found != (rank, size):
+        raise UsageError(
+            f"the environment says process {rank} of {size}, accelerate sees process {found[0]} of "
+            f"{found[1]}; start all processes with torchrun"
+        )
+    kind = accelerator.distributed_type.value
+    if kind not in _KINDS or accelerator.gradient_accumulation_steps != 1:
+        raise UsageError(
+            f"accelerate is set to {kind} with {accelerator.gradient_accumulation_steps} steps of "
+            "accumulation; leave both to the recipe (training.accumulation)"
         )
     return accelerator
 
@@ -81,17 +139,10 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     Returns:
         0, or the exit code of the first that failed, 128 + n where signal n killed it; the errors
         of that one alone are passed on.
-
-    Raises:
-        UsageError: if there are fewer GPUs than processes, but some.
     """
-    if 0 < torch.cuda.device_count() < num_processes:
-        raise UsageError(
-            f"{num_processes} processes: this machine has {torch.cuda.device_count()} GPUs; use "
-            "as many processes at most"
-        )
     # The store at which the processes meet, on a port that the kernel picks, as in torchrun.
     meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    threads = max(1, num_cores() // num_processes)  # or each would take all cores
     shared = {
         **os.environ,
         "WORLD_SIZE": str(num_processes),
@@ -99,6 +150,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(meeting.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     command = [sys.executable, "-m", "bcsim_cli.main", *arguments]
     with contextlib.ExitStack() as files:  # without names: a kill leaves nothing of them

@@ -20,8 +20,8 @@ from bcsim.files.run_folder import check_disjoint
 from bcsim.synthesis.clips import Clip, Shard, plan_clips, replay_clips, split_of
 from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.workers.device import choose_device
 from bcsim.workers.pool import Workers, num_cores
-from bcsim.workflows.device import choose_device
 from bcsim.workflows.presets import ResolvedSimulator, find_sensor, resolve_simulator
 
 log = logging.getLogger(__name__)

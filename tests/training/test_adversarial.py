@@ -98,6 +98,7 @@ def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch,
         assert any(name.startswith(part) for name in last[0]), part
 
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 LOSSES = {"l1", "multi_resolution_stft", "adversarial", "feature_matching", "discriminator"}
 RUN_ONE_PROCESS = """
 import json, os, pathlib, sys
@@ -127,7 +128,7 @@ config = TrainingConfig(
         if exact else None,
     balancing=BalancingConfig("gradient_norms"),
     data=DataConfig(crop_s=0.25, batch_size=batch_size, num_workers=0),
-    training=LoopConfig(num_steps=10, ema_decay=0.9, gradient_clip_norm=1.0, device="cpu",
+    training=LoopConfig(num_steps=10, ema_decay=0.9, gradient_clip_norm=1.0,
         log_interval_steps=1),
     optimizer=OptimizerConfig(learning_rate=1e-3),
 )
@@ -150,7 +151,7 @@ os._exit(0)  # the interpreter's own end meets a thread of gloo now and then, an
     [("exact", 1e-6, LOSSES), ("single", 1e-4, {"l1", "multi_resolution_stft"})],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, tolerance, losses):
-    """Over gloo, on the CPU: the same items, and the same losses for ten steps.
+    """Over gloo, on the CPU, as by default: the same items, and the same losses for ten steps.
 
     Against a discriminator in float64: what float32 rounds off, such a training makes large
     whether in one process or in two. (Metrics leave the trainer as float32: hence 1e-6.)
@@ -161,7 +162,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, toler
         (tmp_path / name).mkdir(exist_ok=True)
         return [sys.executable, "-c", RUN_ONE_PROCESS, str(Path(__file__).parent), *arguments]
 
-    sizes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    sizes = {**NO_GPU, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     fellows = [
         subprocess.Popen(
             command("two", 2),
@@ -169,7 +170,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, toler
         )
         for rank in range(2)
     ]
-    subprocess.run(command("one", 4), check=True)
+    subprocess.run(command("one", 4), check=True, env={**os.environ, **NO_GPU})
     assert [fellow.wait() for fellow in fellows] == [0, 0]
     lines = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -322,7 +323,7 @@ def small_recipe(tmp_path) -> Path:
         "model": {"name": "eben", "width": 2, "latent": 2},
         "losses": [{"name": "l1"}],
         "data": {"crop_s": 0.25, "batch_size": 1, "num_workers": 0},
-        "training": {"num_steps": 4, "device": "cpu"},
+        "training": {"num_steps": 4},
     }
     path = tmp_path / "small.yaml"
     path.write_text(json.dumps(content))  # YAML, too
@@ -332,7 +333,12 @@ def small_recipe(tmp_path) -> Path:
 def bcsim(*arguments: object, **options) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bcsim_cli.main", *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **NO_GPU},
+        **options,
     )
 
 
@@ -349,6 +355,8 @@ def test_what_any_of_several_processes_says_of_a_bad_pair_is_said_once(tmp_path,
     out, _ = done.communicate()
     assert done.returncode == 0
     assert out.count("4 steps") == 1
+    facts = json.loads((tmp_path / "good/config.json").read_text())["facts"]
+    assert facts["batch_size"] == 2, "each process trained on its own"
     for number in range(2):
         bone = tmp_path / "pairs/bone" / f"{number}.flac"
         whole = bone.read_bytes()

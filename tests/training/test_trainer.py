@@ -548,7 +548,7 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
             },
             r"direction air-to-bone .*: use \[bone\]",
         ),
-        ({"training": {"device": "cuda"}}, "there is no CUDA device"),
+        ({"training": {"device": "cuda"}}, "torch sees no CUDA device"),
         ({"losses": [{"name": "l1"}, {"name": "l1"}]}, "listed twice"),
         ({"losses": [{"name": "l1", "weight": 0}]}, "wants a number above 0"),
         ({"losses": [{"name": "l2"}]}, "unknown loss 'l2'; did you mean 'l1'"),
