@@ -16,7 +16,7 @@ import bcsim
 from bcsim.errors import DivergedError, EnvironmentFault, InputError
 from bcsim.files.atomic import environment_faults, sweep_temporaries
 from bcsim.files.hashing import hash_text
-from bcsim.files.run_folder import LOCK_NAME, check_same_settings, locked
+from bcsim.files.run_folder import LOCK_NAME, locked
 from bcsim.files.text import shown
 from bcsim.models.storage import CONFIG_FILE
 from bcsim.progress import track
@@ -28,6 +28,7 @@ from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.metrics_log import MetricsLog
 from bcsim.training.processes import is_main_process
+from bcsim.training.resume import check_continues
 from bcsim.training.run_folder import CHECKPOINTS, METRICS_FILE, check_run_folder
 from bcsim.training.state import Best, RunFacts
 from bcsim.training.throughput import Throughput
@@ -35,8 +36,6 @@ from bcsim.training.trainer import Trainer
 from bcsim.training.validation import Scores
 
 FAILURE_DELAY_S = 3.0
-# Settings by section that do not change the weights, and may differ when a run is continued.
-FREE_SETTINGS = {"data": ("num_workers",), "training": ("device",)}
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +63,7 @@ def train(
     init_from: Path | None = None,
     after_validation: Callable[[], object] = lambda: None,
     prepare: Callable[[bool], object] = lambda begins: None,
+    before_steps: Callable[[], object] = lambda: None,
 ) -> TrainingResult:
     """Train a network and export its best weights, or continue a run that was stopped.
 
@@ -76,6 +76,8 @@ def train(
             discriminator too, where it holds one that the recipe asks for.
         after_validation: called by the main process after each validation but the last.
         prepare: called by the main process once `out` is locked, with whether a run begins there.
+        before_steps: called by the main process before the first step, once the settings are known
+            to be those that the run may be continued with.
 
     Raises:
         UsageError: if the settings make no sense or are not those that the run was begun with, or
@@ -100,6 +102,8 @@ def train(
         if not resumed and init_from is not None:
             run.trainer.networks.begin_from(init_from)
             log.info("%s: beginning from the weights of %s", out, init_from)
+        if is_main_process():
+            before_steps()
         return run.finish()
 
 
@@ -219,7 +223,7 @@ class TrainingRun:
             return False
         where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
         facts = RunFacts.from_json(checkpoint.facts, where)
-        check_same_settings(self.out, _without_free(facts.settings), _without_free(self.settings))
+        check_continues(self.out, facts.settings, self.settings, checkpoint.step)
         total = self.config.training.num_steps
         if not 0 < checkpoint.step <= total:
             raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
@@ -260,9 +264,10 @@ class TrainingRun:
         write_card(self.out, json.loads((self.out / CONFIG_FILE).read_text("utf-8")))
 
     def _exported_facts(self) -> dict[str, Any]:
-        config, adversarial = self.config, self.config.adversarial
+        config, adversarial, best = self.config, self.config.adversarial, self.tracker.best
+        assert best is not None
         return {
-            "step": self.trainer.step,
+            "step": best.step,
             "steps_total": config.training.num_steps,
             "batch_size": config.data.batch_size * self.trainer.world_size,
             "crop_s": config.data.crop_s,
@@ -275,10 +280,12 @@ class TrainingRun:
         }
 
     def _repair_export(self) -> None:
-        """Export the best weights again where the exported files are missing or damaged."""
+        """Export the best weights again where the exported files are damaged or out of date."""
         try:
             self.trainer.networks.check_export(self.out)
-            return
+            facts = json.loads((self.out / CONFIG_FILE).read_text("utf-8"))["facts"]
+            if facts["steps_total"] == self.config.training.num_steps:
+                return
         except InputError as error:
             log.warning("%s; exporting the best weights again", error)
         folder = self.out / CHECKPOINTS / "best"
@@ -300,14 +307,6 @@ def _comparable_settings(trainer: Trainer) -> dict[str, Any]:
         "num_processes": trainer.world_size,
     }
     return json.loads(json.dumps(settings))
-
-
-def _without_free(settings: Mapping[str, Any]) -> dict[str, Any]:
-    kept = dict(settings)
-    for section, names in FREE_SETTINGS.items():
-        if isinstance(kept.get(section), dict):
-            kept[section] = {n: v for n, v in kept[section].items() if n not in names}
-    return kept
 
 
 def _folders(out: Path) -> list[Path]:

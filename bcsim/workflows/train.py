@@ -128,9 +128,11 @@ def train(
         if begins:
             clear_samples(out)
             _check_recordings(data)
-            content = json.loads(json.dumps(asdict(config)))  # tuples become lists
-            content = {"kind": content.pop("kind"), **content}
-            write_text(out / RECIPE_FILE, write_yaml(content))
+
+    def before_steps() -> None:
+        content = json.loads(json.dumps(asdict(config)))  # tuples become lists
+        content = {"kind": content.pop("kind"), **content}
+        write_text(out / RECIPE_FILE, write_yaml(content))
 
     try:
         result = train_model(
@@ -141,6 +143,7 @@ def train(
             init_from=init_from,
             after_validation=_Reporter(out),
             prepare=prepare,
+            before_steps=before_steps,
         )
     except DivergedError:
         if is_main_process():
