@@ -19,11 +19,16 @@ from .streams import say
 @click.option("--out", type=PATH, required=True, help="File, or folder.")
 @device_option
 def command(model: Path, source: Path, air: Path | None, out: Path, device: str) -> int:
-    """Enhance recordings of the sensor: any length, any rate."""
+    """Enhance recordings of the sensor: any length, any rate.
+
+    The output has the rate, the depth and the channels of the input, of which each is enhanced by
+    itself. A folder that was begun is finished by the same command; what has changed is made anew.
+    """
     from bcsim.workflows.enhance import enhance
 
     result = enhance(model, source, out, device, air)
-    click.echo(f"{len(result.written)} enhanced, in {out}")
+    kept = f", {len(result.kept)} there already" if result.kept else ""
+    click.echo(f"{len(result.written)} enhanced{kept}, in {out}")
     if result.failures:
         say(f"{len(result.failures)} skipped; see {out}/failures.jsonl")
         return 3

@@ -12,14 +12,13 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
-from bcsim.dsp.resample import resample
+from bcsim.dsp.resample import BlockResampler, resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import printable
@@ -65,13 +64,11 @@ def read_blocks(
         channel: index of the channel to read, from 0, or None to average all of them.
     """
     with open_audio(path) as audio:
-        rate, resampler = audio.info.sample_rate, None
-        if rate != sample_rate:
-            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float64", quality="VHQ")
+        resampler = BlockResampler(audio.info.sample_rate, sample_rate)
         for mono in audio.mono_blocks(num_samples, channel):
-            yield mono if resampler is None else resampler.resample_chunk(mono)
-        if resampler is not None:
-            yield resampler.resample_chunk(np.zeros(0), last=True)
+            yield resampler(mono)
+        if len(rest := resampler(np.zeros(0), last=True)):
+            yield rest
 
 
 def read_segment(path: Path, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Writing audio files of one channel, each whole or absent."""
+"""Writing audio files, each whole or absent."""
 
 import contextlib
 import io
@@ -16,6 +16,9 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # of fixed point
+_BYTES = {"PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # of a sample; all else takes 4
+_MAX_WAV_BYTES = 2**32 - 2**16  # sizes in the header of WAV have 32 bits; RF64 has no limit
 
 
 def is_as_written(info: AudioInfo, suffix: str, sample_rate: int, num_samples: int) -> bool:
@@ -47,43 +50,93 @@ def encode_audio(
 
     Args:
         path: path of the file, whose suffix (.wav or .flac) decides the container.
-        samples: (T,); rounded to the nearest step, clipped at full scale.
+        samples: (T,), see `to_stored`.
         sample_rate: rate in Hz.
-        subtype: a fixed-point subtype of libsndfile, whose bytes depend on the samples alone
-            (floating-point WAV carries the time of day).
+        subtype: subtype of libsndfile.
 
     Raises:
         InputError: if the suffix is another one.
     """
-    container = _FORMATS.get(path.suffix.lower())
-    if container is None:
-        raise InputError(f"{path}: cannot write {path.suffix!r}; use .wav or .flac")
-    data = np.asarray(samples, dtype=np.float64)
-    if subtype == "PCM_16":
-        data = to_pcm16(data)
     # Encoded in memory: of a full disk libsndfile says only "System error", the system says why.
     encoded = io.BytesIO()
-    soundfile.write(encoded, data, sample_rate, format=container, subtype=subtype)
+    data = np.asarray(samples, dtype=np.float64)
+    with encoding_audio(encoded, path, sample_rate, subtype, num_samples=len(data)) as append:
+        append(data)
     return encoded.getvalue()
 
 
 @contextlib.contextmanager
 def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np.float64]], None]]:
-    """Give a function that appends samples to a file, which is whole or absent in the end.
+    """Give a function that appends samples to a file of one channel, whole or absent in the end.
 
     The suffix (.wav or .flac) decides the container; samples take 16 bits.
     """
-    container = _FORMATS[path.suffix.lower()]
-    with replacing(path, sync_folder=False) as temporary, temporary.open("wb+") as opened:
-        file = _FaultKeeper(opened)
+    with (
+        replacing(path, sync_folder=False) as temporary,
+        temporary.open("wb+") as opened,
+        encoding_audio(opened, path, sample_rate) as append,
+    ):
+        yield append
+
+
+@contextlib.contextmanager
+def encoding_audio(
+    file: BinaryIO,
+    path: Path,
+    sample_rate: int,
+    subtype: str = "PCM_16",
+    *,
+    num_channels: int = 1,
+    num_samples: int = 0,
+) -> Iterator[Callable[[NDArray[np.float64]], None]]:
+    """Give a function that appends samples (T,) or (T, C) to an open file.
+
+    Args:
+        file: file open for reading and writing; the caller closes it.
+        path: path that the file will have, whose suffix (.wav or .flac) decides the container.
+        sample_rate: rate in Hz.
+        subtype: subtype of libsndfile.
+        num_channels: number of channels C.
+        num_samples: number of samples of a channel; WAV of more than 4 GiB becomes RF64.
+
+    Raises:
+        InputError: if the suffix is another one, or the container holds no such samples.
+    """
+    container = _FORMATS.get(path.suffix.lower())
+    if container is None:
+        raise InputError(f"{path}: cannot write {path.suffix!r}; use .wav or .flac")
+    if container == "WAV" and num_samples * num_channels * _BYTES.get(subtype, 4) > _MAX_WAV_BYTES:
+        container = "RF64"
+    keeper = _FaultKeeper(file)
+    try:
         try:
-            with soundfile.SoundFile(
-                cast(BinaryIO, file), "w", sample_rate, 1, "PCM_16", format=container
-            ) as sound:
-                yield lambda samples: sound.write(to_pcm16(samples))
-        finally:
-            if file.fault is not None:
-                raise file.fault from None
+            sound = soundfile.SoundFile(
+                cast(BinaryIO, keeper), "w", sample_rate, num_channels, subtype, format=container
+            )
+        except (soundfile.LibsndfileError, ValueError) as error:
+            raise InputError(
+                f"{path}: {container} does not hold {num_channels} channels of {subtype} at "
+                f"{sample_rate} Hz; write WAV"
+            ) from error
+        with sound:
+            yield lambda samples: sound.write(to_stored(samples, subtype))
+        if subtype in ("FLOAT", "DOUBLE"):
+            _clear_time(file)
+    finally:
+        if keeper.fault is not None:
+            raise keeper.fault from None
+
+
+def _clear_time(file: BinaryIO) -> None:
+    """Clear the time of day that libsndfile writes into the header of floating-point WAV.
+
+    The bytes of a file depend on its samples alone.
+    """
+    file.seek(0)
+    peaks = file.read(256).find(b"PEAK")  # a chunk: name, size, version, time, peaks
+    if peaks >= 0:
+        file.seek(peaks + 12)
+        file.write(bytes(4))
 
 
 class _FaultKeeper:
@@ -102,6 +155,23 @@ class _FaultKeeper:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
+
+
+def to_stored(
+    samples: NDArray[np.float64], subtype: str
+) -> NDArray[np.float64] | NDArray[np.int16] | NDArray[np.int32]:
+    """Return samples such that a subtype of libsndfile takes them as they are.
+
+    Fixed point is rounded to the nearest step and clipped at full scale; floating point is not.
+    """
+    bits = _BITS.get(subtype)
+    if bits is None:
+        return samples
+    if bits == 16:
+        return to_pcm16(samples)
+    steps = 2.0 ** (bits - 1)
+    rounded = np.clip(np.rint(samples * steps), -steps, steps - 1)
+    return (rounded * 2.0 ** (32 - bits)).astype(np.int32)  # libsndfile takes the highest bits
 
 
 def to_pcm16(samples: NDArray[np.float64]) -> NDArray[np.int16]:

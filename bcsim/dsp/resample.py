@@ -10,6 +10,32 @@ def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[
     return samples if rate == new_rate else soxr.resample(samples, rate, new_rate, quality="VHQ")
 
 
+class BlockResampler:
+    """Resamples a recording that arrives in blocks, to what `resample` gives of the whole.
+
+    Args:
+        rate: sample rate of the blocks in Hz.
+        new_rate: sample rate in Hz to resample to.
+        num_channels: number of channels C.
+    """
+
+    def __init__(self, rate: int, new_rate: int, num_channels: int = 1) -> None:
+        self._stream = None
+        if rate != new_rate:
+            self._stream = soxr.ResampleStream(
+                rate, new_rate, num_channels, dtype="float64", quality="VHQ"
+            )
+
+    def __call__(self, block: NDArray[np.float64], last: bool = False) -> NDArray[np.float64]:
+        """Return the samples that the blocks so far decide.
+
+        Args:
+            block: next samples, (T,) for one channel, else (T, C); T may be 0.
+            last: whether no block follows, so that all samples that are left come back.
+        """
+        return block if self._stream is None else self._stream.resample_chunk(block, last=last)
+
+
 def resample_clock(samples: NDArray[np.float64], drift: float) -> NDArray[np.float64]:
     r"""Bring a recording to the clock of another one.
 

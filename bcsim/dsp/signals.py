@@ -9,6 +9,7 @@ from bcsim.errors import InputError
 
 Signal = Tensor | NDArray[np.floating]  # (T,) or (B, T), float32 or float64
 PRECISIONS = {"float32", "float64"}
+MIN_RATE, MAX_RATE = 1000, 384_000  # Hz
 
 
 def as_batch(signal: Signal, name: str) -> Tensor:
@@ -35,17 +36,46 @@ def as_batch(signal: Signal, name: str) -> Tensor:
     if not isinstance(signal, Tensor | np.ndarray):
         kind = type(signal).__name__
         raise InputError(f"{name} is a {kind}; give a NumPy array or a tensor")
-    is_numpy = isinstance(signal, np.ndarray)
-    precision = signal.dtype.name if is_numpy else str(signal.dtype).removeprefix("torch.")
+    if isinstance(signal, np.ndarray):
+        _check_precision(signal.dtype.name, name)
+        # a copy in native byte order
+        signal = torch.from_numpy(np.array(signal, dtype=signal.dtype.name))
+    if signal.ndim not in (1, 2) or signal.numel() == 0:
+        _check_precision(str(signal.dtype), name)
+        shape = tuple(signal.shape)
+        raise InputError(f"{name} has shape {shape}; give (T,) or (B, T) with at least one sample")
+    check_samples(signal, name)
+    return signal if signal.ndim == 2 else signal[None]
+
+
+def check_samples(signal: Tensor, name: str) -> None:
+    """Check a tensor of samples of any shape.
+
+    Raises:
+        InputError: if it is neither float32 nor float64, is empty, or not finite.
+    """
+    _check_precision(str(signal.dtype), name)
+    if signal.numel() == 0:
+        raise InputError(f"{name} has shape {tuple(signal.shape)}; give at least one sample")
+    if not bool(signal.isfinite().all()):
+        raise InputError(f"{name} has samples that are NaN or infinite; repair or leave it out")
+
+
+def check_rate(sample_rate: object) -> None:
+    """Raise an InputError if a sample rate is not a whole number of Hz that audio may have."""
+    if (
+        isinstance(sample_rate, bool)
+        or not isinstance(sample_rate, int | np.integer)
+        or not MIN_RATE <= sample_rate <= MAX_RATE
+    ):
+        raise InputError(
+            f"sample_rate is {sample_rate!r}; give a whole number of Hz, {MIN_RATE} to {MAX_RATE}"
+        )
+
+
+def _check_precision(dtype: str, name: str) -> None:
+    precision = dtype.removeprefix("torch.")
     if precision not in PRECISIONS:
         whole = precision.startswith(("int", "uint", "bool"))
         remedy = "scale it to -1...1 and give" if whole else "convert it to"
         raise InputError(f"{name} is {precision}; {remedy} float32 or float64")
-    if is_numpy:
-        signal = torch.from_numpy(np.array(signal, dtype=precision))  # a copy in native byte order
-    if signal.ndim not in (1, 2) or signal.numel() == 0:
-        shape = tuple(signal.shape)
-        raise InputError(f"{name} has shape {shape}; give (T,) or (B, T) with at least one sample")
-    if not bool(signal.isfinite().all()):
-        raise InputError(f"{name} has samples that are NaN or infinite; repair or leave it out")
-    return signal if signal.ndim == 2 else signal[None]

@@ -1,14 +1,11 @@
 """Enhancement of recordings of any length and rate with a trained model."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bcsim.dsp.resample import resample
-from bcsim.dsp.signals import as_batch
+from bcsim.dsp.resample import BlockResampler
+from bcsim.dsp.signals import Signal, as_batch, check_rate
 from bcsim.errors import InputError, UsageError
 from bcsim.models.base import Enhancer
 
@@ -17,20 +14,17 @@ CHUNK_S = 20.0
 
 def enhance(
     model: Enhancer,
-    bone: NDArray[np.float64],
+    bone: Signal,
     sample_rate: int,
-    air: NDArray[np.float64] | None = None,
+    air: Signal | None = None,
     *,
     chunk_s: float = CHUNK_S,
 ) -> NDArray[np.float64]:
-    """Enhance one recording.
-
-    The model runs at its own rate over chunks that overlap by its receptive field, so memory does
-    not grow with the length, and the result is that of one piece up to rounding.
+    """Enhance one recording; see `BlockEnhancer`, which does it block by block.
 
     Args:
         model: enhancer in evaluation mode, on the device that it is to run on.
-        bone: signal of the sensor, (T,).
+        bone: signal of the sensor, (T,), NumPy array or tensor, float32 or float64.
         sample_rate: sample rate of the signals in Hz; they are resampled to that of the model, and
             its output back.
         air: signal of the noisy air microphone, (T,), for a model that takes it; else None.
@@ -42,46 +36,95 @@ def enhance(
 
     Raises:
         UsageError: if the model takes the air microphone and `air` is None, or the other way round.
-        InputError: if a signal is not finite, or neither float32 nor float64, or the model's
-            output is not finite.
-        ValueError: if the signals are not (T,) each.
+        InputError: if a signal is not (T,), empty, not finite, or neither float32 nor float64, or
+            the model's output is not finite.
     """
+    check_rate(sample_rate)
     signals = {"bone": bone} if air is None else {"bone": bone, "air": air}
     if model.channels != tuple(signals):
         raise UsageError(
             f"the model takes {' and '.join(model.channels)}, and was given "
             f"{' and '.join(signals)}; give it the recordings of these channels"
         )
-    if bone.ndim != 1 or any(signal.shape != bone.shape for signal in signals.values()):
-        shapes = ", ".join(f"{name} {signal.shape}" for name, signal in signals.items())
-        raise ValueError(f"signals have shapes {shapes}; one channel (T,) each is wanted")
-    if bone.size:  # an empty recording comes back empty
-        for name, signal in signals.items():
-            as_batch(signal, name)
-    resampled = [resample(signal, sample_rate, model.sample_rate) for signal in signals.values()]
-    inputs = torch.from_numpy(np.stack(resampled)).float()
-    enhanced = torch.cat([torch.empty(0), *_chunks(model, inputs, chunk_s)])
-    restored = resample(enhanced.double().numpy(), model.sample_rate, sample_rate)
-    # A round trip through another rate may end a sample early or late.
-    return np.pad(restored[: len(bone)], (0, max(0, len(bone) - len(restored))))
+    batches = [as_batch(signal, name) for name, signal in signals.items()]
+    if any(s.ndim != 1 or s.shape != bone.shape for s in signals.values()):
+        shapes = ", ".join(f"{name} {tuple(signal.shape)}" for name, signal in signals.items())
+        raise InputError(f"signals have shapes {shapes}; give one channel (T,) each, equally long")
+    blocks = BlockEnhancer(model, sample_rate, chunk_s)
+    first = blocks(torch.cat([batch.detach().cpu().double() for batch in batches]).numpy())
+    return np.concatenate([first, blocks.finish()])
 
 
-def _chunks(model: Enhancer, inputs: Tensor, chunk_s: float) -> Iterator[Tensor]:
-    """Enhance (C, T) chunk by chunk.
+class BlockEnhancer:
+    """Enhances a recording that arrives in blocks, to the same result whatever their lengths.
 
-    A chunk begins on a frame of the model, where the model gives what it would give within the
-    whole. Its margins are dropped, since they depend on where the chunk ends.
+    The model runs at its own rate over chunks that overlap by its receptive field, so memory does
+    not grow with the length, and the result is that of one piece up to rounding. A chunk begins on
+    a frame of the model, where the model gives what it would give within the whole. Its margins are
+    dropped, since they depend on where the chunk ends.
+
+    Args:
+        model: enhancer in evaluation mode, on the device that it is to run on.
+        sample_rate: sample rate of the recording in Hz.
+        chunk_s: length of a chunk without its overlap, in seconds.
     """
-    frame, device = model.frame_samples, next(model.parameters()).device
-    core = max(1, round(chunk_s * model.sample_rate / frame)) * frame
-    margin = -(-model.history_samples // frame) * frame
-    num_samples = inputs.shape[-1]
-    for start in range(0, num_samples, core):
-        stop = min(start + core, num_samples)
-        first = max(0, start - margin)
-        chunk = inputs[:, first : stop + model.latency_samples + frame]
+
+    def __init__(self, model: Enhancer, sample_rate: int, chunk_s: float = CHUNK_S) -> None:
+        frame = model.frame_samples
+        self.model = model
+        self._core = max(1, round(chunk_s * model.sample_rate / frame)) * frame
+        self._before = -(-model.history_samples // frame) * frame
+        self._after = model.latency_samples + frame
+        self._to_model = BlockResampler(sample_rate, model.sample_rate, len(model.channels))
+        self._from_model = BlockResampler(model.sample_rate, sample_rate)
+        self._held = np.zeros((0, len(model.channels)), dtype=np.float32)  # input of the model
+        self._first = 0  # place of the first of these samples in the recording
+        self._start = 0  # place of the next chunk
+        self._num_given = self._num_returned = 0  # samples at the recording's rate
+
+    def __call__(self, signals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the enhanced samples that the blocks so far decide.
+
+        Args:
+            signals: next samples of the channels that the model takes, (C, T).
+
+        Raises:
+            InputError: if the model's output is not finite.
+        """
+        self._num_given += signals.shape[1]
+        return self._enhance(signals, last=False)
+
+    def finish(self) -> NDArray[np.float64]:
+        """Return all samples that are left, once the recording has ended."""
+        rest = self._enhance(np.zeros((len(self.model.channels), 0)), last=True)
+        # A round trip through another rate may end a sample early or late.
+        return np.pad(rest, (0, self._num_given - self._num_returned))
+
+    def _enhance(self, signals: NDArray[np.float64], last: bool) -> NDArray[np.float64]:
+        # soxr takes one channel as (T,), more as (T, C).
+        block = signals[0] if len(signals) == 1 else np.ascontiguousarray(signals.T)
+        arrived = self._to_model(block, last).reshape(-1, len(signals)).astype(np.float32)
+        self._held = np.concatenate([self._held, arrived])
+        enhanced = [np.zeros(0)]
+        while (left := self._first + len(self._held) - self._start) > 0:
+            if not last and left < self._core + self._after:
+                break
+            enhanced.append(self._next_chunk(min(self._core, left)))
+        restored = self._from_model(np.concatenate(enhanced), last)
+        restored = restored[: self._num_given - self._num_returned]
+        self._num_returned += len(restored)
+        return restored
+
+    def _next_chunk(self, num_samples: int) -> NDArray[np.float64]:
+        """Run the model on the next `num_samples`, and forget what no later chunk depends on."""
+        begin, end = self._start - self._first, self._start - self._first + num_samples
+        chunk = torch.from_numpy(np.ascontiguousarray(self._held[: end + self._after].T))
+        device = next(self.model.parameters()).device
         with torch.inference_mode():
-            enhanced = model(chunk[None].to(device))[0, 0].float().cpu()
+            enhanced = self.model(chunk[None].to(device))[0, 0, begin:end].float().cpu()
         if not bool(enhanced.isfinite().all()):
             raise InputError("the model's output is not finite; take the weights of another run")
-        yield enhanced[start - first : stop - first]
+        self._start += num_samples
+        first = max(0, self._start - self._before)
+        self._held, self._first = self._held[first - self._first :], first
+        return enhanced.double().numpy()

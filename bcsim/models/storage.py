@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import bcsim
 from bcsim.dsp.randomness import torch_stream
+from bcsim.dsp.signals import MAX_RATE, MIN_RATE
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.hashing import hash_text
@@ -19,7 +20,6 @@ from bcsim.registry import Convert, build, convert_plain, convert_stored
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SCHEMA = 1
-MIN_RATE, MAX_RATE = 1000, 384_000
 
 Direction = Literal["bone-to-air", "air-to-bone"]
 BONE_TO_AIR: Direction = "bone-to-air"

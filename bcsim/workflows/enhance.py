@@ -1,39 +1,44 @@
 """`bcsim enhance`: a trained enhancer on recordings of the sensor."""
 
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
+import bcsim
 from bcsim.audio.folder import audio_files
-from bcsim.audio.read import read_audio
-from bcsim.audio.write import write_audio
-from bcsim.datasets.recordings import LENGTH_TOLERANCE_S
+from bcsim.audio.read import open_audio
 from bcsim.errors import InputError, UsageError
-from bcsim.files.atomic import sweep_beside, sweep_temporaries
+from bcsim.files.atomic import environment_faults, sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.paths import check_not_input, printable
-from bcsim.files.run_folder import check_disjoint
-from bcsim.inference.enhancer import enhance as enhance_samples
-from bcsim.metrics.comparison import SILENCE
+from bcsim.files.run_folder import check_disjoint, locked
+from bcsim.inference.files import enhance_file
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import BONE_TO_AIR, load_enhancer
+from bcsim.models.storage import BONE_TO_AIR, fingerprint_of, load_enhancer
 from bcsim.progress import track
-from bcsim.workflows.device import choose_device
+from bcsim.workers.device import choose_device
 
 WRITTEN = {".wav", ".flac"}
-PEAK = 0.99
+NOTES_NAME = ".enhance.jsonl"  # in an output folder: what each file there was made from
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class EnhanceResult:
-    """Files that were written in order, and reasons by path of recordings that were skipped."""
+    """What became of the recordings.
+
+    Args:
+        written: files that were written, in order.
+        kept: files that were there already, made of the same recordings by the same model.
+        failures: reasons by path of recordings that were skipped.
+    """
 
     written: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -41,6 +46,10 @@ def enhance(
     model: Path, source: Path, out: Path, device: str = "auto", air: Path | None = None
 ) -> EnhanceResult:
     """Enhance a recording, or every recording below a folder.
+
+    The files have the rate, the channels and the depth of the sensor's recordings: each channel is
+    enhanced by itself. A folder that was begun is finished by the same call: files are made anew if
+    their recordings, the model or bcsim have changed since.
 
     Args:
         model: folder of a run.
@@ -56,6 +65,7 @@ def enhance(
             written to one file, or the model takes other channels than are given.
         InputError: if the model or a single recording cannot be read, the recordings of one name
             differ in length, or the model turns air into bone.
+        EnvironmentFault: if another run is writing to the same folder, or the disk is full.
     """
     inputs = [source] if air is None else [source, air]
     for path in inputs:
@@ -72,27 +82,99 @@ def enhance(
             out = out.with_suffix(".wav")
         check_not_input(out, inputs)
         sweep_beside(out)
-        _enhance_file(_load(model, device, air is not None), source, air, out)
+        enhance_file(_load(model, device, air is not None), source, air, out)
         return EnhanceResult([out])
     for folder in inputs:
         check_disjoint(folder, out)
     enhancer = _load(model, device, air is not None)
     targets = _targets(source, out)
-    sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
+    with environment_faults(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out, out / NOTES_NAME) as notes:
+        sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
+        result = _enhance_folder(enhancer, targets, source, air, _Notes(notes, out, model))
+        write_failures(out / FAILURES_NAME, "enhance", result.failures)
+    if not (result.written or result.kept):
+        raise InputError(f"{source}: none of {len(targets)} recordings can be used")
+    return result
+
+
+def _enhance_folder(
+    enhancer: Enhancer, targets: dict[Path, Path], source: Path, air: Path | None, notes: "_Notes"
+) -> EnhanceResult:
     result = EnhanceResult()
     for target, path in track(targets.items(), len(targets), "enhancing"):
+        partner = None if air is None else air / path.relative_to(source)
         try:
-            partner = None if air is None else air / path.relative_to(source)
-            _enhance_file(enhancer, path, partner, target)
+            if partner is not None and not partner.is_file():
+                told = f"{partner}: no such recording of the air microphone, to go with {path}"
+                raise InputError(told)
+            made_from = notes.made_from(path, partner)
+            if notes.tell_of(target) == [made_from, _hash_if_there(target)]:
+                result.kept.append(target)
+                continue
+            enhance_file(enhancer, path, partner, target)
         except InputError as error:
             result.failures[str(path)] = str(error)
             log.warning("skipped: %s", printable(str(error)))
         else:
+            notes.add(target, made_from)
             result.written.append(target)
-    write_failures(out / FAILURES_NAME, "enhance", result.failures)
-    if not result.written:
-        raise InputError(f"{source}: none of {len(targets)} recordings can be used")
     return result
+
+
+class _Notes:
+    """A file with a line for every recording that was enhanced: what of, and the result's hash.
+
+    Args:
+        file: file that is open for reading and appending.
+        out: folder that the results are written to.
+        model: folder of the model.
+    """
+
+    def __init__(self, file: TextIO, out: Path, model: Path) -> None:
+        self._file, self._out = file, out
+        self._model = [bcsim.__version__, fingerprint_of(model)]
+        self._told: dict[str, list[str | None]] = {}
+        file.seek(0)
+        line = "\n"
+        for line in file:
+            try:
+                name, *told = json.loads(line)
+            except ValueError:  # a kill came while it was written
+                continue
+            self._told[name] = told
+        if not line.endswith("\n"):
+            file.write("\n")
+
+    def made_from(self, source: Path, air: Path | None) -> str:
+        """Return a hash of everything that decides what a recording becomes."""
+        inputs = [source] if air is None else [source, air]
+        return hash_text("\n".join([*self._model, *map(_hash_of_audio, inputs)]))
+
+    def tell_of(self, target: Path) -> list[str | None] | None:
+        """Return what a file was made from, and its hash, if it was written."""
+        return self._told.get(self._name(target))
+
+    def add(self, target: Path, made_from: str) -> None:
+        """Note down a file that has just been written."""
+        line = json.dumps([self._name(target), made_from, hash_file(target)])
+        with environment_faults(self._out / NOTES_NAME):
+            self._file.write(f"{line}\n")
+            self._file.flush()
+
+    def _name(self, target: Path) -> str:
+        return target.relative_to(self._out).as_posix()
+
+
+def _hash_of_audio(path: Path) -> str:
+    with open_audio(path, whole=False) as audio:
+        return audio.sha256()
+
+
+def _hash_if_there(path: Path) -> str | None:
+    with environment_faults(path):
+        return hash_file(path) if path.is_file() and not path.is_symlink() else None
 
 
 def _targets(source: Path, out: Path) -> dict[Path, Path]:
@@ -121,32 +203,3 @@ def _load(model: Path, device: str, air_is_given: bool) -> Enhancer:
         remedy = "leave the air recordings out" if air_is_given else "give air recordings too"
         raise UsageError(f"{model}: the model takes {what}; {remedy}")
     return enhancer.to(choose_device(device)).eval()
-
-
-def _read_air(path: Path, bone: Path, num_samples: int, sample_rate: int) -> NDArray[np.float64]:
-    """Return the recording of the air microphone at the sensor's rate and length."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such recording of the air microphone, to go with {bone}")
-    air, _ = read_audio(path, sample_rate)
-    if abs(len(air) - num_samples) > LENGTH_TOLERANCE_S * sample_rate:
-        raise InputError(
-            f"{path}: lasts {len(air) / sample_rate:.2f} s, {bone} {num_samples / sample_rate:.2f} "
-            "s; give recordings of the same speech, cut alike"
-        )
-    return np.pad(air[:num_samples], (0, max(0, num_samples - len(air))))
-
-
-def _enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) -> None:
-    bone, sample_rate = read_audio(source)
-    partner = None if air is None else _read_air(air, source, len(bone), sample_rate)
-    try:
-        enhanced = enhance_samples(enhancer, bone, sample_rate, partner)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from error
-    peak = float(np.abs(enhanced).max())
-    if peak < SILENCE <= float(np.abs(bone).max()):
-        log.warning("%s: the model's output is silent", printable(str(out)))
-    if peak > 1:
-        log.warning("%s: peak at %.1f of full scale; turned down", printable(str(out)), peak)
-        enhanced = enhanced * (PEAK / peak)
-    write_audio(out, enhanced, sample_rate)

@@ -45,6 +45,7 @@ def test_the_benchmarks_run_at_a_small_size(tmp_path):
     small = {
         "synthesize.py": ["--air", corpus, "--copies", "1", "--rounds", "1", "--jobs", "1"],
         "scale.py": ["--sizes", "60", "--hours", "0.001", "--jobs", "1"],
+        "enhance.py": ["--hours", "0.001"],
     }
     for name, options in small.items():
         figures = tmp_path / "figures.json"

@@ -6,11 +6,13 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files.atomic import replacing
+from bcsim.files.run_folder import locked
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import save_enhancer
-from bcsim.workflows.enhance import enhance
+from bcsim.workflows import enhance as workflow
+from bcsim.workflows.enhance import NOTES_NAME, enhance
 
 
 @pytest.fixture
@@ -21,7 +23,8 @@ def model(tmp_path):
 
 
 def names(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    return sorted(files - {NOTES_NAME})
 
 
 def test_a_folder_gives_a_file_for_each_recording_and_a_single_one_the_same(model, air, tmp_path):
@@ -84,3 +87,102 @@ def test_what_is_neither_file_nor_folder_is_no_recording(model, tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(InputError, match=r"pipe\.wav: is no recording"):
         enhance(model, tmp_path / "pipe.wav", tmp_path / "out", "cpu")
+
+
+class Stopped(BaseException):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The recordings that are enhanced from now on, by name; `made.stop_at` ends the run."""
+
+    class Made(list):
+        stop_at = None
+
+    made, enhance_file = Made(), workflow.enhance_file
+
+    def noting(enhancer, source, air, out):
+        if len(made) == made.stop_at:
+            raise Stopped
+        made.append(source.name)
+        enhance_file(enhancer, source, air, out)
+
+    monkeypatch.setattr(workflow, "enhance_file", noting)
+    return made
+
+
+def test_a_folder_that_was_begun_is_finished_with_the_same_bytes(model, air, tmp_path, made, tree):
+    enhance(model, air, tmp_path / "whole", "cpu")
+    everything = [*made]
+    made.clear()
+    made.stop_at = 2
+    with pytest.raises(Stopped):
+        enhance(model, air, tmp_path / "out", "cpu")
+    with (tmp_path / "out" / NOTES_NAME).open("a") as notes:
+        notes.write('["s1/a.wav", "torn')
+    made.clear()
+    made.stop_at = None
+    result = enhance(model, air, tmp_path / "out", "cpu")
+    assert made == everything[2:]
+    assert (len(result.written), len(result.kept)) == (4, 2)
+    audio = [
+        {n: h for n, h in tree(tmp_path / f).items() if n != NOTES_NAME} for f in ("out", "whole")
+    ]
+    assert audio[0] == audio[1]
+    made.clear()
+    assert len(enhance(model, air, tmp_path / "out", "cpu").kept) == 6
+    assert made == []
+
+
+@pytest.mark.parametrize("what", ["source", "result", "lost", "replaced by a link"])
+def test_what_has_changed_since_is_made_anew(model, air, tmp_path, made, tree, what):
+    out = tmp_path / "out"
+    enhance(model, air, out, "cpu")
+    before = tree(out)
+    made.clear()
+    target = out / "s2/a.wav"
+    if what == "source":
+        samples, rate = soundfile.read(air / "s2/a.wav")
+        soundfile.write(air / "s2/a.wav", samples[::-1], rate)
+    elif what == "result":
+        target.write_bytes(target.read_bytes()[:-1] + b"x")
+    else:
+        target.rename(tmp_path / "moved.wav")
+        if what != "lost":
+            target.symlink_to(tmp_path / "moved.wav")
+    result = enhance(model, air, out, "cpu")
+    assert result.written == [target]
+    assert not target.is_symlink()
+    same = {name for name, digest in tree(out).items() if digest == before[name]}
+    assert ("s2/a.wav" in same) == (what != "source")
+
+
+def test_another_model_makes_everything_anew(model, air, tmp_path, made):
+    enhance(model, air, tmp_path / "out", "cpu")
+    torch.manual_seed(1)
+    save_enhancer(tmp_path / "other", EBENGenerator(width=2, latent=2), {})
+    made.clear()
+    assert enhance(tmp_path / "other", air, tmp_path / "out", "cpu").kept == []
+    assert len(made) == 6
+
+
+def test_two_runs_do_not_write_to_one_folder(model, air, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        locked(tmp_path / "out", tmp_path / "out" / NOTES_NAME),
+        pytest.raises(EnvironmentFault, match="another run is writing there"),
+    ):
+        enhance(model, air, tmp_path / "out", "cpu")
+
+
+def test_a_recording_that_failed_is_tried_again(model, air, tmp_path):
+    whole = (air / "s1/a.wav").read_bytes()
+    (air / "s1/a.wav").write_bytes(whole[:100])
+    result = enhance(model, air, tmp_path / "out", "cpu")
+    assert [*result.failures] == [str(air / "s1/a.wav")]
+    assert "s1/a.wav" in (tmp_path / "out/failures.jsonl").read_text()
+    (air / "s1/a.wav").write_bytes(whole)
+    result = enhance(model, air, tmp_path / "out", "cpu")
+    assert (len(result.written), len(result.kept), result.failures) == (1, 5, {})
+    assert not (tmp_path / "out/failures.jsonl").exists()

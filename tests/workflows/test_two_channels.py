@@ -27,7 +27,7 @@ losses: [{name: l1}]
 training: {num_steps: 3, device: cpu}
 optimizer: {learning_rate: 1.0e-2}
 data: {crop_s: 0.25, batch_size: 4, num_workers: 0, real_fraction: 0.5}
-validation: {num_items: 2, num_samples: 1}
+validation: {num_items: 2, num_samples: 1, metric: si_sdr}
 """
 
 
