@@ -187,8 +187,8 @@ def convert_plain(hint: Any, value: Any, where: str, *, strict: bool = False) ->
         >>> convert_plain(tuple[float, ...], [1, "3e-4"], "betas")
         (1.0, 0.0003)
     """
-    if isinstance(value, bool) and hint in (int, float):
-        raise UsageError(f"{where} is {value}; it wants a number")
+    if not _mentions(hint, (bool, Any)) and (found := _first_bool(value)) is not None:
+        raise UsageError(f"{where} is {found}; it wants a number")
     config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
         adapter = TypeAdapter(hint, config=config)
@@ -197,6 +197,20 @@ def convert_plain(hint: Any, value: Any, where: str, *, strict: bool = False) ->
     except ValidationError as error:
         message = error.errors()[0]["msg"].lower()
         raise UsageError(f"{where}: {message}, not {fit_line(repr(value), MAX_TOLD)}") from error
+
+
+def _mentions(hint: Any, kinds: tuple[Any, ...]) -> bool:
+    """Tell whether an annotated type is one of some, or has one of them in it."""
+    return hint in kinds or any(_mentions(inner, kinds) for inner in typing.get_args(hint))
+
+
+def _first_bool(value: Any) -> bool | None:
+    """Return the first truth value within plain data, which would pass for the number 0 or 1."""
+    if isinstance(value, bool):
+        return value
+    inner = value.values() if isinstance(value, Mapping) else value
+    nested = inner if isinstance(inner, Collection) and not isinstance(inner, str) else ()
+    return next((found for item in nested if (found := _first_bool(item)) is not None), None)
 
 
 convert_stored = functools.partial(convert_plain, strict=True)  # for the configs of networks

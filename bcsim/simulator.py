@@ -71,6 +71,10 @@ class Simulator:
                 "resample air first"
             )
         batch = as_batch(air, "air")
+        if isinstance(clip_ids, str):  # whose letters would be taken for names
+            raise InputError(
+                f"clip_ids is the text {clip_ids!r}; give a list of {len(batch)} names"
+            )
         names = [str(row) for row in range(len(batch))] if clip_ids is None else clip_ids
         return self.render(batch, names, seed, mean=mean)
 

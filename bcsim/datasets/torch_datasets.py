@@ -3,6 +3,7 @@
 Both work in a `DataLoader` with any number of workers.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from bcsim.audio.folder import audio_files
 from bcsim.datasets.pairs import Pairs, RenderedPairs, open_pairs
+from bcsim.dsp.signals import check_rate
 from bcsim.errors import UsageError
 from bcsim.simulator import Simulator
 
@@ -38,12 +40,14 @@ class SegmentDataset(Dataset[PairItem]):
             None for whole clips, which a `DataLoader` stacks only if they are equally long.
 
     Raises:
-        UsageError: if the length is not above 0.
+        UsageError: if the length is not finite, or shorter than a sample.
     """
 
     def __init__(self, pairs: Pairs, segment_s: float | None) -> None:
-        if segment_s is not None and not segment_s > 0:
-            raise UsageError(f"segment_s is {segment_s}; it wants a length above 0 s")
+        if segment_s is not None and not (
+            0 < segment_s < math.inf and round(segment_s * pairs.sample_rate) > 0
+        ):
+            raise UsageError(f"segment_s is {segment_s}; it wants a length of at least one sample")
         self.sample_rate = pairs.sample_rate
         self._pairs = pairs.with_channels(("bone", "air"))
         self._num_samples = None if segment_s is None else round(segment_s * pairs.sample_rate)
@@ -86,7 +90,7 @@ class PairDataset(SegmentDataset):
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
-        UsageError: if the length is not above 0.
+        UsageError: if the length is not finite, or shorter than a sample.
 
     Example:
         >>> import tempfile, numpy as np, soundfile
@@ -108,6 +112,7 @@ class PairDataset(SegmentDataset):
         segment_s: float | None = None,
         seed: int = 0,
     ) -> None:
+        check_rate(sample_rate)
         super().__init__(open_pairs(Path(folder), sample_rate, seed, split), segment_s)
 
 
@@ -122,7 +127,7 @@ class SimulatedPairs(SegmentDataset):
 
     Raises:
         InputError: if the folder holds no audio.
-        UsageError: if the length is not above 0.
+        UsageError: if the length is not finite, or shorter than a sample.
 
     Example:
         >>> import tempfile, numpy as np, soundfile

@@ -6,6 +6,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from bcsim.dsp.signals import check_samples
+
 
 class Objective(nn.Module, ABC):
     """A loss: called as `loss(estimate, target)`, it returns a scalar.
@@ -30,7 +32,8 @@ class Objective(nn.Module, ABC):
             target: wanted signals, of the same shape; no gradient goes there.
 
         Raises:
-            ValueError: for other shapes.
+            ValueError: for other shapes, or signals that are empty, not finite, or neither float32
+                nor float64.
         """
         shape = tuple(estimate.shape)
         if target.shape != estimate.shape or not (len(shape) == 2 or shape[1:-1] == (1,)):
@@ -38,6 +41,8 @@ class Objective(nn.Module, ABC):
                 f"a loss was given estimates {shape} and targets {tuple(target.shape)}; it wants "
                 "(B, T) or (B, 1, T), both alike"
             )
+        check_samples(estimate, "estimate")
+        check_samples(target, "target")
         if estimate.ndim == 2:
             estimate, target = estimate[:, None], target[:, None]
         return torch.stack(list(self.terms(estimate, target).values())).sum()

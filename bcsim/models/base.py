@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+
+from bcsim.errors import InputError
 
 # What the input of an enhancer may be: the sensor, or the sensor and the noisy air microphone.
 CHANNELS = (("bone",), ("bone", "air"))
@@ -56,18 +59,30 @@ class Enhancer(nn.Module, ABC):
             (B, 1, T).
 
         Raises:
-            ValueError: if `signal` is not (B, C, T).
+            ValueError: if `signal` is not (B, C, T) or of another precision than the weights, or,
+                in evaluation mode, not finite.
         """
         if signal.ndim != 3 or signal.shape[1] != len(self.channels):
             raise ValueError(
                 f"{type(self).__name__} was given {tuple(signal.shape)}; "
                 f"it wants (B, {len(self.channels)}, T), channels {', '.join(self.channels)}"
             )
+        self._check_samples(signal)
         num_samples = signal.shape[-1]
         if num_samples == 0:
             return signal.new_zeros(signal.shape[0], 1, 0)
         missing = self.valid_length(num_samples) - num_samples
         return self.enhance_valid(pad(signal, (0, missing)))[..., :num_samples]
+
+    def _check_samples(self, signal: Tensor) -> None:
+        weights = next(self.parameters(), signal)
+        if signal.dtype != weights.dtype:
+            raise InputError(f"signal is {signal.dtype}, the weights {weights.dtype}; convert it")
+        # In training the loss tells, with the items of the batch; a graph has no values yet.
+        if self.training or torch.compiler.is_compiling():
+            return
+        if not bool(signal.isfinite().all()):
+            raise InputError("signal has samples that are NaN or infinite; repair or leave it out")
 
     @abstractmethod
     def valid_length(self, num_samples: int) -> int:

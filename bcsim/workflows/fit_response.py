@@ -13,7 +13,7 @@ from torch import Tensor
 from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import channels_of, read_recordings
 from bcsim.dsp.activity import active_frames, active_rms
-from bcsim.dsp.signals import Signal, as_batch
+from bcsim.dsp.signals import Signal, as_batch, check_rate
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
@@ -92,7 +92,11 @@ def fit_sensor(
         InputError: if no pair can be used; the message gives the first one's reason.
         UsageError: for an unknown estimator, or an option that it does not have.
     """
+    check_rate(sample_rate)
     check_estimator(estimator, settings)  # before hours of recordings are read
+    if ambient is not None:
+        for role, signal in (("air", ambient.air), ("bone", ambient.bone)):
+            as_batch(signal, f"{role} of ambient")
     if isinstance(air, str | Path) and isinstance(bone, str | Path):
         pairs, failures = read_recordings(Path(air), Path(bone), sample_rate, talkers, channels)
         for reason in failures.values():
