@@ -44,7 +44,7 @@ def command(sample_rate: int | None, as_json: bool, **recordings: Any) -> int:
                 text = finding.text.partition(",")[0]  # the rest is said above
             click.echo(f"{'':<{width}}    {finding.kind}: {text}")
     for reason in result.failures.values():
-        click.echo(f"unreadable: {printable(reason)}")
+        click.echo(f"left out: {printable(reason)}")
     for sentence in result.summary:
         if sentence == ALL_SWAPPED:
             continue  # said at the top

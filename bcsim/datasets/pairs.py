@@ -187,8 +187,8 @@ class StoredPairs(Pairs):
 class RecordedPairs(Pairs):
     """Pairs of files of any rate, as they were recorded: delay and polarity stay what they are.
 
-    Files of another rate, or of several channels, are read as a whole and resampled whenever they
-    are asked for.
+    Files of another rate, or of several channels that are averaged, are read as a whole whenever
+    they are asked for.
 
     Args:
         pairs: files of the pairs, which have different ids.
@@ -228,7 +228,7 @@ class RecordedPairs(Pairs):
             start = self.crop_start(index, epoch, total, num_samples)
             end = min(start + num_samples, total)
             signals = {
-                name: read_segment(path, start, end - start)
+                name: read_segment(path, start, end - start, self.recorded_channels.get(name) or 0)
                 for name, path in self._wanted(index).items()
             }
         else:
@@ -257,11 +257,15 @@ class RecordedPairs(Pairs):
 
     def _common_length(self, files: Mapping[str, Path]) -> int | None:
         lengths = []
-        for path in files.values():
+        for name, path in files.items():
+            channel = self.recorded_channels.get(name)
             info = audio_info(path)
             if info is None or info.frames == 0:
                 raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
-            if (info.sample_rate, info.channels) == (self.sample_rate, 1):
+            if channel is not None and channel >= info.channels:
+                raise InputError(f"{path}: has no channel {channel + 1}; leave the pair out")
+            is_one = info.channels == 1 or channel is not None
+            if is_one and info.sample_rate == self.sample_rate:
                 lengths.append(info.frames)
         return min(lengths) if len(lengths) == len(files) else None
 

@@ -4,7 +4,7 @@ Both work in a `DataLoader` with any number of workers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -81,12 +81,14 @@ class PairDataset(SegmentDataset):
     """Pairs on disk.
 
     Args:
-        folder: dataset that `synthesize` or `import` wrote, or a folder with `air/` and `bone/`,
-            where files with equal relative paths belong together.
+        folder: dataset that `synthesize` or `import` wrote, or a folder or list of pairs in any
+            layout of docs/recordings.md, such as `air/` and `bone/` with equal relative paths.
         sample_rate: sample rate of the items in Hz; files of another rate are resampled.
         split: "train", "validation" or "test" of a dataset; None for all of its splits.
         segment_s: length of the segments in seconds; None for whole clips.
         seed: root seed of the places of the segments.
+        channels: channel of "air" and "bone", where files have several: "1", "left", "z",
+            "strongest"; by default all are averaged.
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
@@ -111,9 +113,10 @@ class PairDataset(SegmentDataset):
         split: str | None = None,
         segment_s: float | None = None,
         seed: int = 0,
+        channels: Mapping[str, str] | None = None,
     ) -> None:
         check_rate(sample_rate)
-        super().__init__(open_pairs(Path(folder), sample_rate, seed, split), segment_s)
+        super().__init__(open_pairs(Path(folder), sample_rate, seed, split, channels), segment_s)
 
 
 class SimulatedPairs(SegmentDataset):

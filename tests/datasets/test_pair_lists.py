@@ -10,6 +10,7 @@ import soundfile
 
 from bcsim.datasets.pairs import open_pairs
 from bcsim.datasets.recordings import channels_of, find_pairs, read_recordings
+from bcsim.datasets.torch_datasets import PairDataset
 from bcsim.errors import InputError, UsageError
 
 RATE = 16_000
@@ -160,7 +161,9 @@ def test_one_axis_is_taken_for_fitting_and_for_training(tmp_path, channel):
         read_recordings(tmp_path / "air", tmp_path / "bone", RATE)
     pairs, _ = read_recordings(tmp_path, tmp_path, RATE, channels={"bone": channel})
     trained_on = open_pairs(tmp_path, RATE, 0, channels={"bone": channel})
+    items = PairDataset(tmp_path, channels={"bone": channel})
     for number, pair in enumerate(pairs):
+        assert np.allclose(items[number]["bone"], pair.bone, atol=1e-6)
         assert np.allclose(pair.bone, tone(2, ord(pair.name)), atol=1e-6)
         assert np.allclose(trained_on.whole(number).bone, pair.bone, atol=1e-6)
         assert np.allclose(trained_on.crop(number, 0, 800).bone, pair.bone, atol=1e-6)
@@ -177,6 +180,8 @@ def test_a_file_without_the_channel_costs_its_pair_alone(tmp_path):
         write(tmp_path / f"bone/{name}.wav", *(tone(2, k) for k in range(channels)))
     pairs, failures = read_recordings(tmp_path, tmp_path, RATE, channels={"bone": "2"})
     assert [pair.name for pair in pairs] == ["b"]
+    with pytest.raises(InputError, match=r"bone/a.wav: has no channel 2; leave the pair out"):
+        open_pairs(tmp_path, RATE, 0, channels={"bone": "2"})
     assert "bone/a.wav: cannot be read as audio: has one channel, and no channel 2" in failures["a"]
     assert f"{tmp_path}/air/a.wav with {tmp_path}/bone/a.wav" in failures["a"]
 
