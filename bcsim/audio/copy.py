@@ -37,6 +37,7 @@ def copy_audio(
     stem: Path,
     *,
     channel: int | None = None,
+    num_channels: int | None = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
     overshoot_s: float = ROUNDING_S,
@@ -53,6 +54,7 @@ def copy_audio(
         name: name of the recording, for messages.
         stem: path of the copy without its suffix.
         channel: channel to copy, counted from 0; None for a recording that has one.
+        num_channels: largest number of channels that the recording may have; None for any.
         start_s: start of the segment in seconds.
         duration_s: duration of the segment in seconds; None for all that is left.
         overshoot_s: time in seconds by which the segment may end behind the recording, and is cut.
@@ -63,7 +65,7 @@ def copy_audio(
         EnvironmentFault: if the disk is full or forbidden.
     """
     with AudioFile(file, name) as audio:
-        _check_channel(audio, channel)
+        _check_channel(audio, channel, num_channels)
         start, stop = _segment(audio, start_s, duration_s, overshoot_s)
         info, suffix = audio.info, _SUFFIXES.get(audio.info.container)
         audio.warn(*info.warnings)
@@ -91,12 +93,14 @@ def copy_audio(
     return CopiedAudio(path, info.sample_rate, len(samples))
 
 
-def _check_channel(audio: AudioFile, channel: int | None) -> None:
+def _check_channel(audio: AudioFile, channel: int | None, num_channels: int | None) -> None:
     channels = audio.info.channels
     if channels > 1 and channel is None:
         raise InputError(f"{audio.name}: has {channels} channels; say which is which")
     if channel is not None and not 0 <= channel < channels:
         raise InputError(f"{audio.name}: has {channels} channels, and no channel {channel}")
+    if num_channels is not None and channels > num_channels:
+        raise InputError(f"{audio.name}: has {channels} channels, and {num_channels} are told")
 
 
 def _resampled(

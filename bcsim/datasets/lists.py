@@ -9,6 +9,7 @@ import gzip
 import itertools
 import math
 import os
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 MAX_LIST_BYTES = 1 << 30
 TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl",)  # either may be packed, `.gz`
 _DELIMITERS = ",;\t"
-_SPEAKER_KEYS = ("speaker", "speaker_id", "spk_id", "spk", "talker", "talker_id")
+SPEAKER_KEYS = ("speaker", "speaker_id", "spk_id", "spk", "talker", "talker_id", "client_id")
 _MAX_LINES_OF_A_ROW = 100
 _LOOKED_AT = 100  # entries from which a list is recognised: any of them may be malformed
 
@@ -127,7 +128,7 @@ def speaker_of(content: Mapping[str, Any]) -> str | None:
         InputError: if what stands there is no name.
     """
     keys = {key.lower(): key for key in reversed(list(content))}
-    for key in _SPEAKER_KEYS:
+    for key in SPEAKER_KEYS:
         if key in keys:
             try:
                 name = name_of(content[keys[key]])
@@ -144,8 +145,8 @@ def _rows(path: Path) -> Iterator[Entry]:
     delimiter = ","
     for where, first in lines:
         if heading is None:
-            if first.startswith("sep=") and len(first.strip()) <= 5:
-                continue  # a line of Excel's, which names the delimiter
+            if not first.strip() or re.fullmatch("sep=.?", first.strip()):
+                continue  # the latter is a line of Excel's, which names the delimiter
             delimiter = max(_DELIMITERS, key=first.count)
         taken: list[tuple[str, str]] = []
         texts = itertools.chain([first], lines.texts(taken, _MAX_LINES_OF_A_ROW - 1))
@@ -162,7 +163,8 @@ def _rows(path: Path) -> Iterator[Entry]:
                 raise InputError(f"{where}: {problem}; mend the heading")
             heading = _checked_heading(cells, where)
             continue
-        if problem is None and any(cells) and len(cells) != len(heading):
+        cells += [""] * (len(heading) - len(cells))
+        if problem is None and len(cells) > len(heading):
             problem = f"has {len(cells)} cells, and the heading has {len(heading)}"
         if any(line.count(delimiter) == len(heading) - 1 for _, line in taken):
             problem = "has a quotation mark that is not closed, or a row within a cell"

@@ -4,12 +4,13 @@ import contextlib
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bcsim.audio.copy import copy_audio
+from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
 from bcsim.datasets.manifest import MANIFEST_NAME, MAX_NAME_BYTES, SIGNALS, PairRow, write_manifest
@@ -97,16 +98,16 @@ def import_pairs(
         found = _with_talkers(found, source, talkers)
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
+    blocked: dict[str, set[str]] = defaultdict(set)
     with staged_folder(out) as staging:
         for pair in track(found, len(found), f"importing {name}"):
             split = pair.split or ""
             try:
                 if pair.problem is not None:
                     raise InputError(pair.problem)
-                pair_id = _checked_id(pair.id)
-                if pair_id in rows[split]:
-                    raise InputError(f"{pair_id}: another pair has this id; rename one")
-                rows[split][pair_id] = _store(pair, pair_id, staging / split, sample_rate)
+                pair_id = _checked_id(pair.id, rows[split], blocked[split])
+                row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
+                rows[split][pair_id] = row
             except InputError as error:
                 failures[_free_name(_place(pair), failures)] = str(error)
                 log.warning("skipped: %s", printable(str(error)))
@@ -205,17 +206,36 @@ def _free_name(name: str, taken: Mapping[str, str]) -> str:
     return next(f"{name} ({n})" for n in itertools.count(2) if f"{name} ({n})" not in taken)
 
 
-def _checked_id(pair_id: str) -> str:
-    """Return an id that is a path below the folder, and fits into a file system."""
+def _checked_id(pair_id: str, taken: Collection[str], blocked: set[str]) -> str:
+    """Return an id that is a path below the folder, fits into a file system, and is free.
+
+    Args:
+        pair_id: id that the source tells.
+        taken: ids of the pairs before.
+        blocked: ids whose files would be in the way of folders; those of this id are added.
+    """
     name = printable(pair_id)
-    for part in name.split("/"):
+    parts = name.split("/")
+    for part in parts:
         if part in ("", ".", "..") or len(part.encode()) > MAX_NAME_BYTES:
             raise InputError(f"{name}: this id cannot be the path of a file; rename the pair")
+    if name in taken:
+        raise InputError(f"{name}: another pair has this id; rename one")
+    folders = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+    like_files = {without_audio_suffix(folder) for folder in folders}.difference(folders)
+    if name in blocked or not like_files.isdisjoint(taken):
+        raise InputError(f"{name}: a folder is called like the file of another pair; rename one")
+    blocked |= like_files
     return name
 
 
-def _store(pair: FoundPair, pair_id: str, folder: Path, sample_rate: int | None) -> PairRow:
-    """Copy the recordings of a pair and return its row."""
+def _store(
+    pair: FoundPair, pair_id: str, folder: Path, sample_rate: int | None, num_channels: int
+) -> PairRow:
+    """Copy the recordings of a pair and return its row.
+
+    Files of several channels have at most `num_channels` of them, unless that is 0.
+    """
     for role in ("air", "bone"):
         if role not in pair.recordings:
             raise InputError(f"{pair_id}: the source has no {role} recording of it")
@@ -228,6 +248,7 @@ def _store(pair: FoundPair, pair_id: str, folder: Path, sample_rate: int | None)
                     recording.name,
                     folder / role / pair_id,
                     channel=recording.channel,
+                    num_channels=None if recording.channel is None else num_channels or None,
                     start_s=recording.start_s,
                     duration_s=recording.duration_s,
                     overshoot_s=recording.overshoot_s,

@@ -8,8 +8,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bcsim.datasets.importers.base import FoundPair, Recording, find_files, split_of
-from bcsim.datasets.lists import name_of, speaker_of
+from bcsim.datasets.importers.base import FoundPair, Recording, find_files, split_of, split_told
+from bcsim.datasets.lists import SPEAKER_KEYS, name_of, speaker_of
 from bcsim.errors import InputError
 from bcsim.extras import optional_import
 from bcsim.files.opening import open_regular
@@ -20,7 +20,7 @@ _MAX_ROWS = 10_000_000
 _MAX_STATE_BYTES = 1 << 24
 _MAX_EXPANDED_BYTES = 1 << 26
 _MAX_EXPANSION = 20  # times the size of the file
-_FACTS = ("id", "speaker", "speaker_id", "spk_id", "spk", "talker", "talker_id")
+_FACTS = ("id", "split", *SPEAKER_KEYS)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class ArrowTable:
                 continue
             if name is None:
                 name = fallback if speaker is None else f"{speaker}/{fallback}"
-            pair = FoundPair(name, recordings, speaker, self.split, part=self.path.stem)
-            found.append(pair)
+            split = split_told(told, self.split)
+            found.append(FoundPair(name, recordings, speaker, split, part=self.path.stem))
         return found
 
 

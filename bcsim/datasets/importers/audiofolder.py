@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs, split_told
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -93,7 +93,7 @@ class AudioFolder(Importer):
         pair_id = name_of(entry.content.get("id"))
         if pair_id is None:
             pair_id = without_audio_suffix(files.get("bone", entry.where))
-        split = SPLIT_WORDS.get(str(entry.content.get("split", "")).lower(), split)
+        split = split_told(entry.content, split)
         return FoundPair(pair_id, recordings, speaker_of(entry.content), split)
 
     def _file(self, name: str, path: Path, where: str) -> Path:

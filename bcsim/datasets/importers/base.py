@@ -161,7 +161,7 @@ def found_pairs(
         except InputError as error:
             told = [entry.content.get(key) for key in ("id", "ID")]
             name = next((str(name) for name in told if name not in (None, "")), entry.where)
-            problem = f"{entry.where}: {error}"
+            problem = f"{entry.where}: {str(error).removeprefix(f'{entry.where}: ')}"
             yield FoundPair(name, {}, split=split, problem=problem, part=part_of(path))
 
 
@@ -206,6 +206,11 @@ def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]
         if path.is_file():
             places = [path.name, *path.relative_to(source).parts[-2::-1]]
             yield path, next(filter(None, map(split_of, places)), None)
+
+
+def split_told(content: Mapping[str, Any], otherwise: str | None) -> str | None:
+    """Return the split that an entry names under "split", or that of its list."""
+    return SPLIT_WORDS.get(str(content.get("split")).lower(), otherwise)
 
 
 def split_of(name: str) -> str | None:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @IMPORTERS.register("kaldi")
 class Kaldi(Importer):
-    """Folders `air` and `bone`, or `SPLIT_air` and `SPLIT_bone`, with equal utterance ids.
+    """Folders `SPLIT_air` and `SPLIT_bone`, or `SPLIT/air` and `SPLIT/bone`, with equal ids.
 
     With roles of channels, each data directory holds pairs.
     """
@@ -53,12 +53,13 @@ class Kaldi(Importer):
         by_set: dict[str, dict[str, Path]] = {}
         for folder in _data_folders(source):
             role = self._role_of(folder)
+            name = folder.relative_to(source).as_posix()
             if self.channels:
-                by_set[folder.name] = dict.fromkeys(self.channel_of, folder)
+                by_set[name] = dict.fromkeys(self.channel_of, folder)
             elif role is None:
                 log.warning("%s: the folder of no role; left out", printable(str(folder)))
             else:
-                by_set.setdefault(folder.name.removesuffix(self.roles[role]), {})[role] = folder
+                by_set.setdefault(name.removesuffix(self.roles[role]), {})[role] = folder
         return [pair for name, folders in by_set.items() for pair in self._pairs(name, folders)]
 
     def _role_of(self, folder: Path) -> str | None:
@@ -83,7 +84,7 @@ class Kaldi(Importer):
                 None if speaker is None else _text(speaker),
                 split_of(name),
                 f"{utterance}: {reasons[0]}" if reasons else None,
-                part=name.rstrip("_"),
+                part=name.rstrip("_/"),
             )
             found.append(pair)
         return found
@@ -115,7 +116,8 @@ class Kaldi(Importer):
 def _data_folders(source: Path) -> list[Path]:
     if not source.is_dir():
         return []
-    folders = [source, *sorted(path.parent for path in source.glob("*/wav.scp"))]
+    scripts = [*source.glob("*/wav.scp"), *source.glob("*/*/wav.scp")]
+    folders = [source, *sorted(script.parent for script in scripts)]
     return [folder for folder in folders if (folder / "wav.scp").is_file()]
 
 

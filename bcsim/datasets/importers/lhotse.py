@@ -41,6 +41,8 @@ class Lhotse(Importer):
             try:
                 if _lists_cuts(path):
                     return True
+                if any("sources" in entry for entry in first_entries(path)):
+                    reasons.append(f"{path}: lists recordings, and cuts are wanted")
             except InputError as error:
                 reasons.append(str(error))
         if reasons:

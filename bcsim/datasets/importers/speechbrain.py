@@ -54,6 +54,8 @@ class SpeechBrain(Importer):
                 continue
             if self._has_columns(entries):
                 return True
+            if not entries and path == source and not has_ending(path, *TABLES):
+                reasons.append(f"{path}: is JSON, but not of ID to entry")
             if entries:
                 columns = dict.fromkeys(key for entry in entries for key in entry)
                 reasons.append(self._wants(path, columns, self._columns))

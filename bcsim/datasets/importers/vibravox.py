@@ -12,7 +12,7 @@ from typing import ClassVar
 from bcsim.audio.folder import audio_files, list_audio, without_audio_suffix
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.arrow_table import find_tables
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, log
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, log, place_of
 from bcsim.errors import UsageError
 from bcsim.files.paths import printable
 
@@ -77,10 +77,10 @@ class Vibravox(Importer):
                 for role, files in by_role.items()
                 if pair_id in files
             }
-            speaker = pair_id.split("/")[0] if "/" in pair_id else None
             problems = [twice[key] for s in chosen.values() if (key := (s, pair_id)) in twice]
             problem = problems[0] if problems else None
-            found.append(FoundPair(pair_id, recordings, speaker, problem=problem))
+            name, speaker, split = place_of(Path(pair_id))
+            found.append(FoundPair(name, recordings, speaker, split, problem))
         return found
 
     def _sensor_and_id(self, path: Path, folder: Path) -> tuple[str | None, str]:

@@ -28,10 +28,12 @@ from bcsim.files.paths import printable
 from bcsim.files.text import reason_of
 
 _PATTERNS = tuple(f"{place}*.{end}" for place in ("", "*/") for end in ("tar", "tar.gz", "tgz"))
+_PACKED_OTHERWISE = ("*.tar.xz", "*.tar.bz2", "*.tar.zst", "*.txz", "*.tbz2")
 _SOUND = AUDIO_SUFFIXES | OTHER_SUFFIXES  # of which some cannot be read, and are named
 _MAX_JSON_BYTES = 1 << 20
 _MAX_MEMBER_BYTES = 2 << 30
 _MAX_EXPANDED_BYTES = 1 << 30  # of a packed shard, which is in memory as a whole
+_GZIP = b"\x1f\x8b"
 _LOOKED_AT = 1000  # members from which a shard is recognised
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ class WebDataset(Importer):
                 seen.append(member.name)
         if seen:
             raise InputError(f"{source}: holds members such as {seen[0]!r}; {self._wanted()}")
+        for path, _ in find_files(source, *_PACKED_OTHERWISE):
+            raise InputError(f"{path}: is packed, and not by gzip; expand it, and give the .tar")
         return False
 
     def read(self, source: Path) -> list[FoundPair]:
@@ -119,7 +123,8 @@ class WebDataset(Importer):
         return None, None
 
     def _wanted(self) -> str:
-        return f"wants KEY.{self.roles['air']}.flac beside KEY.{self.roles['bone']}.flac, or roles"
+        keys = " beside ".join(f"KEY.{self.roles[role]}.flac" for role in ("air", "bone"))
+        return f"wants {keys}, or the roles of channels"
 
 
 def _found(
@@ -181,7 +186,8 @@ def _opened(path: Path) -> io.FileIO | io.BytesIO:
 
 
 def _is_packed(path: Path) -> bool:
-    return path.suffix.lower() in (".gz", ".tgz")
+    with open_regular(path) as file:
+        return file.read(2) == _GZIP
 
 
 @lru_cache(maxsize=1)  # members are asked for in turn, shard by shard

@@ -527,6 +527,56 @@ def test_names_that_make_no_sense_together_are_refused(names, channels, tmp_path
         import_pairs(tmp_path / "in/mine.csv", tmp_path / "out", names=names, channels=channels)
 
 
+def test_splits_and_talkers_of_a_table_are_columns_of_it(write_parquet, tmp_path):
+    facts = {"split": ["train", "test"], "client_id": ["ann", "bob"]}
+    table = {**columns("air", "bone", "a", "b"), **facts}
+    result = import_pairs(write_parquet(tmp_path / "x.parquet", table), tmp_path / "out")
+    assert (result.num_pairs, result.speakers) == ({"train": 1, "test": 1}, {"ann", "bob"})
+    assert_sides(read(tmp_path / "out/test"), {"b": "b"})
+
+
+def test_a_split_above_the_folders_of_sensors_is_no_talker(tmp_path):
+    for role, sensor in zip(SIDES, ("headset_microphone", "throat_microphone"), strict=True):
+        write(tmp_path / f"in/train/audio.{sensor}/ann/a.wav", noise(role, "a"))
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert (result.num_pairs, result.speakers) == ({"train": 1}, {"ann"})
+    assert_sides(read(tmp_path / "out/train"), {"ann/a": "a"})
+
+
+def test_kaldi_directories_of_the_sides_may_lie_in_those_of_the_splits(tmp_path):
+    sides(tmp_path / "wav", "a", "b")
+    for split, name in (("train", "a"), ("test", "b")):
+        kaldi(tmp_path / "in" / split, f"u {tmp_path}/wav/{{role}}/{name}.wav\n")
+    assert import_pairs(tmp_path / "in", tmp_path / "out").num_pairs == {"test": 1, "train": 1}
+    assert_sides(read(tmp_path / "out/test"), {"u": "b"})
+
+
+def test_more_channels_than_roles_are_not_guessed_at(tmp_path):
+    stereo = np.stack([noise("air", "a"), noise("bone", "a")], axis=1)
+    write(tmp_path / "in/a.wav", stereo)
+    write(tmp_path / "in/b.wav", np.concatenate([stereo, stereo], axis=1))
+    result = import_pairs(tmp_path / "in", tmp_path / "out", channels=SIDES)
+    assert "b.wav: has 4 channels, and 2 are told" in result.failures["b"]
+    assert_sides(read(tmp_path / "out"), {"a": "a"})
+
+
+@pytest.mark.parametrize("ids", [("u", "u.wav/x"), ("u.wav/x", "u"), ("U.wav/x", "u.wav/y")])
+def test_a_folder_called_like_a_file_costs_at_most_its_pair(ids, tmp_path):
+    sides(tmp_path / "in", "a")
+    rows = "".join(f"{pair_id},air/a.wav,bone/a.wav\n" for pair_id in ids)
+    (tmp_path / "in/metadata.csv").write_text(f"\nid,air,bone\n{rows}")
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert counted(result) == 2
+    assert ("called like the file" in str(result.failures)) == ("u" in ids)
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_a_tar_is_packed_where_its_content_says_so(name, tmp_path):
+    source = shard(tmp_path / name, members("a", "a"), "w:gz" if name == "x.tar" else "w")
+    import_pairs(source, tmp_path / "out")
+    assert_sides(read(tmp_path / "out"), {"a": "a"})
+
+
 # One bad entry costs only itself.
 
 
@@ -586,7 +636,7 @@ def bad_table(folder: Path) -> set[str]:
         "ID,air_wav,bone_wav\ngood,air/good.wav,bone/good.wav\nmore,a,b.wav,b,c.wav\n"
         ",air/good.wav,bone/good.wav\nless,air/good.wav\nlost,air/lost.wav,bone/lost.wav\n"
     )
-    return {*(f"{path} line {n}" for n in (3, 4, 5)), "lost"}
+    return {*(f"{path} line {n}" for n in (3, 4)), "less", "lost"}
 
 
 def bad_metadata(folder: Path) -> set[str]:
