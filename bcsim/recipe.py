@@ -52,6 +52,13 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class WrittenAudio:
+    """Kind of the samples of written files: 16 or 24 bits in fixed point, or floating point."""
+
+    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_16"
+
+
+@dataclass(frozen=True)
 class SynthesisRecipe:
     """What `bcsim synthesize` does to every clip.
 
@@ -59,8 +66,9 @@ class SynthesisRecipe:
         effects: effects between mouth and recorded pair, first to last: `{name: ..., ...}` each.
         kind: kind of the recipe, which tells it from one for training.
         sample_rate: sample rate of the pairs in Hz.
-        audio_format: format of the files, "flac" or "wav" with 16 bits.
+        audio_format: format of the files, "flac" or "wav".
         splits: parts of the speakers in the splits.
+        audio: kind of the files' samples.
     """
 
     effects: list[dict[str, Any]]
@@ -68,8 +76,13 @@ class SynthesisRecipe:
     sample_rate: int = 16_000
     audio_format: Literal["flac", "wav"] = "flac"
     splits: Splits = Splits()
+    audio: WrittenAudio = WrittenAudio()
 
     def __post_init__(self) -> None:
+        if (self.audio.subtype, self.audio_format) == ("FLOAT", "flac"):
+            raise ValueError(
+                "FLAC holds no FLOAT; set audio_format to wav, or audio.subtype to PCM_24"
+            )
         if not 1000 <= self.sample_rate <= 384_000:
             raise ValueError(f"sample_rate is {self.sample_rate}; it wants 1000 to 384000 Hz")
 

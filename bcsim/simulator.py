@@ -1,7 +1,7 @@
 """The simulator: an ordered list of effects that turns air-conducted speech into a pair."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import cast
 
@@ -128,16 +128,18 @@ class Simulator:
         if len(draws) != len(scene.air):
             raise ValueError(f"{len(scene.air)} clips, but draws for {len(draws)}")
         steps = [
-            (effect, stack_draws([draw.get(name, {}) for draw in draws], scene.air.device))
+            (effect, stack_draws([draw.get(name, {}) for draw in draws], scene.air.device), name)
             for name, effect in zip(self.step_names, self.effects, strict=True)
         ]
+        measured: dict[str, Tensor] = {}
         for edges, run in groupby(steps, key=_edges):
             if edges is not None:  # neighbours that go on alike past the ends share a transform
-                scene = render_spectral(scene, cast(list[Step], list(run)))
+                scene = render_spectral(scene, [cast(Step, step[:2]) for step in run])
                 continue
-            for effect, drawn in run:
-                scene = effect.apply(scene, drawn)
-        return scene
+            for effect, drawn, name in run:
+                scene = effect.apply(replace(scene, measured={}), drawn)
+                measured |= {f"{name}.{key}": value for key, value in scene.measured.items()}
+        return replace(scene, measured=measured)
 
     def render(
         self,
@@ -152,7 +154,7 @@ class Simulator:
         return self.apply(Scene.from_air(air, self.sample_rate), draws)
 
 
-def _edges(step: tuple[Effect, Drawn]) -> bool | None:
+def _edges(step: tuple[Effect, Drawn, str]) -> bool | None:
     """Return whether a spectral effect reflects the clip at its ends, or None for other effects."""
-    effect, _ = step
+    effect, _, _ = step
     return effect.reflects_edges if isinstance(effect, SpectralEffect) else None

@@ -24,6 +24,8 @@ def command(out: Path, shards: tuple[Path, ...], copy: bool, overwrite: bool) ->
     result = merge(out, shards, copy, overwrite)
     click.echo(f"{result.num_pairs} pairs, {result.seconds / 60:.1f} min, in {out}")
     say_turned_down(result)
+    for remark in result.remarks:
+        say(remark)
     if result.failures:
         say(f"{len(result.failures)} files were skipped; see {out}/failures.jsonl")
         return 3

@@ -45,6 +45,15 @@ recipe_options = options(
         help="Override a key of the recipe, such as effects.sensor_noise.level=2.",
     ),
 )
+speaker_options = options(
+    click.option("--speakers", type=PATH, help="Table: file, speaker [default: the paths tell]."),
+    click.option(
+        "--speaker-level",
+        type=click.IntRange(0, 100),
+        metavar="N",
+        help="The N-th folder of each path is the speaker; 0 where none is.",
+    ),
+)
 _worker_options = options(
     click.option("--jobs", type=PROCESSES, help="Processes [default: one a core]."),
     click.option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, SEED, device_option, recipe_options, worker_options
+from .options import PATH, SEED, device_option, recipe_options, speaker_options, worker_options
 from .registered import registered_names
 from .streams import say, say_turned_down
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     default=None,
     help="The mean sensor: nothing random but its noise floor.",
 )
+@speaker_options
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N files.")
 @click.option(
     "--format",
@@ -62,7 +63,6 @@ def command(
     replay: Path | None,
     shard: str | None,
     workers: "Workers",
-    limit: int | None,
     format: str,
     strict: bool,
     dry_run: bool,
@@ -75,10 +75,11 @@ def command(
     """
     if shard is not None and format != "audiofolder":
         raise click.UsageError("--format: first bcsim merge the shards, then bcsim convert them")
-    drawn = (options["seed"], options["mean"], limit)
-    if replay is not None and any(value is not None for value in drawn):
+    told = ("seed", "mean", "limit", "speakers", "speaker_level")
+    if replay is not None and any(options[name] is not None for name in told):
         raise click.UsageError(
-            "--replay takes everything drawn from its rows; leave out --seed, --mean and --limit"
+            "--replay takes everything from its rows; leave out --seed, --mean, --limit, "
+            "--speakers and --speaker-level"
         )
     from bcsim.datasets.exporters import export, plan_export_beside
     from bcsim.synthesis.clips import Shard
@@ -88,7 +89,7 @@ def command(
     if replay is not None:
         plan = plan_replay(replay, air, out, **options)
     else:
-        plan = plan_synthesis(air, out, limit=limit, **options)
+        plan = plan_synthesis(air, out, **options)
     beside = plan_export_beside(out, format, overwrite) if format != "audiofolder" else None
     if dry_run:
         for clip in plan.todo:
@@ -106,6 +107,8 @@ def command(
     say_turned_down(result)
     if result.num_reused:
         say(f"{result.num_reused} of them were there already")
+    for remark in result.remarks:
+        say(remark)
     if result.failures:
         say(f"{len(result.failures)} files skipped; see {out}/failures.jsonl")
         return 2 if strict else 3

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import PATH, PROCESSES
+from .options import PATH, PROCESSES, speaker_options
 from .recordings import channel_options, named_channels
 
 
@@ -17,6 +17,7 @@ from .recordings import channel_options, named_channels
 @click.option("--air", type=PATH, help="Air speech, rendered on the fly; or, with --bone:")
 @click.option("--bone", type=PATH, help="Recordings of the sensor: --air and --bone are pairs.")
 @click.option("--sensor", help="With --air: NAME.sensor, a bundled sensor, or a preset.")
+@speaker_options
 @click.option(
     "--real-pairs", type=PATH, help="Recordings that data.real_fraction of a batch comes from."
 )

@@ -16,12 +16,14 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # of fixed point
+BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # of fixed point
 _BYTES = {"PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}  # of a sample; all else takes 4
 _MAX_WAV_BYTES = 2**32 - 2**16  # sizes in the header of WAV have 32 bits; RF64 has no limit
 
 
-def is_as_written(info: AudioInfo, suffix: str, sample_rate: int, num_samples: int) -> bool:
+def is_as_written(
+    info: AudioInfo, suffix: str, sample_rate: int, num_samples: int, subtype: str = "PCM_16"
+) -> bool:
     """Tell whether a file is what `write_audio` could have written: a copy would do instead.
 
     Args:
@@ -29,11 +31,12 @@ def is_as_written(info: AudioInfo, suffix: str, sample_rate: int, num_samples: i
         suffix: ".wav" or ".flac", the container that is wanted; the file's own name may lie.
         sample_rate: rate in Hz that is wanted.
         num_samples: number of samples that were read from the file.
+        subtype: subtype of libsndfile that is wanted.
     """
     facts = (info.container, info.codec, info.channels, info.sample_rate, info.frames)
     # What a pipe wrote has no sizes in its header, and not every reader forgives that; a FLAC file
     # may begin with somebody's tags.
-    return info.is_plain and facts == (_FORMATS[suffix], "PCM_16", 1, sample_rate, num_samples)
+    return info.is_plain and facts == (_FORMATS[suffix], subtype, 1, sample_rate, num_samples)
 
 
 def write_audio(
@@ -66,15 +69,17 @@ def encode_audio(
 
 
 @contextlib.contextmanager
-def writing_audio(path: Path, sample_rate: int) -> Iterator[Callable[[NDArray[np.float64]], None]]:
+def writing_audio(
+    path: Path, sample_rate: int, subtype: str = "PCM_16"
+) -> Iterator[Callable[[NDArray[np.float64]], None]]:
     """Give a function that appends samples to a file of one channel, whole or absent in the end.
 
-    The suffix (.wav or .flac) decides the container; samples take 16 bits.
+    The bytes are those of `encode_audio`, whose arguments these are.
     """
     with (
         replacing(path, sync_folder=False) as temporary,
         temporary.open("wb+") as opened,
-        encoding_audio(opened, path, sample_rate) as append,
+        encoding_audio(opened, path, sample_rate, subtype) as append,
     ):
         yield append
 
@@ -164,7 +169,7 @@ def to_stored(
 
     Fixed point is rounded to the nearest step and clipped at full scale; floating point is not.
     """
-    bits = _BITS.get(subtype)
+    bits = BITS.get(subtype)
     if bits is None:
         return samples
     if bits == 16:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bcsim.audio.write import BITS
 from bcsim.datasets.manifest import Tally
 
 
@@ -19,6 +20,11 @@ def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> s
     )
     sensor, rate = settings["sensor"], settings["recipe"]["sample_rate"]
     hours = sum(tally.seconds for tally in tallies.values()) / 3600
+    audio = settings["recipe"].get("audio")
+    subtype = str(audio.get("subtype")) if isinstance(audio, dict) else "PCM_16"
+    samples = f"{BITS[subtype]} bits" if subtype in BITS else "floating point"
+    unknown = sum(tally.num_unknown for tally in tallies.values())
+    but = f", but for the {unknown} pairs whose speaker is unknown" if unknown else ""
     mean = settings["mean"]
     kind = "the mean sensor, nothing random but its noise" if mean else "random draws"
     return f"""---
@@ -30,13 +36,13 @@ configs:
 
 Air-conducted speech (`air`) and what the body-conduction sensor `{sensor}` would pick up
 of it (`bone`): a simulation by bcsim {settings["bcsim"]}, seed {settings["seed"]}, {kind}.
-{rate} Hz, 16 bits, one channel a file, {hours:.2f} h in all.
+{rate} Hz, {samples}, one channel a file, {hours:.2f} h in all.
 
 | split | pairs | speakers | minutes |
 |---|---|---|---|
 {counts}
 
-Splits go by speaker. Each line of `metadata.jsonl` names the files, the source recording with
+Splits go by speaker{but}. Each line of `metadata.jsonl` names the files, the source recording with
 its SHA-256, every drawn parameter, and in `applied_gain_db` by how much peaks were turned down;
 `recipe.resolved.yaml` says what was done. Read it with
 `datasets.load_dataset("audiofolder", data_dir=...)`, which gives the audio columns `bone` and

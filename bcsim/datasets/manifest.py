@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from bcsim.datasets.remarks import Remarks
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.opening import open_regular
@@ -60,6 +61,10 @@ class PairRow:
         drawn: what every effect drew, by the name of its step.
         applied_gain_db: gain in dB by signal that the effects applied because of the signals' peaks
             (`peak_limit`, `peak_normalize`), which no draw tells; None where it is not known.
+        measured: what came about, by step or signal and quantity: "ambient_noise.snr_db", the SNR
+            in the clip; "bone.peak_dbfs", the peak of the file; "source.bandwidth_hz", half of the
+            recording's sample rate. In dB or Hz; None for what has no number, such as the SNR
+            without noise.
     """
 
     id: str
@@ -75,6 +80,7 @@ class PairRow:
     seed: int
     drawn: dict[str, Any]
     applied_gain_db: dict[str, float] | None = None
+    measured: dict[str, float | None] | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -93,8 +99,10 @@ class PairRow:
         """Tell whether an earlier row describes the same pair.
 
         A key that the earlier row lacks says nothing: it may be newer than that row. The files do.
+        What was measured may differ in its last digit from one machine to the next.
         """
         told = {key: value for key, value in vars(earlier).items() if value is not None}
+        told = {k: v for k, v in told.items() if k not in ("applied_gain_db", "measured")}
         return self.file_names == earlier.file_names and told.items() <= vars(self).items()
 
     @classmethod
@@ -146,12 +154,14 @@ class Tally:
     Args:
         speakers: names of the known speakers.
         durations_s: duration of each pair in seconds.
+        num_unknown: number of pairs whose speaker is unknown.
         lowered_db: lowest gain in dB of each pair of which a signal was turned down by its peak.
         num_air_lowered: number of those whose air was turned down.
     """
 
     speakers: set[str] = field(default_factory=set)
     durations_s: "array[float]" = field(default_factory=lambda: array("d"))
+    num_unknown: int = 0
     lowered_db: "array[float]" = field(default_factory=lambda: array("d"))
     num_air_lowered: int = 0
 
@@ -171,8 +181,11 @@ def write_manifest(path: Path, rows: Iterable[PairRow]) -> None:
     write_lines(path, (row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.id)))
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> Tally:
-    """Write the lines of a manifest, sorted by id, one by one: it may be larger than memory."""
+def write_lines(path: Path, lines: Iterable[str], remarks: Remarks | None = None) -> Tally:
+    """Write the lines of a manifest, sorted by id, one by one: it may be larger than memory.
+
+    Their rows are counted in `remarks`, if there are some.
+    """
     tally = Tally()
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for line in lines:
@@ -180,6 +193,10 @@ def write_lines(path: Path, lines: Iterable[str]) -> Tally:
             row = json.loads(line)
             if row.get("speaker") is not None:
                 tally.speakers.add(row["speaker"])
+            else:
+                tally.num_unknown += 1
+            if remarks is not None:
+                remarks.add(row)
             tally.durations_s.append(row["duration_s"])
             gains_db = row.get("applied_gain_db") or {}
             if min(gains_db.values(), default=0.0) < 0:

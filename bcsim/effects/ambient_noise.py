@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Recordings, Uniform
-from bcsim.effects.playback import gain_for_snr, play, recorded_power
+from bcsim.effects.playback import gain_for_snr, measured_snr_db, play, recorded_power
 
 
 @EFFECTS.register("ambient_noise")
@@ -38,8 +38,11 @@ class AmbientNoise(Effect):
 
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         noise = play(self.noise, drawn["noise"], drawn["position"], scene) * scene.mask()
+        speech = scene.microphone - (0 if scene.ambient is None else scene.ambient)
         if self.level == "snr":
-            speech = scene.microphone - (0 if scene.ambient is None else scene.ambient)
             power = recorded_power(self.noise, drawn["noise"], scene)
-            noise = noise * gain_for_snr(speech, noise, drawn["snr_db"], scene.lengths, power)
-        return scene.with_ambient(noise)
+            gain, snr_db = gain_for_snr(speech, noise, drawn["snr_db"], scene.lengths, power)
+            noise = noise * gain
+        else:
+            snr_db = measured_snr_db(speech, noise, scene.lengths)
+        return scene.with_ambient(noise).with_measured(snr_db=snr_db)

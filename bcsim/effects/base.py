@@ -11,6 +11,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from dataclasses import field as dataclass_field
 from typing import Any, ClassVar
 
 import torch
@@ -57,6 +58,9 @@ class Scene:
             the level of `air`: noise is turned up with it.
         gains: factors (B,) by signal that followed from the peaks of the signals, so that no draw
             tells them; None where there were none.
+        measured: what effects measured while they were applied, by quantity, (B,) each: infinite
+            where it has no number, NaN where there is nothing to tell of a clip. The simulator puts
+            the name of the effect's step in front: "ambient_noise.snr_db".
     """
 
     air: Tensor
@@ -69,6 +73,7 @@ class Scene:
     level: Tensor | None = None
     leak_gain: Tensor | None = None
     gains: Mapping[str, Tensor] | None = None
+    measured: Mapping[str, Tensor] = dataclass_field(default_factory=dict)
 
     @classmethod
     def from_air(cls, air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> "Scene":
@@ -113,6 +118,10 @@ class Scene:
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""
         return replace(self, bone=self._within(bone))
+
+    def with_measured(self, **quantities: Tensor) -> "Scene":
+        """Return the scene with more of what an effect measured, by quantity, (B,) each."""
+        return replace(self, measured={**self.measured, **quantities})
 
     def with_ambient(self, ambient: Tensor, speech: Tensor | None = None) -> "Scene":
         """Return the scene with more noise at the air microphone.

@@ -90,7 +90,7 @@ def recorded_power(recordings: Recordings, names: Sequence[str], scene: Scene) -
 
 def gain_for_snr(
     speech: Tensor, noise: Tensor, snr_db: Tensor, lengths: Tensor, power: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     r"""Return the factor that gives noise the asked level against speech.
 
     .. math:: g = 10^{-\mathrm{SNR}/20} \sqrt{E_s / \max(E_n, P T / 100)}
@@ -107,12 +107,28 @@ def gain_for_snr(
         power: (B,), mean square P that the noise has over the whole of its recording.
 
     Returns:
-        (B, 1); 0 where the speech is silent. A constant to gradients.
+        The factor, (B, 1), which is 0 where the speech is silent and a constant to gradients; and
+        the SNR in dB that comes about with it, (B,), infinite where there is no noise then.
     """
     speech_energy, noise_energy = (_energy(s.detach().double(), lengths) for s in (speech, noise))
     least = power * lengths.clamp(min=1) * 10 ** (-MAX_RAISE_DB / 10)
-    ratio = speech_energy / torch.maximum(noise_energy, least)
-    return (ratio.sqrt() * db_to_amplitude(-snr_db)).to(noise.dtype)[:, None]
+    gain = (speech_energy / torch.maximum(noise_energy, least)).sqrt() * db_to_amplitude(-snr_db)
+    snr_db = _ratio_db(speech_energy, gain.square() * noise_energy)
+    return gain.to(noise.dtype)[:, None], snr_db
+
+
+def measured_snr_db(speech: Tensor, noise: Tensor, lengths: Tensor) -> Tensor:
+    """Return the energy of speech over that of noise, (B, T) each, about their means: (B,), in dB.
+
+    It is infinite where there is no noise.
+    """
+    speech_energy, noise_energy = (_energy(s.detach().double(), lengths) for s in (speech, noise))
+    return _ratio_db(speech_energy, noise_energy)
+
+
+def _ratio_db(speech_energy: Tensor, noise_energy: Tensor) -> Tensor:
+    ratio_db = 10 * torch.log10(speech_energy / noise_energy)
+    return torch.where(noise_energy > 0, ratio_db, torch.inf)
 
 
 def _energy(signal: Tensor, lengths: Tensor) -> Tensor:

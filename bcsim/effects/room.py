@@ -164,8 +164,8 @@ class Room(Effect):
             ambient = ambient + _convolve(played, response, before, num_samples)
             power = power + recorded * response.double().square().sum(dim=-1)
         speech, ambient = speech * scene.mask(), ambient * scene.mask()
-        gain = gain_for_snr(speech, ambient, drawn["snr_db"], scene.lengths, power)
-        return scene.with_ambient(ambient * gain, speech)
+        gain, snr_db = gain_for_snr(speech, ambient, drawn["snr_db"], scene.lengths, power)
+        return scene.with_ambient(ambient * gain, speech).with_measured(snr_db=snr_db)
 
     def layout(self, drawn: Mapping[str, Any]) -> "Layout":
         """Return where everything is, for what was drawn for one clip."""

@@ -1,10 +1,11 @@
 """What a run renders: one clip for every recording, or for every row of a manifest."""
 
 import hashlib
+import logging
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from bcsim.datasets.manifest import MAX_NAME_BYTES, PairRow
 from bcsim.errors import InputError, UsageError
 from bcsim.files.hashing import hash_text
 from bcsim.files.paths import printable
+from bcsim.synthesis.speakers import Speakers, speakers_by_layout
+
+log = logging.getLogger(__name__)
 
 _FILE_LIKE = re.compile(r"\.(?:flac|wav)/")  # a folder that is called like a file
 
@@ -23,8 +27,7 @@ class Clip:
     Args:
         id: name of the pair, unique in the dataset; also the path of its files, without suffix.
         source: path of the recording below the input folder.
-        speaker: first folder of that path, or the file's own name where there is none; None where
-            a row that is rendered again names nobody.
+        speaker: name of the speaker, or None where that is unknown.
         split: train, validation or test.
         replayed: line of a manifest whose drawn values the clip gets; None to draw them.
     """
@@ -37,17 +40,28 @@ class Clip:
 
 
 def plan_clips(
-    names: Iterable[str], validation: float, test: float, limit: int | None = None
+    names: Iterable[str],
+    validation: float,
+    test: float,
+    limit: int | None = None,
+    speakers: Speakers | None = None,
 ) -> list[Clip]:
     """Return the clips of the files of a corpus, sorted by source.
+
+    A split that the corpus itself gives is kept. Else splits go by speaker; where the speaker is
+    unknown, or all have the same one, by recording.
 
     Args:
         names: paths of audio files below the folder of the corpus, with forward slashes.
         validation: part of the speakers in the validation split, 0 to 1.
         test: part of the speakers in the test split, 0 to 1.
         limit: number of files to take, the first in the order of their names; None for all.
+        speakers: speakers and splits of the whole corpus; None to tell them by the names.
     """
-    sources = sorted(names)[:limit]
+    sources = sorted(names)
+    speakers = speakers or speakers_by_layout(sources)
+    sources = sources[:limit]
+    is_divided = len(set(speakers.names.values())) > 1
     stems = Counter(source.rpartition(".")[0] for source in sources)
     # a.wav and a.flac may stand side by side, and must not become one
     ids = [_id(s.rpartition(".")[0] if stems[s.rpartition(".")[0]] == 1 else s) for s in sources]
@@ -57,29 +71,73 @@ def plan_clips(
     clips = []
     for source, name in zip(sources, ids, strict=True):
         free = taken[name] == 1 and name not in folders
-        speaker = source.split("/")[0] if "/" in source else source.rpartition(".")[0]
+        speaker = speakers.names.get(source)
+        by = speaker if speaker is not None and is_divided else source.rpartition(".")[0]
         clips.append(
             Clip(
                 id=name if free else f"{name}~{hash_text(source)[:12]}",
                 source=source,
-                speaker=sys.intern(printable(speaker)),
-                split=split_of(speaker, validation, test),
+                speaker=None if speaker is None else sys.intern(printable(speaker)),
+                split=speakers.splits.get(source) or split_of(by, validation, test),
             )
         )
     return clips
 
 
-def split_of(speaker: str, validation: float, test: float) -> str:
-    """Return a speaker's split: a hash of the name alone decides, so more speakers move nobody.
+def split_of(name: str, validation: float, test: float) -> str:
+    """Return a split by the hash of a speaker's name alone, so that more speakers move nobody.
 
     Example:
         >>> split_of("84", 0.0, 0.0), split_of("84", 1.0, 0.0)
         ('train', 'validation')
     """
-    position = int(hash_text(speaker)[:13], 16) / 16**13
+    position = int(hash_text(name)[:13], 16) / 16**13
     if position < test:
         return "test"
     return "validation" if position < test + validation else "train"
+
+
+def tell_splits(clips: Sequence[Clip], speakers: Speakers, parts: Mapping[str, float]) -> None:
+    """Log how many recordings and speakers each split has, and what of it is a guess.
+
+    Args:
+        clips: recordings with their speakers and splits.
+        speakers: what is known of the speakers.
+        parts: part of the speakers that each split should have, 0 to 1, by its name.
+    """
+    splits_of_speaker: defaultdict[str, set[str]] = defaultdict(set)
+    counts = []
+    for split, part in parts.items():
+        members = [clip for clip in clips if clip.split == split]
+        names = {clip.speaker for clip in members if clip.speaker is not None}
+        for name in names:
+            splits_of_speaker[name].add(split)
+        counts.append(f"{split} {len(members)} recordings of {len(names)} known speakers")
+        if not members and part > 0:
+            log.warning("%s: no recording fell into this split", split)
+        elif len(names) == 1:
+            log.warning("%s: has 1 speaker (%s)", split, printable(min(names)))
+    guesses = [clip for clip in clips if clip.source in speakers.guessed]
+    if guesses:
+        log.info(
+            "speakers: the first folder that tells recordings apart is taken for the speaker, such "
+            "as %r for %s; a table of speakers, or the level of their folders, says otherwise",
+            guesses[0].speaker,
+            printable(guesses[0].source),
+        )
+    unknown = [clip for clip in clips if clip.speaker is None]
+    if unknown:
+        log.warning(
+            "the speaker of %d of %d recordings is unknown, such as %s: each goes to a split by "
+            "itself; give a table of speakers, or the level of their folders",
+            *(len(unknown), len(clips), printable(unknown[0].source)),
+        )
+    in_several = sorted(name for name, splits in splits_of_speaker.items() if len(splits) > 1)
+    if in_several:
+        log.warning(
+            "%d speakers are in more than one split, such as %s", len(in_several), in_several[0]
+        )
+    log.info("splits: %s", ", ".join(counts))
 
 
 def replay_clips(
@@ -102,6 +160,25 @@ def replay_clips(
             )
         clips.append(Clip(row.id, sources[row.source], row.speaker, split, replayed=row.to_json()))
     return sorted(clips, key=lambda clip: clip.source)
+
+
+def lines_of_clips(clips: Iterable[Clip], validation: float, test: float) -> Iterator[str]:
+    """Yield what clips are made of, a line for each: a hash of it notices any change.
+
+    It is the source alone if its first folder is the speaker and decides the split; else speaker
+    and split come behind it.
+
+    Args:
+        clips: clips of a corpus.
+        validation: part of the speakers in the validation split, 0 to 1.
+        test: part of the speakers in the test split, 0 to 1.
+    """
+    for clip in clips:
+        source = printable(clip.source)
+        first = source.split("/")[0] if "/" in source else None
+        split = None if first is None else split_of(first, validation, test)
+        is_usual = split is not None and (clip.speaker, clip.split) == (first, split)
+        yield source if is_usual else f"{source}\t{clip.speaker}\t{clip.split}"
 
 
 @dataclass(frozen=True)

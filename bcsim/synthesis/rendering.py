@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bcsim.audio.read import open_audio
 from bcsim.audio.validation.base import AudioInfo
-from bcsim.audio.write import encode_audio, is_as_written, writing_audio
+from bcsim.audio.write import BITS, encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
@@ -104,6 +104,7 @@ class Renderer:
         sensor: name of the sensor, for the manifest.
         options: options of the run.
         audio_format: "flac" or "wav".
+        subtype: subtype of libsndfile that the files have.
         notes: folder in which every process notes down the pairs that it has written, or None.
     """
 
@@ -113,6 +114,7 @@ class Renderer:
     sensor: str
     options: RenderingOptions
     audio_format: str = "flac"
+    subtype: str = "PCM_16"
     notes: Path | None = None
 
     def render(self, clips: Sequence[Clip]) -> list[WrittenPair | Skipped]:
@@ -204,7 +206,12 @@ class Renderer:
         untouched = scene.air is air  # most effects leave it alone: nothing to fetch or compare
         return {
             source.clip.id: self._write(
-                source, _signals(scene, row), _gains_db(scene, row), untouched, writer
+                source,
+                _signals(scene, row),
+                _gains_db(scene, row),
+                _measured(scene, row),
+                untouched,
+                writer,
             )
             for row, source in enumerate(sources)
         }
@@ -214,39 +221,43 @@ class Renderer:
         source: _Source,
         signals: Mapping[str, Tensor],
         gains_db: Mapping[str, float],
+        measured: Mapping[str, float | None],
         untouched: bool,
         writer: Writer,
     ) -> WrittenPair | Skipped:
         """Write the files of a pair; `signals` are (T,) by folder, air as read if `untouched`."""
+        samples = {name: signal.cpu().numpy() for name, signal in signals.items()}
+        if untouched:
+            samples["air"] = source.samples
+        is_kept = self.options.air_files != "encode" and self._is_the_file(source, samples["air"])
+        encoded = [name for name in samples if not (is_kept and name == "air")]
+        peaks = {name: float(max(s.max(), -s.min())) for name, s in samples.items()}
         try:
             for signal in signals.values():
                 _check_finite(source, signal)
-            row = self._row(source, signals, len(signals["air"]), gains_db)
+            told = {**measured, **_facts(source, peaks)}
+            row = self._row(source, signals, len(signals["air"]), gains_db, told)
         except _UnusableError as error:
             return Skipped(str(error))
         folder, sha256 = self.out / source.clip.split, []
-        peaks: dict[str, float] = {}
         for name, file_name in row.file_names.items():
-            as_read = name == "air" and untouched
-            samples = source.samples if as_read else signals[name].cpu().numpy()
-            how = self.options.air_files if name == "air" else "encode"
-            if how != "encode" and self._is_the_file(source, samples):
-                take = writer.link if how == "link" else writer.copy
+            if name in encoded:
+                path, rate = folder / file_name, row.sample_rate
+                content = encode_audio(path, samples[name], rate, self.subtype)
+                writer.write(path, content)
+                sha256.append(hashlib.sha256(content).hexdigest())
+            else:
+                take = writer.link if self.options.air_files == "link" else writer.copy
                 take(source.path, folder / file_name)
                 sha256.append(source.sha256)
-            else:
-                peaks[name] = float(max(samples.max(), -samples.min()))
-                content = encode_audio(folder / file_name, samples, row.sample_rate)
-                writer.write(folder / file_name, content)
-                sha256.append(hashlib.sha256(content).hexdigest())
-        _warn_of_clipping(source, peaks)
+        self._warn_of_clipping(source, {name: peaks[name] for name in encoded})
         return WrittenPair(row.to_json(), tuple(sha256))
 
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
         """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
-        rate = self.simulator.sample_rate
+        rate, suffix = self.simulator.sample_rate, f".{self.audio_format}"
         same = air is source.samples or np.array_equal(air, source.samples)
-        return same and is_as_written(source.info, f".{self.audio_format}", rate, len(air))
+        return same and is_as_written(source.info, suffix, rate, len(air), self.subtype)
 
     def _render_long(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip segment by segment."""
@@ -255,7 +266,7 @@ class Renderer:
             factors = needed_factors(self.simulator, peaks)
             if min(factors.values(), default=1.0) < 1:
                 entry, peaks = self._write_segments(source, factors)
-            _warn_of_clipping(source, peaks)
+            self._warn_of_clipping(source, peaks)
             return entry
         except (_UnusableError, InputError) as error:
             return Skipped(str(error))
@@ -273,13 +284,13 @@ class Renderer:
                     _check_finite(source, signal)
                     if name not in append:
                         path = self.out / source.clip.split / self._file_name(source.clip, name)
-                        file = writing_audio(path, self.simulator.sample_rate)
+                        file = writing_audio(path, self.simulator.sample_rate, self.subtype)
                         append[name] = files.enter_context(file)
                     append[name](signal.cpu().numpy())
                     peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
             gains_db = {name: _decibels(factor) for name, factor in factors.items()}
-            row = self._row(source, append, num_samples, gains_db)
+            row = self._row(source, append, num_samples, gains_db, _facts(source, peaks))
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
         return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
@@ -289,6 +300,7 @@ class Renderer:
         signals: Iterable[str],
         num_samples: int,
         gains_db: Mapping[str, float],
+        measured: dict[str, float | None],
     ) -> PairRow:
         """Return the manifest's row; an error if it is not that of the pair to be replayed."""
         clip, rate = source.clip, self.simulator.sample_rate
@@ -305,6 +317,7 @@ class Renderer:
             drawn=source.draws,
             # In every row, since readers of JSON lines take the columns of the first ones.
             applied_gain_db={name: gains_db.get(name, 0.0) for name in signals},
+            measured=measured,
         )
         replayed = clip.replayed and PairRow.from_json(clip.replayed, clip.id)
         if replayed and not row.is_pair_of(replayed):
@@ -312,6 +325,20 @@ class Renderer:
                 f"{clip.id}: renders to another pair; is this the recipe it was made by?"
             )
         return row
+
+    def _is_clipped(self, peak: float) -> bool:
+        return self.subtype in BITS and peak > AUDIBLE_CLIPPING
+
+    def _warn_of_clipping(self, source: _Source, peaks: Mapping[str, float]) -> None:
+        name = max(peaks, key=peaks.__getitem__)
+        if self._is_clipped(peaks[name]):
+            log.warning(
+                "%s: %s exceeds full scale (peaks at %.3g) and is clipped; end the recipe with "
+                "peak_limit",
+                printable(str(source.path)),
+                name,
+                peaks[name],
+            )
 
     def _file_name(self, clip: Clip, signal: str) -> str:
         return f"{signal}/{clip.id}.{self.audio_format}"
@@ -326,18 +353,6 @@ def _check_finite(source: _Source, signal: Tensor) -> None:
     if not math.isfinite(float(signal.sum())):
         raise _UnusableError(
             f"{source.path}: the simulated signal is not finite; look at the recipe's effects"
-        )
-
-
-def _warn_of_clipping(source: _Source, peaks: Mapping[str, float]) -> None:
-    name = max(peaks, key=peaks.__getitem__)
-    if peaks[name] > AUDIBLE_CLIPPING:
-        log.warning(
-            "%s: %s exceeds full scale (peaks at %.3g) and is clipped; end the recipe with "
-            "peak_limit",
-            printable(str(source.path)),
-            name,
-            peaks[name],
         )
 
 
@@ -358,6 +373,25 @@ def _gains_db(scene: Scene, row: int) -> dict[str, float]:
     return {
         name: _decibels(float(gains[name][row])) for name in _signals(scene, row) if name in gains
     }
+
+
+def _measured(scene: Scene, row: int) -> dict[str, float | None]:
+    """Return what was measured of one clip while it was rendered; see `Scene.measured`."""
+    values = {name: float(value[row]) for name, value in scene.measured.items()}
+    return {
+        name: round(value, 2) + 0.0 if math.isfinite(value) else None  # -0.0 becomes 0.0
+        for name, value in values.items()
+        if not math.isnan(value)
+    }
+
+
+def _facts(source: _Source, peaks: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the band of a recording and the peaks of a pair's files, as its row holds them."""
+    levels = {
+        f"{name}.peak_dbfs": round(_decibels(peak), 2) + 0.0 if peak > 0 else None
+        for name, peak in peaks.items()
+    }
+    return {**levels, "source.bandwidth_hz": source.info.sample_rate / 2}
 
 
 def _alike(recorded: Any, drawn: Any) -> bool:

@@ -16,7 +16,7 @@ import itertools
 import logging
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,6 +38,7 @@ from bcsim.datasets.manifest import (
     WrittenPair,
     write_lines,
 )
+from bcsim.datasets.remarks import Remarks
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import (
     environment_faults,
@@ -53,7 +54,7 @@ from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
-from bcsim.synthesis.clips import Clip, Shard
+from bcsim.synthesis.clips import Clip, Shard, lines_of_clips
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import Renderer, Skipped
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
@@ -79,6 +80,7 @@ class SynthesisPlan:
         shard: part of the clips that this run renders; None for all.
         replayed_sha256: SHA-256 of the manifest that is rendered again, if one is.
         inputs: files besides the recordings that the pairs are made of.
+        failures: reason by path, for recordings of noise that are left out.
     """
 
     clips: list[Clip]
@@ -90,6 +92,7 @@ class SynthesisPlan:
     shard: Shard | None = None
     replayed_sha256: str | None = None
     inputs: tuple[Path, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def todo(self) -> list[Clip]:
@@ -100,7 +103,7 @@ class SynthesisPlan:
         """Return everything that decides what the pairs are."""
         # Of the sources only the names: one may be mended as long as there is no pair of it, and
         # each pair's row holds the SHA-256 of its own.
-        renderer = self.renderer
+        renderer, recipe = self.renderer, yaml.safe_load(self.recipe_text)
         return {
             "schema": SCHEMA,
             "bcsim": bcsim.__version__,
@@ -108,10 +111,10 @@ class SynthesisPlan:
             "sensor_sha256": self.sensor_sha256,
             "noise_sha256": self.noise_sha256,
             **renderer.options.settings(),
-            "recipe": yaml.safe_load(self.recipe_text),
+            "recipe": recipe,
             "num_sources": len(self.clips),
             "sources_sha256": hash_text(
-                "".join(f"{printable(clip.source)}\n" for clip in self.clips)
+                "".join(f"{line}\n" for line in lines_of_clips(self.clips, **recipe["splits"]))
             ),
             "replayed_sha256": self.replayed_sha256,
             "shard": self.shard and str(self.shard),
@@ -127,6 +130,7 @@ class SynthesisResult:
         seconds: duration of all pairs in seconds.
         splits: number of pairs by split.
         failures: reason by source, for sources that could not be used.
+        remarks: what is to be said of the pairs; see `bcsim.datasets.remarks`.
         num_reused: number of pairs that an earlier run had finished.
         num_turned_down: number of pairs of which a signal was turned down by its peak.
         num_air_turned_down: number of those whose air was turned down.
@@ -137,6 +141,7 @@ class SynthesisResult:
     seconds: float
     splits: dict[str, int]
     failures: dict[str, str]
+    remarks: list[str]
     num_reused: int = 0
     num_turned_down: int = 0
     num_air_turned_down: int = 0
@@ -165,7 +170,7 @@ def synthesize_corpus(
         sweep_temporaries(out)
         if sensor is not None:  # at once: whoever gave it may replace it while this works
             write_bytes(out / PROFILE_NAME, sensor)
-        failures: dict[str, str] = {}
+        failures = dict(plan.failures)
         with open(state / JOURNAL_NAME, "a+b", opener=not_a_link) as file:
             journal = Journal(file)
             journal.adopt(state)
@@ -229,10 +234,11 @@ def finish_dataset(
     for split in pairs:
         sync_folders(out / split)
     tallies = {split: Tally() for split in SPLITS}
+    remarks = Remarks.of_recipe(settings["recipe"])
     with replacing(out / SUMS_NAME) as temporary, temporary.open("w", encoding="utf-8") as sums:
         for split, entries in pairs.items():
             lines = _summed(entries, split, sums)
-            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines)
+            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines, remarks)
         splits = {split: tally.num_pairs for split, tally in tallies.items()}
         seconds = sum(tally.seconds for tally in tallies.values())
         totals = {
@@ -258,6 +264,7 @@ def finish_dataset(
         seconds,
         splits,
         failures,
+        remarks.lines(),
         num_turned_down=len(lowered),
         num_air_turned_down=sum(tally.num_air_lowered for tally in tallies.values()),
         lowest_gain_db=min(lowered, default=0.0),

@@ -10,6 +10,7 @@ from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.hashing import hash_file
 from bcsim.recipe import (
     SynthesisRecipe,
+    WrittenAudio,
     build_simulator,
     from_mapping,
     override,
@@ -180,6 +181,8 @@ def resolve_simulator(
     simulator = build_simulator(checked.effects, checked.sample_rate, profile, path.name)
     resolved = asdict(checked)
     del resolved["effects"]  # they come last
+    if checked.audio == WrittenAudio():  # a run from before the key was there has the same recipe
+        del resolved["audio"]
     resolved["effects"] = [resolve_effect(effect) for effect in simulator.effects]
     return ResolvedSimulator(simulator, name, digest, checked, write_yaml(resolved))
 

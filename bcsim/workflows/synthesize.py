@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,23 @@ import bcsim
 from bcsim.audio.folder import audio_names
 from bcsim.datasets.dataset import read_dataset_metadata, read_manifest
 from bcsim.datasets.manifest import DATASET_NAME, PROFILE_NAME, RECIPE_NAME, SPLITS
-from bcsim.datasets.noise_folder import fingerprint
+from bcsim.datasets.noise_folder import fingerprint, noise_folders
 from bcsim.effects.sensor_level import SensorLevel
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
 from bcsim.files.run_folder import check_disjoint
-from bcsim.synthesis.clips import Clip, Shard, plan_clips, replay_clips, split_of
+from bcsim.synthesis.clips import (
+    Clip,
+    Shard,
+    plan_clips,
+    replay_clips,
+    split_of,
+    tell_splits,
+)
 from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.synthesis.speakers import find_speakers
 from bcsim.workers.device import choose_device
 from bcsim.workers.pool import Workers, num_cores
 from bcsim.workflows.presets import ResolvedSimulator, find_sensor, resolve_simulator
@@ -36,6 +44,8 @@ def plan_synthesis(
     device: str = "auto",
     shard: Shard | None = None,
     limit: int | None = None,
+    speakers: Path | None = None,
+    speaker_level: int | None = None,
     **options: Any,
 ) -> SynthesisPlan:
     """Check everything that can be checked before work starts.
@@ -49,6 +59,9 @@ def plan_synthesis(
         device: "auto", "cpu" or "cuda".
         shard: part of the files to render; None for all.
         limit: take only the first so many files.
+        speakers: table of the speakers; None to tell them by the paths of the files.
+        speaker_level: number of the folder in each path that is called after the speaker, from 1;
+            0 where none is.
         options: other fields of `RenderingOptions`; None for the default.
 
     Raises:
@@ -57,14 +70,17 @@ def plan_synthesis(
     names = audio_names(air)
     check_disjoint(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
+    found = find_speakers(air, names, speakers, speaker_level)
     splits = resolved.recipe.splits
+    clips = plan_clips(names, splits.validation, splits.test, limit, found)
+    tell_splits(clips, found, {"train": 1.0, **asdict(splits)})
     return _plan(
-        plan_clips(names, splits.validation, splits.test, limit),
+        clips,
         resolved,
         air=air,
         out=out,
         sensor=sensor,
-        inputs=(recipe,),
+        inputs=(recipe, speakers),
         options=_chosen(RenderingOptions(), options, device),
         shard=shard,
     )
@@ -130,8 +146,9 @@ def plan_replay(
     splits = resolved.recipe.splits
     split = manifest.parent.name
     if split not in SPLITS:
-        who = rows[0].id if rows[0].speaker is None else rows[0].speaker
-        split = split_of(who, splits.validation, splits.test)
+        by = rows[0].source.rpartition(".")[0] if rows[0].speaker is None else rows[0].speaker
+        split = split_of(by, splits.validation, splits.test)
+        log.info("%s: lies in no folder of a split; all of its pairs go to %s", manifest, split)
     plan = _plan(
         replay_clips(rows, audio_names(air), air, split),
         replace(resolved, sensor=rows[0].sensor),
@@ -162,6 +179,7 @@ def _plan(
     """Return the plan for some clips; `plan_synthesis` and `plan_replay` say what the rest is."""
     sensor_file = find_sensor(str(sensor)) if resolved.sensor_sha256 else None
     _warn_of_lowered_level(resolved)
+    folders = noise_folders(resolved.simulator).values()
     return SynthesisPlan(
         clips=clips,
         renderer=Renderer(
@@ -171,6 +189,7 @@ def _plan(
             sensor=resolved.sensor,
             options=options,
             audio_format=resolved.recipe.audio_format,
+            subtype=resolved.recipe.audio.subtype,
         ),
         recipe_text=resolved.recipe_text,
         sensor_file=sensor_file,
@@ -178,6 +197,7 @@ def _plan(
         noise_sha256=fingerprint(resolved.simulator),
         shard=shard,
         inputs=tuple(path for path in (sensor_file, *inputs) if path is not None),
+        failures={name: why for folder in folders for name, why in folder.failures.items()},
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
 from bcsim.datasets.dataset import read_manifest
-from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
+from bcsim.datasets.noise_folder import fingerprint
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
 from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
@@ -30,7 +31,8 @@ from bcsim.recipe import (
 )
 from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
-from bcsim.synthesis.clips import hash_sources, plan_clips
+from bcsim.synthesis.clips import hash_sources, lines_of_clips, plan_clips, tell_splits
+from bcsim.synthesis.speakers import Speakers, find_speakers
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.processes import is_main_process
@@ -74,6 +76,8 @@ def train(
     init_from: Path | None = None,
     bone: Path | None = None,
     channels: Mapping[str, str] | None = None,
+    speakers: Path | None = None,
+    speaker_level: int | None = None,
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
@@ -96,6 +100,9 @@ def train(
         init_from: folder of the model whose weights the run begins with.
         bone: recordings of the sensor that make pairs with those in `air`.
         channels: channel of "air" and "bone" in recordings, where files have several.
+        speakers: table of the speakers in `air`; None to tell them by the paths of the files.
+        speaker_level: number of the folder in each path that is called after the speaker, from 1;
+            0 where none is.
 
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
@@ -103,7 +110,8 @@ def train(
         EnvironmentFault: if another process trains in `out`.
     """
     config = _load_recipe(recipe, settings)
-    data, config = _training_data(config, pairs, air, bone, sensor, channels)
+    told = (speakers, speaker_level)
+    data, config = _training_data(config, pairs, air, bone, sensor, channels, told)
     facts = dict(data.facts)  # their names are in checkpoints
     if init_from is not None:
         weights = init_from / WEIGHTS_FILE
@@ -161,6 +169,7 @@ def _training_data(
     bone: Path | None,
     sensor: str | None,
     channels: Mapping[str, str] | None,
+    told: tuple[Path | None, int | None],
 ) -> tuple[TrainingData, TrainingConfig]:
     """Return what `train` trains on, and the recipe with the effects that render it, if any do."""
     if (pairs is None) == (air is None):
@@ -171,13 +180,16 @@ def _training_data(
         raise UsageError(
             "a sensor goes with air recordings alone; the pairs have its signal already"
         )
+    if (pairs is not None or bone is not None) and told != (None, None):
+        raise UsageError("speakers are told of air recordings alone; pairs have their splits")
     if pairs is not None:
         return _stored(pairs, config, channels), config
     if bone is not None and air is not None:
         recorded = open_pairs(air, config.sample_rate, config.seed, channels=channels, bone=bone)
         return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)}), config
     assert air is not None
-    data, effects = _rendered(air, sensor, config)
+    names = audio_names(air)
+    data, effects = _rendered(air, names, find_speakers(air, names, *told), sensor, config)
     return data, replace(config, effects=effects)
 
 
@@ -254,6 +266,7 @@ def _stored(
 ) -> TrainingData:
     if not pairs.exists():
         raise InputError(f"{pairs}: no such folder; give what synthesize or import wrote")
+    _check_split(pairs, "train")
     if not (pairs / "train").is_dir():  # recordings, which have no splits
         recorded = open_pairs(pairs, config.sample_rate, config.seed, channels=channels)
         return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)})
@@ -306,15 +319,25 @@ def _open_real(
 ) -> RecordedPairs | None:
     if folder is None:
         return None
+    _check_split(folder, split)
     is_dataset = (folder / split / MANIFEST_NAME).is_file()
     split_read = split if is_dataset else None
     return open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
 
 
+def _check_split(folder: Path, split: str) -> None:
+    """Raise for a dataset that has splits, but not the one that is wanted."""
+    there = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
+    if there and split not in there:
+        raise InputError(
+            f"{folder}: has no split {split}, only {', '.join(there)}; give the folder of one of "
+            f"them, such as {folder / there[0]}, to use that in its place"
+        )
+
+
 def _rendered(
-    air: Path, sensor: str | None, config: TrainingConfig
+    air: Path, names: list[str], speakers: Speakers, sensor: str | None, config: TrainingConfig
 ) -> tuple[TrainingData, list[dict[str, Any]]]:
-    names = audio_names(air)
     if sensor is None:
         raise UsageError(f"{air}: air recordings need a sensor that they are rendered through")
     path = None if sensor in sensorless_presets() else find_sensor(sensor)
@@ -324,16 +347,26 @@ def _rendered(
     else:
         profile = SensorProfile.load(path)
         simulator = build_simulator(config.effects, config.sample_rate, profile, "recipe")
-    clips = plan_clips(names, VALIDATION, TEST)
+    clips = plan_clips(names, VALIDATION, TEST, speakers=speakers)
+    tell_splits(clips, speakers, {"train": 1.0, "validation": VALIDATION, "test": TEST})
     files, kept_back = (
         [air / clip.source for clip in clips if clip.split == split]
         for split in ("train", "validation")
     )
     if not files:
         raise UsageError(f"{air}: every speaker fell into validation or test; give more speakers")
+    num_kept = len(clips) - len(files) - len(kept_back)
+    if num_kept:
+        log.info("test: %d recordings are neither trained on nor validated with", num_kept)
     training = RenderedPairs(files, air, simulator, config.seed)
     validation = RenderedPairs(kept_back, air, simulator, config.seed) if kept_back else None
     effects = [resolve_effect(effect) for effect in simulator.effects]
     sources = _fingerprint_corpus(air, [clip.source for clip in clips])
     facts = {"sensor_sha256": path and hash_file(path), "sources_sha256": sources}
+    noise = fingerprint(simulator)
+    if noise is not None:
+        facts["noise_sha256"] = noise
+    lines = [*lines_of_clips(clips, VALIDATION, TEST)]
+    if any("\t" in line for line in lines):  # else the names of the sources tell the splits
+        facts["speakers_sha256"] = hash_text("\n".join(lines))
     return TrainingData(training, validation, facts=facts), effects

@@ -8,7 +8,7 @@ import pytest
 
 from bcsim.audio.write import write_audio
 from bcsim.datasets import noise_folder as noise_module
-from bcsim.datasets.noise_folder import NoiseFolder, fingerprint
+from bcsim.datasets.noise_folder import NoiseFolder, fingerprint, without_pauses
 from bcsim.effects.ambient_noise import AmbientNoise
 from bcsim.effects.gain import Gain
 from bcsim.errors import InputError, UsageError
@@ -22,7 +22,8 @@ RATE = 16_000
 @pytest.fixture
 def folder(tmp_path):
     for number, name in enumerate(("b.wav", "a/z.wav", "c.flac")):
-        write_audio(tmp_path / name, np.full(1000 + number, 0.1 * (number + 1)), RATE)
+        samples = 0.1 * (number + 1) * np.sin(np.arange(1000.0 + number))
+        write_audio(tmp_path / name, samples, RATE)
     return tmp_path
 
 
@@ -99,5 +100,45 @@ def test_a_fingerprint_changes_with_the_files_alone(folder):
     louder = dataclasses.replace(AmbientNoise(noise), level="recorded")
     assert fingerprint(Simulator((Gain(), louder), RATE)) == before
     assert fingerprint(Simulator((Gain(),), RATE)) is None
-    write_audio(folder / "d.wav", np.zeros(10), RATE)
+    write_audio(folder / "d.wav", np.sin(np.arange(10.0)), RATE)
     assert fingerprint(Simulator((AmbientNoise(NoiseFolder(folder)),), RATE)) != before
+
+
+def test_silent_and_unreadable_recordings_are_found_before_anything_is_drawn(folder, caplog):
+    write_audio(folder / "d.wav", np.full(4000, 0.25), RATE)  # an offset is no sound
+    (folder / "e.wav").write_bytes(b"RIFF")
+    noise = NoiseFolder(folder)
+    assert noise.names == ("a/z.wav", "b.wav", "c.flac")
+    assert {name.rpartition("/")[2] for name in noise.failures} == {"d.wav", "e.wav"}
+    assert "2 of 5 recordings of noise are left out" in caplog.text
+
+
+def test_a_folder_of_silence_is_refused(tmp_path):
+    write_audio(tmp_path / "d.wav", np.zeros(4000), RATE)
+    simulator = Simulator((AmbientNoise(NoiseFolder(tmp_path)),), RATE)
+    with pytest.raises(InputError, match=r"none of 1 recordings of noise .*d\.wav: is silent"):
+        fingerprint(simulator)
+
+
+@pytest.mark.parametrize("floor", ["zeros", "an offset", "dither", "hiss at -60 dB"])
+def test_wherever_a_clip_starts_in_a_recording_there_is_sound(floor):
+    generator = stream(0, floor)
+    pause = {
+        "zeros": np.zeros(10 * RATE),
+        "an offset": np.full(10 * RATE, 0.02),
+        "dither": np.round(generator.uniform(-1, 1, 10 * RATE)) / 32768,
+        "hiss at -60 dB": 1e-4 * generator.standard_normal(10 * RATE),
+    }[floor]
+    sounds = [0.1 * generator.standard_normal(2 * RATE) for _ in range(2)]
+    kept = without_pauses(np.concatenate([pause, sounds[0], pause, sounds[1], pause]), RATE)
+    assert 4.0 <= len(kept) / RATE < 4.7
+    power = np.square(kept[: len(kept) // RATE * RATE].reshape(-1, RATE)).mean(axis=1)
+    assert power.min() > 0.25 * power.max()
+
+
+def test_short_pauses_and_even_noise_stay_as_they_are():
+    generator = stream(0, "noise")
+    clicks = np.where(np.arange(10 * RATE) % (RATE // 2) < 800, 0.1, 1e-5)
+    for loudness in (np.full(10 * RATE, 0.1), clicks, np.linspace(1e-3, 0.1, 10 * RATE)):
+        noise = loudness * generator.standard_normal(10 * RATE)
+        assert without_pauses(noise, RATE) is noise

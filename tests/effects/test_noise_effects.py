@@ -85,18 +85,23 @@ def test_an_offset_is_neither_speech_nor_noise(tmp_path, speech):
     assert torch.allclose(snr_db, torch.full((2,), 10.0).double(), rtol=0, atol=1e-9)
 
 
-def test_a_silent_recording_is_refused_where_an_snr_is_asked_for(tmp_path, sensor, speech):
-    write_audio(tmp_path / "nothing.wav", np.full(4000, 0.1), RATE)
+def test_a_recording_that_turned_silent_is_refused_where_an_snr_is_asked_for(
+    tmp_path, sensor, speech
+):
+    write_audio(tmp_path / "nothing.wav", 0.1 * np.sin(np.arange(4000.0)), RATE)
     noise = NoiseFolder(tmp_path)
-    for effect in (AmbientNoise(noise), RecordedNoise(sensor, noise)):
+    effects = AmbientNoise(noise), RecordedNoise(sensor, noise)
+    drawn = [drawn_for(effect) for effect in effects]
+    write_audio(tmp_path / "nothing.wav", np.full(4000, 0.1), RATE)
+    for effect, draw in zip(effects, drawn, strict=True):
         scene = Scene.from_air(speech, RATE)
         with pytest.raises(InputError, match=r"'nothing.wav' is silent.*; take it out"):
-            effect.apply(scene, drawn_for(effect))
+            effect.apply(scene, draw)
         as_recorded = dataclasses.replace(effect, level="recorded")
-        assert torch.allclose(as_recorded.apply(scene, drawn_for(effect)).microphone, speech)
+        assert torch.allclose(as_recorded.apply(scene, draw).microphone, speech)
 
 
-@pytest.mark.parametrize(("faint_db", "raised_db"), [(-15.0, 15.0), (-60.0, 20.0)])
+@pytest.mark.parametrize(("faint_db", "raised_db"), [(-15.0, 15.0), (-45.0, 20.0)])
 def test_a_faint_part_of_a_recording_is_raised_by_no_more_than_20_db(
     tmp_path, speech, faint_db, raised_db
 ):

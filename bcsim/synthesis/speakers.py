@@ -1,0 +1,223 @@
+"""Who speaks in the recordings of a corpus, and which split its folders give them.
+
+A table of speakers, or the level of the folders that are called after them, is taken at its word.
+Without either the paths tell: those of LibriSpeech, VCTK, LJSpeech and Common Voice (with its
+lists) are known; elsewhere the first folder that tells recordings apart is taken for the speaker,
+which is a guess, and said to be one. Folders called train, validation or test, or as LibriSpeech
+calls its parts, decide the split.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bcsim.datasets.talkers import talkers_of
+from bcsim.errors import InputError, UsageError
+from bcsim.files.opening import open_regular
+from bcsim.files.paths import printable
+from bcsim.files.text import numbered_lines
+
+_SPLIT_FOLDER = re.compile(
+    r"(?:(train|training)|(validation|valid|val|dev)|(test))(?:-(?:clean|other)(?:-\d+)?)?",
+    re.IGNORECASE,
+)
+_SPLITS_OF_GROUPS = ("train", "validation", "test")
+# The speaker's part of a file's stem, in corpora that call all of their files alike.
+_KNOWN_NAMES = (
+    re.compile(r"(\d{1,5})-\d{3,6}-\d{4}"),  # LibriSpeech
+    re.compile(r"(p[23]\d\d|s5)_\d{3}(?:_mic[12])?"),  # VCTK and what is made of it
+    re.compile(r"(LJ)\d{3}-\d{4}"),  # LJSpeech
+)
+# LibriTTS and Multilingual LibriSpeech. Dates with a time of day look like it, so that a folder has
+# to be called after the speaker as well.
+_KNOWN_IN_FOLDER = re.compile(r"(\d{1,5})_\d{2,6}_\d{6}(?:_\d{6})?")
+_COMMON_VOICE = re.compile(r"common_voice_[\w-]+_\d+")
+# Lists of Common Voice, those that make a split first.
+_COMMON_VOICE_LISTS = {"train": "train", "dev": "validation", "test": "test"} | dict.fromkeys(
+    ("validated", "other", "invalidated")
+)
+_LIST = "a list of Common Voice"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """Who speaks in each recording of a corpus.
+
+    Args:
+        names: name of the speaker by recording; those whose speaker is unknown are not in it.
+        splits: split by recording, where folders or lists of the corpus give one.
+        guessed: recordings whose speaker is a guess: the name of a folder.
+    """
+
+    names: Mapping[str, str]
+    splits: Mapping[str, str]
+    guessed: frozenset[str] = frozenset()
+
+
+def find_speakers(
+    folder: Path, sources: Sequence[str], table: Path | None = None, level: int | None = None
+) -> Speakers:
+    """Find out who speaks in the recordings of a folder, and say how.
+
+    Args:
+        folder: folder of the corpus.
+        sources: paths of its recordings below the folder, with forward slashes.
+        table: table of the speakers (`bcsim.datasets.talkers.read_talkers`), or None.
+        level: number of the folder in each path that is called after the speaker, 1 for the first;
+            0 where no folder is; None to tell by the names.
+
+    Raises:
+        InputError: if the table cannot be used.
+        UsageError: if both table and level are given, or no recording has a folder of that level.
+    """
+    if table is not None and level is not None:
+        raise UsageError("give a table of speakers or the level of their folders, not both")
+    by_layout = speakers_by_layout(sources)
+    if table is not None:
+        names = talkers_of(table, {source: (source, printable(source)) for source in sources})
+        return Speakers(names, by_layout.splits)
+    if level is not None:
+        parts = {source: source.split("/")[:-1] for source in sources}
+        names = {s: folders[level - 1] for s, folders in parts.items() if 0 < level <= len(folders)}
+        if level and not names:
+            raise UsageError(
+                f"{folder}: no recording lies {level} folders deep, such as {sources[0]!r}; the "
+                "level of the speakers' folders is smaller"
+            )
+        return Speakers(names, by_layout.splits)
+    listed = _common_voice(folder, sources)
+    return Speakers(
+        {**by_layout.names, **listed.names},
+        {**by_layout.splits, **listed.splits},
+        by_layout.guessed - listed.names.keys(),
+    )
+
+
+def speakers_by_layout(sources: Sequence[str]) -> Speakers:
+    """Tell by the paths of recordings alone who speaks, and which splits they belong to.
+
+    Example:
+        >>> found = speakers_by_layout(["train-clean-100/103/1240/x.flac", "dev-clean/84/1/x.flac"])
+        >>> list(found.names.values()), list(found.splits.values())
+        (['103', '84'], ['train', 'validation'])
+    """
+    names: dict[str, str] = {}
+    splits: dict[str, str] = {}
+    others: dict[str, list[str]] = {}
+    for source in sources:
+        *folders, file = source.split("/")
+        speaker = _known_speaker(file.rpartition(".")[0], folders)
+        if speaker is None:
+            others[source] = folders
+            continue
+        names[source] = speaker
+        split = next((split for f in folders if (split := _split_of_folder(f))), None)
+        if split is not None:
+            splits[source] = split
+    others = _without_common(others)
+    for source, folders in others.items():
+        if folders and (split := _split_of_folder(folders[0])) is not None:
+            splits[source] = split
+            others[source] = folders[1:]
+    if all(source in splits for source in others):
+        others = _without_common(others)
+    guesses = {
+        source: folders[0]
+        for source, folders in others.items()
+        if folders and not _COMMON_VOICE.fullmatch(source.split("/")[-1].rpartition(".")[0])
+    }
+    return Speakers(names | guesses, splits, frozenset(guesses))
+
+
+def _known_speaker(stem: str, folders: Sequence[str]) -> str | None:
+    """Return the speaker that a file's stem tells, as the corpora do whose names are known."""
+    for pattern in _KNOWN_NAMES:
+        if found := pattern.fullmatch(stem):
+            return found[1]
+    found = _KNOWN_IN_FOLDER.fullmatch(stem)
+    return found[1] if found and found[1] in folders else None
+
+
+def _without_common(folders: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the folders of each recording without those that all of them lie in."""
+    paths = list(folders.values())
+    shared = 0
+    while paths and all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
+        if _split_of_folder(paths[0][shared]) is not None:
+            break
+        shared += 1
+    return {source: path[shared:] for source, path in folders.items()}
+
+
+def _split_of_folder(name: str) -> str | None:
+    """Return the split that a folder's name means.
+
+    Example:
+        >>> _split_of_folder("dev-other"), _split_of_folder("testimony")
+        ('validation', None)
+    """
+    found = _SPLIT_FOLDER.fullmatch(name)
+    return _SPLITS_OF_GROUPS[found.lastindex - 1] if found and found.lastindex else None
+
+
+def _common_voice(folder: Path, sources: Sequence[str]) -> Speakers:
+    """Return what the lists of Common Voice beside its folders of clips tell."""
+    clips: dict[str, dict[str, str]] = {}  # by folder, the source of each file's name
+    for source in sources:
+        place, _, file = source.rpartition("/")
+        if _COMMON_VOICE.fullmatch(file.rpartition(".")[0]):
+            clips.setdefault(place, {})[file.rpartition(".")[0]] = source
+    names: dict[str, str] = {}
+    splits: dict[str, str] = {}
+    for place, by_stem in clips.items():
+        lists = [path for path in _lists_beside(folder / place) if path.is_file()]
+        if not lists:
+            log.warning(
+                "%s: its names are those of Common Voice, whose lists (validated.tsv, train.tsv, "
+                "...) tell the speakers, and are not beside it",
+                printable(str(folder / place)),
+            )
+        for path in lists:
+            split = _COMMON_VOICE_LISTS[path.stem]
+            for file, speaker in _rows_of(path):
+                source = by_stem.get(PurePosixPath(file).stem)
+                if source is not None:
+                    names.setdefault(source, speaker)
+                    if split is not None:
+                        splits.setdefault(source, split)
+    split_of_speaker = {names[source]: split for source, split in splits.items()}
+    for source, speaker in names.items():  # of the list of all that is validated
+        if speaker in split_of_speaker:
+            splits.setdefault(source, split_of_speaker[speaker])
+    return Speakers(names, splits)
+
+
+def _lists_beside(clips: Path) -> Iterator[Path]:
+    absolute = clips.absolute()
+    for place in (absolute, absolute.parent):
+        yield from (place / f"{name}.tsv" for name in _COMMON_VOICE_LISTS)
+
+
+def _rows_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the file and the speaker of each row of a list of Common Voice.
+
+    Sentences hold quotes that are none of CSV's, so that a row is taken apart at its tabs.
+    """
+    with open_regular(path, _LIST) as file:
+        yield from _listed(path, (line for _, line in numbered_lines(file, path, _LIST)))
+
+
+def _listed(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    columns: list[str] | None = None
+    for line in lines:
+        cells = line.rstrip("\r\n").removeprefix("\ufeff").split("\t")
+        if columns is None:
+            columns = cells
+            if not {"client_id", "path"} <= set(columns):
+                raise InputError(f"{path}: not {_LIST}: wants the columns client_id and path")
+        elif len(cells) > max(columns.index("client_id"), columns.index("path")):
+            yield cells[columns.index("path")], cells[columns.index("client_id")]
