@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bcsim.errors import DivergedError, InputError
+from bcsim.errors import DivergedError
 from bcsim.metrics import METRICS
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class BestModelTracker:
     """Validates on synthetic and on real pairs in the main process; real pairs decide, if any.
 
-    Raises:
-        InputError: if no item of the pairs that decide has a value of the metric that decides.
+    Where no item of the pairs that decide has a value of the metric that decides, the last weights
+    count as the best, as they do without validation.
     """
 
     def __init__(self, data: TrainingData, config: TrainingConfig, out: Path) -> None:
@@ -44,19 +44,26 @@ class BestModelTracker:
                 total = len(validator.items) + validator.num_silent
                 told = "%s: %d of %d items are left out, for their target is silent"
                 log.warning(told, split, validator.num_silent, total)
-        metric = config.validation.metric
-        if self.validators and self.validators[self.deciding].unprocessed[metric] is None:
-            raise InputError(
-                f"validation.metric is {metric}, which none of the "
-                f"{len(self.validators[self.deciding].items)} items of {self.deciding} has: they "
-                "are too short, or hold too little speech; validate on longer recordings, or set "
-                "another validation.metric"
+        if self.validators and not self.can_decide:
+            log.warning(
+                "%s: none of the %d items has a value of %s, for they are too short or hold too "
+                "little speech: the last weights will count as the best; validate on longer "
+                "recordings, or set another validation.metric",
+                self.deciding,
+                len(self.validators[self.deciding].items),
+                self.config.metric,
             )
 
     @property
     def deciding(self) -> str:
         """Name of the set of pairs that decides which weights are best."""
         return REAL if REAL in self.validators else SYNTHETIC
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether some item of the deciding pairs has a value of the deciding metric."""
+        validator = self.validators.get(self.deciding)
+        return validator is not None and validator.unprocessed[self.config.metric] is not None
 
     def is_due(self, step: int, last: bool) -> bool:
         """Tell whether to validate after a step."""
@@ -86,14 +93,14 @@ class BestModelTracker:
         name = self.config.metric
         value = found[self.deciding].enhanced[name]
         least = METRICS[name].worst if self.best is None else self.best.value
-        if not METRICS[name].is_better(value, least):
+        if self.can_decide and not METRICS[name].is_better(value, least):
             return False
         self.best = Best(step, value, {split: v.scores for split, v in found.items()})
         return True
 
     def check_any(self, step: int) -> None:
         """Raise a DivergedError if there were validations, and none scored better than silence."""
-        if self.validators and self.best is None:
+        if self.can_decide and self.best is None:
             raise DivergedError(
                 f"step {step}: no validation scored better than silence, so there are no best "
                 "weights; lower optimizer.learning_rate"

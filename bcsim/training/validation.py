@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from bcsim.datasets.pairs import Pair, Pairs
-from bcsim.errors import InputError
-from bcsim.files.text import shown
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.scores import enhancement_metrics
@@ -65,9 +63,6 @@ class Validator:
     Attributes:
         items: items that are scored.
         num_silent: number of items that were left out, for their target is silent.
-
-    Raises:
-        InputError: if the target of every item is silent.
     """
 
     def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
@@ -78,11 +73,6 @@ class Validator:
         ]
         self.items = [item for item in chosen if not _compared(item.air, item).is_void]
         self.num_silent = len(chosen) - len(self.items)
-        if not self.items:
-            raise InputError(
-                f"the target of all {len(chosen)} validation items is silent, the first of them "
-                f"{shown(chosen[0].id)}; validate on recordings of speech"
-            )
         unprocessed = [_scores(_compared(item.bone, item)) for item in self.items]
         self.unprocessed = _mean_scores(unprocessed)
         self.clean = _ceiling(self.items)
@@ -121,7 +111,7 @@ def _mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
         {'lsd': 3.0, 'stoi': None}
     """
     means: Scores = {}
-    for name in scores[0] if scores else ():
+    for name in scores[0] if scores else enhancement_metrics():
         values = [item[name] for item in scores if math.isfinite(item[name])]
         # Rounded, because pystoi adds noise of 1e-16 and a resumed run gives the same lines.
         means[name] = round(math.fsum(values) / len(values), 6) if values else None
@@ -151,4 +141,6 @@ def _ceiling(items: Sequence[Pair]) -> Scores:
         scores = _scores(_compared(item.air, item))
         if all(math.isfinite(value) for value in scores.values()):
             break
-    return _mean_scores([scores]) | {"si_sdr": None}  # without distortion it is infinite
+    return _mean_scores([scores] if scores else []) | {
+        "si_sdr": None
+    }  # without distortion it is infinite

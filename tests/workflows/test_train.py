@@ -206,8 +206,7 @@ def test_what_a_kill_left_of_the_first_checkpoint_is_no_run_that_has_begun(
     with pytest.raises(InputError, match=r"a\.flac: is not what was"):
         train(recipe, out, pairs=dataset, resume=True)
     bone.write_bytes(whole)
-    settings = ("validation.metric=lsd",)  # they are too short for STOI
-    train(recipe, out, pairs=dataset, resume=True, settings=settings)
+    train(recipe, out, pairs=dataset, resume=True)
     assert "num_steps: 1" in (out / "recipe.resolved.yaml").read_text()
 
 
