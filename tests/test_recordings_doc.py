@@ -9,10 +9,11 @@ from bcsim.audio.averaging import MAX_CANCELLATION_DB
 from bcsim.audio.folder import AUDIO_SUFFIXES
 from bcsim.audio.validation.containers import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from bcsim.datasets.importers import IMPORTERS
+from bcsim.datasets.lists import TALKER_COLUMNS
 from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pair_lists import AIR_COLUMNS, ID_COLUMNS
 from bcsim.datasets.pairing import AIR_WORDS, BONE_WORDS
-from bcsim.datasets.talkers import FILE_COLUMNS, TALKER_COLUMNS
+from bcsim.datasets.talkers import FILE_COLUMNS
 from bcsim.fitting.diagnosis.defects import (
     CLIPPED_SHARE,
     DC_LEAST,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.datasets.lists import name_of
+from bcsim.datasets.lists import part_told_by, speaker_of
 from bcsim.datasets.manifest import (
     MANIFEST_NAME,
     SIGNALS,
@@ -176,14 +176,17 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
         raise InputError(
             f"{where}: wants JSON with air_file_name and bone_file_name ({reason_of(error)})"
         ) from error
-    pair_id, speaker = content.get("id", names["bone"]), content.get("speaker")
+    part = part_told_by(content)
+    if part is not None:
+        raise InputError(f"{where}: {part}")
+    pair_id = content.get("id", names["bone"])
     for value in (*names.values(), pair_id):
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise InputError(f"{where}: {shown(value)} is no name; write text in its place")
     try:
-        speaker = name_of(speaker)
+        speaker = speaker_of(content)
     except InputError as error:
-        raise InputError(f"{where}: speaker: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     files = {signal: file_beneath(folder, str(name), where) for signal, name in names.items()}
     return ListedPair(
         str(pair_id),

@@ -12,7 +12,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -24,7 +24,16 @@ from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 MAX_LIST_BYTES = 1 << 30
 TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl",)  # either may be packed, `.gz`
 _DELIMITERS = ",;\t"
-SPEAKER_KEYS = ("speaker", "speaker_id", "spk_id", "spk", "talker", "talker_id", "client_id")
+# Columns and keys of who speaks, the surest first.
+TALKER_COLUMNS = ("talker", "speaker", "talker_id", "speaker_id", "spk_id", "spk", "client_id")
+# Columns and keys that tell a part of a file, of which bcsim reads none outside Kaldi and Lhotse.
+_PART_KEYS = frozenset(
+    {
+        *("start", "start_s", "start_ms", "start_sec", "start_time", "start_sample", "begin"),
+        *("end", "end_s", "end_ms", "end_sec", "end_time", "end_sample", "stop", "stop_s"),
+        *("offset", "offset_s", "onset", "tmin", "tmax"),
+    }
+)
 _MAX_LINES_OF_A_ROW = 100
 _LOOKED_AT = 100  # entries from which a list is recognised: any of them may be malformed
 
@@ -128,7 +137,7 @@ def speaker_of(content: Mapping[str, Any]) -> str | None:
         InputError: if what stands there is no name.
     """
     keys = {key.lower(): key for key in reversed(list(content))}
-    for key in SPEAKER_KEYS:
+    for key in TALKER_COLUMNS:
         if key in keys:
             try:
                 name = name_of(content[keys[key]])
@@ -136,6 +145,32 @@ def speaker_of(content: Mapping[str, Any]) -> str | None:
                 raise InputError(f"{keys[key]}: {error}") from None
             if name is not None:
                 return name.strip()
+    return None
+
+
+def part_told_by(content: Mapping[str, Any]) -> str | None:
+    """Return what to say of an entry that tells a part of its files, or None if it is of the whole.
+
+    Example:
+        >>> part_told_by({"air": "a.wav", "start": ""}) is None
+        True
+    """
+    for key, value in content.items():
+        if key.lower() in _PART_KEYS and value not in (None, ""):
+            return (
+                f"tells a part of the files ({shown(key)} {shown(value)}), and whole files are "
+                "read; cut the part out, or leave the column empty"
+            )
+    return None
+
+
+def _alike(keys: Iterable[str]) -> tuple[str, str] | None:
+    """Return two names that differ in capitals alone, or None."""
+    known: dict[str, str] = {}
+    for key in keys:
+        other = known.setdefault(key.lower(), key)
+        if other != key:
+            return other, key
     return None
 
 
@@ -204,6 +239,10 @@ def _checked_heading(cells: list[str], where: str) -> list[str]:
     if not cells or twice:
         told = f"the column {twice[0]!r} twice" if twice else "no columns"
         raise InputError(f"{where}: the heading has {told}; mend the table")
+    alike = _alike(cells)
+    if alike is not None:
+        told = " and ".join(repr(shown(cell)) for cell in alike)
+        raise InputError(f"{where}: the heading has the columns {told}; rename one of them")
     return cells
 
 
@@ -216,7 +255,11 @@ def _objects(path: Path) -> Iterator[Entry]:
         except ValueError as error:
             yield Entry(where, {}, f"is no JSON ({reason_of(error)}); mend the line")
             continue
-        if isinstance(content, dict):
+        alike = _alike(content) if isinstance(content, dict) else None
+        if alike is not None:
+            told = " and ".join(repr(shown(key)) for key in alike)
+            yield Entry(where, {}, f"has the keys {told}; rename one of them")
+        elif isinstance(content, dict):
             yield Entry(where, content)
         else:
             yield Entry(where, {}, "is no JSON object; mend the line")

@@ -5,10 +5,9 @@ import unicodedata
 from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
-from bcsim.datasets.lists import Entry
+from bcsim.datasets.lists import TALKER_COLUMNS, Entry, part_told_by
 from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.tables import Table, read_table, text_of
-from bcsim.datasets.talkers import TALKER_COLUMNS
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
 from bcsim.files.text import shown
@@ -60,6 +59,9 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
 
 def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
     cells = {role: text_of(row, column) for role, column in columns.items()}
+    part = part_told_by(row.content)
+    if part is not None:
+        raise InputError(f"{row.where}: {part}")
     for role, cell in cells.items():
         if not cell:
             raise InputError(f"{row.where}: names no file of {role}; fill in or remove the row")

@@ -1,6 +1,7 @@
 """Tables of talkers: who speaks in which recording."""
 
 import logging
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bcsim.audio.folder import without_audio_suffix
+from bcsim.datasets.lists import TALKER_COLUMNS
 from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
@@ -17,7 +19,10 @@ FILE_COLUMNS = (
     *("file", "filename", "file_name", "path", "recording", "utterance", "utterance_id"),
     *("name", "id", "pair"),
 )
-TALKER_COLUMNS = ("talker", "speaker", "talker_id", "speaker_id", "client_id")
+_TALKER_COLUMN = re.compile(  # what a column of names is called; `speaker_age` is none
+    r"(?:.*[^a-z])?(?:talker|speaker|spk)[^a-z]*"
+    r"(?:id|name|no|nr|num|number|code|label|key|index|idx|uid|uuid)?"
+)
 _NUM_EXAMPLES = 3
 
 log = logging.getLogger(__name__)
@@ -38,7 +43,7 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
 
     The table is CSV (comma, semicolon or tab) or JSON lines. Its heading has a column of recordings
     (`file`, `filename`, `path`, `name`, `id`, ...) and one of talkers (`talker`, `speaker`,
-    `speaker_id`, ..., or the only one whose name contains one of these words). Spaces around a
+    `speaker_id`, ..., or the only one that is called like `Speaker name`). Spaces around a
     talker's name do not count, and "0" is a name. Rows that are malformed, or without a recording
     or a talker, are counted in the log.
 
@@ -153,7 +158,7 @@ def _talker_column(table: Table) -> str | None:
     usual = table.column(TALKER_COLUMNS)
     if usual is not None:
         return usual
-    found = [c for c in table.columns if "talker" in c or "speaker" in c]
+    found = [column for column in table.columns if _TALKER_COLUMN.fullmatch(column)]
     if len(found) > 1:
         raise InputError(
             f"{table.path}: the columns {shown(', '.join(found))} could all be the talker; call "

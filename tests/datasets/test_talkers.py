@@ -114,7 +114,7 @@ def test_accents_may_be_written_either_way(recordings, tmp_path):
         (b"", "is empty, or has nothing below its heading"),
         (b"file,talker\n", "is empty, or has nothing below its heading"),
         (b"file,talker,talker\na,A,B\n", "the column 'talker' twice"),
-        (b"file,speaker_age,speaker_code\na,1,2\n", "the columns .* could all be the talker"),
+        (b"file,speaker_name,speaker_code\na,1,2\n", "the columns .* could all be the talker"),
         (b"file,talker\na,Smith, Anna\n", "line 2: has 3 cells, and the heading has 2"),
     ],
 )

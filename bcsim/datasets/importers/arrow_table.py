@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bcsim.datasets.importers.base import FoundPair, Recording, find_files, split_of, split_told
-from bcsim.datasets.lists import SPEAKER_KEYS, name_of, speaker_of
+from bcsim.datasets.lists import TALKER_COLUMNS, name_of, speaker_of
 from bcsim.errors import InputError
 from bcsim.extras import optional_import
 from bcsim.files.opening import open_regular
@@ -20,7 +20,7 @@ _MAX_ROWS = 10_000_000
 _MAX_STATE_BYTES = 1 << 24
 _MAX_EXPANDED_BYTES = 1 << 26
 _MAX_EXPANSION = 20  # times the size of the file
-_FACTS = ("id", "split", *SPEAKER_KEYS)
+_FACTS = ("id", "split", *TALKER_COLUMNS)
 
 
 @dataclass(frozen=True)

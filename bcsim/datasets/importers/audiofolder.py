@@ -21,6 +21,7 @@ from bcsim.datasets.lists import (
     first_entries,
     has_ending,
     name_of,
+    part_told_by,
     speaker_of,
 )
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLIT_WORDS, STATE_FOLDER, file_beneath
@@ -81,6 +82,9 @@ class AudioFolder(Importer):
         return columns
 
     def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
+        part = part_told_by(entry.content)
+        if part is not None:
+            raise InputError(part)
         columns = self._columns(entry.content)
         told = {role: name_of(entry.content[column]) for role, column in columns.items()}
         files = {role: name for role, name in told.items() if name is not None}

@@ -22,6 +22,7 @@ from bcsim.datasets.lists import (
     entries_of_list,
     first_entries,
     has_ending,
+    part_told_by,
     speaker_of,
 )
 from bcsim.datasets.manifest import SIGNALS
@@ -85,6 +86,9 @@ class SpeechBrain(Importer):
         return {column: {role: None} for role, column in self.roles.items()}
 
     def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
+        part = part_told_by(entry.content)
+        if part is not None:
+            raise InputError(part)
         template = _format if path.suffix.lower() == ".json" else _substitute
         root = (self.root or path.parent).as_posix()
         recordings = {}
