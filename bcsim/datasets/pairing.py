@@ -24,7 +24,7 @@ BONE_WORDS = frozenset(
         *("bone", "bc", "body", "sensor", "throat", "throat_microphone", "in-ear", "inear"),
         *("in_ear", "rigid_in_ear_microphone", "soft_in_ear_microphone", "accelerometer"),
         *("forehead", "forehead_accelerometer", "temple", "temple_vibration_pickup", "vibration"),
-        *("bone_conduction", "bone-conduction"),
+        *("bone_conduction", "bone-conduction", "larynx", "laryngophone", "accel", "acc", "imu"),
     }
 )
 _MARK = "\0"  # stands for the word in a name

@@ -72,6 +72,8 @@ def find_pairs(
     if not pairs:
         first = next(iter(unmatched.values()), "lists no pairs")
         raise InputError(f"{air}: no pair can be used; first: {first}")
+    rest = f"; {len(unmatched)} files or rows are in none" if unmatched else ""
+    log.info("%d pairs, the first: %s%s", len(pairs), printable(_both(pairs[0])), rest)
     if talkers is not None:
         pairs = _with_talkers(pairs, talkers, (air, bone), is_guess)
     return pairs, unmatched
@@ -118,7 +120,6 @@ def read_found(
         sample_rate: sample rate of the pairs in Hz.
         channels: channel of "air" and "bone", where files have several.
     """
-    log.info("%d pairs, the first: %s", len(found), printable(_both(found[0])))
     chosen = chosen_channels(found, channels)
     pairs, failures = [], dict(unmatched)
     for pair in found:
@@ -179,7 +180,8 @@ def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None])
             *(printable(_both(pair)), len(air) / sample_rate, len(bone) / sample_rate),
         )
     overlap = min(len(air), len(bone))
-    return RecordedPair(pair.id, air[:overlap], bone[:overlap], pair.speaker)
+    files = (str(pair.files["air"]), str(pair.files["bone"]))
+    return RecordedPair(pair.id, air[:overlap], bone[:overlap], pair.speaker, files)
 
 
 def _both(pair: PairFiles) -> str:

@@ -15,9 +15,16 @@ class RecordedPair:
         air: (T,), samples of the air channel, full scale at 1.
         bone: (T,), samples of the sensor; the longer channel is cut to the length of the other.
         talker: name of the talker, or None where the talker is not known.
+        files: paths of the air file and of the bone file, for messages; None for samples.
     """
 
     name: str
     air: NDArray[np.floating]
     bone: NDArray[np.floating]
     talker: str | None = None
+    files: tuple[str, str] | None = None
+
+    @property
+    def in_files(self) -> str:
+        """Both files in brackets, to be put behind a message; "" for samples."""
+        return "" if self.files is None else f" ({' with '.join(self.files)})"

@@ -120,7 +120,7 @@ def doctor(
     found, unmatched = find_pairs(Path(air), Path(bone), talkers, channels)
     rate = sample_rate or _own_rate(found)
     pairs, failures = read_found(found, unmatched, rate, channels)
-    files = {pair.id: (str(pair.files["air"]), str(pair.files["bone"])) for pair in found}
+    files = {pair.name: pair.files for pair in pairs if pair.files is not None}
     return Checkup(rate, diagnose(pairs, rate), failures, files)
 
 

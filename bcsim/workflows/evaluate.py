@@ -203,7 +203,7 @@ def _synchronised_pairs(
         try:
             pairs.append(synchronised_pair(pair, sample_rate))
         except InputError as error:
-            failures[pair.name] = str(error)
+            failures[pair.name] = f"{error}{pair.in_files}"
     if not pairs:
         raise InputError(f"no usable pair; first: {next(iter(failures.values()))}")
     return pairs, failures

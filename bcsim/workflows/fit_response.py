@@ -189,7 +189,11 @@ def fit_response(
         prior=start,
         ambient=ambient,
     )
-    failures |= {skipped.name: f"{skipped.name}: {skipped.reason}" for skipped in result.skipped}
+    files = {pair.name: pair.in_files for pair in pairs}
+    failures |= {
+        skipped.name: f"{skipped.name}: {skipped.reason}{files[skipped.name]}"
+        for skipped in result.skipped
+    }
     for path in (out, out.with_name(FAILURES_NAME), page):
         sweep_beside(path)
     result.profile.save(out)

@@ -78,13 +78,16 @@ def test_without_ids_a_pair_is_called_by_what_its_names_share(files):
     }
 
 
-def test_a_row_that_cannot_be_used_costs_itself_alone(files):
+def test_a_row_that_cannot_be_used_costs_itself_alone(files, caplog):
+    caplog.set_level("INFO")
     rows = (
         "air,bone,id\nm/one.wav,n/three.wav,a\nm/gone.wav,n/four.wav,b\nm/two.wav,,c\n"
         "m/two.wav,n/four.wav,a\nm/two.wav,m/two.wav,d\n"
     )
     pairs, failures = found(files / "rec/list.csv", rows)
     assert [*pairs] == ["a"]
+    assert "1 pairs, the first: " in caplog.text
+    assert "; 4 files or rows are in none" in caplog.text
     reasons = "\n".join(failures.values())
     assert len(failures) == 4
     for part in (
@@ -113,8 +116,9 @@ def test_accents_in_a_list_may_be_written_either_way(files):
     name = "\u00e9t\u00e9.wav"
     write(files / "rec" / unicodedata.normalize("NFD", name), tone(5))
     path = _list(files, f"air,bone\n{name},m/one.wav\n")
-    pairs, failures = read_recordings(path, path, RATE)
-    assert (len(pairs), failures) == (1, {})
+    (pair,), failures = read_recordings(path, path, RATE)
+    assert not failures
+    assert pair.in_files.endswith(f".wav with {files}/rec/m/one.wav)")
 
 
 def _list(files, text):

@@ -108,7 +108,9 @@ def test_a_dataset_can_be_pickled(recordings):
 
 
 def test_what_cannot_be_a_dataset_is_refused(recordings, tmp_path):
-    with pytest.raises(UsageError, match=r"segment_s is -1; it wants a length of at least one sample"):
+    with pytest.raises(
+        UsageError, match=r"segment_s is -1; it wants a length of at least one sample"
+    ):
         PairDataset(recordings, segment_s=-1)
     with pytest.raises(InputError, match="no audio files in this folder"):
         PairDataset(tmp_path)
