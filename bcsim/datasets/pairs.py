@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 
 from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
 from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
-from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
+from bcsim.datasets.manifest import MANIFEST_NAME, SPLIT_WORDS, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.dsp.activity import speech_rms_of_blocks
 from bcsim.effects.base import Scene
@@ -240,6 +240,27 @@ class RecordedPairs(Pairs):
     def whole(self, index: int) -> Pair:
         signals = self._decode(index)
         return self._padded(index, signals, len(signals["air"]))
+
+    def by_split(self) -> dict[str, Self]:
+        """Return the pairs by split, where folders tell; none of them where none does.
+
+        They do where the first folder of every name is called like a split: `train`, `dev`, ...
+        """
+        members: dict[str, list[int]] = {}
+        for index, name in enumerate(self.ids):
+            folder = name.split("/")[0] if "/" in name else ""
+            split = SPLIT_WORDS.get(folder.lower())
+            if split is None:
+                return {}
+            members.setdefault(split, []).append(index)
+        return {split: self._part(indices) for split, indices in members.items()}
+
+    def _part(self, indices: Sequence[int]) -> Self:
+        part = copy.copy(self)
+        part.ids = [self.ids[index] for index in indices]
+        part.files = [self.files[index] for index in indices]
+        part._num_samples = [self._num_samples[index] for index in indices]
+        return part
 
     def _wanted(self, index: int) -> dict[str, Path]:
         """Return the files of a pair that are read, by signal."""

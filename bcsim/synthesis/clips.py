@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,11 +112,11 @@ def tell_splits(clips: Sequence[Clip], speakers: Speakers, parts: Mapping[str, f
         names = {clip.speaker for clip in members if clip.speaker is not None}
         for name in names:
             splits_of_speaker[name].add(split)
-        counts.append(f"{split} {len(members)} recordings of {len(names)} known speakers")
+        counts.append(f"{split} {_number(members, 'recording')} of {_number(names, 'speaker')}")
         if not members and part > 0:
             log.warning("%s: no recording fell into this split", split)
         elif len(names) == 1:
-            log.warning("%s: has 1 speaker (%s)", split, printable(min(names)))
+            log.warning("%s: has 1 known speaker (%s)", split, printable(min(names)))
     guesses = [clip for clip in clips if clip.source in speakers.guessed]
     if guesses:
         log.info(
@@ -135,9 +135,14 @@ def tell_splits(clips: Sequence[Clip], speakers: Speakers, parts: Mapping[str, f
     in_several = sorted(name for name, splits in splits_of_speaker.items() if len(splits) > 1)
     if in_several:
         log.warning(
-            "%d speakers are in more than one split, such as %s", len(in_several), in_several[0]
+            "in more than one split: %s, such as %s", _number(in_several, "speaker"), in_several[0]
         )
     log.info("splits: %s", ", ".join(counts))
+
+
+def _number(items: Collection[object], noun: str) -> str:
+    """Return a number of items with their noun, such as "1 speaker"."""
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def replay_clips(

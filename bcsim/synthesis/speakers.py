@@ -13,17 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.talkers import talkers_of
 from bcsim.errors import InputError, UsageError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import printable
 from bcsim.files.text import numbered_lines
 
-_SPLIT_FOLDER = re.compile(
-    r"(?:(train|training)|(validation|valid|val|dev)|(test))(?:-(?:clean|other)(?:-\d+)?)?",
-    re.IGNORECASE,
-)
-_SPLITS_OF_GROUPS = ("train", "validation", "test")
+_PART_OF_LIBRISPEECH = re.compile(r"-(?:clean|other)(?:-\d+)?")  # behind the name of a split
 # The speaker's part of a file's stem, in corpora that call all of their files alike.
 _KNOWN_NAMES = (
     re.compile(r"(\d{1,5})-\d{3,6}-\d{4}"),  # LibriSpeech
@@ -160,8 +157,7 @@ def _split_of_folder(name: str) -> str | None:
         >>> _split_of_folder("dev-other"), _split_of_folder("testimony")
         ('validation', None)
     """
-    found = _SPLIT_FOLDER.fullmatch(name)
-    return _SPLITS_OF_GROUPS[found.lastindex - 1] if found and found.lastindex else None
+    return SPLIT_WORDS.get(_PART_OF_LIBRISPEECH.sub("", name.lower()))
 
 
 def _common_voice(folder: Path, sources: Sequence[str]) -> Speakers:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
 from bcsim.datasets.dataset import read_manifest
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
+from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
 from bcsim.datasets.verification import unfit_files, verify_files
@@ -186,7 +186,7 @@ def _training_data(
         return _stored(pairs, config, channels), config
     if bone is not None and air is not None:
         recorded = open_pairs(air, config.sample_rate, config.seed, channels=channels, bone=bone)
-        return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)}), config
+        return _recorded(recorded, air), config
     assert air is not None
     names = audio_names(air)
     data, effects = _rendered(air, names, find_speakers(air, names, *told), sensor, config)
@@ -267,9 +267,10 @@ def _stored(
     if not pairs.exists():
         raise InputError(f"{pairs}: no such folder; give what synthesize or import wrote")
     _check_split(pairs, "train")
-    if not (pairs / "train").is_dir():  # recordings, which have no splits
+    of_dataset = (pairs / "train" / MANIFEST_NAME, pairs / DATASET_NAME)
+    if not any(path.is_file() for path in of_dataset):
         recorded = open_pairs(pairs, config.sample_rate, config.seed, channels=channels)
-        return TrainingData(recorded, facts={"pairs_sha256": _fingerprint(recorded)})
+        return _recorded(recorded, pairs)
     validation: Pairs | None = None
     if (pairs / "validation").is_dir():
         validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
@@ -281,6 +282,18 @@ def _stored(
     manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
     hashes = [hash_file(path) for path in manifests if path.is_file()]
     return TrainingData(training, validation, facts={"pairs_sha256": hashes})
+
+
+def _recorded(recorded: RecordedPairs, folder: Path) -> TrainingData:
+    """Return recordings to train on: those in folders of splits, where they are all in such."""
+    facts = {"pairs_sha256": _fingerprint(recorded)}
+    splits = recorded.by_split()
+    if not splits:
+        return TrainingData(recorded, facts=facts)
+    _check_has_split(splits, "train", folder)
+    counts = ", ".join(f"{len(pairs)} in {split}" for split, pairs in splits.items())
+    log.info("pairs by the folders of splits: %s; those in test are left alone", counts)
+    return TrainingData(splits["train"], splits.get("validation"), facts=facts)
 
 
 def _fingerprint(recorded: RecordedPairs) -> str:
@@ -322,13 +335,24 @@ def _open_real(
     _check_split(folder, split)
     is_dataset = (folder / split / MANIFEST_NAME).is_file()
     split_read = split if is_dataset else None
-    return open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
+    pairs = open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
+    splits = {} if is_dataset else pairs.by_split()
+    if not splits:
+        return pairs
+    _check_has_split(splits, split, folder)
+    return splits[split]
 
 
 def _check_split(folder: Path, split: str) -> None:
     """Raise for a dataset that has splits, but not the one that is wanted."""
     there = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
-    if there and split not in there:
+    if there:
+        _check_has_split(there, split, folder)
+
+
+def _check_has_split(splits: Iterable[str], split: str, folder: Path) -> None:
+    there = [*splits]
+    if split not in there:
         raise InputError(
             f"{folder}: has no split {split}, only {', '.join(there)}; give the folder of one of "
             f"them, such as {folder / there[0]}, to use that in its place"

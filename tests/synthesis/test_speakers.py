@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bcsim.audio.write import write_audio
+from bcsim.datasets.pairs import open_pairs
 from bcsim.errors import InputError, UsageError
 from bcsim.rng import stream
 from bcsim.synthesis.clips import plan_clips, tell_splits
@@ -127,14 +128,14 @@ def test_counts_guesses_and_lone_speakers_are_told(caplog):
     found = speakers_by_layout(sources)
     tell_splits(plan_clips(sources, 0, 0, speakers=found), found, PARTS)
     told = [record.getMessage() for record in caplog.records]
-    assert "train: has 1 speaker (s1)" in told
+    assert "train: has 1 known speaker (s1)" in told
     assert "validation: no recording fell into this split" in told
     assert any(line.startswith("the speaker of 1 of 6 recordings is unknown") for line in told)
     assert any(line.startswith("speakers: the first folder that tells") for line in told)
-    assert "1 speakers are in more than one split, such as s1" in told
+    assert "in more than one split: 1 speaker, such as s1" in told
     assert told[-1] == (
-        "splits: train 4 recordings of 1 known speakers, validation 0 recordings of 0 known "
-        "speakers, test 2 recordings of 2 known speakers"
+        "splits: train 4 recordings of 1 speaker, validation 0 recordings of 0 speakers, "
+        "test 2 recordings of 2 speakers"
     )
 
 
@@ -205,5 +206,27 @@ def test_training_on_air_keeps_the_splits_of_its_folders(corpus, tmp_path, caplo
     recipe, out = str(tmp_path / "tiny.yaml"), tmp_path / "run"
     with pytest.raises(UsageError, match="every speaker fell into validation or test"):
         train(recipe, out, air=corpus, sensor="temporal-transforms")
-    assert "splits: train 0 recordings of 0 known speakers, validation 2" in caplog.text
+    assert "splits: train 0 recordings of 0 speakers, validation 2" in caplog.text
     assert "train: no recording fell into this split" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["{role}/{split}/{name}", "{split}/{role}/{name}"])
+def test_recordings_in_folders_of_splits_are_trained_on_by_split(tmp_path, caplog, layout):
+    """`train --pairs` trained on all of them, test and validation included."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    for split in ("dev", "test"):
+        for role in ("air", "bone"):
+            path = layout.format(role=role, split=split, name="u0.wav")
+            noise = 0.1 * stream(0, split, role).standard_normal(3200)
+            write_audio(tmp_path / "x" / path, noise, RATE)
+    given = {"pairs": tmp_path / "x"}
+    with pytest.raises(InputError, match="has no split train, only validation, test"):
+        train(str(tmp_path / "tiny.yaml"), tmp_path / "run", **given)
+    for role in ("air", "bone"):
+        train_path = tmp_path / "x" / layout.format(role=role, split="train", name="u0.wav")
+        write_audio(train_path, 0.1 * stream(0, role).standard_normal(3200), RATE)
+    splits = open_pairs(tmp_path / "x", RATE, 0).by_split()
+    assert {split: pairs.ids for split, pairs in splits.items()} == {
+        "validation": ["dev/u0"], "test": ["test/u0"], "train": ["train/u0"]
+    }  # fmt: skip
+    assert len(splits["train"].whole(0).air) == 3200
