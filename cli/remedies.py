@@ -23,6 +23,12 @@ REMEDIES = {
     "name its file or a bundled one": ("sensor",),
     "name an estimator": ("estimator",),
     "name another format": ("format",),
+    "name the format": ("format",),
+    "name one sample rate for both": ("sample_rate",),
+    "say which channel is which": ("channels",),
+    "say which is which": ("channels",),
+    "the roles of channels": ("channels",),
+    "the names of the columns that are air and bone": ("air",),
     "leave the air recordings out": ("air",),
     "give air recordings too": ("air",),
 }

@@ -59,7 +59,7 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
         InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
             1 MiB in a line.
     """
-    what = "a list of recordings"
+    what = "a list of recordings in UTF-8"
     message = f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists"
     with open_regular(path, what) as raw:
         if os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES:

@@ -141,7 +141,7 @@ def _recognise(source: Path, options: Mapping[str, Any]) -> str:
         raise InputError(f"{source}: could be {' or '.join(claims)}; name the format that it is")
     reason = f" ({'; or '.join(dict.fromkeys(reasons))})" if reasons else ""
     raise InputError(
-        f"{source}: cannot tell the format{reason}; name one of {', '.join(IMPORTERS)}"
+        f"{source}: cannot tell the format{reason}; name the format ({', '.join(IMPORTERS)})"
     )
 
 

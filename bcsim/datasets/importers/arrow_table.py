@@ -37,9 +37,9 @@ class ArrowTable:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns."""
+        """Names of the columns, and of the audio within columns of several, as `column.field`."""
         with _opened(self.path) as table:
-            return list(_schema(table).names)
+            return [name for field in _schema(table) for name in _names_within(field)]
 
     def pairs(self, columns: Mapping[str, tuple[str, int | None]], folder: Path) -> list[FoundPair]:
         """Return a pair for each row; its audio is not read.
@@ -171,6 +171,15 @@ def _schema(table: Any) -> Any:
     return table.schema if hasattr(table, "column_names") else table.schema_arrow
 
 
+def _names_within(field: Any) -> list[str]:
+    """Return the name of a column, and of the fields of one that is a structure, but no audio."""
+    is_struct = optional_import("pyarrow.types", extra="parquet").is_struct
+    inner = [field.type.field(k).name for k in range(field.type.num_fields)]
+    if not is_struct(field.type) or "bytes" in inner:
+        return [field.name]
+    return [field.name, *(f"{field.name}.{name}" for name in inner)]
+
+
 def _places(path: Path, table: Any, keys: Collection[str]) -> list[tuple[int, int]]:
     """Return the row group of each row, and its number there, having checked what they claim."""
     if hasattr(table, "column_names"):
@@ -195,7 +204,8 @@ def _facts(table: Any, keys: list[str]) -> list[dict[str, Any]]:
 def _cells(path: Path, modified_ns: int, group: int, column: str) -> Any:
     with _opened(path) as table:
         if hasattr(table, "column_names"):
-            return table.column(column)
+            names = table.column_names
+            return table.column(column if column in names else column.partition(".")[0])
         _check_expansion(path, table.metadata.row_group(group), [column])
         return table.read_row_group(group, columns=[column]).column(0)
 
@@ -204,6 +214,9 @@ def _embedded(path: Path, place: tuple[int, int], column: str, folder: Path) -> 
     group, row = place
     cells = _cells(path, path.stat().st_mtime_ns, group, column)
     cell = cells[row].as_py() if row < len(cells) else None
+    field = column.rpartition(".")[2]
+    if isinstance(cell, dict) and "bytes" not in cell and field in cell:
+        cell = cell[field]  # of a column that holds several signals
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     name = cell.get("path") if isinstance(cell, dict) else cell
     if isinstance(content, bytes) and content:

@@ -88,7 +88,9 @@ class WebDataset(Importer):
             if role is None:
                 if key is None:
                     others.append(member.name)
-                elif member.size <= _MAX_JSON_BYTES:
+                elif member.size > _MAX_JSON_BYTES:
+                    facts[key] = InputError(f"{name}: larger than {_MAX_JSON_BYTES} bytes")
+                else:
                     facts[key] = _facts(read().read(), name)
                 continue
             sample = samples.setdefault(key or "", _Sample())

@@ -307,6 +307,19 @@ def test_stereo_cells_of_a_table_are_told_by_roles(write_parquet, tmp_path):
     assert_sides(read(tmp_path / "out"), {"a": "a"})
 
 
+def test_both_sides_may_be_fields_of_one_column(write_parquet, tmp_path):
+    fields = {role: columns("air", "bone", "a", "b")[role] for role in SIDES}
+    rows = [{"near": air, "far": bone} for air, bone in zip(*fields.values(), strict=True)]
+    source = write_parquet(tmp_path / "x.parquet", {"take": rows, "id": ["a", "b"]})
+    with pytest.raises(InputError, match=r"has the columns take, take\.near, take\.far, id"):
+        import_pairs(source, tmp_path / "out")
+    save_to_disk(tmp_path / "saved", {"take": rows, "id": ["a", "b"]})
+    names = {"air": "take.near", "bone": "take.far"}
+    for number, place in enumerate((source, tmp_path / "saved")):
+        import_pairs(place, tmp_path / f"out{number}", names=names)
+        assert_sides(read(tmp_path / f"out{number}"), {"a": "a", "b": "b"})
+
+
 def test_cells_may_be_bytes_or_the_paths_of_files(write_parquet, tmp_path):
     write(tmp_path / "in/wav/a.wav", noise("bone", "a"))
     table = {"air": [flac(noise("air", "a")), None], "bone": ["wav/a.wav", "wav/b.wav"]}

@@ -130,7 +130,7 @@ def test_what_was_seen_and_what_was_wanted_is_told(name, text, told, tmp_path):
     (tmp_path / "in" / name).write_text(text)
     with pytest.raises(InputError, match=told) as raised:
         import_pairs(tmp_path / "in", tmp_path / "out")
-    assert "name one of" in str(raised.value)
+    assert "name the format" in str(raised.value)
 
 
 def test_stereo_files_without_roles_are_asked_about(tmp_path):
