@@ -36,12 +36,13 @@ class PeakLimit(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         signals = scene.signals
         peaks = {name: _peak(signal) for name, signal in signals.items() if name != "ambient"}
-        on_cpu = scene.air.device.type == "cpu"
-        if on_cpu and all(bool((peak <= self.peak).all()) for peak in peaks.values()):
-            return scene  # what is not changed need not be encoded again
         factors = self._factors(peaks)
         factors["ambient"] = factors["air"]
-        changed = {name: signal * factors[name] for name, signal in signals.items()}
+        changed = {
+            name: signal * factors[name]
+            for name, signal in signals.items()
+            if not _is_one(factors[name])  # what is not changed need not be encoded again
+        }
         gains = {name: factors[name][:, 0] for name in peaks}
         return replace(scene, **changed).with_gains(gains)
 
@@ -53,6 +54,11 @@ class PeakLimit(Effect):
             largest = torch.stack([peaks[name] for name in names]).amax(dim=0)
             factors |= dict.fromkeys(names, self.peak / largest.clamp(min=self.peak))
         return factors
+
+
+def _is_one(factor: Tensor) -> bool:
+    """Tell whether a factor of a batch changes nothing; a GPU is not waited for to know."""
+    return factor.device.type == "cpu" and bool((factor == 1).all())
 
 
 def _peak(signal: Tensor) -> Tensor:

@@ -135,8 +135,8 @@ def test_a_sensor_that_is_too_loud_is_turned_down_by_itself_on_demand(speech):
     air = 0.5 * speech / speech.abs().max()
     scene = Scene.from_air(air, RATE).with_ambient(0.1 * air.roll(5)).with_bone(8 * air)
     out = PeakLimit(together=False).apply(scene, {})
-    assert torch.equal(out.air, air)
-    assert torch.equal(out.microphone, scene.microphone)
+    assert out.air is scene.air  # the file is copied as it is
+    assert out.microphone is scene.microphone
     assert out.bone.abs().amax(dim=-1).max() == 1
     assert out.gains is not None
     torch.testing.assert_close(out.gains["bone"][:, None] * scene.bone, out.bone)

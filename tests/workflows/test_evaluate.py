@@ -10,6 +10,8 @@ import torch
 
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
+from bcsim.metrics import METRICS
+from bcsim.metrics.scores import simulation_metrics
 from bcsim.simulator import Simulator
 from bcsim.workflows import evaluate as evaluation
 from bcsim.workflows.evaluate import evaluate
@@ -112,6 +114,22 @@ def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordin
     # The same frames in both sets, as many right as wrong.
     assert found.scores["c2st"] == pytest.approx(0.5)
     assert found.scores["c2st_null_std"] >= 0
+
+
+@pytest.mark.parametrize("factor", [0.0, np.nan])
+def test_a_simulation_of_nothing_has_the_worst_scores(recordings, monkeypatch, factor):
+    """One that was not finite had no score, and so left the means as they were."""
+    simulate = evaluation.mean_sensor_signal
+    monkeypatch.setattr(
+        evaluation, "mean_sensor_signal", lambda *arguments: factor * simulate(*arguments)
+    )
+    (found,) = evaluate(
+        ["temporal-transforms"], recordings / "air" / "0.wav", recordings / "bone" / "0.wav"
+    )
+    for name in simulation_metrics():
+        assert found.scores[name] == METRICS[name].worst, name
+        assert found.num_scored[name] == 1
+    assert all(band["bias_db"] < 0 for band in found.bands)
 
 
 def test_json_has_no_number_that_json_does_not_have(recordings):
