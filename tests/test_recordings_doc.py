@@ -14,6 +14,10 @@ from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pair_lists import AIR_COLUMNS, ID_COLUMNS
 from bcsim.datasets.pairing import AIR_WORDS, BONE_WORDS
 from bcsim.datasets.talkers import FILE_COLUMNS
+from bcsim.fitting.alignment.align import LARGEST_DELAY_S, SAME_START_S
+from bcsim.fitting.alignment.envelopes import LEAST_OVERLAP_S, MAX_RATE
+from bcsim.fitting.alignment.path import LEAST_SIDE_S
+from bcsim.fitting.alignment.timing import JUMP_MARGIN_S
 from bcsim.fitting.diagnosis.defects import (
     CLIPPED_SHARE,
     DC_LEAST,
@@ -67,6 +71,12 @@ def test_its_words_are_those_of_the_code(start, end, known):
         f"under {MIN_SECONDS:g} s | no |",
         f"{ENOUGH_PAUSES_S:g} s of pauses in all",
         f"| {1e3 * OFFSET_S:g} ms |",
+        f"less than {LEAST_OVERLAP_S:g} s of the same speech in both",
+        f"more than {100 * MAX_RATE:g} %",
+        f"without {1e3 * JUMP_MARGIN_S:g} ms and the size of the jump",
+        f"that {LEAST_SIDE_S:g} s of speech on either side confirm",
+        f"A delay of {1e3 * LARGEST_DELAY_S:g} ms or more, or one that differs from pair to pair "
+        f"by more than {1e3 * SAME_START_S:g} ms",
         f"{100 * DC_SHARE:g} % of the speech level and {100 * DC_LEAST:g} % of full scale",
         f"{100 * CLIPPED_SHARE:g} % of the samples at the peak",
         f"{1e3 * HELD_S:g} ms while the other speaks, {1e3 * HELD_IN_PAUSE_S:g} ms in pauses; "

@@ -179,9 +179,9 @@ def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None])
             "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
             *(printable(_both(pair)), len(air) / sample_rate, len(bone) / sample_rate),
         )
-    overlap = min(len(air), len(bone))
     files = (str(pair.files["air"]), str(pair.files["bone"]))
-    return RecordedPair(pair.id, air[:overlap], bone[:overlap], pair.speaker, files)
+    # Not cut here: one may have begun earlier; where they overlap is told by what they hold.
+    return RecordedPair(pair.id, air, bone, pair.speaker, files)
 
 
 def _both(pair: PairFiles) -> str:

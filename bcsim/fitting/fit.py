@@ -1,5 +1,6 @@
 """Fitting a sensor: recorded pairs in, a profile and a report on every pair out."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
-from bcsim.fitting.alignment.align import align
+from bcsim.fitting.alignment.align import SAME_START_S, align, sensor_delay_s, synchronised
 from bcsim.fitting.alignment.timing import Timing
 from bcsim.fitting.coherence import coherence_ceiling
 from bcsim.fitting.cross_validation import Prediction
@@ -32,10 +33,13 @@ from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.sensors.responses.base import SPEECH_RESPONSES
 
-SAME_START_S = 0.001  # delays that lie further from the median are those of recorders
+LEAST_KEPT = 0.5  # of the recordings: of less, a fit warns
 # Between recordings of a throat microphone (see `expected_spread`); the delay's is from the
 # quartiles of 31 recordings, 0.04 ms apart.
 EXPECTED_STD = {"level_std_db": 5.0, "noise_level_std_db": 7.0, "delay_std_s": 3e-5}
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def fit_pairs(
     _check_prior(prior, sample_rate, estimator)
     usable, timings, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
+    _warn_of_loss(pairs, aligned, sample_rate)
     if cross_validate:
         selection = select(aligned, estimator, settings, prior)
     else:
@@ -131,7 +136,11 @@ def fit_pairs(
     )
     leakage = None
     if ambient is not None:
-        own = recorded_noise_psd(usable, sample_rate)
+        in_step = [
+            synchronised(pair, sample_rate, timing)
+            for pair, timing in zip(usable, timings, strict=True)
+        ]
+        own = recorded_noise_psd(in_step, sample_rate)
         leakage = leakage_db(ambient.air, ambient.bone, sample_rate, own)
     response = profile.transfer_function
     provenance = replace(
@@ -206,7 +215,7 @@ def _with_spread(
         profile,
         spread_db=spread.std_db,
         spread_components_db=spread.components_db,
-        delay_s=float(np.median([pair.start_delay_s for pair in pairs])),
+        delay_s=_delay_s(pairs),
         provenance=replace(profile.provenance, spread=spread.between),
         **deviations,
     )
@@ -225,6 +234,31 @@ def _check_prior(prior: SensorProfile | None, sample_rate: int, estimator: str) 
         raise UsageError(
             f"prior {prior.name!r} is a fixed filter with nothing to start from; "
             "fit the prior with the estimator band-gain-network"
+        )
+
+
+def _delay_s(pairs: Sequence[AlignedPair]) -> float:
+    """Return the sensor's delay; 0, with a warning, where the recorders hide it."""
+    delay_s = sensor_delay_s(pairs)
+    if delay_s is None:
+        log.warning(
+            "the delay of bone (%+.1f ms, median) is that of the recorders, not of the sensor: the "
+            "profile's is put at 0",
+            1e3 * float(np.median([pair.start_delay_s for pair in pairs])),
+        )
+    return delay_s or 0.0
+
+
+def _warn_of_loss(pairs: Sequence[RecordedPair], kept: Sequence[AlignedPair], rate: int) -> None:
+    """Warn where less than half of what was recorded is fitted to."""
+    given_s = sum(min(len(pair.air), len(pair.bone)) for pair in pairs) / rate
+    kept_s = sum(pair.seconds for pair in kept)
+    if kept_s < LEAST_KEPT * given_s:
+        log.warning(
+            "only %.0f of %.0f s of recordings are fitted to; doctor says what is wrong with the "
+            "others",
+            kept_s,
+            given_s,
         )
 
 

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import (
     CrossSpectra,
@@ -19,6 +18,7 @@ from bcsim.dsp.spectra import (
     fractional_octave_smooth,
 )
 from bcsim.errors import InputError
+from bcsim.fitting.alignment.time_map import Part
 from bcsim.sensors.recorded_pair import RecordedPair
 
 FRAME_S = 0.064
@@ -83,7 +83,11 @@ class AlignedPair:
         active_seconds: duration of its active frames.
         drift_ppm: growth of bone's delay that was taken out, in microseconds a second.
         inverted: whether the polarity was opposite to that of the other pairs.
-        jumps: jumps of the delay; the pair is the longest part between them.
+        jumps: jumps of the delay; the parts between them are joined in this pair.
+        start_delay_s: delay at the start that was taken out, which clocks that run apart have not
+            changed yet.
+        parts: where in the recordings the samples of the pair are.
+        left_out_s: seconds that both recordings hold and that are not used, beside jumps.
     """
 
     name: str
@@ -102,11 +106,9 @@ class AlignedPair:
     drift_ppm: float = 0.0
     inverted: bool = False
     jumps: tuple[Jump, ...] = ()
-
-    @property
-    def start_delay_s(self) -> float:
-        """Return the delay at the start, which clocks that run apart have not changed yet."""
-        return self.delay_s - 0.5e-6 * self.drift_ppm * self.seconds
+    start_delay_s: float = 0.0
+    parts: tuple[Part, ...] = ()
+    left_out_s: float = 0.0
 
     @cached_property
     def spectra(self) -> CrossSpectra:
@@ -177,19 +179,12 @@ def check_pair(pair: RecordedPair, sample_rate: int) -> None:
     if length < MIN_SECONDS * sample_rate:
         text = f"{length / sample_rate:.2f} s are too short; a pair needs {MIN_SECONDS:g} s"
         raise UnusablePair(pair.name, "malformed", text)
-    air, bone = pair.air[:length], pair.bone[:length]
-    for role, samples in (("air", air), ("bone", bone)):
+    for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if np.ptp(samples) == 0:
             text = f"{role} is silent (every sample is {samples[0]:g})"
             raise UnusablePair(pair.name, "silent", text)
-    if np.array_equal(air, bone):
+    if np.array_equal(pair.air[:length], pair.bone[:length]):
         raise UnusablePair(pair.name, "identical", "air and bone are the same recording")
-    x, y = (
-        torch.from_numpy(np.asarray(samples - samples.mean(), dtype=np.float64))[None]
-        for samples in (air, bone)
-    )
-    if not 0 < float(active_rms(y, active_frames(x, sample_rate), sample_rate)) < np.inf:
-        raise UnusablePair(pair.name, "silent", "bone is silent wherever air speaks")
 
 
 def _malformed(samples: NDArray[np.floating]) -> str | None:

@@ -13,7 +13,7 @@ class RecordedPair:
     Args:
         name: name of the pair in messages.
         air: (T,), samples of the air channel, full scale at 1.
-        bone: (T,), samples of the sensor; the longer channel is cut to the length of the other.
+        bone: (T',), samples of the sensor; either may begin earlier or last longer.
         talker: name of the talker, or None where the talker is not known.
         files: paths of the air file and of the bone file, for messages; None for samples.
     """

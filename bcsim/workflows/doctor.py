@@ -15,8 +15,10 @@ from bcsim.audio.read import audio_info
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.recordings import find_pairs, read_found
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
+from bcsim.fitting.diagnosis.findings import Finding
 
 DEFAULT_RATE_HZ = 16_000
+MAX_EQUAL = 3  # equal findings that are named pair by pair
 ALL_SWAPPED = "all pairs are swapped: exchange the air and bone recordings"
 
 
@@ -50,6 +52,22 @@ class Checkup:
         return len(self.pairs) > 1 and all(
             any(finding.kind == "swapped" for finding in pair.findings) for pair in self.pairs
         )
+
+    @property
+    def repeated(self) -> dict[tuple[str, str | None, str], list[tuple[str, Finding]]]:
+        """Findings that more than three pairs share, by kind, channel and remedy.
+
+        Each is a list of the pairs' names with what was found there; roles that are swapped in
+        all pairs are told by `all_swapped`.
+        """
+        found: dict[tuple[str, str | None, str], list[tuple[str, Finding]]] = {}
+        for pair in self.pairs:
+            for finding in pair.findings:
+                key = (finding.kind, finding.channel, finding.remedy)
+                found.setdefault(key, []).append((pair.name, finding))
+        return {
+            key: rows for key, rows in found.items() if len({name for name, _ in rows}) > MAX_EQUAL
+        }
 
     @property
     def summary(self) -> list[str]:

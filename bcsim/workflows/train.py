@@ -10,7 +10,7 @@ from typing import Any
 
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
-from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.dataset import read_manifest, read_pairs
 from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
@@ -39,6 +39,7 @@ from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
 from bcsim.training.run_folder import RECIPE_FILE, clear_samples
+from bcsim.training.synchronised import SynchronisedPairs
 from bcsim.workers.pool import num_cores
 from bcsim.workflows.presets import (
     bundled_recipes,
@@ -289,11 +290,16 @@ def _recorded(recorded: RecordedPairs, folder: Path) -> TrainingData:
     facts = {"pairs_sha256": _fingerprint(recorded)}
     splits = recorded.by_split()
     if not splits:
-        return TrainingData(recorded, facts=facts)
+        return TrainingData(SynchronisedPairs(recorded), facts=facts)
     _check_has_split(splits, "train", folder)
     counts = ", ".join(f"{len(pairs)} in {split}" for split, pairs in splits.items())
     log.info("pairs by the folders of splits: %s; those in test are left alone", counts)
-    return TrainingData(splits["train"], splits.get("validation"), facts=facts)
+    training, validation = (
+        SynchronisedPairs(splits[split]) if split in splits else None
+        for split in ("train", "validation")
+    )
+    assert training is not None
+    return TrainingData(training, validation, facts=facts)
 
 
 def _fingerprint(recorded: RecordedPairs) -> str:
@@ -337,10 +343,13 @@ def _open_real(
     split_read = split if is_dataset else None
     pairs = open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
     splits = {} if is_dataset else pairs.by_split()
-    if not splits:
-        return pairs
-    _check_has_split(splits, split, folder)
-    return splits[split]
+    if splits:
+        _check_has_split(splits, split, folder)
+        pairs = splits[split]
+    # What was rendered is synchronised but for what its effects did to it.
+    manifest = folder / split / MANIFEST_NAME
+    is_rendered = is_dataset and any(pair.content.get("drawn") for pair in read_pairs(manifest))
+    return pairs if is_rendered else SynchronisedPairs(pairs)
 
 
 def _check_split(folder: Path, split: str) -> None:

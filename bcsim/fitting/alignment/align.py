@@ -33,7 +33,9 @@ from bcsim.fitting.alignment.consensus import (
     phase_weight,
 )
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts, measure_drift
+from bcsim.fitting.alignment.time_map import Part, bone_on_air_clock, joined
 from bcsim.fitting.alignment.timing import Timing, measure_timing, without_dc
+from bcsim.fitting.alignment.trajectory import LEAST_DRIFT_S
 from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import AlignedPair, bins_above_noise, frame_size
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -42,7 +44,11 @@ FINE_RANGE_S = 0.005  # half-width of the phase fit around the coarse lag, whose
 SMOOTHING = 6  # parts of an octave, of the magnitude behind the expected phase
 COMMON_LAG_S = 0.010  # coarse lags that are closer than this to the median are taken as equal
 NEGLIGIBLE_DELAY_S = 0.005  # a delay that does not matter to frames of 32 ms
+SEGMENTS_ERROR_S = 0.001  # over a recording, of the drift that its segments tell
 LARGE_DRIFT_S = 0.0003  # over a recording: from here on it blurs its own measurement
+SAME_START_S = 0.001  # delays that lie further from the median are those of recorders
+LARGEST_DELAY_S = 0.020  # and so are delays that are longer
+NEGLIGIBLE_RECORDER_S = 0.0005  # a delay beside the sensor's that is left in for training
 INDIVIDUAL_GAIN = 1.1  # factor in likelihood from which individual delays are believed
 
 
@@ -53,8 +59,8 @@ def align(
 
     Polarity and drift are properties of the sensor and the recorders, so they are estimated from
     all pairs at once, and so is the delay where one recorder took both channels of all pairs. A
-    pair whose delay or drift clearly differs gets its own. Of a pair whose delay jumps, the
-    longest segment between jumps is used.
+    pair whose delay or drift clearly differs gets its own. Of a pair whose delay jumps, the parts
+    between jumps are joined, without what is unsure beside the jumps.
 
     Args:
         pairs: pairs that passed `check_pair`.
@@ -86,22 +92,89 @@ def align(
     return aligned, polarity
 
 
-def synchronised(pair: RecordedPair, sample_rate: int) -> RecordedPair:
+def synchronised(
+    pair: RecordedPair, sample_rate: int, timing: Timing | None = None
+) -> RecordedPair:
     """Return the overlap of both channels, without drift, synchronised to some milliseconds.
 
     A delay under 5 ms is left in: a single pair does not tell its delay finer than that from the
-    sensor's phase. DC is left in, too. Of a pair whose delay jumps, the longest segment between
-    jumps is returned. The pair must have passed `check_pair`.
+    sensor's phase. DC is left in, too. Of a pair whose delay jumps, the parts between jumps are
+    joined. The pair must have passed `check_pair`; its timing is measured where it is not given.
     """
-    timing = measure_timing(pair, sample_rate)
+    timing = timing or measure_timing(pair, sample_rate)
     (drift,) = _drifts([pair], [timing], sample_rate)
     lag = _clock_lag(timing, drift)
     if not drift and abs(lag) <= NEGLIGIBLE_DELAY_S * sample_rate:
         lag = 0
-    overlap = _overlap(pair, timing, lag, drift)
-    length = min(len(pair.air), len(pair.bone))
-    air_dc, bone_dc = (float(np.mean(signal[:length])) for signal in (pair.air, pair.bone))
+    overlap = _overlap(pair, timing, lag, drift, sample_rate)
+    air_dc, bone_dc = (float(np.mean(signal)) for signal in (pair.air, pair.bone))
     return replace(pair, air=overlap.air.numpy() + air_dc, bone=overlap.bone.numpy() + bone_dc)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorder:
+    """What two recorders did to a pair, beside what the sensor did.
+
+    Args:
+        parts: where in bone the samples of air are, but for the sensor's own delay; none where
+            nothing is known.
+        sign: -1 where the polarity is opposite to that of most pairs, else 1.
+    """
+
+    parts: tuple[Part, ...]
+    sign: int
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether both channels of the pair can be used as they were recorded."""
+        if not self.parts:
+            return True
+        first, *others = self.parts
+        ends = np.array([first.start, first.stop])
+        moved = np.abs(first.bone_at(ends) - ends).max()
+        return not others and self.sign > 0 and bool(moved < 0.5)
+
+
+def recorders_of(
+    pairs: Sequence[RecordedPair], sample_rate: int, timings: Sequence[Timing]
+) -> tuple[list[Recorder], int]:
+    """Tell what the recorders of each pair did, as `align` takes it out.
+
+    Args:
+        pairs: pairs that passed `check_pair`.
+        sample_rate: sample rate of all pairs in Hz.
+        timings: timing of each pair.
+
+    Returns:
+        What each pair's recorders did, and the polarity of most pairs.
+    """
+    aligned, polarity = align(pairs, sample_rate, timings)
+    own = sensor_delay_s(aligned) or 0.0
+    found = []
+    for pair, result in zip(pairs, aligned, strict=True):
+        parts = [part.delayed(-own * sample_rate) for part in result.parts]
+        near = abs(result.start_delay_s - own) < NEGLIGIBLE_RECORDER_S
+        if len(parts) == 1 and near and not result.drift_ppm:
+            places = np.array([0.0, 1.0])
+            parts = [Part(0, min(len(pair.air), len(pair.bone)), places, places)]
+        parts = tuple(part.within(len(pair.air), len(pair.bone)) for part in parts)
+        found.append(Recorder(parts, -1 if result.inverted else 1))
+    return found, polarity
+
+
+def sensor_delay_s(pairs: Sequence[AlignedPair]) -> float | None:
+    """Return the sensor's delay: the one that most pairs have, if a sensor can have it.
+
+    A delay of tens of milliseconds is that of recorders which were not started together, and so
+    are delays that differ from pair to pair: None. Of a pair of which most is left out, the delay
+    says little.
+    """
+    delays_s = np.array([pair.start_delay_s for pair in pairs if pair.left_out_s < pair.seconds])
+    if len(delays_s) == 0:
+        return None
+    delay_s = float(np.median(delays_s))
+    agree = np.count_nonzero(np.abs(delays_s - delay_s) < SAME_START_S)
+    return delay_s if abs(delay_s) < LARGEST_DELAY_S and 2 * agree >= len(delays_s) else None
 
 
 def _expected_phase(spectra: CrossSpectra, above_noise: Tensor) -> Tensor:
@@ -145,20 +218,20 @@ def _agreement(
 class _Overlap:
     """The part that both channels have, without DC and drift.
 
-    Once the drift is taken out, bone is `lag` samples later everywhere; as recorded that held at
-    the beginning, and `middle` samples on bone was later by as much as the clocks had diverged.
+    Args:
+        air: (T,).
+        bone: (T,), synchronised to some milliseconds.
+        parts: where in the recordings these samples are.
+        lag: samples by which bone was later at the first sample of air, once the drift is taken
+            out.
+        drift_ppm: growth of bone's delay, in microseconds a second, on average.
     """
 
     air: Tensor
     bone: Tensor
+    parts: tuple[Part, ...]
     lag: int
     drift_ppm: float
-    middle: float
-
-    def recorded_delay_s(self, delay_s: float, sample_rate: int) -> float:
-        """Return the delay at the middle as recorded, of which `delay_s` is left here."""
-        bone_place = self.middle + self.lag + delay_s * sample_rate
-        return (bone_place * (1 + 1e-6 * self.drift_ppm) - self.middle) / sample_rate
 
 
 def _overlaps(
@@ -171,7 +244,7 @@ def _overlaps(
     # Lags close to the median are replaced by it: such an offset is that of the recorder.
     lags = [median if abs(lag - median) < COMMON_LAG_S * sample_rate else lag for lag in lags]
     overlaps = [
-        _overlap(pair, timing, lag, drift)
+        _overlap(pair, timing, lag, drift, sample_rate)
         for pair, timing, lag, drift in zip(pairs, timings, lags, drifts, strict=True)
     ]
     return overlaps, [lag == median for lag in lags]
@@ -186,7 +259,17 @@ def _drifts(
         for pair, timing in zip(pairs, timings, strict=True)
     ]
     seconds = [(timing.stop - timing.start) / sample_rate for timing in timings]
-    return agreed_drifts(measured, seconds)
+    agreed = agreed_drifts(measured, seconds)
+    # Parts between jumps, or of a drift that changes, have been measured by themselves.
+    return [
+        _own_drift_ppm(timing, sample_rate) if timing.parts else drift
+        for timing, drift in zip(timings, agreed, strict=True)
+    ]
+
+
+def _own_drift_ppm(timing: Timing, sample_rate: int) -> float:
+    seconds = (timing.stop - timing.start) / sample_rate
+    return 1e6 * timing.slope if abs(timing.slope) * seconds > LEAST_DRIFT_S else 0.0
 
 
 def _clock_lag(timing: Timing, drift_ppm: float) -> int:
@@ -194,29 +277,45 @@ def _clock_lag(timing: Timing, drift_ppm: float) -> int:
 
     Pairs whose recorders were started by one button have it in common, whatever their length.
     """
-    middle = (timing.start + timing.stop) / 2
-    return round((middle + timing.lag) / (1 + 1e-6 * drift_ppm) - middle)
+    if timing.parts:
+        return round(float(timing.parts[0].bone_at(0.0)) / (1 + 1e-6 * drift_ppm))
+    return round((timing.middle + timing.lag) / (1 + 1e-6 * drift_ppm) - timing.middle)
 
 
-def _overlap(pair: RecordedPair, timing: Timing, lag: int, drift_ppm: float) -> _Overlap:
+def _overlap(
+    pair: RecordedPair, timing: Timing, lag: int, drift_ppm: float, sample_rate: int
+) -> _Overlap:
     air, bone = without_dc(pair)
+    if timing.parts:
+        shift = _clock_lag(timing, drift_ppm) - lag
+        parts = tuple(part.delayed(-shift).within(len(air), len(bone)) for part in timing.parts)
+        channels = (
+            joined([air[part.start : part.stop] for part in parts], sample_rate),
+            joined([bone_on_air_clock(bone, part) for part in parts], sample_rate),
+        )
+        return _Overlap(*channels, parts, lag, drift_ppm)
     if drift_ppm:
         bone = torch.from_numpy(resample_clock(bone.numpy(), 1e-6 * drift_ppm))
     start = max(timing.start, -lag)
-    stop = min(timing.stop, len(bone) - lag)
-    middle = (timing.start + timing.stop) / 2
-    return _Overlap(air[start:stop], bone[start + lag : stop + lag], lag, drift_ppm, middle)
+    stop = max(start, min(timing.stop, len(air), len(bone) - lag))
+    places = np.array([start, start + 1.0])
+    part = Part(start, stop, places, (places + lag) * (1 + 1e-6 * drift_ppm))
+    return _Overlap(air[start:stop], bone[start + lag : stop + lag], (part,), lag, drift_ppm)
 
 
 def _measured_drift(pair: RecordedPair, timing: Timing, sample_rate: int) -> Drift:
     """Measure the drift of a pair; a large one is taken out and the rest measured again."""
     seconds = (timing.stop - timing.start) / sample_rate
     drift = Drift(1e6 * timing.slope, math.inf)
+    if timing.parts:
+        return drift
     for _ in range(3):
-        overlap = _overlap(pair, timing, _clock_lag(timing, drift.ppm), drift.ppm)
+        overlap = _overlap(pair, timing, _clock_lag(timing, drift.ppm), drift.ppm, sample_rate)
         rest = measure_drift(overlap.air, overlap.bone, sample_rate)
         if not math.isfinite(rest.error_ppm):
-            break
+            # What the segments said of a large drift is known to about a millisecond.
+            known = timing.slope != 0 and math.isinf(drift.error_ppm)
+            return Drift(drift.ppm, 1e6 * SEGMENTS_ERROR_S / seconds) if known else drift
         drift = Drift(drift.ppm + rest.ppm, rest.error_ppm)
         if abs(rest.ppm) * seconds < 1e6 * LARGE_DRIFT_S:
             break
@@ -226,6 +325,7 @@ def _measured_drift(pair: RecordedPair, timing: Timing, sample_rate: int) -> Dri
 def _aligned(
     pair: RecordedPair, overlap: _Overlap, delay_s: float, polarity: int, sample_rate: int
 ) -> AlignedPair:
+    parts = tuple(part.delayed(delay_s * sample_rate) for part in overlap.parts)
     shift = torch.tensor([-delay_s * sample_rate], dtype=torch.float64)
     air, bone = overlap.air, polarity * delay_signal(overlap.bone[None], shift)[0]
     speech = active_frames(air[None], sample_rate)
@@ -245,12 +345,31 @@ def _aligned(
         num_fft=num_fft,
         noise=estimate_noise_floor(air, bone, sample_rate, num_fft),
         air_noise=estimate_noise_floor(air, air, sample_rate, num_fft),
-        delay_s=overlap.recorded_delay_s(delay_s, sample_rate),
+        delay_s=_delay_at(parts, (parts[0].start + parts[-1].stop) / 2) / sample_rate,
+        start_delay_s=_delay_at(parts, parts[0].start) / sample_rate,
         level_db=20 * math.log10(bone_rms / air_rms),
         seconds=len(air) / sample_rate,
         active_seconds=int(active.sum()) * (num_fft // 4) / sample_rate,
         drift_ppm=overlap.drift_ppm,
+        parts=parts,
+        left_out_s=_left_out_s(pair, overlap, sample_rate),
     )
+
+
+def _delay_at(parts: Sequence[Part], place: float) -> float:
+    """Return the delay of bone at a sample of air, in samples."""
+    part = next((part for part in parts if place < part.stop), parts[-1])
+    return float(part.bone_at(place)) - place
+
+
+def _left_out_s(pair: RecordedPair, overlap: _Overlap, sample_rate: int) -> float:
+    """Return the seconds that both recordings hold and that are not used."""
+    first, last = overlap.parts[0], overlap.parts[-1]
+    whole = [
+        replace(part, start=0, stop=len(pair.air)).within(len(pair.air), len(pair.bone))
+        for part in (first, last)
+    ]
+    return (whole[1].stop - whole[0].start - len(overlap.air)) / sample_rate
 
 
 def _fit_polarity(

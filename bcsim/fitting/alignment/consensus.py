@@ -62,7 +62,7 @@ def common_delay(
 
     A pair that is not `synchronised` has a delay of its own, taken out to some milliseconds.
     """
-    phasors = _phasors(spectra)
+    phasors = octave_phasors(spectra)
     signs = _common_signs(phasors)
     delays_s = [0.0] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
@@ -97,7 +97,7 @@ def individual_delays(
 
     `starts_s` are first estimates of the delays in seconds, right to `ROUND_RANGE_S`.
     """
-    phasors = _phasors(spectra)
+    phasors = octave_phasors(spectra)
     delays_s, signs = list(starts_s), [1] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
         found = []
@@ -150,7 +150,7 @@ def _agreement(
     return Agreement(delays_s, signs, CrossSpectra.pooled(upright))
 
 
-def _phasors(spectra: Sequence[CrossSpectra]) -> list[Tensor]:
+def octave_phasors(spectra: Sequence[CrossSpectra]) -> list[Tensor]:
     """Return each pair's phase as weighted phasors, every octave of about the same weight."""
     phasors = []
     for part in spectra:

@@ -20,7 +20,8 @@ from bcsim.fitting.pairs import AlignedPair, UnusablePair, check_pair
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
 
-MAX_DROPOUTS = 3  # that are named one by one
+MAX_DROPOUTS = 3  # that are named one by one, and so are jumps
+JUMP_REMEDY = "nothing: the parts between are joined; record with larger buffers"
 OFFSET_S = 0.008  # of a single pair, a delay is known to some milliseconds
 NOISY_DB = -12.0  # noise to speech; the worst of 16 throat pairs has -29
 LOW_COHERENCE = 0.2  # in the best third-octave; the worst of 16 throat pairs has 0.35
@@ -114,23 +115,31 @@ def _diagnosis(own: Iterable[Finding], pair: AlignedPair, num_pairs: int) -> Pai
 
 
 def _jumps(timing: Timing) -> Iterator[Finding]:
+    if len(timing.jumps) > MAX_DROPOUTS:
+        sizes_ms = [1e3 * abs(jump.size_s) for jump in timing.jumps]
+        text = (
+            f"the delay jumps {len(sizes_ms)} times, by {min(sizes_ms):.1f} to "
+            f"{max(sizes_ms):.1f} ms: buffers were lost"
+        )
+        yield Finding("jump", "warning", text, JUMP_REMEDY, time_s=timing.jumps[0].time_s)
+        return
     for jump in timing.jumps:
         yield Finding(
             "jump",
             "warning",
             f"the delay jumps by {1e3 * jump.size_s:+.1f} ms at {jump.time_s:.2f} s: "
             f"a buffer was lost in {'air' if jump.size_s > 0 else 'bone'}",
-            "only the longest part between jumps is used; record with larger buffers",
+            JUMP_REMEDY,
             time_s=jump.time_s,
         )
 
 
 def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> Iterator[Finding]:
-    air, bone, first = synchronised_channels(pair, timing)
+    air, bone, places = synchronised_channels(pair, timing)
     for role, own, other in (("air", air, bone), ("bone", bone, air)):
         found = dropouts(own.numpy(), other.numpy(), sample_rate)
         for segment in found[:MAX_DROPOUTS]:
-            start_s = first / sample_rate + segment.start_s
+            start_s = float(places[round(segment.start_s * sample_rate)]) / sample_rate
             text = f"{role} is missing for {segment.seconds:.2f} s at {start_s:.2f} s of air"
             remedy = "cut it out, or record the pair again"
             yield Finding("dropout", "warning", text, remedy, role, start_s)
@@ -160,7 +169,7 @@ def _channel_findings(pair: RecordedPair) -> Iterator[Finding]:
 
 
 def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> Iterator[Finding]:
-    if abs(pair.start_delay_s) > OFFSET_S and not pair.jumps:
+    if abs(pair.start_delay_s) > OFFSET_S:
         later = "after" if pair.start_delay_s > 0 else "before"
         yield Finding(
             "offset",
@@ -176,6 +185,10 @@ def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> I
             f"({1e-3 * abs(pair.drift_ppm) * pair.seconds:.2f} ms over the pair)",
             "nothing: bone is resampled; one recorder for both channels would avoid it",
         )
+    if pair.left_out_s > pair.seconds:
+        whole_s = pair.seconds + pair.left_out_s
+        text = f"only {pair.seconds:.1f} of {whole_s:.1f} s can be used, beside so many jumps"
+        yield Finding("jump", "warning", text, "record it again with larger buffers")
     if pair.inverted:
         text = f"its polarity is opposite to that of most of the {num_pairs} pairs"
         yield Finding("inverted", "warning", text, "nothing: it is turned round; check the wiring")

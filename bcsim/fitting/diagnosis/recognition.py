@@ -1,7 +1,6 @@
 """Recognition of recordings that are no pair: other speech, one channel twice, swapped roles."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 from bcsim.dsp.activity import is_active
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, frame_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
-from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
+from bcsim.fitting.alignment.timing import Timing, synchronised_channels
+from bcsim.fitting.alignment.tracking import coarse_lag
 from bcsim.fitting.diagnosis.findings import Finding
 from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
@@ -46,16 +46,15 @@ def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding |
 def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
     if timing.evidence > RELATED_EVIDENCE or timing.likelihood_rate > RELATED_RATE:
         return None
-    half = min(len(pair.air), len(pair.bone)) // 2
-    parts = [
-        replace(pair, air=pair.air[part], bone=pair.bone[part])
-        for part in (slice(half), slice(half, None))
-    ]
+    air, bone, _ = synchronised_channels(pair, timing)
+    half = len(air) // 2
     lags = [
-        measure_timing(part, sample_rate).lag for part in parts if len(part.air) > 0.5 * sample_rate
+        coarse_lag(air[part], bone[part], sample_rate)[0]
+        for part in (slice(half), slice(half, None))
+        if half > 0.5 * sample_rate
     ]
     near = HALVES_AGREE_S * sample_rate
-    if timing.evidence > HALVES_EVIDENCE and all(abs(lag - timing.lag) < near for lag in lags):
+    if timing.evidence > HALVES_EVIDENCE and all(abs(lag) < near for lag in lags):
         return None
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if _level_range_db(samples, sample_rate) < STEADY_DB:
@@ -134,9 +133,11 @@ def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
 def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int) -> Finding | None:
     """Recognise swapped roles: the body passes less treble than air does."""
     num_fft = frame_size(sample_rate)
+    # The channel with less noise tells where the pauses of both are, whichever it is called.
+    clearer = max((air, bone), key=lambda channel: _level_range_db(channel.numpy(), sample_rate))
     tilts_db = []
     for power, channel in ((spectra.xx, air), (spectra.yy, bone)):
-        noise = estimate_noise_floor(channel, channel, sample_rate, num_fft).psd
+        noise = estimate_noise_floor(clearer, channel, sample_rate, num_fft).psd
         noise = noise * density_to_power(sample_rate, num_fft)
         speech = torch.maximum(power - noise, 0.05 * power)
         treble, bass = (

@@ -1,0 +1,284 @@
+"""Lags followed from segment to segment, on the clock and near the lag where they fit best."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.activity import is_active
+from bcsim.dsp.fir import fast_length
+from bcsim.dsp.resample import resample_clock
+from bcsim.dsp.spectra import frame_power
+from bcsim.fitting.alignment.envelopes import Place
+from bcsim.fitting.alignment.likelihood import (
+    LOWEST_HZ,
+    LagCurve,
+    Whitener,
+    cell_size,
+    lag_curves,
+    lag_likelihood,
+    whitened,
+)
+from bcsim.fitting.alignment.path import best_path, breaks_of, confirmed
+from bcsim.fitting.alignment.trajectory import Measured, smoothed
+from bcsim.fitting.diagnosis.defects import held
+from bcsim.fitting.pairs import frame_size
+
+MAX_OFFSET_S = 1.2  # of the first search, that of waveforms
+COARSE_SECONDS = 60.0  # of signal that it looks at
+SEGMENT_S = 1.0
+MAX_JUMP_S = 0.25  # about the lag that the envelopes tell
+NEAR_S = 6.0  # that the envelopes misplace a jump at most
+JUMP_COST = 60.0  # of likelihood, each, at least,
+JUMP_COST_S = 0.05  # and as much as so many seconds of the recording have
+LEAST_HELD_S = 0.06  # from here on, a channel that stands still spoils a segment
+MAX_BROKEN = 0.4  # of the segments may count for nothing
+LEAST_SLOPE_S = 0.003  # over the recording: the lags of segments show no smaller drift
+RATE_STEP = 1000e-6  # of the clocks, that segments can bear
+SHORT_S = 60.0  # of a recording whose envelopes do not tell the rate to one step
+RATE_EDGE_S = 0.06  # by which the envelopes misplace the ends of such a recording
+SURE_EVIDENCE = 17.0  # of a coarse lag that no other rate is tried beside
+BETTER = 1.15  # factor in likelihood by which another place or rate has to win,
+BETTER_BY = 40.0  # and the likelihood itself
+LAG_ERROR_S = 0.0002  # of a segment
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """The lags of consecutive segments, on a clock without `rate`."""
+
+    rate: float
+    bone: Tensor  # on that clock
+    edges: NDArray[np.int64]
+    curves: list[LagCurve]
+    path: NDArray[np.int64]  # cells
+    breaks: list[int]
+    gain: float  # of likelihood over ordinary lags, less the cost of jumps
+
+    def lags(self, sample_rate: int) -> NDArray[np.floating]:
+        """Return the lag of each segment in samples of air."""
+        return (self.path + 0.5) * cell_size(sample_rate)
+
+    def measured(self, sample_rate: int) -> Measured:
+        """Return the lags of segments as delays that are to be smoothed."""
+        centres = (self.edges[:-1] + self.edges[1:]) / 2 / sample_rate
+        parts = np.zeros(len(self.path), dtype=np.int64)
+        for segment in self.breaks:
+            parts[segment:] += 1
+        weights = [
+            max(curve.at(cell) - curve.ordinary, 0.0)
+            for curve, cell in zip(self.curves, self.path.tolist(), strict=True)
+        ]
+        weights = np.array(weights) + 1e-6
+        return Measured(centres, parts, self.lags(sample_rate) / sample_rate, weights)
+
+
+def best_track(
+    air: Tensor,
+    bone: Tensor,
+    coarse: tuple[int, float],
+    place: Place | None,
+    sample_rate: int,
+) -> Track:
+    """Return the likeliest of what the waveforms and what the envelopes suggest.
+
+    Args:
+        air: (T,).
+        bone: (T',).
+        coarse: lag in samples that the waveforms suggest, and the evidence for it.
+        place: what the envelopes suggest, or None.
+        sample_rate: in Hz.
+    """
+    lag, evidence = coarse
+    seconds = len(air) / sample_rate
+    middle = np.array([seconds / 2])
+    whitener = Whitener(air, sample_rate)
+
+    def track(place: Place) -> Track:
+        return _track(air, whitener, bone, place, sample_rate)
+
+    start = track(Place(0.0, middle, np.array([lag / sample_rate]), evidence))
+    best = start
+    if place is not None and not _is_near(place, lag / sample_rate):
+        best = better(best, track(place))
+    if place is not None and seconds < SHORT_S and evidence < SURE_EVIDENCE:
+        for other in _other_rates(place, seconds):
+            best = max(best, track(other), key=lambda found: found.gain)
+    best = better(start, best)
+    for _ in range(4):
+        line = smoothed(best.measured(sample_rate), seconds, len(best.breaks) + 1, LAG_ERROR_S)
+        slope = line.slope
+        if abs(slope) < 0.2 * RATE_STEP or abs(slope) * seconds < LEAST_SLOPE_S:
+            break
+        other = track(_on_rate(best, slope, sample_rate))
+        if other.gain <= best.gain:
+            break
+        best = other
+    return best
+
+
+def _is_near(place: Place, lag_s: float) -> bool:
+    """Tell whether a place says no more than that the lag is this one."""
+    half_range_s = MAX_JUMP_S / 2
+    moved = place.rate * place.times_s.max(initial=0.0)
+    return abs(moved) < 0.1 * half_range_s and bool(
+        (np.abs(place.lags_s - lag_s) < half_range_s).all()
+    )
+
+
+def better(best: Track, other: Track) -> Track:
+    """Return the other track if it is clearly more likely."""
+    return other if other.gain > max(BETTER * best.gain, best.gain + BETTER_BY) else best
+
+
+def _other_rates(place: Place, seconds: float) -> Iterator[Place]:
+    """Yield the same place at each of the rates that the envelopes of a short pair cannot tell."""
+    num_steps = math.ceil(RATE_EDGE_S / seconds / RATE_STEP)
+    for step in range(-num_steps, num_steps + 1):
+        rate = place.rate + step * RATE_STEP
+        # At the middle, bone stays where it is.
+        bone = (1 + place.rate) * (place.times_s + place.lags_s)
+        yield Place(rate, place.times_s, bone / (1 + rate) - place.times_s, place.score)
+
+
+def _on_rate(track: Track, slope: float, sample_rate: int) -> Place:
+    """Return the lags of a track on a clock without their slope."""
+    times = (track.edges[:-1] + track.edges[1:]) / 2 / sample_rate
+    bone = (1 + track.rate) * (times + track.lags(sample_rate) / sample_rate)
+    rate = (1 + track.rate) * (1 + slope) - 1
+    return Place(rate, times, bone / (1 + rate) - times, 0.0)
+
+
+def _track(air: Tensor, whitener: Whitener, bone: Tensor, place: Place, sample_rate: int) -> Track:
+    """Follow the lag from segment to segment, near where it is expected."""
+    if place.rate:
+        bone = torch.from_numpy(resample_clock(bone.numpy(), place.rate))
+    seconds = len(air) / sample_rate
+    count = max(1, round(seconds / SEGMENT_S))
+    edges = np.array([round(k * len(air) / count) for k in range(count + 1)])
+    ranges = []
+    for centre_s in (edges[:-1] + edges[1:]) / 2 / sample_rate:
+        near = place.lags_s[np.abs(place.times_s - centre_s) <= NEAR_S]
+        if len(near) == 0:
+            near = np.interp([centre_s], place.times_s, place.lags_s)
+        low, high = near.min() - MAX_JUMP_S, near.max() + MAX_JUMP_S
+        ranges.append((round(low * sample_rate), round(high * sample_rate)))
+    curves = lag_curves(whitener, Whitener(bone, sample_rate), edges, ranges, sample_rate)
+    lags = np.interp(edges / sample_rate, place.times_s, place.lags_s) * sample_rate
+    intact = _intact(air, bone, edges, lags, sample_rate)
+    # Where one channel is missing, chance picks the lag. Where much is, pauses are silenced.
+    broken = np.array([not intact[i:k].all() for i, k in itertools.pairwise(edges.tolist())])
+    if broken.mean() <= MAX_BROKEN:
+        sound = [
+            LagCurve(curve.first, curve.values * (not is_broken))
+            for curve, is_broken in zip(curves, broken.tolist(), strict=True)
+        ]
+    else:
+        sound = curves
+    whole, path = best_path(sound, math.inf)
+    cost = max(JUMP_COST, JUMP_COST_S * whole / seconds)
+    _, jumping = best_path(sound, cost)
+    if breaks_of(jumping):
+        speech_s = _speech_s(air, intact, edges, sample_rate)
+        jumping, breaks = confirmed(sound, jumping, speech_s)
+        path = jumping if breaks else path
+    breaks = breaks_of(path)
+    ordinary = sum(curve.ordinary for curve in curves)
+    found = sum(curve.at(cell) for curve, cell in zip(curves, path.tolist(), strict=True))
+    return Track(
+        place.rate, bone, edges, curves, path, breaks, found - ordinary - cost * len(breaks)
+    )
+
+
+def coarse_lag(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[int, float]:
+    """Return the likeliest lag in samples, up to `MAX_OFFSET_S`, and the evidence for it.
+
+    The evidence is the likelihood of that lag over that of an ordinary one, the 99th percentile.
+    """
+    length = min(len(air), len(bone))
+    air, bone = air[:length], bone[:length]
+    length = min(length, round(COARSE_SECONDS * sample_rate))
+    if length < len(air):  # where the most speech is
+        energy = torch.nn.functional.pad(air.square().cumsum(0), (1, 0))
+        start = int((energy[length:] - energy[:-length]).argmax())
+        air, bone = air[start : start + length], bone[start : start + length]
+    max_lag = min(round(MAX_OFFSET_S * sample_rate), length // 2)
+    size = fast_length(length + max_lag)
+    x, y = (whitened(torch.fft.rfft(signal, size)) for signal in (air, bone))
+    likelihood = lag_likelihood(x, y, size, (-max_lag, max_lag), sample_rate)
+    best = int(likelihood.argmax())
+    ordinary = float(torch.quantile(likelihood, 0.99))
+    return best - max_lag, float(likelihood[best]) / max(ordinary, 1e-12)
+
+
+def _intact(
+    air: Tensor,
+    bone: Tensor,
+    places: NDArray[np.int64],
+    lags: NDArray[np.floating],
+    sample_rate: int,
+) -> NDArray[np.bool_]:
+    """Tell which samples of air are outside of segments in which a channel stands still, (T,).
+
+    Bone is later by `lags` at the samples of air `places`.
+    """
+    intact = np.ones(len(air), dtype=bool)
+    for channel, delays in ((air, 0 * lags), (bone, lags)):
+        for segment in held(channel.numpy(), sample_rate):
+            if segment.seconds >= LEAST_HELD_S:
+                first = round(segment.start_s * sample_rate)
+                first -= round(float(np.interp(first, places + delays, delays)))
+                last = first + round(segment.seconds * sample_rate)
+                intact[max(first, 0) : max(last, 0)] = False
+    return intact
+
+
+def _speech_s(
+    air: Tensor, intact: NDArray[np.bool_], edges: NDArray[np.int64], sample_rate: int
+) -> NDArray[np.floating]:
+    """Return how many seconds of speech, of which nothing is missing, each segment has."""
+    size = frame_size(sample_rate)
+    active = is_active(frame_power(air[None], size, size // 4)[0])
+    speaks = np.repeat(active.numpy(), size // 4)[: len(air)]
+    speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
+    return np.add.reduceat(speaks, edges[:-1]) / sample_rate
+
+
+def jump_place(
+    air: Tensor, bone: Tensor, within: tuple[int, int], lags: tuple[float, float], sample_rate: int
+) -> int:
+    r"""Find the sample of air from which on the second lag holds instead of the first.
+
+    With :math:`p_k(t) = x_b^*(t)\,y_b(t+\tau_k)` of the octaves' analytic signals, it maximises
+    :math:`\sum_b |\sum_{t<s} p_1|^2 + |\sum_{t\ge s} p_2|^2` over s, each octave by its power.
+    """
+    first, last = within
+    size = fast_length(last - first)
+    margin = round(max(abs(lag) for lag in lags)) + 1
+    padded = torch.nn.functional.pad(bone, (margin, margin))
+    parts = [padded[first + round(lag) + margin : last + round(lag) + margin] for lag in lags]
+    x, *y = (whitened(torch.fft.rfft(part, size)) for part in (air[first:last], *parts))
+    frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
+    score = torch.zeros(size, dtype=torch.float64)
+    low = LOWEST_HZ
+    while low < 0.9 * sample_rate / 2:
+        band = slice(*torch.searchsorted(frequencies, torch.tensor([low, 2 * low])).tolist())
+
+        def analytic(spectrum: Tensor, band: slice = band) -> Tensor:
+            full = spectrum.new_zeros(size)
+            full[band] = spectrum[band]
+            return torch.fft.ifft(full)
+
+        before, after = (analytic(x).conj() * analytic(part) for part in y)
+        power = analytic(x).abs().square().sum() * analytic(y[0]).abs().square().sum()
+        left = before.cumsum(0)
+        right = after.sum() - after.cumsum(0)
+        bins = band.stop - band.start
+        score += bins * (left.abs().square() + right.abs().square()) / power.clamp(min=1e-30)
+        low *= 2
+    return first + int(score[: last - first].argmax())

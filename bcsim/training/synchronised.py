@@ -1,0 +1,156 @@
+"""Recorded pairs of which is taken out what the recorders did: offset, drift, jumps, polarity."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bcsim.audio.read import read_audio
+from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.pairs import Pair, RecordedPairs
+from bcsim.errors import InputError
+from bcsim.files.paths import printable
+from bcsim.fitting.alignment.align import Recorder, recorders_of
+from bcsim.fitting.alignment.time_map import bone_on_air_clock, joined
+from bcsim.fitting.diagnosis.diagnose import examine
+from bcsim.progress import track
+from bcsim.sensors.recorded_pair import RecordedPair
+
+BATCH_S = 1800.0  # of recordings that are in memory while they are compared
+CACHED_SAMPLES = 1 << 26  # of synchronised signals that are kept in memory
+
+AS_RECORDED = Recorder((), 1)  # too short to be timed, or unreadable
+
+log = logging.getLogger(__name__)
+
+
+class SynchronisedPairs(RecordedPairs):
+    """Recorded pairs, synchronised as `fit_pairs` does it before it fits.
+
+    What is the sensor's own stays: its delay of some milliseconds, and its polarity. Pairs that
+    cannot be used are left out with a warning.
+
+    Args:
+        recorded: pairs as they were recorded.
+
+    Raises:
+        InputError: if no pair can be used; the message gives the first one's reason.
+    """
+
+    def __init__(self, recorded: RecordedPairs) -> None:
+        files = [PairFiles(*pair) for pair in zip(recorded.ids, recorded.files, strict=True)]
+        channels = recorded.recorded_channels
+        found, failures = _examined(files, recorded.sample_rate, channels)
+        for reason in failures:
+            log.warning("%s; left out", printable(reason))
+        if not found:
+            raise InputError(f"none of {len(files)} recorded pairs can be used; {failures[0]}")
+        usable = [pair for pair in files if pair.id in found]
+        super().__init__(usable, recorded.sample_rate, recorded.seed, channels)
+        self._recorders = [found[pair.id] for pair in usable]
+        changed = sum(not recorder.is_neutral for recorder in self._recorders)
+        if changed:
+            log.warning(
+                "offset, drift, jumps or polarity are taken out of %d of %d recorded pairs",
+                changed,
+                len(files),
+            )
+        self._cache: dict[int, dict[str, NDArray[np.float64]]] = {}
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        if self._recorders[index].is_neutral:
+            return super().crop(index, epoch, num_samples)
+        signals = self._decode(index)
+        start = self.crop_start(index, epoch, len(signals["air"]), num_samples)
+        cropped = {name: signal[start : start + num_samples] for name, signal in signals.items()}
+        return self._padded(index, cropped, num_samples)
+
+    def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
+        recorder = self._recorders[index]
+        if recorder.is_neutral:
+            return super()._decode(index)
+        wanted = self._wanted(index)
+        if index not in self._cache or not wanted.keys() <= self._cache[index].keys():
+            kept = sum(len(s) for signals in self._cache.values() for s in signals.values())
+            if kept > CACHED_SAMPLES:
+                self._cache.clear()
+            signals = {
+                name: torch.from_numpy(
+                    read_audio(path, self.sample_rate, self.recorded_channels.get(name))[0]
+                )
+                for name, path in wanted.items()
+            }
+            self._cache[index] = _in_step(signals, recorder, self.sample_rate)
+        return self._cache[index]
+
+
+def _in_step(
+    signals: dict[str, torch.Tensor], recorder: Recorder, sample_rate: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return the signals of a pair, each cut and joined; bone on air's clock and upright."""
+    changed = {}
+    for name, signal in signals.items():
+        if name == "bone":
+            parts = [recorder.sign * bone_on_air_clock(signal, part) for part in recorder.parts]
+        else:
+            parts = [signal[part.start : part.stop] for part in recorder.parts]
+        changed[name] = joined(parts, sample_rate).numpy()
+    return changed
+
+
+def _examined(
+    files: Sequence[PairFiles], sample_rate: int, channels: Mapping[str, int | None]
+) -> tuple[dict[str, Recorder], list[str]]:
+    """Return what the recorders did by the pair's name, and why other pairs cannot be used."""
+    found: dict[str, Recorder] = {}
+    failures: list[str] = []
+    batch: list[RecordedPair] = []
+    timings = []
+    signs: list[tuple[list[str], int]] = []
+
+    def compare() -> None:
+        if batch:
+            recorders, polarity = recorders_of(batch, sample_rate, timings)
+            names = [pair.name for pair in batch]
+            found.update(zip(names, recorders, strict=True))
+            signs.append((names, polarity))
+            batch.clear()
+            timings.clear()
+
+    seconds = 0.0
+    for pair in track(files, len(files), "synchronising"):
+        try:
+            air, bone = (
+                read_audio(pair.files[role], sample_rate, channels.get(role))[0]
+                for role in ("air", "bone")
+            )
+        except InputError:  # the run is refused when its recordings are looked at
+            found[pair.id] = AS_RECORDED
+            continue
+        recorded = RecordedPair(pair.id, air, bone, pair.speaker)
+        examined = examine(recorded, sample_rate)
+        if examined.refusal is not None and examined.refusal.kind == "malformed":
+            log.warning("%s: %s; taken as it is", printable(pair.id), examined.refusal.text)
+            found[pair.id] = AS_RECORDED
+            continue
+        if examined.refusal is not None or examined.timing is None:
+            reason = examined.refusal.text if examined.refusal else "nothing to be timed"
+            failures.append(f"{pair.id}: {reason}")
+            continue
+        batch.append(recorded)
+        timings.append(examined.timing)
+        seconds += len(air) / sample_rate
+        if seconds > BATCH_S:
+            compare()
+            seconds = 0.0
+    compare()
+    # Batches agree on the polarity of most pairs.
+    votes = sum(len(names) * polarity for names, polarity in signs)
+    for names, polarity in signs:
+        if polarity * votes < 0:
+            for name in names:
+                found[name] = replace(found[name], sign=-found[name].sign)
+    return found, failures
