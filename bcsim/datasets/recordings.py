@@ -25,6 +25,7 @@ from bcsim.files.text import shown
 from bcsim.sensors.recorded_pair import RecordedPair
 
 LENGTH_TOLERANCE_S = 0.01
+MAX_TOLD = 5  # talkers that are named
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ def find_pairs(
         raise InputError(f"{air}: no pair can be used; first: {first}")
     rest = f"; {len(unmatched)} files or rows are in none" if unmatched else ""
     log.info("%d pairs, the first: %s%s", len(pairs), printable(_both(pairs[0])), rest)
+    guessed = sorted({pair.speaker for pair in pairs if pair.speaker is not None})
+    if talkers is None and is_guess and guessed:
+        told = ", ".join(printable(name) for name in guessed[:MAX_TOLD])
+        more = ", ..." if len(guessed) > MAX_TOLD else ""
+        log.info("%d talkers, taken from the names of folders: %s%s", len(guessed), told, more)
     if talkers is not None:
         pairs = _with_talkers(pairs, talkers, (air, bone), is_guess)
     return pairs, unmatched

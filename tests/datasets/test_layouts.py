@@ -32,6 +32,17 @@ def found(folder, air="", bone=""):
 TALKERS = ("AC", "BC", "DF", "GH")
 
 
+def test_talkers_that_are_guessed_from_folders_are_told(tmp_path, caplog):
+    """A split was taken for a talker, and hold-outs went by it without a word."""
+    caplog.set_level("INFO")
+    for name in ("train/ann/u", "train/ben/u", "dev/v", "w"):
+        touch(tmp_path, f"air/{name}.wav", f"bone/{name}.wav")
+    pairs, _ = find_pairs(tmp_path, tmp_path)
+    speakers = {"train/ann/u": "ann", "train/ben/u": "ben", "dev/v": None, "w": None}
+    assert {pair.id: pair.speaker for pair in pairs} == speakers
+    assert "2 talkers, taken from the names of folders: ann, ben" in caplog.text
+
+
 @pytest.mark.parametrize("sides", [("air", "bone"), ("", "")])
 @pytest.mark.parametrize("talkers", [TALKERS, TALKERS[:2], ("reference", "sensor")])
 def test_a_talker_may_be_called_like_a_role(tmp_path, sides, talkers):
