@@ -121,6 +121,14 @@ class Pairs(ABC):
     def whole(self, index: int) -> Pair:
         """Return a whole item; the same one whenever it is asked for."""
 
+    def num_without_noise(self, num_samples: int) -> int:
+        """Return the number of pairs in which the air microphone picks up `air` and nothing else.
+
+        Unless each pair says so by itself, the crop of the first one speaks for all.
+        """
+        pair = self.with_channels(("bone", "air")).crop(0, 0, num_samples)
+        return len(self) if pair.noisy_air is None else 0
+
     def _padded(
         self, index: int, signals: Mapping[str, NDArray[np.float64]], num_samples: int
     ) -> Pair:
@@ -170,6 +178,9 @@ class StoredPairs(Pairs):
 
     def whole(self, index: int) -> Pair:
         return self._read(index, 0, self._total(index))
+
+    def num_without_noise(self, num_samples: int) -> int:
+        return sum("noisy_air" not in row.file_names for row in self.rows)
 
     def _total(self, index: int) -> int:
         return round(self.rows[index].duration_s * self.sample_rate)
@@ -261,6 +272,9 @@ class RecordedPairs(Pairs):
         part.files = [self.files[index] for index in indices]
         part._num_samples = [self._num_samples[index] for index in indices]
         return part
+
+    def num_without_noise(self, num_samples: int) -> int:
+        return sum("noisy_air" not in files for files in self.files)
 
     def _wanted(self, index: int) -> dict[str, Path]:
         """Return the files of a pair that are read, by signal."""

@@ -169,13 +169,16 @@ class TrainingRun:
                 self._after_step(metrics, throughput)
 
     def _warn_of_clean_input(self) -> None:
-        pairs, num_samples = self.trainer.data.training, self.trainer.batches.crop_samples
-        if "air" in pairs.channels and pairs.crop(0, 0, num_samples).noisy_air is None:
-            log.warning(
-                "%s: the pairs have no noisy_air, so the network's second channel is its clean "
-                "target; train on pairs with noise at the air microphone",
-                self.out,
-            )
+        """Log for each set of pairs how many show a two-channel network their clean target."""
+        num_samples = self.trainer.batches.crop_samples
+        for name, pairs in self.trainer.data.sets.items():
+            clean = pairs.num_without_noise(num_samples) if "air" in pairs.channels else 0
+            if clean:
+                log.warning(
+                    "%s: %d of %d pairs (%s) have no noisy_air, so the network's second channel is "
+                    "their clean target; use pairs with noise at the air microphone",
+                    *(self.out, clean, len(pairs), name),
+                )
 
     def _after_step(self, metrics: MetricsLog, throughput: Throughput) -> None:
         """Log, validate and save where the step number asks for it."""
