@@ -117,7 +117,7 @@ def tell_splits(clips: Sequence[Clip], speakers: Speakers, parts: Mapping[str, f
             log.warning("%s: no recording fell into this split", split)
         elif len(names) == 1:
             log.warning("%s: has 1 known speaker (%s)", split, printable(min(names)))
-    guesses = [clip for clip in clips if clip.source in speakers.guessed]
+    guesses = [clip for clip in clips if clip.source.rpartition("/")[0] in speakers.guessed]
     if guesses:
         log.info(
             "speakers: the first folder that tells recordings apart is taken for the speaker, such "

@@ -9,6 +9,7 @@ calls its parts, decide the split.
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,7 +48,7 @@ class Speakers:
     Args:
         names: name of the speaker by recording; those whose speaker is unknown are not in it.
         splits: split by recording, where folders or lists of the corpus give one.
-        guessed: recordings whose speaker is a guess: the name of a folder.
+        guessed: folders of recordings whose speaker is a guess: the name of a folder.
     """
 
     names: Mapping[str, str]
@@ -78,8 +79,12 @@ def find_speakers(
         names = talkers_of(table, {source: (source, printable(source)) for source in sources})
         return Speakers(names, by_layout.splits)
     if level is not None:
-        parts = {source: source.split("/")[:-1] for source in sources}
-        names = {s: folders[level - 1] for s, folders in parts.items() if 0 < level <= len(folders)}
+        folders_of = {place: place.split("/") if place else [] for place in map(_place, sources)}
+        names = {
+            source: sys.intern(folders_of[_place(source)][level - 1])
+            for source in sources
+            if 0 < level <= len(folders_of[_place(source)])
+        }
         if level and not names:
             raise UsageError(
                 f"{folder}: no recording lies {level} folders deep, such as {sources[0]!r}; the "
@@ -90,7 +95,7 @@ def find_speakers(
     return Speakers(
         {**by_layout.names, **listed.names},
         {**by_layout.splits, **listed.splits},
-        by_layout.guessed - listed.names.keys(),
+        by_layout.guessed,
     )
 
 
@@ -102,32 +107,47 @@ def speakers_by_layout(sources: Sequence[str]) -> Speakers:
         >>> list(found.names.values()), list(found.splits.values())
         (['103', '84'], ['train', 'validation'])
     """
+    folders_of = {place: place.split("/") if place else [] for place in map(_place, sources)}
     names: dict[str, str] = {}
-    splits: dict[str, str] = {}
-    others: dict[str, list[str]] = {}
+    others: list[str] = []
     for source in sources:
-        *folders, file = source.split("/")
-        speaker = _known_speaker(file.rpartition(".")[0], folders)
+        speaker = _known_speaker(_stem(source), folders_of[_place(source)])
         if speaker is None:
-            others[source] = folders
-            continue
-        names[source] = speaker
-        split = next((split for f in folders if (split := _split_of_folder(f))), None)
-        if split is not None:
-            splits[source] = split
-    others = _without_common(others)
-    for source, folders in others.items():
-        if folders and (split := _split_of_folder(folders[0])) is not None:
-            splits[source] = split
-            others[source] = folders[1:]
-    if all(source in splits for source in others):
-        others = _without_common(others)
-    guesses = {
-        source: folders[0]
-        for source, folders in others.items()
-        if folders and not _COMMON_VOICE.fullmatch(source.split("/")[-1].rpartition(".")[0])
+            others.append(source)
+        else:
+            names[source] = sys.intern(speaker)
+    splits_of_places = {
+        place: next((split for f in folders if (split := _split_of_folder(f))), None)
+        for place, folders in folders_of.items()
     }
-    return Speakers(names | guesses, splits, frozenset(guesses))
+    splits = {s: split for s in names if (split := splits_of_places[_place(s)]) is not None}
+    # Elsewhere a folder means a split only where it stands first, or below what is above all files.
+    below = _without_common({place: folders_of[place] for place in map(_place, others)})
+    split_of_place: dict[str, str] = {}
+    for place, folders in below.items():
+        if folders and (split := _split_of_folder(folders[0])) is not None:
+            split_of_place[place] = split
+            below[place] = folders[1:]
+    if all(place in split_of_place for place in below):
+        below = _without_common(below)
+    guesses = {place: sys.intern(folders[0]) for place, folders in below.items() if folders}
+    for source in others:
+        place = _place(source)
+        if place in split_of_place:
+            splits[source] = split_of_place[place]
+        if place in guesses and not _COMMON_VOICE.fullmatch(_stem(source)):
+            names[source] = guesses[place]
+    guessed = {_place(source) for source in others if source in names}
+    return Speakers(names, splits, frozenset(guessed))
+
+
+def _place(source: str) -> str:
+    """Return the folder of a recording, "" for the folder of the corpus."""
+    return source.rpartition("/")[0]
+
+
+def _stem(source: str) -> str:
+    return source.rpartition("/")[2].rpartition(".")[0]
 
 
 def _known_speaker(stem: str, folders: Sequence[str]) -> str | None:
@@ -164,9 +184,8 @@ def _common_voice(folder: Path, sources: Sequence[str]) -> Speakers:
     """Return what the lists of Common Voice beside its folders of clips tell."""
     clips: dict[str, dict[str, str]] = {}  # by folder, the source of each file's name
     for source in sources:
-        place, _, file = source.rpartition("/")
-        if _COMMON_VOICE.fullmatch(file.rpartition(".")[0]):
-            clips.setdefault(place, {})[file.rpartition(".")[0]] = source
+        if _COMMON_VOICE.fullmatch(_stem(source)):
+            clips.setdefault(_place(source), {})[_stem(source)] = source
     names: dict[str, str] = {}
     splits: dict[str, str] = {}
     for place, by_stem in clips.items():
