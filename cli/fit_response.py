@@ -33,6 +33,13 @@ ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
     show_default=True,
     help="Of the magnitude, over 1/N octave.",
 )
+@click.option(
+    "--high-pass",
+    "high_pass_hz",
+    metavar="HZ",
+    type=Real(0, 1000, min_open=True),
+    help="Fit nothing below: for recordings with rumble [default: all is fitted].",
+)
 @click.option("--prior", help="Sensor of the kind to start from: file or bundled name.")
 @click.option("--noise-air", type=PATH, help="Ambient noise alone.")
 @click.option("--noise-bone", type=PATH, help="The same at the sensor.")
@@ -49,6 +56,7 @@ def command(
     average: str | None,
     gated: bool | None,
     smoothing: float,
+    high_pass_hz: float | None,
     noise_air: Path | None,
     noise_bone: Path | None,
     as_json: bool,
@@ -63,7 +71,7 @@ def command(
     if (noise_air is None) != (noise_bone is None):
         raise click.UsageError("--noise-air and --noise-bone go together")
     noise = None if noise_air is None or noise_bone is None else (noise_air, noise_bone)
-    settings = EstimationSettings(average, gated, smoothing)
+    settings = EstimationSettings(average, gated, smoothing, high_pass_hz)
     fitted = fit_response(out=out, settings=settings, noise=noise, **options)
     facts = sensor_summary(fitted.result)
     if as_json:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from bcsim.effects import spectral
 from bcsim.effects.base import Scene, stack_draws
+from bcsim.effects.body_noise import BodyNoise
 from bcsim.effects.distributions import Uniform
 from bcsim.effects.gain import Gain
 from bcsim.effects.sensor_level import SensorLevel
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
+from bcsim.effects.sensor_speech import SensorSpeech
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.errors import InputError
 from bcsim.simulator import Simulator
@@ -26,6 +28,7 @@ def test_fused_effects_give_what_one_after_the_other_gives(sensor, speech):
     effects = (SensorResponse(sensor), SensorNoise(sensor), SensorLevel(sensor))
     simulator = Simulator(effects, RATE)
     draws = [simulator.sample(4, clip_id) for clip_id in ("a", "b")]
+    speech = speech - speech.mean(dim=1, keepdim=True)  # which a simulator takes out first
     fused = simulator.apply(Scene.from_air(speech, RATE), draws)
     scene = Scene.from_air(speech, RATE)
     for name, effect in zip(simulator.step_names, effects, strict=True):
@@ -79,6 +82,23 @@ def test_a_longer_batch_changes_no_clip(sensor, speech):
     batch = simulator.apply(scene, [simulator.sample(0, clip) for clip in ("a", "b")]).bone
     assert torch.allclose(batch[0, :9000], alone[0], rtol=0, atol=1e-10)
     assert batch[0, 9000:].abs().max() == 0
+
+
+@pytest.mark.parametrize("offset", [0.01, -0.3])
+def test_an_offset_of_air_reaches_neither_the_sensor_nor_its_noise(speaking_sensor, speech, offset):
+    """With 1 or 3 % of DC the sensor's noise rose by 5 or 14 dB, and bone had DC itself."""
+    effects = (SensorSpeech(speaking_sensor), SensorResponse(speaking_sensor),
+               SensorNoise(speaking_sensor), BodyNoise(speaking_sensor))  # fmt: skip
+    simulator = Simulator(effects, RATE)
+    lengths = torch.tensor([24_000, 20_000])
+    air = speech * (torch.arange(24_000) < lengths[:, None])
+    with_offset = (air + offset) * (torch.arange(24_000) < lengths[:, None])
+    draws = [simulator.sample(0, name) for name in "ab"]
+    plain, moved = (
+        simulator.apply(Scene.from_air(x, RATE, lengths), draws) for x in (air, with_offset)
+    )
+    assert torch.equal(moved.air, with_offset)
+    torch.testing.assert_close(moved.bone, plain.bone, rtol=0, atol=1e-8)
 
 
 def test_a_scene_of_another_rate_is_refused(speech):

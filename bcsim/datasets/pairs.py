@@ -357,7 +357,7 @@ class RenderedPairs(Pairs):
         super().__init__(ids, simulator.sample_rate, seed)
         self.files = list(files)
         self.simulator = simulator
-        self._levels: dict[int, Tensor] = {}  # RMS of active speech in whole files, (1,) each
+        self._levels: dict[int, tuple[Tensor, Tensor]] = {}  # of whole files, by `speech_level`
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         return self.crops([(index, epoch)], num_samples)[0]
@@ -370,8 +370,9 @@ class RenderedPairs(Pairs):
         for index in indices:
             if index not in self._levels:
                 self._levels[index] = speech_level(self.files[index], self.sample_rate)
-        level = torch.cat([self._levels[index] for index in indices])
-        return self._render(indices, airs, clip_ids, num_samples, level)
+        level, offset = map(torch.cat, zip(*(self._levels[i] for i in indices), strict=True))
+        whole = {"level": level, "offset": offset}
+        return self._render(indices, airs, clip_ids, num_samples, whole)
 
     def whole(self, index: int) -> Pair:
         air, _ = read_audio(self.files[index], self.sample_rate)
@@ -392,16 +393,19 @@ class RenderedPairs(Pairs):
         airs: Sequence[NDArray[np.float64]],
         clip_ids: Sequence[str],
         num_samples: int,
-        level: Tensor | None = None,
+        whole: Mapping[str, Tensor] | None = None,
     ) -> list[Pair]:
-        """Return the pairs, of `num_samples` each, that the simulator makes of air as one batch."""
+        """Return the pairs, of `num_samples` each, that the simulator makes of air as one batch.
+
+        `whole` holds level and offset of the whole recordings, where `airs` are parts of them.
+        """
         started = time.perf_counter()
         batch = torch.stack([_as_float32(air, num_samples) for air in airs])
         lengths = torch.tensor([len(air) for air in airs])
         scene = Scene.from_air(batch, self.sample_rate, lengths)
         draws = [self.simulator.sample(self.seed, clip_id) for clip_id in clip_ids]
         with torch.inference_mode():
-            scene = self.simulator.apply(replace(scene, level=level), draws)
+            scene = self.simulator.apply(replace(scene, **(whole or {})), draws)
         # An effect may have made the clips longer or shorter.
         missing = (0, num_samples - scene.air.shape[-1])
         self.simulated_s += time.perf_counter() - started
@@ -417,8 +421,8 @@ class RenderedPairs(Pairs):
         ]
 
 
-def speech_level(path: Path, sample_rate: int) -> Tensor:
-    """Return the RMS of active speech in a file, (1,), read block by block at `sample_rate`."""
+def speech_level(path: Path, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Return the RMS of speech in a file, and its mean, (1,) each, read at `sample_rate`."""
     level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
     if level is None:
         raise InputError(f"{path}: holds no samples")

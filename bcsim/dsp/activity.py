@@ -1,12 +1,15 @@
 """Where a recording carries speech, and how loud the speech is.
 
-A frame is active if its power exceeds the 98th percentile over the recording less 35 dB. That rule
-(`is_active`) holds for every frame length in the package. Levels of speech use Hann-windowed frames
-of 32 ms every 16 ms at any sample rate: 512 samples every 256 at 16 kHz.
+A frame is active if its power above 300 Hz exceeds the 98th percentile over the recording less
+35 dB: what rumbles below, and what hums, is in the pauses too. That rule (`is_active` of
+`speech_power`) holds for every frame length in the package. The level of speech is the power of
+active frames above 50 Hz, so that no DC is in it, less what the pauses hold below 300 Hz. It uses
+Hann-windowed frames of 32 ms every 16 ms at any sample rate: 512 samples every 256 at 16 kHz.
 """
 
+import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +20,9 @@ from torch.nn.functional import pad
 HOP_S = 0.016  # a frame is two hops
 LOUD_QUANTILE = 0.98
 ACTIVE_RANGE_DB = 35.0
+SPEECH_HZ = 300.0  # telephones begin there: whether somebody speaks can be told from the rest
+LEVEL_HZ = 50.0  # the lowest voices begin at some 70 Hz
+_BLOCK = 4096  # frames that are transformed at a time
 
 
 def hop_size(sample_rate: int) -> int:
@@ -52,11 +58,26 @@ def is_active(power: Tensor, num_frames: Tensor | None = None) -> Tensor:
     return active if num_frames is None else active & _inside(power, num_frames)
 
 
-def frame_energy(signal: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
-    """Return the energy of Hann-windowed frames of 32 ms every 16 ms.
+def speech_power(signal: Tensor, sample_rate: int, num_fft: int, hop: int) -> Tensor:
+    """Return the mean power above 300 Hz under each frame of `bcsim.dsp.spectra.stft`, (B, frames).
+
+    Args:
+        signal: (B, T); a signal shorter than a frame is padded with zeros to one.
+        sample_rate: in Hz.
+        num_fft: frame length in samples, even.
+        hop: samples from frame to frame.
+    """
+    (energy,) = _energies_above((SPEECH_HZ,), signal, sample_rate, num_fft, hop)
+    return energy / (3 / 8 * num_fft)
+
+
+def frame_energies(
+    signal: Tensor, sample_rate: int, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the energies above 50 Hz and above 300 Hz of Hann-windowed frames of 32 ms.
 
     A clip that is shorter than a frame has one frame, with the energy that a whole frame of its
-    mean square would have.
+    mean square about the mean would have.
 
     Args:
         signal: (B, T), zero past each clip's end.
@@ -64,77 +85,123 @@ def frame_energy(signal: Tensor, sample_rate: int, lengths: Tensor | None = None
         lengths: (B,), samples of each clip; None where every clip fills its row.
 
     Returns:
-        (B, frames), whole frames only.
+        Two of (B, frames), a frame every 16 ms, whole frames only.
     """
     hop = hop_size(sample_rate)
     frame = 2 * hop
     if lengths is None and signal.shape[-1] < frame:
         lengths = torch.full(signal.shape[:1], signal.shape[-1], device=signal.device)
-    window = torch.hann_window(frame, dtype=signal.dtype, device=signal.device)
-    signal = pad(signal, (0, max(0, frame - signal.shape[-1])))
-    # A frame is two neighbouring halves, each of which meets either half of the window.
-    num_halves = signal.shape[-1] // hop
-    halves = signal[:, : num_halves * hop].square().unflatten(-1, (num_halves, hop))
-    weighted = halves @ window.square().view(2, hop).T
-    energy = weighted[:, :-1, 0] + weighted[:, 1:, 1]
+    level, speech = _energies_above((LEVEL_HZ, SPEECH_HZ), signal, sample_rate, frame, hop)
     if lengths is None:
-        return energy
-    mean_square = signal[:, :frame].square().sum(dim=-1) / lengths.clamp(min=1)
-    first = torch.arange(energy.shape[1], device=energy.device) == 0
+        return level, speech
+    count = lengths.clamp(min=1)[:, None]
+    inside = torch.arange(min(frame, signal.shape[-1]), device=signal.device) < lengths[:, None]
+    start = signal[:, :frame]
+    variance = ((start - start.sum(dim=1, keepdim=True) / count) * inside).square().sum(dim=1)
+    first = torch.arange(level.shape[1], device=level.device) == 0
     short = (lengths < frame)[:, None] & first
-    return torch.where(short, _window_energy(sample_rate) * mean_square[:, None], energy)
+    whole = _window_energy(sample_rate) * (variance[:, None] / count)
+    return torch.where(short, whole, level), torch.where(short, whole, speech)
 
 
 def active_frames(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
-    """Tell which frames of `frame_energy` carry speech, (B, frames) of bool.
+    """Tell which frames of `frame_energies` carry speech, (B, frames) of bool.
 
     The air-conducted signal (B, T) decides for both channels of a pair.
     """
-    energy = frame_energy(air, sample_rate, lengths).detach()
-    return is_active(energy, _num_frames(lengths, sample_rate))
+    _, speech = frame_energies(air.detach(), sample_rate, lengths)
+    return is_active(speech, _num_frames(lengths, sample_rate))
 
 
 def active_rms(signal: Tensor, active: Tensor, sample_rate: int) -> Tensor:
-    """Return the RMS of signals (B, T) over their active frames (B, frames), (B,).
+    """Return the RMS above 50 Hz of signals (B, T) over their active frames (B, frames), (B,).
 
     It is 0 where no frame is active. Every clip must fill its row.
     """
-    return _rms(frame_energy(signal, sample_rate), active, sample_rate)
+    energy, _ = frame_energies(signal, sample_rate)
+    return (mean_of(energy, active) / _window_energy(sample_rate)).sqrt()
 
 
 def speech_rms(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> Tensor:
-    """Return the RMS of signals over their own active frames, (B,); 0 in silence.
+    """Return the RMS of the speech in signals, without rumble and DC, (B,); 0 in silence.
 
-    The arguments are those of `frame_energy`.
+    The arguments are those of `frame_energies`.
     """
-    energy = frame_energy(air, sample_rate, lengths)
-    active = is_active(energy.detach(), _num_frames(lengths, sample_rate))
-    return _rms(energy, active, sample_rate)
+    level, speech = frame_energies(air, sample_rate, lengths)
+    return _rms(level, speech, sample_rate, _num_frames(lengths, sample_rate))
 
 
-def speech_rms_of_blocks(blocks: Iterable[NDArray[np.float64]], sample_rate: int) -> Tensor | None:
-    """Return the RMS over active frames of a recording too long for memory, (1,), float64.
+def mean_speech_power(power: Tensor, speech: Tensor, num_frames: Tensor | None = None) -> Tensor:
+    """Return the mean power of active frames less that of rumble, (B,); 0 in silence.
+
+    Rumble is what lies below 300 Hz in the pauses, on average.
+
+    Args:
+        power: (B, frames), power of each frame, in any unit.
+        speech: (B, frames), its part above 300 Hz.
+        num_frames: (B,), number of frames of each recording; None where every one fills its row.
+    """
+    active = is_active(speech.detach(), num_frames)
+    pauses = ~active & (power > 0)
+    if num_frames is not None:
+        pauses = pauses & _inside(power, num_frames)
+    rumble = mean_of((power - speech).detach(), pauses)
+    return torch.maximum(mean_of(power, active) - rumble, mean_of(speech, active))
+
+
+def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Return the mean of values (B, frames) over the chosen frames, (B,); 0 where there is none."""
+    return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1).clamp(min=1)
+
+
+def speech_rms_of_blocks(
+    blocks: Iterable[NDArray[np.float64]], sample_rate: int
+) -> tuple[Tensor, Tensor] | None:
+    """Return `speech_rms` and the mean of a recording too long for memory, (1,) each, float64.
 
     The blocks are consecutive parts of the recording, (samples,) each. None without any sample.
     """
-    energies, rest = array("f"), np.zeros(0)  # single precision: six hours have a million frames
+    energies = array("f"), array("f")  # single precision: six hours have a million frames
+    rest, total, count = np.zeros(0), 0.0, 0
     hop = hop_size(sample_rate)
     for block in blocks:
+        total, count = total + float(np.sum(block)), count + len(block)
         rest = np.concatenate([rest, block])
         if len(rest) >= 2 * hop:
-            energy = frame_energy(torch.from_numpy(rest)[None], sample_rate)[0]
-            energies.frombytes(energy.float().numpy().tobytes())
-            rest = rest[len(energy) * hop :]
-    if energies:
-        energy = torch.frombuffer(energies, dtype=torch.float32)[None]
-        return _rms(energy, is_active(energy), sample_rate).double()
-    return speech_rms(torch.from_numpy(rest)[None], sample_rate) if len(rest) else None
+            found = frame_energies(torch.from_numpy(rest)[None], sample_rate)
+            for kept, energy in zip(energies, found, strict=True):
+                kept.frombytes(energy[0].float().numpy().tobytes())
+            rest = rest[found[0].shape[1] * hop :]
+    if count == 0:
+        return None
+    mean = torch.tensor([total / count], dtype=torch.float64)
+    if energies[0]:
+        level, speech = (torch.frombuffer(kept, dtype=torch.float32)[None] for kept in energies)
+        return _rms(level, speech, sample_rate).double(), mean
+    return speech_rms(torch.from_numpy(rest)[None], sample_rate), mean
 
 
-def _rms(energy: Tensor, active: Tensor, sample_rate: int) -> Tensor:
-    energy = torch.where(active, energy, 0).sum(dim=1)
-    count = active.sum(dim=1).clamp(min=1)
-    return (energy / (_window_energy(sample_rate) * count)).sqrt()
+def _rms(
+    level: Tensor, speech: Tensor, sample_rate: int, num_frames: Tensor | None = None
+) -> Tensor:
+    return (mean_speech_power(level, speech, num_frames) / _window_energy(sample_rate)).sqrt()
+
+
+def _energies_above(
+    cutoffs_hz: Sequence[float], signal: Tensor, sample_rate: int, num_fft: int, hop: int
+) -> list[Tensor]:
+    """Return the energies of Hann-windowed frames above each of the cutoffs, (B, frames) each."""
+    signal = pad(signal, (0, max(0, num_fft - signal.shape[-1])))
+    window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
+    firsts = [math.ceil(hz * num_fft / sample_rate) for hz in cutoffs_hz]
+    parts: list[list[Tensor]] = [[] for _ in cutoffs_hz]
+    for frames in signal.unfold(-1, num_fft, hop).split(_BLOCK, dim=1):
+        spectrum = torch.fft.rfft(frames * window)
+        power = spectrum.real.square() + spectrum.imag.square()
+        for first, part in zip(firsts, parts, strict=True):
+            # Both halves of the spectrum, of which the bin at half the sample rate is in one.
+            part.append((2 * power[..., first:].sum(dim=-1) - power[..., -1]) / num_fft)
+    return [torch.cat(part, dim=1) for part in parts]
 
 
 def _window_energy(sample_rate: int) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bcsim.dsp.activity import SPEECH_HZ
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.mel import hz_to_mel, mel_centres, mel_means
 from bcsim.dsp.spectra import minimum_phase
@@ -85,6 +86,14 @@ class FilterBank:
             for spectra in self._spectra(signal)
         ]
         return 10 * torch.cat(powers, dim=1).clamp(min=1e-20).log10()
+
+    def speech_power(self, levels_db: Tensor) -> Tensor:
+        """Return the power by which speech is told from pauses, that above 300 Hz, (B, frames).
+
+        Args:
+            levels_db: (B, frames, M), levels in the bands.
+        """
+        return (10 ** (levels_db[..., self.centres_hz > SPEECH_HZ] / 10)).sum(dim=-1)
 
     def filter(self, signal: Tensor, gains_db: Tensor, minimum: bool = False) -> Tensor:
         """Filter every frame with its gains and add the frames up.

@@ -53,6 +53,8 @@ class Scene:
             rendered in segments.
         level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
             are only segments; else None.
+        offset: (B,), mean of the whole clip at the air microphone, where the scenes are only
+            segments; else None.
         leak_gain: (B,), gain from `ambient` to the noise field at the sensor, or None for 1. Less
             than 1 where the air microphone is far from the mouth, turned up so that speech keeps
             the level of `air`: noise is turned up with it.
@@ -71,6 +73,7 @@ class Scene:
     noisy_air: Tensor | None = None
     start: int = 0
     level: Tensor | None = None
+    offset: Tensor | None = None
     leak_gain: Tensor | None = None
     gains: Mapping[str, Tensor] | None = None
     measured: Mapping[str, Tensor] = dataclass_field(default_factory=dict)
@@ -114,6 +117,13 @@ class Scene:
         if self.level is not None:
             return self.level.double()
         return speech_rms(self.air, self.sample_rate, self.lengths).double()
+
+    def about_mean(self, air: Tensor) -> Tensor:
+        """Return air (B, T) less the mean of the whole clip: a converter's offset is no sound."""
+        offset = self.offset
+        if offset is None:
+            offset = air.sum(dim=-1) / self.lengths.clamp(min=1)
+        return self._within(air - offset.to(air)[:, None])
 
     def with_bone(self, bone: Tensor) -> "Scene":
         """Return the scene with another sensor signal, silenced past each clip's end."""

@@ -25,5 +25,8 @@ class PairGain(Effect):
     def apply(self, scene: Scene, drawn: Drawn) -> Scene:
         gain = db_to_amplitude(drawn["gain_db"])
         factor = gain[:, None].to(scene.air.dtype)
-        level = None if scene.level is None else scene.level * gain.to(scene.level.dtype)
-        return replace(scene.each(lambda signal: signal * factor), level=level)
+        whole = {
+            name: None if value is None else value * gain.to(value.dtype)
+            for name, value in (("level", scene.level), ("offset", scene.offset))
+        }
+        return replace(scene.each(lambda signal: signal * factor), **whole)

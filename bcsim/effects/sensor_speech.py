@@ -41,7 +41,9 @@ class SensorSpeech(Effect):
             return scene
         bank = speech.bank
         num_frames = bank.num_frames(scene.lengths)
-        gains_db = speech.gains_db(bank.levels_db(scene.air), num_frames, _excess_db(scene))
+        gains_db = speech.gains_db(
+            bank.levels_db(scene.about_mean(scene.air)), num_frames, _excess_db(scene)
+        )
         scale = drawn["residual"].to(gains_db)[:, None, None]
         gains_db = speech.with_residual(gains_db, drawn["seed"], scale, scene.start // bank.hop)
         return scene.with_bone(bank.filter(scene.bone, gains_db, self.minimum_phase))

@@ -14,8 +14,7 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power
-from bcsim.dsp.spectra import frame_power
+from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power, speech_power
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.pairs import AlignedPair
@@ -88,10 +87,10 @@ def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[A
     parts = max(1, min(parts, int(length / (min_part_s * rate))))
     edges = [length * k // parts for k in range(parts + 1)]
     pieces = []
-    loud = loud_power(frame_power(pair.air[None], pair.num_fft, hop)[0])
+    loud = loud_power(speech_power(pair.air[None], rate, pair.num_fft, hop)[0])
     for number, (start, stop) in enumerate(pairwise(edges), start=1):
         air, bone = pair.air[start:stop], pair.bone[start:stop]
-        power = frame_power(air[None], pair.num_fft, hop)[0]
+        power = speech_power(air[None], rate, pair.num_fft, hop)[0]
         active = power > loud * 10 ** (-ACTIVE_RANGE_DB / 10)
         if int(active.sum()) < 4 or float(bone.abs().max()) == 0:
             continue

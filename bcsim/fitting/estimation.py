@@ -7,25 +7,29 @@ from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import Estimator, check_average
 
 SMOOTHING = 12.0  # parts of an octave
+MAX_HIGH_PASS_HZ = 1000.0
 OPTIONS = {"average": "average over frames", "gated": "gating by coherence"}
 
 
 @dataclass(frozen=True)
 class EstimationSettings:
-    """Options of an estimator and of the smoothing; None leaves the estimator its own default.
+    """Options of the fit; None leaves the estimator its own default.
 
     Args:
         average: average over frames, "mean" or "median".
         gated: whether bins without coherence get the magnitude of the power ratio.
         smoothing: the magnitude is smoothed over 1/`smoothing` octave.
+        high_pass_hz: frequency in Hz below which nothing is fitted, and both channels are filtered
+            (Butterworth, fourth order, forward and backward); None to fit all that was recorded.
 
     Raises:
-        UsageError: if the average or the smoothing is impossible.
+        UsageError: if the average, the smoothing or the high-pass is impossible.
     """
 
     average: str | None = None
     gated: bool | None = None
     smoothing: float = SMOOTHING
+    high_pass_hz: float | None = None
 
     def __post_init__(self) -> None:
         if self.average is not None:
@@ -33,6 +37,11 @@ class EstimationSettings:
         if not 1 <= self.smoothing <= 96:
             raise UsageError(
                 f"smoothing over 1/{self.smoothing:g} octave: 1 (whole octaves) to 96 are possible"
+            )
+        if self.high_pass_hz is not None and not 0 < self.high_pass_hz <= MAX_HIGH_PASS_HZ:
+            raise UsageError(
+                f"high-pass at {self.high_pass_hz:g} Hz: above 0 to {MAX_HIGH_PASS_HZ:g} Hz are "
+                "possible"
             )
 
 

@@ -18,7 +18,7 @@ from bcsim.fitting.leakage import leakage_db, recorded_noise_psd
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
 from bcsim.fitting.mean_sensor import MeanFit, fit_mean_sensor
 from bcsim.fitting.noise import deviation
-from bcsim.fitting.pairs import AlignedPair
+from bcsim.fitting.pairs import AlignedPair, high_passed
 from bcsim.fitting.residual import (
     measured_residual,
     prediction_errors,
@@ -100,7 +100,7 @@ def fit_pairs(
         name: name of the sensor.
         source: what was recorded, and by whom; kept in the profile.
         licence: licence of the recordings; kept in the profile.
-        settings: options of the estimator and of the smoothing.
+        settings: options of the estimator, of the smoothing, and a high-pass.
         prior: sensor of the same kind, fitted to other recordings: its speech-dependent part is
             adapted to these, and its spread is taken over where they are too few to show one.
         ambient: ambient noise while nobody speaks, recorded at the gains of the pairs, from which
@@ -121,9 +121,15 @@ def fit_pairs(
     if estimator == AUTO and not cross_validate:
         raise UsageError("auto chooses by held-out recordings; name an estimator to do without")
     _check_prior(prior, sample_rate, estimator)
+    low_hz = settings.high_pass_hz
+    if low_hz is not None:
+        pairs = [high_passed(pair, low_hz, sample_rate) for pair in pairs]
+        ambient = None if ambient is None else high_passed(ambient, low_hz, sample_rate)
     usable, timings, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
     _warn_of_loss(pairs, aligned, sample_rate)
+    if low_hz is not None:
+        aligned = [replace(pair, low_hz=low_hz) for pair in aligned]
     if cross_validate:
         selection = select(aligned, estimator, settings, prior)
     else:
@@ -157,7 +163,7 @@ def fit_pairs(
         polarity=polarity,
         magnitude_interval_db=interval_db[: 2 if np.isfinite(interval_db).all() else 0],
         coherence_ceiling=coherence_ceiling(fitted.pairs),
-        lowpass=fit_lowpass(response),
+        lowpass=fit_lowpass(response, profile.recorded_band_hz[1]),
         usable_band_hz=usable_band(response),
         leakage_db=leakage,
         provenance=provenance,

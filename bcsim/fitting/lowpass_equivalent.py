@@ -15,14 +15,17 @@ LOWEST_HZ = 80.0
 LOWEST_Q = 0.3  # flatter ones have a corner far from where they begin to fall
 
 
-def fit_lowpass(transfer_function: TransferFunction) -> LowpassEquivalent:
+def fit_lowpass(
+    transfer_function: TransferFunction, highest_hz: float = math.inf
+) -> LowpassEquivalent:
     """Fit cutoff, Q and gain of a cookbook low-pass that is run forward and backward.
 
-    Least squares in dB at 24 points an octave from 80 Hz to 0.9 of half the sample rate, both
-    curves floored at 40 dB under the response's maximum.
+    Least squares in dB at 24 points an octave from 80 Hz to 0.9 of half the sample rate, or to
+    `highest_hz`, above which nothing is known; both curves floored at 40 dB under the response's
+    maximum.
     """
     rate = transfer_function.sample_rate
-    high = 0.9 * rate / 2
+    high = max(2 * LOWEST_HZ, min(0.9 * rate / 2, highest_hz))
     points = max(8, round(24 * math.log2(high / LOWEST_HZ)))
     frequencies = np.geomspace(LOWEST_HZ, high, points)
     grid, magnitude_db = transfer_function.frequencies_hz, transfer_function.magnitude_db

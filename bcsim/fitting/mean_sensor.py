@@ -75,7 +75,7 @@ def fit_mean_sensor(
     response = replace(
         shape,
         response=shape.response * 10 ** (couplings_db.mean() / 20),
-        coherence=within_pair_coherence(pairs),
+        coherence=np.where(shape.coherence > 0, within_pair_coherence(pairs), 0.0),
     )
     profile = replace(profile, transfer_function=response, speech=speech)
     if speech is not None:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from bcsim.dsp.activity import loud_power
+from bcsim.dsp.activity import loud_power, speech_power
 from bcsim.dsp.spectra import (
     density_to_power,
     fractional_octave_smooth,
@@ -19,8 +20,12 @@ from bcsim.dsp.spectra import (
 )
 from bcsim.fitting.pairs import AlignedPair, NoiseFloor
 
-PAUSE_BELOW_DB = 45.0  # of the air level, under its 98th percentile
-QUIET_BELOW_DB = 25.0  # what will do where no frame is that quiet
+PAUSE_BELOW_DB = 45.0  # of the air level above 300 Hz, under its 98th percentile
+# In a noisy room no frame is that quiet. There a pause is where the level stays for long at its
+# lowest: speech, however faint, moves by more from one tenth of a second to the next.
+STEADY_S = 0.4
+STEADY_DB = 5.0  # range of the level of frames of 64 ms in steady noise
+QUIET_BELOW_DB = 25.0  # of a pause at least; without any, what is so quiet will do
 QUIETEST_PART = 0.25  # of the frames that will do
 MIN_FRAMES = 6
 MEDIAN_OF_ONE_DEGREE = 0.454936  # of a chi-square variable with one degree of freedom
@@ -36,7 +41,7 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     of the spectrum, where the bin is real); the quotient brings the median back to the mean.
 
     Args:
-        air: (T,), signal in which pauses are sought: 45 dB under the 98th percentile of its power.
+        air: (T,), signal in which pauses are sought.
         signal: (T,), signal whose noise is estimated, aligned with air.
         sample_rate: in Hz.
         num_fft: frame length in samples; the hop is half of it.
@@ -47,11 +52,13 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
         is recorded may be speech.
     """
     hop = num_fft // 2
-    air_power = frame_power(air[None], num_fft, hop)[0]
+    air_power = speech_power(air[None], sample_rate, num_fft, hop)[0]
     # Frames of digital silence are padding, not a pause: no sensor is as quiet as that.
     recorded = frame_power(signal[None], num_fft, hop)[0] > 0
     loud = loud_power(air_power)
     chosen = (air_power <= loud * 10 ** (-PAUSE_BELOW_DB / 10)) & recorded
+    if int(chosen.sum()) < MIN_FRAMES:
+        chosen = _steady(air_power, recorded, float(loud), math.ceil(STEADY_S * sample_rate / hop))
     from_pauses = int(chosen.sum()) >= MIN_FRAMES
     if not from_pauses:
         quiet = (air_power <= loud * 10 ** (-QUIET_BELOW_DB / 10)) & recorded
@@ -65,6 +72,28 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
     power[[0, -1]] *= math.log(2) / MEDIAN_OF_ONE_DEGREE
     seconds = len(frames) * hop / sample_rate if from_pauses else 0.0
     return NoiseFloor(power / density_to_power(sample_rate, num_fft), seconds, from_pauses)
+
+
+def _steady(air_power: Tensor, recorded: Tensor, loud: float, num_frames: int) -> Tensor:
+    """Tell which frames lie in runs of `num_frames` or more where air stays at its lowest level.
+
+    Args:
+        air_power: (frames,), power of air above 300 Hz.
+        recorded: (frames,) of bool, frames that are no digital silence.
+        loud: power of loud frames.
+        num_frames: least number of consecutive frames.
+    """
+    nothing = torch.zeros_like(recorded)
+    if len(air_power) < num_frames:
+        return nothing
+    power = torch.where(recorded, air_power, torch.inf)
+    runs = power.unfold(0, num_frames, 1)
+    quietest = runs[runs.amax(dim=1).argmin()]
+    top = float(quietest.min()) * 10 ** (STEADY_DB / 10)
+    if not top <= loud * 10 ** (-QUIET_BELOW_DB / 10) or float(quietest.max()) > top:
+        return nothing
+    steady = pad((runs.amax(dim=1) <= top).to(power), (num_frames - 1, num_frames - 1))
+    return steady.unfold(0, num_frames, 1).amax(dim=1) > 0
 
 
 def pooled_noise(

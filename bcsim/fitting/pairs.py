@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -88,6 +90,7 @@ class AlignedPair:
             changed yet.
         parts: where in the recordings the samples of the pair are.
         left_out_s: seconds that both recordings hold and that are not used, beside jumps.
+        low_hz: frequency in Hz below which the channels were filtered away.
     """
 
     name: str
@@ -109,6 +112,7 @@ class AlignedPair:
     start_delay_s: float = 0.0
     parts: tuple[Part, ...] = ()
     left_out_s: float = 0.0
+    low_hz: float = 0.0
 
     @cached_property
     def spectra(self) -> CrossSpectra:
@@ -158,6 +162,24 @@ def bins_above_noise(pairs: Sequence[AlignedPair]) -> Tensor:
     noise = torch.stack([pair.air_noise_power for pair in pairs]).sum(dim=0)
     over_noise = fractional_octave_smooth(speech, 6) > 1.6 * fractional_octave_smooth(noise, 6)
     return over_noise & (speech > 1e-7 * speech.max())
+
+
+def high_passed(pair: RecordedPair, cutoff_hz: float, sample_rate: int) -> RecordedPair:
+    """Return the pair without what lies below `cutoff_hz`; one that `check_pair` refuses, as is.
+
+    Butterworth, of fourth order, forward and backward, so that nothing is delayed.
+    """
+    try:
+        check_pair(pair, sample_rate)
+    except UnusablePair:
+        return pair
+    signal: Any = scipy.signal  # whose stubs take arrays for integers
+    sections = signal.butter(4, cutoff_hz, btype="high", fs=sample_rate, output="sos")
+    air, bone = (
+        signal.sosfiltfilt(sections, np.asarray(samples, dtype=np.float64))
+        for samples in (pair.air, pair.bone)
+    )
+    return replace(pair, air=air, bone=bone)
 
 
 def frame_size(sample_rate: int) -> int:

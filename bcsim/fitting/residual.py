@@ -31,7 +31,7 @@ def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
         frames = speech_frames(pair, profile)
         error = frames.speech_db - frames.fixed_db
         error = error - _speech(profile).gains_db(frames.levels_db[None])[0]
-        above_noise = frames.bone_db > frames.noise_db + ABOVE_NOISE_DB
+        above_noise = frames.recorded & (frames.bone_db > frames.noise_db + ABOVE_NOISE_DB)
         errors.append(torch.where(above_noise, error, torch.nan)[frames.active])
     return errors
 

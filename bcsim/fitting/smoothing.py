@@ -1,4 +1,4 @@
-"""From an estimate to a response that can be rendered: smoothing, phase, the usable band."""
+"""From an estimate to a response that can be rendered: smoothing, phase, band."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcsim.dsp.band_edge import band_edge_hz
 from bcsim.dsp.spectra import chance_coherence, fill_gaps, fractional_octave_smooth, minimum_phase
 from bcsim.errors import InputError
 from bcsim.fitting.estimation import SMOOTHING
@@ -15,8 +16,12 @@ from bcsim.fitting.pairs import AlignedPair, bins_above_noise
 from bcsim.sensors.transfer_function import TransferFunction
 
 EDGE = 0.95  # of half the sample rate: above, the ratio is that of two resamplers' edges
+LOWEST_BIN = 2  # next to 0 Hz there is nothing once DC is removed
 RANGE_DB = 100.0  # below its maximum a response is not followed
 USABLE_COHERENCE = 0.5
+# Beyond the band of the recordings nothing is known of the sensor; it is taken to convey nothing.
+FALL_ABOVE, FALL_BELOW = 48.0, 12.0  # dB an octave
+BAND_OCTAVES = 3  # parts of an octave, over half of which has to be measurable within the band
 KNOWN_PHASE_COHERENCE = 0.2  # from here on the measured phase is taken as it is
 
 
@@ -28,10 +33,19 @@ def smoothed_response(
     The magnitude is smoothed in power over 1/`smoothing` octave. The phase is the estimate's
     where the coherence makes it known, and goes over into the minimum phase elsewhere: random
     phases there would smear the impulse response over the whole frame. The magnitude of bins that
-    are not `above_noise`, (F,), is taken from their neighbours.
+    are not `above_noise`, (F,), is taken from their neighbours; beyond the last of them it falls
+    by 48 dB an octave, and below the first by 12, and the coherence is 0.
     """
     power = fill_gaps(torch.from_numpy(np.abs(estimate.response) ** 2), above_noise)
+    first, last = measured_range(above_noise)
+    places = torch.arange(len(power), dtype=torch.float64).clamp(min=0.5)
+    octaves_below = (max(first, 1) / places).log2().clamp(min=0)
+    octaves_above = (places / last).log2().clamp(min=0)
+    fall_db = FALL_BELOW * octaves_below + FALL_ABOVE * octaves_above
+    # From a third-octave below the end: a single bin at the end may be anything.
+    power[last + 1 :] = power[math.floor(last * 2 ** (-1 / 3)) : last + 1].mean()
     smooth = fractional_octave_smooth(power, smoothing).clamp(min=0).sqrt()
+    smooth = smooth * 10 ** (-fall_db / 20)
     peak = float(smooth.max())
     if peak == 0:
         raise InputError("the estimated response is zero everywhere: air and bone share nothing")
@@ -44,7 +58,21 @@ def smoothed_response(
     ends = [0, -1]  # a real filter is real there
     sign = torch.where(response[ends].real < 0, -1.0, 1.0)
     response[ends] = (sign * smooth[ends]).to(response.dtype)
-    return replace(estimate, response=response.numpy())
+    inside = np.arange(len(power))
+    coherence = np.where((inside >= first) & (inside <= last), estimate.coherence, 0.0)
+    return replace(estimate, response=response.numpy(), coherence=coherence)
+
+
+def measured_range(measurable: Tensor) -> tuple[int, int]:
+    """Return the first and the last bin of the band in which most bins are measurable, (F,).
+
+    The ends that `measurable_bins` leaves out belong to the band that is next to them.
+    """
+    most = fractional_octave_smooth(measurable.double(), BAND_OCTAVES) > 0.5
+    places = torch.nonzero(most & measurable)[:, 0].tolist() or [0, len(most) - 1]
+    first, last = places[0], places[-1]
+    top = math.floor(EDGE * (len(most) - 1))
+    return (0 if first <= LOWEST_BIN else first), (len(most) - 1 if last >= top - 1 else last)
 
 
 def _phase_trust(estimate: TransferFunction) -> Tensor:
@@ -60,12 +88,16 @@ def _phase_trust(estimate: TransferFunction) -> Tensor:
 def measurable_bins(pairs: Sequence[AlignedPair]) -> Tensor:
     """Return the bins above the noise but for the ends, (F,) of bool.
 
-    Next to 0 Hz there is nothing once DC is removed, and near half the sample rate the ratio is
-    that of two resamplers' edges.
+    Next to 0 Hz there is nothing once DC is removed, and near half the sample rate, or the lower
+    one at which air or bone was once recorded, the ratio is that of two resamplers' edges.
     """
     bins = bins_above_noise(pairs)
-    bins[:2] = False
-    bins[math.floor(EDGE * (len(bins) - 1)) :] = False
+    bins[:LOWEST_BIN] = False
+    rate = pairs[0].sample_rate
+    bins[: math.ceil(pairs[0].low_hz / (rate / 2) * (len(bins) - 1))] = False
+    for powers in ([pair.spectra.xx for pair in pairs], [pair.spectra.yy for pair in pairs]):
+        edge_hz = band_edge_hz(torch.stack(powers).sum(dim=0), rate) or rate / 2
+        bins[math.floor(EDGE * edge_hz / (rate / 2) * (len(bins) - 1)) :] = False
     return bins
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bcsim.dsp.spectra import fractional_octave_smooth
 from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
+from bcsim.fitting.smoothing import FALL_ABOVE
 from bcsim.sensors.profile import SensorProfile
 
 DROPS_DB = (3.0, 10.0, 20.0)
@@ -44,10 +45,13 @@ def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "level_db": round(profile.level_db, 2),
         "level_std_db": round(profile.level_std_db, 2),
         "usable_band_hz": [round(hz, 1) for hz in profile.usable_band_hz],
+        "recorded_band_hz": [round(hz, 1) for hz in profile.recorded_band_hz],
         "drops_hz": {f"-{drop:g} dB": drop_hz(profile, drop) for drop in DROPS_DB},
         "magnitude_error_db": round(_standard_error_db(profile), 2),
         "noise_to_speech_db": round(profile.noise_to_speech_db(), 1),
         "noise_level_std_db": round(profile.noise_level_std_db, 1),
+        "noise_from": noise_source(profile),
+        "deviations_from": deviations_source(profile),
         "lowpass": {key: round(value, 3) for key, value in asdict(profile.lowpass).items()},
         "source": provenance.source,
         "licence": provenance.licence,
@@ -73,21 +77,44 @@ def _pair_facts(pair: AlignedPair) -> dict[str, Any]:
     return {
         **{name: getattr(pair, name) for name in ("name", "talker", "seconds", "active_seconds")},
         "pause_seconds": pair.noise.pause_seconds,
-        **{name: getattr(pair, name) for name in ("delay_s", "level_db", "noise_db", "coherence")},
+        **{name: getattr(pair, name) for name in ("delay_s", "level_db")},
+        "noise_db": pair.noise_db if pair.noise.from_pauses else None,
+        "coherence": pair.coherence,
         "drift_ppm": pair.drift_ppm,
     }
+
+
+def noise_source(profile: SensorProfile) -> str:
+    """Return where the noise floor comes from: "pauses", "prior", "assumed", or "" without any."""
+    if not profile.noise_psd.any():
+        return ""
+    if profile.provenance.pause_seconds > 0:
+        return "pauses"
+    return "prior" if profile.provenance.prior else "assumed"
+
+
+def deviations_source(profile: SensorProfile) -> str:
+    """Return where the deviations of level, delay and noise come from.
+
+    They are of the "recordings", of the "prior", or "assumed" where the recordings are too few.
+    """
+    if profile.provenance.spread != "prior":
+        return "recordings"
+    return "prior" if profile.provenance.prior else "assumed"
 
 
 def drop_hz(profile: SensorProfile, drop_db: float) -> float | None:
     """Return the frequency in Hz above which the response falls `drop_db` below its plateau.
 
     The plateau is the greatest mean over an octave; the response is smoothed over a third of an
-    octave. None where it never falls so far.
+    octave. None where it never falls so far in the band of the recordings.
     """
     smooth_db = _smooth_magnitude_db(profile, 3)
     octaves_db = _smooth_magnitude_db(profile, 1)
     plateau = int(octaves_db[1:].argmax()) + 1
-    below = np.flatnonzero(smooth_db[plateau:] < octaves_db[plateau] - drop_db)
+    recorded = profile.transfer_function.frequencies_hz <= profile.recorded_band_hz[1]
+    low = (smooth_db < octaves_db[plateau] - drop_db) & recorded
+    below = np.flatnonzero(low[plateau:])
     if len(below) == 0:
         return None
     return round(float(profile.transfer_function.frequencies_hz[plateau + below[0]]), 1)
@@ -112,11 +139,16 @@ def _standard_error_db(profile: SensorProfile) -> float:
 
 
 def _interval_db(profile: SensorProfile) -> tuple[float, float] | None:
-    """Return the 95 % interval of the magnitude, median from 100 to 4000 Hz, or None."""
-    if len(profile.magnitude_interval_db) == 0:
-        return None
+    """Return the 95 % interval of the magnitude, median from 100 to 4000 Hz, or None.
+
+    Only the band of the recordings counts.
+    """
     grid = profile.transfer_function.frequencies_hz
-    inside = profile.magnitude_interval_db[:, (grid >= 100) & (grid <= 4000)]
+    low_hz, high_hz = profile.recorded_band_hz
+    counts = (grid >= max(100.0, low_hz)) & (grid <= min(4000.0, high_hz))
+    if len(profile.magnitude_interval_db) == 0 or not counts.any():
+        return None
+    inside = profile.magnitude_interval_db[:, counts]
     low, high = np.median(inside, axis=1)
     return round(float(low), 2), round(float(high), 2)
 
@@ -141,6 +173,13 @@ def advice(profile: SensorProfile) -> list[str]:
     """Return sentences that say what to record more of; none where all is well."""
     provenance = profile.provenance
     found = []
+    high_hz = profile.recorded_band_hz[1]
+    if high_hz < profile.sample_rate / 2:
+        found.append(
+            f"the recordings hold nothing above {high_hz / 1000:.1f} kHz, where the response is "
+            f"unknown and taken to fall by {FALL_ABOVE:g} dB an octave: record at "
+            f"{profile.sample_rate} Hz, or fit at a lower sample rate"
+        )
     if profile.usable_band_hz[1] == 0:
         found.append(
             "coherence exceeds 0.5 nowhere: check that air and bone are of the same speech, "
@@ -158,9 +197,8 @@ def advice(profile: SensorProfile) -> list[str]:
     if not profile.noise_psd.any():
         pauses = "no noise floor could be measured, so what is simulated will have none"
     elif provenance.pause_seconds == 0:
-        pauses = (
-            "no pause was long enough for a noise floor, so one is taken that such sensors have"
-        )
+        taken = "the prior's" if provenance.prior else "one that such sensors have"
+        pauses = f"no pause was long enough for a noise floor, so {taken} is taken"
     elif provenance.pause_seconds < ENOUGH_PAUSES_S:
         pauses = f"{provenance.pause_seconds:.1f} s of pauses are little for a noise floor"
     if pauses:

@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
+from bcsim.dsp.activity import frame_energies
 from bcsim.extras import optional_import
 from bcsim.metrics import METRICS
 from bcsim.metrics.base import Metric
-from bcsim.metrics.comparison import SAMPLE_RATE, Comparison
+from bcsim.metrics.comparison import HOP, NUM_FFT, SAMPLE_RATE, Comparison
+
+COUNTED_DB = 40.0  # under the loudest frame: pystoi counts what is louder
+PAUSE_DB = 45.0
 
 
 @METRICS.register("stoi")
@@ -22,7 +29,7 @@ def stoi(pair: Comparison) -> float:
     """Return short-time objective intelligibility.
 
     Taal et al. 2011, doi 10.1109/TASL.2011.2114881. NaN where less than 0.4 s of the real signal
-    is within 40 dB of its loudest frame.
+    is within 40 dB of its loudest frame. Pauses do not count, even where they are full of rumble.
     """
     return _stoi(pair, extended=False)
 
@@ -52,11 +59,29 @@ def _stoi(pair: Comparison, extended: bool) -> float:
         # Too little speech is only warned of, and then counted as 0.00001.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            return float(
-                pystoi.stoi(pair.real.numpy(), pair.estimate.numpy(), SAMPLE_RATE, extended)
-            )
+            real, estimate = (signal * _counted(pair.real) for signal in (pair.real, pair.estimate))
+            return float(pystoi.stoi(real.numpy(), estimate.numpy(), SAMPLE_RATE, extended))
         except (RuntimeWarning, ValueError, IndexError):
             return math.nan
+
+
+def _counted(real: Tensor) -> Tensor:
+    """Return 0 for the samples of pauses that pystoi would count for their rumble, else 1, (T,).
+
+    Its rule, 40 dB under the loudest frame, holds for the whole spectrum. Pauses are here where
+    nothing within 32 ms is above 300 Hz and less than 45 dB under the loudest frame. Only where
+    most of them rumble is anything left out: other recordings have pystoi's own score.
+    """
+    level, speech = (energy[0] for energy in frame_energies(real[None], SAMPLE_RATE))
+    quiet = speech < speech.max() * 10 ** (-PAUSE_DB / 10)
+    rumbling = quiet & (level > level.max() * 10 ** (-COUNTED_DB / 10))
+    counted = torch.ones_like(real)
+    if 2 * int(rumbling.sum()) <= int(quiet.sum()):
+        return counted
+    inside = pad(quiet.double()[None], (2, 2), value=1.0).unfold(1, 5, 1).amin(dim=-1)[0] > 0
+    for frame in torch.nonzero(inside)[:, 0].tolist():
+        counted[frame * HOP : frame * HOP + NUM_FFT] = 0
+    return counted
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bcsim.fitting.cross_validation import BASELINE
 from bcsim.fitting.fit import FitResult
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.summary import advice
+from bcsim.fitting.summary import advice, deviations_source, noise_source
 from bcsim.fitting.uncertainty import MIN_RECORDINGS
 from bcsim.metrics import METRICS
 from bcsim.reports import plots, sensor_plots
@@ -109,6 +109,7 @@ def _response(profile: SensorProfile) -> Section:
     return Section(
         "Response",
         "The response from air to bone, with delay and polarity taken out."
+        + _unrecorded(profile)
         + (" The grey range is the usable band, where coherence exceeds 0.5." if usable else "")
         + ("" if profile.noise_psd.any() else " No pause was long enough to measure the noise."),
         figures=[
@@ -129,11 +130,25 @@ def _response(profile: SensorProfile) -> Section:
     )
 
 
+def _unrecorded(profile: SensorProfile) -> str:
+    low_hz, high_hz = profile.recorded_band_hz
+    if low_hz == 0 and high_hz >= profile.sample_rate / 2:
+        return ""
+    return (
+        f" The recordings hold {low_hz:.0f} to {high_hz:.0f} Hz; in the hatched range beyond, "
+        "nothing is known, and the response is taken to fall."
+    )
+
+
 def _noise(profile: SensorProfile) -> list[Figure]:
     figures = []
     if profile.noise_psd.any():
         level_db = signed(profile.noise_to_speech_db(), 0)
-        source = "from the pauses" if profile.provenance.pause_seconds else "expected: no pauses"
+        source = {
+            "pauses": "from the pauses",
+            "prior": "that of the prior, for there were no pauses to measure it in",
+            "assumed": "as assumed, for there were no pauses to measure it in",
+        }[noise_source(profile)]
         caption = f"The sensor's own noise, {source}; {level_db} dB re speech in all."
         figures.append(Figure(plots.noise_floor(profile), caption))
     if profile.leakage_db is not None:
@@ -239,7 +254,7 @@ def _pairs(result: FitResult) -> Section:
             "delay, ms": 1000 * pair.delay_s,
             "drift, ppm": pair.drift_ppm,
             "level, dB": pair.level_db,
-            "noise, dB": pair.noise_db,
+            "noise, dB": pair.noise_db if pair.noise.from_pauses else None,
             "coherence": pair.coherence,
             "remarks": _remarks(pair),
         }
@@ -318,7 +333,11 @@ def _provenance(profile: SensorProfile) -> Section:
         f"{provenance.pause_seconds:.1f} s pauses",
         "estimator": provenance.estimator,
         "prior": provenance.prior,
-        "spread measured between": provenance.spread,
+        "spread": {
+            "recordings": f"measured between {provenance.spread}",
+            "prior": "that of the prior: the recordings are too few to show one",
+            "assumed": "assumed: the recordings are too few to show one",
+        }[deviations_source(profile)],
         "sample rate": f"{profile.sample_rate} Hz",
         "fitted with": f"bcsim {provenance.bcsim_version}",
     }

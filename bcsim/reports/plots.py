@@ -336,6 +336,16 @@ def shade_usable_band(axes: "Axes", profile: SensorProfile, label: str | None = 
         )
 
 
+def shade_unrecorded(axes: "Axes", profile: SensorProfile, label: str | None = None) -> None:
+    """Hatch the ranges that the recordings do not hold."""
+    low_hz, high_hz = profile.recorded_band_hz
+    for start_hz, stop_hz in ((LOWEST_HZ, low_hz), (high_hz, profile.sample_rate / 2)):
+        if stop_hz > start_hz:
+            style: dict[str, Any] = {"facecolor": "none", "edgecolor": SOFT.light, "linewidth": 0}
+            axes.axvspan(start_hz, stop_hz, hatch="////", alpha=0.5, label=label, **style)
+            label = None  # once is enough
+
+
 def legend_above(axes: "Axes") -> None:
     """Put the legend above the axes, where it hides no curve."""
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)

@@ -15,6 +15,7 @@ from bcsim.reports.plots import (
     legend_above,
     level_axis,
     plain,
+    shade_unrecorded,
     shade_usable_band,
 )
 from bcsim.sensors.profile import SensorProfile
@@ -45,6 +46,7 @@ def magnitude(profile: SensorProfile) -> "Figure":
     frequency_axis(axes, profile.sample_rate)
     level_axis(axes, [low, high], frequencies_hz, "bone re air, dB")
     shade_usable_band(axes, profile)
+    shade_unrecorded(axes, profile, label="not recorded")
     legend_above(axes)
     return figure
 
@@ -67,6 +69,7 @@ def coherence(profile: SensorProfile) -> "Figure":
     axes.set_ylabel("coherence")
     frequency_axis(axes, profile.sample_rate)
     shade_usable_band(axes, profile)
+    shade_unrecorded(axes, profile, label="not recorded")
     legend_above(axes)
     return figure
 

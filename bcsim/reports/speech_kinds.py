@@ -56,8 +56,8 @@ def speech_kinds(
         signal = torch.from_numpy(np.array(samples, dtype=np.float64))[None]
         air_db = speech.bank.levels_db(signal)
         frames = torch.tensor([air_db.shape[1]])
-        active = is_active((10 ** (air_db / 10)).sum(dim=-1), frames)[0]
-        levels.append(relative_levels(air_db, frames)[0][active].numpy())
+        active = is_active(speech.bank.speech_power(air_db), frames)[0]
+        levels.append(relative_levels(speech.bank, air_db, frames)[0][active].numpy())
         gains.append(speech.gains_db(air_db)[0][active].numpy())
     if not levels:
         return []

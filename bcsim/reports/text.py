@@ -19,6 +19,12 @@ LABELS = {
 } | OF_CORPUS
 COLUMNS = {name: METRICS[name].headline for name in headline_metrics()} | {"c2st": "C2ST"}
 MAX_WIDTH, NAME_WIDTH = 100, 22  # columns of characters
+# After a spread: where it does not come from the recordings themselves.
+NOT_MEASURED = {
+    "recordings": "",
+    "prior": " (the prior's: too few recordings)",
+    "assumed": " (assumed: too few recordings)",
+}
 Facts = Mapping[str, Any]
 
 
@@ -42,14 +48,15 @@ def sensor_lines(facts: Facts) -> list[str]:
         f"{facts['active_seconds']:.1f} s of it speech, {facts['pause_seconds']:.1f} s pauses",
         "delay": f"{facts['delay_ms']:+.3f} ms ({lead})",
         "polarity": "inverted" if facts["polarity"] < 0 else "upright",
-        "level": f"{facts['level_db']:+.1f} dB re air, spread {facts['level_std_db']:.1f} dB",
+        "level": f"{facts['level_db']:+.1f} dB re air, spread {facts['level_std_db']:.1f} dB"
+        + NOT_MEASURED[facts["deviations_from"]],
+        "recorded": _recorded_band(facts),
         "usable band": f"{low:.0f}-{high:.0f} Hz (coherence above 0.5)" if high else "none",
         "response": drops,
         "known to": f"{facts['magnitude_error_db']:.2f} dB (median standard error){interval}",
         "speech part": facts["speech"] or "",
         "prior": facts["prior"],
-        "noise floor": f"{facts['noise_to_speech_db']:.1f} dB re speech, "
-        f"spread {facts['noise_level_std_db']:.1f} dB",
+        "noise floor": _noise_floor(facts),
         "low-pass like": f"{lowpass['cutoff_hz']:.0f} Hz, Q {lowpass['q']:.2f}, "
         f"{lowpass['gain_db']:+.1f} dB",
         "source": facts["source"],
@@ -60,6 +67,28 @@ def sensor_lines(facts: Facts) -> list[str]:
     rows["chosen"] = facts.get("choice", "")
     lines = [f"{label:<14}{text}" for label, text in rows.items() if text]
     return lines + [f"{'advice':<14}{sentence}" for sentence in facts["advice"]]
+
+
+def _recorded_band(facts: Facts) -> str:
+    """Return the band that the recordings held, where it is not the whole; else nothing."""
+    low_hz, high_hz = facts["recorded_band_hz"]
+    if low_hz == 0 and high_hz >= facts["sample_rate"] / 2:
+        return ""
+    return f"{low_hz:.0f}-{high_hz:.0f} Hz; beyond, the response is unknown and taken to fall"
+
+
+def _noise_floor(facts: Facts) -> str:
+    level = f"{facts['noise_to_speech_db']:.1f} dB re speech"
+    std_db = facts["noise_level_std_db"]
+    spread = f"spread {std_db:.1f} dB" if std_db else "spread unknown"
+    if facts["deviations_from"] != "recordings":
+        spread += NOT_MEASURED[facts["deviations_from"]]
+    return {
+        "": "unknown: no pauses, nothing quiet; simulated without noise",
+        "assumed": f"{level} (assumed: no pauses to measure it in), {spread}",
+        "prior": f"{level} (the prior's: no pauses to measure it in), {spread}",
+        "pauses": f"{level}, {spread}",
+    }[facts["noise_from"]]
 
 
 def evaluation_lines(facts: Facts) -> list[str]:

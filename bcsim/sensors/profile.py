@@ -23,6 +23,7 @@ from bcsim.sensors.transfer_function import TransferFunction
 MAX_BYTES = 2**23  # of a profile's file
 MAX_REASON = 100  # characters of an error that is quoted
 MAX_COMPONENTS = 8
+LOWEST_HZ, BAND_EDGE = 60.0, 0.93  # a band from there up to that part of half the rate is whole
 MAX_GAIN = 1e6  # 120 dB: more is no sensor
 # Bounds on magnitudes, far beyond any sensor: a file with 1e200 in it would render as NaN.
 _BOUNDS = {
@@ -133,6 +134,18 @@ class SensorProfile:
         check_value(0 < cutoff_hz < self.sample_rate / 2, "lowpass.cutoff_hz", cutoff_hz, "in band")
         check_value(0 < q < 1000, "lowpass.q", q, "positive")
         check_value(math.isfinite(self.lowpass.gain_db), "lowpass.gain_db", "not finite", "finite")
+
+    @property
+    def recorded_band_hz(self) -> tuple[float, float]:
+        """Band that the recordings held, outside of which the coherence is 0 and nothing is known.
+
+        Coherence is a measurement, and comes out as 0 for a bin here and there, hence the margins.
+        """
+        grid, coherence = self.transfer_function.frequencies_hz, self.transfer_function.coherence
+        places = np.flatnonzero(coherence)
+        first, last = (places[0], places[-1]) if len(places) else (0, len(grid) - 1)
+        low_hz = 0.0 if grid[first] < LOWEST_HZ else float(grid[first])
+        return low_hz, float(grid[-1] if last >= BAND_EDGE * (len(grid) - 1) else grid[last])
 
     def impulse_response(self) -> tuple[NDArray[np.float64], int]:
         """Return the taps (2 (F - 1),) with polarity, without delay, and the index of time zero."""

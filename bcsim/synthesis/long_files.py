@@ -1,8 +1,8 @@
 """Files that are too long for the memory, rendered segment by segment.
 
 Every effect draws once for the whole file. Each segment is rendered with some of the recording
-before and after it, the effects know its place in the file and the speech level of the whole file,
-and noise continues from one segment into the next, so that no seam is heard.
+before and after it, the effects know its place in the file, the speech level and the mean of the
+whole file, and noise continues from one segment into the next, so that no seam is heard.
 """
 
 import math
@@ -73,10 +73,10 @@ def render_segments(
     """
     body, _ = _split(simulator)
     rate = simulator.sample_rate
-    level = speech_level(path, rate)
+    level, offset = speech_level(path, rate)
     for samples, start, before, length in _windows(path, rate, _context(body)):
         air = torch.from_numpy(samples)[None]
-        scene = replace(Scene.from_air(air, rate), start=start, level=level)
+        scene = replace(Scene.from_air(air, rate), start=start, level=level, offset=offset)
         inside = slice(before, before + length)
         rendered = body.apply(scene, [draws]).each(
             lambda signal, inside=inside: signal[:, inside], torch.tensor([length])

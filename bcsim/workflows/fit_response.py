@@ -81,7 +81,7 @@ def fit_sensor(
         name: name of the sensor.
         source: what was recorded, by whom; goes into the profile.
         licence: licence of the recordings; goes into the profile.
-        settings: options of the estimator and of the smoothing.
+        settings: options of the estimator, of the smoothing, and a high-pass.
         prior: sensor of the kind, fitted to other recordings, to start from.
         ambient: ambient noise alone, at both microphones, from which the leakage is measured.
         talkers: table of who speaks in which file; without, the first folder tells.
@@ -147,7 +147,7 @@ def fit_response(
         name: name of the sensor; by default that of the file.
         source: what was recorded, by whom.
         licence: licence of the recordings.
-        settings: options of the estimator and of the smoothing.
+        settings: options of the estimator, of the smoothing, and a high-pass.
         report: whether to write NAME.report.html, too; None where the packages that draw it are
             installed, with a warning where they are not.
         prior: file or bundled name of a sensor of the kind, to start from.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
+import soxr
 
 from bcsim.errors import InputError
 from bcsim.fitting.alignment.timing import measure_timing
@@ -52,6 +53,16 @@ def without(samples: np.ndarray, start: int, count: int) -> np.ndarray:
     return np.delete(samples, np.s_[start : start + count])
 
 
+def narrow(samples: np.ndarray) -> np.ndarray:
+    return soxr.resample(soxr.resample(samples, RATE, RATE // 2), RATE // 2, RATE)[: len(samples)]
+
+
+def rumbling(samples: np.ndarray) -> np.ndarray:
+    low = signal.butter(8, 120, fs=RATE, output="sos")
+    noise = signal.sosfilt(low, np.random.default_rng(4).standard_normal(len(samples)))
+    return samples + 10 ** (-10 / 20) * noise * samples.std() / noise.std()
+
+
 DEFECTS: dict[str, tuple[str, Spoil]] = {
     "roles swapped": ("swapped", lambda p, _: replace(p, air=p.bone, bone=p.air)),
     "air twice": ("identical", lambda p, _: replace(p, bone=p.air)),
@@ -82,6 +93,10 @@ DEFECTS: dict[str, tuple[str, Spoil]] = {
     "a lost buffer": (
         "jump", lambda p, _: cut(p, p.air, without(p.bone, len(p.bone) // 2, 320)),
     ),
+    "air was at 8 kHz": ("band", lambda p, _: replace(p, air=narrow(p.air))),
+    "bone was at 8 kHz": ("band", lambda p, _: replace(p, bone=narrow(p.bone))),
+    "rumble on bone": ("rumble", lambda p, _: replace(p, bone=rumbling(p.bone))),
+    "rumble on air": ("rumble", lambda p, _: replace(p, air=rumbling(p.air))),
     "DC": ("dc", lambda p, _: replace(p, bone=p.bone + 0.034)),
 }  # fmt: skip
 

@@ -2,18 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.signal
+import soxr
 import torch
 
 from bcsim.dsp.activity import speech_rms
 from bcsim.errors import InputError, UsageError
+from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.fit import fit_pairs
 from bcsim.fitting.summary import drop_hz, sensor_summary
+from bcsim.reports.text import sensor_lines
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -146,10 +150,67 @@ def test_a_recording_that_was_once_at_a_lower_rate_is_not_followed_beyond_it(sys
         pairs.append(
             RecordedPair(str(index), air, bone + 1e-4 * generator.standard_normal(len(bone)))
         )
-    response = fit(pairs, 48_000).profile.transfer_function
-    beyond = response.magnitude_db[response.frequencies_hz > 9_000]
-    assert beyond.max() < 0
-    assert np.ptp(beyond) < 3
+    profile = fit(pairs, 48_000).profile
+    assert profile.recorded_band_hz == pytest.approx((0, 7300), abs=400)
+    grid, level_db = (
+        profile.transfer_function.frequencies_hz,
+        profile.transfer_function.magnitude_db,
+    )
+    at_db = np.interp([7000, 9000, 12_000], grid, level_db)
+    assert at_db[1] < at_db[0] - 6
+    assert at_db[2] == pytest.approx(at_db[1] - 48 * np.log2(12 / 9), abs=1)
+
+
+@pytest.mark.parametrize("narrow", ["both", "air", "bone"])
+def test_beyond_the_band_of_the_recordings_nothing_is_invented(narrow, systems):
+    """Pairs that were once at 8 kHz had a flat response of -17 dB up to 8 kHz."""
+    pairs = [
+        replace(
+            pair,
+            **{
+                role: soxr.resample(soxr.resample(getattr(pair, role), RATE, 8000), 8000, RATE)
+                for role in (("air", "bone") if narrow == "both" else (narrow,))
+            },
+        )
+        for pair in systems.recorded(systems.two_mass(RATE), RATE, count=3, snr_db=40)
+    ]
+    profile = fit(pairs, RATE).profile
+    high_hz = profile.recorded_band_hz[1]
+    assert high_hz == pytest.approx(3600, abs=150)
+    grid, level_db = (
+        profile.transfer_function.frequencies_hz,
+        profile.transfer_function.magnitude_db,
+    )
+    known_db = 20 * np.log10(np.abs(systems.response_of(systems.two_mass(RATE), grid, RATE)))
+    inside = (grid > 150) & (grid < 3400)
+    assert np.abs(level_db - known_db)[inside].max() < 1.5
+    end_db, octave_db = np.interp([1.02 * high_hz, 2 * high_hz], grid, level_db)
+    assert octave_db == pytest.approx(end_db - 48, abs=3)
+    assert (profile.transfer_function.coherence[grid > high_hz] == 0).all()
+    facts = sensor_summary(profile)
+    assert facts["recorded_band_hz"][1] == pytest.approx(high_hz, abs=0.1)
+    assert any("hold nothing above 3." in sentence for sentence in facts["advice"])
+    assert all(hz is None or hz <= high_hz for hz in facts["drops_hz"].values())
+    assert any(line.startswith("recorded") for line in sensor_lines(facts))
+
+
+def test_below_the_high_pass_nothing_is_fitted(systems):
+    """Rumble on both channels, louder than speech: with a high-pass it is not the sensor's."""
+    low = signal.butter(8, 100, fs=RATE, output="sos")
+    pairs = []
+    for index, pair in enumerate(systems.recorded(systems.two_mass(RATE), RATE, count=3)):
+        generator = np.random.default_rng([index, 12])
+        rumble = signal.sosfilt(low, generator.standard_normal((2, len(pair.air))))
+        rumble *= pair.air.std() / rumble.std()
+        pairs.append(replace(pair, air=pair.air + rumble[0], bone=pair.bone + rumble[1]))
+    with_rumble = fit(pairs, RATE).profile
+    without = fit(pairs, RATE, settings=EstimationSettings(high_pass_hz=200.0)).profile
+    assert with_rumble.noise_to_speech_db() > -8
+    assert without.noise_to_speech_db() < with_rumble.noise_to_speech_db() - 25
+    assert with_rumble.recorded_band_hz[0] < 150
+    assert without.recorded_band_hz[0] == pytest.approx(200, abs=20)
+    with pytest.raises(UsageError, match="high-pass at 0 Hz"):
+        EstimationSettings(high_pass_hz=0.0)
 
 
 def test_a_fit_depends_on_the_recordings_alone(systems):

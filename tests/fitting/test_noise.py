@@ -59,12 +59,45 @@ def test_clicks_in_the_pauses_do_not_matter():
 
 def test_without_pauses_the_quietest_frames_do_and_say_so():
     generator = np.random.default_rng(5)
-    envelope = np.repeat(np.tile([1.0, 0.02], 20), RATE // 2)  # 34 dB: no pause, but quiet
+    loudness = np.tile([1.0, 0.02, 1.0, 0.02, 0.05, 0.02], 40)  # 34 dB: quiet, never for long
+    envelope = np.repeat(loudness, RATE // 5)
     air = generator.standard_normal(len(envelope)) * envelope
     floor = estimate_noise_floor(torch.from_numpy(air), torch.from_numpy(air), RATE, NUM_FFT)
     assert not floor.from_pauses
     assert floor.pause_seconds == 0
     assert float(floor.psd.sum()) * RATE / NUM_FFT == pytest.approx(0.02**2, rel=0.2)
+
+
+def test_a_pause_in_a_noisy_room_is_found_by_its_steadiness():
+    """The air microphone's noise is 32 dB under speech: no frame is 45 dB down."""
+    generator = np.random.default_rng(9)
+    bone, noise = coloured(9, 12.0), 0.02 * generator.standard_normal(12 * RATE)
+    air = noise.copy()
+    moves = np.abs(np.sin(2 * np.pi * 2.3 * np.arange(10 * RATE) / RATE)) ** 3
+    air[: 10 * RATE] += moves * generator.standard_normal(10 * RATE)
+    with_speech = bone.copy()
+    with_speech[: 10 * RATE] += moves * generator.standard_normal(10 * RATE)
+    floor = estimate_noise_floor(
+        torch.from_numpy(air), torch.from_numpy(with_speech), RATE, NUM_FFT
+    )
+    assert floor.from_pauses
+    assert floor.pause_seconds == pytest.approx(2.0, abs=0.2)
+    assert float(floor.psd.sum()) * RATE / NUM_FFT == pytest.approx(np.var(bone), rel=0.1)
+
+
+def test_a_pause_full_of_rumble_is_a_pause():
+    """Both channels rumble below 150 Hz, 10 dB under speech: no pause was found."""
+    generator = np.random.default_rng(10)
+    low = signal.butter(6, 130, fs=RATE, output="sos")
+    speech = generator.standard_normal(10 * RATE)
+    speech[4 * RATE :] = 0
+    rumble = signal.sosfilt(low, generator.standard_normal((2, 10 * RATE)))
+    rumble *= 10 ** (-10 / 20) / rumble.std()
+    air, bone = torch.from_numpy(speech + rumble + 1e-3 * coloured(11, 10.0))
+    floor = estimate_noise_floor(air, bone, RATE, NUM_FFT)
+    assert floor.from_pauses
+    assert floor.pause_seconds == pytest.approx(6.0, abs=0.2)
+    assert float(floor.psd.sum()) * RATE / NUM_FFT == pytest.approx(0.1, rel=0.1)
 
 
 def test_of_a_steady_signal_nothing_is_known():

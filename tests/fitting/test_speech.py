@@ -130,10 +130,11 @@ def test_frames_around_stop_at_each_clips_own_ends():
 
 def test_levels_are_relative_to_active_speech_whatever_the_pauses():
     generator = np.random.default_rng(2)
-    levels = torch.from_numpy(generator.uniform(-10, 0, (1, 100, 8)))
-    paused = torch.cat([levels, torch.full((1, 100, 8), -90.0)], dim=1)
-    alone = relative_levels(levels, torch.tensor([100]))
-    beside = relative_levels(paused, torch.tensor([200]))[:, :100]
+    bank = FilterBank(RATE)
+    levels = torch.from_numpy(generator.uniform(-10, 0, (1, 100, bank.num_bands)))
+    paused = torch.cat([levels, torch.full((1, 100, bank.num_bands), -90.0)], dim=1)
+    alone = relative_levels(bank, levels, torch.tensor([100]))
+    beside = relative_levels(bank, paused, torch.tensor([200]))[:, :100]
     torch.testing.assert_close(alone, beside, rtol=0, atol=0.3)
 
 

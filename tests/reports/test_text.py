@@ -1,11 +1,20 @@
 """What `bcsim evaluate` prints: all of it, within 100 columns."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from bcsim.fitting.summary import sensor_summary
 from bcsim.reports import text
-from bcsim.reports.text import COLUMNS, LABELS, comparison_lines, evaluation_lines
+from bcsim.reports.text import (
+    COLUMNS,
+    LABELS,
+    comparison_lines,
+    evaluation_lines,
+    sensor_lines,
+)
 
 CENTRES_HZ = [99.2, 125.0, 157.5, 1000.0, 6349.6]
 OF_PAIRS = [name for name in LABELS if not name.startswith("c2st")]
@@ -88,3 +97,34 @@ def test_nothing_is_wider_than_a_hundred_columns(num_more, monkeypatch):
         assert len(line) <= 100, line
     for heading in more.values():
         assert sum(heading in line for line in lines) == 3, heading
+
+
+def row_of(profile, label: str) -> str:
+    lines = sensor_lines(sensor_summary(profile))
+    return next((line for line in lines if line.startswith(label)), "")
+
+
+def test_what_is_assumed_is_not_printed_like_what_was_measured(sensor):
+    """Without any pause a noise floor of such sensors is taken: "-47.6 dB, spread 0.0 dB"."""
+    few = replace(sensor.provenance, spread="prior")
+    silent = replace(few, pause_seconds=0.0)
+    from_prior = replace(silent, prior="other")
+    assert "assumed" not in row_of(sensor, "noise floor") + row_of(sensor, "level")
+    assert "spread unknown" in row_of(replace(sensor, noise_level_std_db=0.0), "noise floor")
+    assert "spread 4.0 dB (assumed" in row_of(replace(sensor, provenance=few), "level")
+    without = replace(sensor, provenance=silent, noise_level_std_db=7.0)
+    assert "(assumed: no pauses" in row_of(without, "noise floor")
+    assert "spread 7.0 dB (assumed" in row_of(without, "noise floor")
+    taken_over = replace(sensor, provenance=from_prior)
+    assert "(the prior's: no pauses" in row_of(taken_over, "noise floor")
+    assert "(the prior's: too few" in row_of(taken_over, "level")
+    nothing = replace(sensor, noise_psd=0 * sensor.noise_psd, provenance=silent)
+    assert "-200" not in row_of(nothing, "noise floor")
+    assert "unknown" in row_of(nothing, "noise floor")
+
+
+def test_the_band_of_the_recordings_is_told_where_it_is_not_the_whole(sensor):
+    assert row_of(sensor, "recorded") == ""
+    band = sensor.transfer_function
+    narrow = replace(band, coherence=np.where(band.frequencies_hz < 3000, band.coherence, 0.0))
+    assert "0-2969 Hz; beyond" in row_of(replace(sensor, transfer_function=narrow), "recorded")

@@ -129,15 +129,18 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
     assert abs(total - len(air)) <= 1
 
 
-@pytest.mark.parametrize("num_samples", [1, 100, 512])
+@pytest.mark.parametrize("num_samples", [2, 100, 512])
 def test_a_file_shorter_than_a_frame_has_a_level(tmp_path, num_samples):
-    write_audio(tmp_path / "a.wav", np.full(num_samples, 0.25), RATE)
-    assert stretches.speech_level(tmp_path / "a.wav", RATE).item() == pytest.approx(0.25)
+    write_audio(tmp_path / "a.wav", 0.25 * (-1.0) ** np.arange(num_samples), RATE)
+    level, mean = stretches.speech_level(tmp_path / "a.wav", RATE)
+    assert level.item() == pytest.approx(0.25)
+    assert mean.item() == 0
 
 
 def test_a_stretch_knows_how_loud_the_whole_file_is(long_file):
     air, _ = soundfile.read(long_file)
     whole = Scene.from_air(torch.from_numpy(air)[None], RATE)
-    level = stretches.speech_level(long_file, RATE)
+    level, mean = stretches.speech_level(long_file, RATE)
+    assert mean.item() == pytest.approx(air.mean(), abs=1e-15)
     assert level.item() == pytest.approx(whole.speech_level().item(), rel=1e-7)
     assert replace(whole, level=level).speech_level() is not None

@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import active_frames, active_rms, is_active
+from bcsim.dsp.activity import active_frames, active_rms, is_active, speech_power, speech_rms
 from bcsim.dsp.delay import delay_signal
 from bcsim.dsp.resample import resample_clock
 from bcsim.dsp.spectra import (
     CrossSpectra,
     fill_gaps,
     fractional_octave_smooth,
-    frame_power,
     minimum_phase,
 )
 from bcsim.fitting.alignment.consensus import (
@@ -329,12 +328,11 @@ def _aligned(
     shift = torch.tensor([-delay_s * sample_rate], dtype=torch.float64)
     air, bone = overlap.air, polarity * delay_signal(overlap.bone[None], shift)[0]
     speech = active_frames(air[None], sample_rate)
-    air_rms, bone_rms = (
-        max(float(active_rms(x[None], speech, sample_rate)), 1e-30) for x in (air, bone)
-    )
+    air_rms = max(float(speech_rms(air[None], sample_rate)), 1e-30)
+    bone_rms = max(float(active_rms(bone[None], speech, sample_rate)), 1e-30)
     air, bone = air / air_rms, bone / bone_rms
     num_fft = frame_size(sample_rate)
-    active = is_active(frame_power(air[None], num_fft, num_fft // 4)[0])
+    active = is_active(speech_power(air[None], sample_rate, num_fft, num_fft // 4)[0])
     return AlignedPair(
         name=pair.name,
         talker=pair.talker,

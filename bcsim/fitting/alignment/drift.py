@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active
-from bcsim.dsp.spectra import cross_spectra, frame_power, independent_averages
+from bcsim.dsp.activity import is_active, speech_power
+from bcsim.dsp.spectra import cross_spectra, independent_averages
 from bcsim.fitting.pairs import frame_size
 
 WINDOWS, LEAST_WINDOWS = 64, 4
@@ -109,7 +109,7 @@ def _likelihood_of_drift(
     """Return the log likelihood ratio as a function of the drift; None of too little speech."""
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    active = is_active(frame_power(air[None], num_fft, hop)[0])
+    active = is_active(speech_power(air[None], sample_rate, num_fft, hop)[0])
     places = torch.nonzero(active)[:, 0]
     if len(places) < LEAST_WINDOWS * LEAST_FRAMES:
         return None

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active
-from bcsim.dsp.spectra import frame_power
+from bcsim.dsp.activity import is_active, speech_power
 from bcsim.fitting.alignment.envelopes import Place, find_place
 from bcsim.fitting.alignment.time_map import Part, joined, roughly_on_air_clock
 from bcsim.fitting.alignment.tracking import (
@@ -241,7 +240,7 @@ def _refined(
         joined_air = joined(channels, sample_rate)
         joined_bone = joined([roughly_on_air_clock(bone, part) for part in parts], sample_rate)
         num_fft = frame_size(sample_rate)
-        active = is_active(frame_power(joined_air[None], num_fft, num_fft // 4)[0])
+        active = is_active(speech_power(joined_air[None], sample_rate, num_fft, num_fft // 4)[0])
         rest = window_delays(joined_air, joined_bone, bounds, active, num_fft, sample_rate)
         if rest is None:
             break

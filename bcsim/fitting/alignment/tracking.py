@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active
+from bcsim.dsp.activity import is_active, speech_power
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.resample import resample_clock
-from bcsim.dsp.spectra import frame_power
 from bcsim.fitting.alignment.envelopes import Place
 from bcsim.fitting.alignment.likelihood import (
     LOWEST_HZ,
@@ -243,7 +242,7 @@ def _speech_s(
 ) -> NDArray[np.floating]:
     """Return how many seconds of speech, of which nothing is missing, each segment has."""
     size = frame_size(sample_rate)
-    active = is_active(frame_power(air[None], size, size // 4)[0])
+    active = is_active(speech_power(air[None], sample_rate, size, size // 4)[0])
     speaks = np.repeat(active.numpy(), size // 4)[: len(air)]
     speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
     return np.add.reduceat(speaks, edges[:-1]) / sample_rate

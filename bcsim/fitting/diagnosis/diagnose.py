@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from bcsim.dsp.band_edge import recorded_band_hz
 from bcsim.dsp.spectra import CrossSpectra, fractional_octave_smooth
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
 from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
 from bcsim.fitting.diagnosis.findings import SEVERITIES, Finding
 from bcsim.fitting.diagnosis.recognition import recognise
-from bcsim.fitting.pairs import AlignedPair, UnusablePair, check_pair
+from bcsim.fitting.pairs import AlignedPair, NoiseFloor, UnusablePair, check_pair
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
 
@@ -24,6 +26,9 @@ MAX_DROPOUTS = 3  # that are named one by one, and so are jumps
 JUMP_REMEDY = "nothing: the parts between are joined; record with larger buffers"
 OFFSET_S = 0.008  # of a single pair, a delay is known to some milliseconds
 NOISY_DB = -12.0  # noise to speech; the worst of 16 throat pairs has -29
+RUMBLE_HZ = 150.0
+RUMBLE_DB = -20.0  # re speech, from which on rumble is mentioned
+RUMBLE_OVER_REST = 4.0  # of the power of the noise above it
 LOW_COHERENCE = 0.2  # in the best third-octave; the worst of 16 throat pairs has 0.35
 
 
@@ -100,7 +105,11 @@ def examine(pair: RecordedPair, sample_rate: int) -> Examination:
     refusal = recognise(pair, timing, sample_rate)
     if refusal is not None:  # what else is wrong may follow from it
         return Examination((refusal,), timing)
-    findings = [*_jumps(timing), *_dropouts(pair, timing, sample_rate), *_channel_findings(pair)]
+    findings = [
+        *_jumps(timing),
+        *_dropouts(pair, timing, sample_rate),
+        *_channel_findings(pair, sample_rate),
+    ]
     return Examination(tuple(findings), timing)
 
 
@@ -150,7 +159,7 @@ def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> Iterator[
             yield Finding("dropout", "warning", text, remedy, role)
 
 
-def _channel_findings(pair: RecordedPair) -> Iterator[Finding]:
+def _channel_findings(pair: RecordedPair, sample_rate: int) -> Iterator[Finding]:
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         share = clipped_share(samples)
         if share > CLIPPED_SHARE:
@@ -166,6 +175,14 @@ def _channel_findings(pair: RecordedPair) -> Iterator[Finding]:
         if mean:
             text = f"{role} has a DC offset of {mean:+.3f} of full scale"
             yield Finding("dc", "warning", text, "nothing: it is taken out before fitting", role)
+        edge_hz = recorded_band_hz(samples, sample_rate)
+        if edge_hz is not None:
+            text = (
+                f"{role} holds nothing above {edge_hz / 1000:.1f} kHz: it was once at a lower "
+                "sample rate, or went through a codec"
+            )
+            remedy = "take the original file; nothing is fitted above"
+            yield Finding("band", "warning", text, remedy, role)
 
 
 def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> Iterator[Finding]:
@@ -192,8 +209,9 @@ def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> I
     if pair.inverted:
         text = f"its polarity is opposite to that of most of the {num_pairs} pairs"
         yield Finding("inverted", "warning", text, "nothing: it is turned round; check the wiring")
-    noise_power = float(pair.noise.psd.sum()) * pair.sample_rate / pair.num_fft
-    noise_db = 10 * math.log10(max(noise_power, 1e-20))
+    yield from _rumble(pair)
+    _, noise = _below_and_above(pair.noise, pair.sample_rate)
+    noise_db = 10 * math.log10(max(noise, 1e-20))
     if noise_db > NOISY_DB:
         text = f"the sensor's noise is only {-noise_db:.0f} dB under its speech"
         yield Finding("noisy", "warning", text, "speak louder, or raise the sensor's gain", "bone")
@@ -204,6 +222,29 @@ def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> I
             f"air and bone share little: the coherence is {coherence:.2f} in the best third-octave",
             "check how the sensor sits, and record in a quieter place",
         )
+
+
+def _rumble(pair: AlignedPair) -> Iterator[Finding]:
+    for role, floor in (("air", pair.air_noise), ("bone", pair.noise)):
+        rumble, rest = _below_and_above(floor, pair.sample_rate)
+        rumble_db = 10 * math.log10(max(rumble, 1e-20))
+        if floor.from_pauses and rumble_db > RUMBLE_DB and rumble > RUMBLE_OVER_REST * rest:
+            yield Finding(
+                "rumble",
+                "warning",
+                f"{role} has rumble below {RUMBLE_HZ:.0f} Hz, {-rumble_db:.0f} dB under speech",
+                "nothing: speech is told from pauses above it; it is part of the sensor's noise "
+                "unless a high-pass takes it out before the fit",
+                role,
+            )
+
+
+def _below_and_above(floor: NoiseFloor, sample_rate: int) -> tuple[float, float]:
+    """Return the power of a noise floor below 150 Hz and above, re active speech."""
+    grid = torch.linspace(0, sample_rate / 2, len(floor.psd), dtype=torch.float64)
+    low = grid < RUMBLE_HZ
+    per_bin = float(grid[1])
+    return float(floor.psd[low].sum()) * per_bin, float(floor.psd[~low].sum()) * per_bin
 
 
 def _best_coherence(spectra: CrossSpectra) -> float:

@@ -12,7 +12,7 @@ class Finding:
 
     Args:
         kind: one of malformed, silent, identical, unrelated, swapped, offset, drift, jump,
-            inverted, clipping, dropout, dc, noisy, incoherent.
+            inverted, clipping, dropout, dc, band, rumble, noisy, incoherent.
         severity: one of `SEVERITIES`.
         text: what was noticed, with the measured value and where.
         remedy: what to do about it.

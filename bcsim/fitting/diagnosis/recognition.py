@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active
-from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, frame_power
+from bcsim.dsp.activity import is_active, speech_power
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
 from bcsim.fitting.alignment.tracking import coarse_lag
@@ -73,7 +73,7 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
 def _level_range_db(samples: np.ndarray, sample_rate: int) -> float:
     signal = torch.from_numpy(np.array(samples, dtype=np.float64))
     size = frame_size(sample_rate)
-    power = frame_power((signal - signal.mean())[None], size, size // 2)[0]
+    power = speech_power(signal[None], sample_rate, size, size // 2)[0]
     low, high = torch.quantile(power, torch.tensor([0.05, 0.95], dtype=power.dtype)).tolist()
     return 10 * math.log10(high / low) if low > 0 else math.inf
 
@@ -85,7 +85,7 @@ def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> CrossSpectra:
     """
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    powers = [frame_power(channel[None], num_fft, hop)[0] for channel in (air, bone)]
+    powers = [speech_power(x[None], sample_rate, num_fft, hop)[0] for x in (air, bone)]
     active = is_active(torch.stack(powers)).any(dim=0)
     return cross_spectra(air, bone, num_fft, hop, active)
 

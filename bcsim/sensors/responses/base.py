@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active
+from bcsim.dsp.activity import mean_speech_power
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.registry import Registry
 from bcsim.sensors.responses.residual import LIMIT_DB, Residual
@@ -101,7 +101,7 @@ class SpeechResponse(ABC):
         if num_frames is None:
             shape = levels_db.shape
             num_frames = torch.full((shape[0],), shape[1], device=levels_db.device)
-        relative_db = relative_levels(levels_db, num_frames, excess_db)
+        relative_db = relative_levels(self.bank, levels_db, num_frames, excess_db)
         gains = self.predict(relative_db, num_frames)
         neighbours = around(gains, (-1, 0, 1), num_frames)
         return (neighbours.mean(dim=2) + self.level_db).clamp(-LIMIT_DB, LIMIT_DB)
@@ -132,15 +132,14 @@ SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
 
 
 def relative_levels(
-    levels_db: Tensor, num_frames: Tensor, excess_db: Tensor | float = 0.0
+    bank: FilterBank, levels_db: Tensor, num_frames: Tensor, excess_db: Tensor | float = 0.0
 ) -> Tensor:
     """Return band levels (B, frames, M) relative to the clip's active speech, not below -80 dB.
 
-    For the arguments see `SpeechResponse.gains_db`.
+    For the arguments see `SpeechResponse.gains_db`; the bank is the one that the levels are of.
     """
     power = (10 ** (levels_db / 10)).sum(dim=-1)
-    active = is_active(power, num_frames)
-    total = torch.where(active, power, 0.0).sum(dim=1) / active.sum(dim=1).clamp(min=1)
+    total = mean_speech_power(power, bank.speech_power(levels_db), num_frames)
     reference_db = 10 * total.clamp(min=1e-20).log10() + excess_db
     return (levels_db - reference_db[:, None, None]).clamp(min=-FLOOR_DB)
 
