@@ -133,7 +133,7 @@ class Simulator:
         ]
         measured: dict[str, Tensor] = {}
         if scene.bone is scene.air and any(hasattr(effect, "sensor") for effect in self.effects):
-            scene = replace(scene, bone=scene.about_mean(scene.air))  # no sensor hears an offset
+            scene = replace(scene, bone=scene.about_mean(scene.air))  # an offset is no sound
         for edges, run in groupby(steps, key=_edges):
             if edges is not None:  # neighbours that go on alike past the ends share a transform
                 scene = render_spectral(scene, [cast(Step, step[:2]) for step in run])

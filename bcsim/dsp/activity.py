@@ -193,15 +193,15 @@ def _energies_above(
     """Return the energies of Hann-windowed frames above each of the cutoffs, (B, frames) each."""
     signal = pad(signal, (0, max(0, num_fft - signal.shape[-1])))
     window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
-    firsts = [math.ceil(hz * num_fft / sample_rate) for hz in cutoffs_hz]
-    parts: list[list[Tensor]] = [[] for _ in cutoffs_hz]
+    above = signal.new_zeros(num_fft // 2 + 1, len(cutoffs_hz))
+    for column, hz in enumerate(cutoffs_hz):
+        above[math.ceil(hz * num_fft / sample_rate) :, column] = 2 / num_fft
+    above[-1] /= 2  # the other bins are in both halves of the spectrum
+    parts = []
     for frames in signal.unfold(-1, num_fft, hop).split(_BLOCK, dim=1):
         spectrum = torch.fft.rfft(frames * window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        for first, part in zip(firsts, parts, strict=True):
-            # Both halves of the spectrum, of which the bin at half the sample rate is in one.
-            part.append((2 * power[..., first:].sum(dim=-1) - power[..., -1]) / num_fft)
-    return [torch.cat(part, dim=1) for part in parts]
+        parts.append((spectrum.real.square() + spectrum.imag.square()) @ above)
+    return list(torch.cat(parts, dim=1).unbind(dim=-1))
 
 
 def _window_energy(sample_rate: int) -> float:
