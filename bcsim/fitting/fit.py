@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
@@ -124,7 +125,6 @@ def fit_pairs(
     low_hz = settings.high_pass_hz
     if low_hz is not None:
         pairs = [high_passed(pair, low_hz, sample_rate) for pair in pairs]
-        ambient = None if ambient is None else high_passed(ambient, low_hz, sample_rate)
     usable, timings, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
     _warn_of_loss(pairs, aligned, sample_rate)
@@ -140,14 +140,6 @@ def fit_pairs(
     interval_db = bootstrap_interval_db(
         fitted.equal, chosen, measurable_bins(fitted.equal), settings.smoothing
     )
-    leakage = None
-    if ambient is not None:
-        in_step = [
-            synchronised(pair, sample_rate, timing)
-            for pair, timing in zip(usable, timings, strict=True)
-        ]
-        own = recorded_noise_psd(in_step, sample_rate)
-        leakage = leakage_db(ambient.air, ambient.bone, sample_rate, own)
     response = profile.transfer_function
     provenance = replace(
         profile.provenance,
@@ -165,7 +157,7 @@ def fit_pairs(
         coherence_ceiling=coherence_ceiling(fitted.pairs),
         lowpass=fit_lowpass(response, profile.recorded_band_hz[1]),
         usable_band_hz=usable_band(response),
-        leakage_db=leakage,
+        leakage_db=_leakage_db(ambient, usable, timings, sample_rate, low_hz),
         provenance=provenance,
     )
     return FitResult(
@@ -177,6 +169,25 @@ def fit_pairs(
         learning_curve=selection.learning_curve,
         predictions=predictions,
     )
+
+
+def _leakage_db(
+    ambient: RecordedPair | None,
+    usable: Sequence[RecordedPair],
+    timings: Sequence[Timing],
+    sample_rate: int,
+    low_hz: float | None,
+) -> NDArray[np.float64] | None:
+    if ambient is None:
+        return None
+    if low_hz is not None:
+        ambient = high_passed(ambient, low_hz, sample_rate)
+    in_step = [
+        synchronised(pair, sample_rate, timing)
+        for pair, timing in zip(usable, timings, strict=True)
+    ]
+    own = recorded_noise_psd(in_step, sample_rate)
+    return leakage_db(ambient.air, ambient.bone, sample_rate, own)
 
 
 def check_estimator(estimator: str, settings: EstimationSettings | None) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.activity import is_active, speech_power
+from bcsim.dsp.band_edge import band_edge_hz
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
@@ -133,6 +134,12 @@ def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
 def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int) -> Finding | None:
     """Recognise swapped roles: the body passes less treble than air does."""
     num_fft = frame_size(sample_rate)
+    # Treble that one channel lacks since it was once at a lower rate tells nothing of its role.
+    edges_hz = [band_edge_hz(power, sample_rate) for power in (spectra.xx, spectra.yy)]
+    top_hz = min([TREBLE_HZ[1], *(0.9 * edge_hz for edge_hz in edges_hz if edge_hz is not None)])
+    ranges = ((TREBLE_HZ[0], top_hz), BASS_HZ)
+    if top_hz < TREBLE_HZ[0] * 2 ** (1 / 3):
+        return None
     # The channel with less noise tells where the pauses of both are, whichever it is called.
     clearer = max((air, bone), key=lambda channel: _level_range_db(channel.numpy(), sample_rate))
     tilts_db = []
@@ -145,7 +152,7 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
             .clamp(min=1e-30)
             .log10()
             .mean()
-            for band_hz in (TREBLE_HZ, BASS_HZ)
+            for band_hz in ranges
         )
         tilts_db.append(10 * float(treble - bass))
     excess_db = tilts_db[1] - tilts_db[0]
