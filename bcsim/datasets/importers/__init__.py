@@ -1,8 +1,10 @@
 """Pairs of other libraries' formats as the folders that every command reads: `import_pairs`."""
 
 import contextlib
+import filecmp
 import itertools
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -99,12 +101,15 @@ def import_pairs(
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
     blocked: dict[str, set[str]] = defaultdict(set)
+    known: dict[tuple[Any, ...], FoundPair] = {}
+    num_again = 0
     with staged_folder(out) as staging:
         for pair in track(found, len(found), f"importing {name}"):
             split = pair.split or ""
             try:
                 if pair.problem is not None:
                     raise InputError(pair.problem)
+                num_again += _check_sides(pair, known)
                 pair_id = _checked_id(pair.id, rows[split], blocked[split])
                 row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
                 rows[split][pair_id] = row
@@ -115,6 +120,13 @@ def import_pairs(
         if not num_pairs:
             first = next(iter(failures.values()))
             raise InputError(f"{source}: none of {len(found)} pairs can be used; first: {first}")
+        if num_again:
+            log.warning("%d pairs have the same two recordings as another one", num_again)
+        if "" in num_pairs and len(num_pairs) > 1:
+            splits = ", ".join(sorted(filter(None, num_pairs)))
+            log.warning(
+                "%d pairs are of no split, beside %s; nothing trains on them", num_pairs[""], splits
+            )
         for split in num_pairs:
             write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
         write_sums(staging)
@@ -164,15 +176,44 @@ def _check_roles(names: Mapping[str, str], channels: tuple[str, ...]) -> None:
 def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
     """Return pairs of which no two lists or shards of a split hold the same id.
 
-    Where ids begin anew in each, all ids of the split get the name of their list.
+    Where ids begin anew in each, all ids of the split get the path of their list, below the folder
+    that these lists have in common.
     """
     places: dict[tuple[str | None, str], set[str]] = defaultdict(set)
     for pair in found:
         places[pair.split, pair.id].add(pair.part)
-    anew = {split for (split, _), parts in places.items() if len(parts) > 1}
+    anew: dict[str | None, str] = {}
+    for split in {split for (split, _), parts in places.items() if len(parts) > 1}:
+        folders = {os.path.dirname(pair.part) for pair in found if pair.split == split}
+        anew[split] = os.path.commonpath(folders) or "."
     return [
-        replace(pair, id=f"{pair.part}/{pair.id}") if pair.split in anew else pair for pair in found
+        replace(pair, id=f"{os.path.relpath(pair.part, anew[pair.split])}/{pair.id}")
+        if pair.split in anew
+        else pair
+        for pair in found
     ]
+
+
+def _check_sides(pair: FoundPair, known: dict[tuple[Any, ...], FoundPair]) -> bool:
+    """Check that a pair has air and bone, and that no other split has the same two recordings.
+
+    Args:
+        pair: pair of the source.
+        known: pair by its two recordings, of those before; this one is added.
+
+    Returns:
+        Whether its own split has them.
+    """
+    name = printable(_place(pair))
+    for role in ("air", "bone"):
+        if role not in pair.recordings:
+            raise InputError(f"{name}: the source has no {role} recording of it")
+    sides = tuple(pair.recordings[role].place for role in ("air", "bone"))
+    other = known.setdefault(sides, pair)
+    if other.split != pair.split:
+        told = printable(_place(other))
+        raise InputError(f"{name}: these are the recordings of {told}; leave one out")
+    return other is not pair
 
 
 def _with_talkers(found: Sequence[FoundPair], source: Path, table: Path) -> list[FoundPair]:
@@ -236,9 +277,6 @@ def _store(
 
     Files of several channels have at most `num_channels` of them, unless that is 0.
     """
-    for role in ("air", "bone"):
-        if role not in pair.recordings:
-            raise InputError(f"{pair_id}: the source has no {role} recording of it")
     copies = {}
     try:
         for role, recording in pair.recordings.items():
@@ -254,7 +292,7 @@ def _store(
                     overshoot_s=recording.overshoot_s,
                     sample_rate=sample_rate or recording.sample_rate,
                 )
-        if pair.recordings["air"].is_same(pair.recordings["bone"]):
+        if filecmp.cmp(copies["air"].path, copies["bone"].path, shallow=False):
             raise InputError(f"{pair_id}: {pair.recordings['air'].name} is both air and bone")
         rates = {role: copy.sample_rate for role, copy in copies.items()}
         if len(set(rates.values())) > 1:

@@ -8,7 +8,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bcsim.datasets.importers.base import FoundPair, Recording, find_files, split_of, split_told
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Recording,
+    find_files,
+    part_of,
+    split_of,
+    split_told,
+)
 from bcsim.datasets.lists import TALKER_COLUMNS, name_of, speaker_of
 from bcsim.errors import InputError
 from bcsim.extras import optional_import
@@ -71,13 +78,13 @@ class ArrowTable:
             except InputError as error:
                 problem = f"{where}: {error}"
                 found.append(
-                    FoundPair(fallback, {}, None, self.split, problem, part=self.path.stem)
+                    FoundPair(fallback, {}, None, self.split, problem, part=part_of(self.path))
                 )
                 continue
             if name is None:
                 name = fallback if speaker is None else f"{speaker}/{fallback}"
             split = split_told(told, self.split)
-            found.append(FoundPair(name, recordings, speaker, split, part=self.path.stem))
+            found.append(FoundPair(name, recordings, speaker, split, part=part_of(self.path)))
         return found
 
 

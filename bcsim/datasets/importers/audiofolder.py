@@ -6,13 +6,20 @@ bcsim's own layout, and what people write for the `audiofolder` of `datasets` or
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs, split_told
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    found_pairs,
+    split_of,
+    split_told,
+)
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -24,7 +31,7 @@ from bcsim.datasets.lists import (
     part_told_by,
     speaker_of,
 )
-from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, SPLIT_WORDS, STATE_FOLDER, file_beneath
+from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
 
@@ -96,7 +103,8 @@ class AudioFolder(Importer):
         }
         pair_id = name_of(entry.content.get("id"))
         if pair_id is None:
-            pair_id = without_audio_suffix(files.get("bone", entry.where))
+            bone = PurePosixPath(files.get("bone", entry.where)).as_posix()
+            pair_id = without_audio_suffix(bone)
         split = split_told(entry.content, split)
         return FoundPair(pair_id, recordings, speaker_of(entry.content), split)
 
@@ -115,7 +123,7 @@ def _spelling(folder: Path, name: str) -> str:
 
 
 def _lists(source: Path) -> Iterator[tuple[Path, str | None]]:
-    """Yield the lists of a folder and of the folders of its splits, each with its split."""
+    """Yield the lists of a folder and of the folders in it, each with the split of its folder."""
     if source.is_file():
         if has_ending(source, *TABLES, *JSON_LINES):
             yield source, None
@@ -123,9 +131,9 @@ def _lists(source: Path) -> Iterator[tuple[Path, str | None]]:
     if not source.is_dir():
         return
     folders = [
-        (folder, SPLIT_WORDS[folder.name.lower()])
+        (folder, split_of(folder.name))
         for folder in sorted(source.iterdir())
-        if folder.name.lower() in SPLIT_WORDS
+        if folder.is_dir() and not folder.name.startswith(".")
     ]
     for folder, split in [(source, None), *folders]:
         there = [folder / name for name in _LISTS if (folder / name).is_file()]

@@ -50,10 +50,10 @@ class Recording:
             if not abs(value) <= _MAX_TIME_S:  # not a number is not <= anything either
                 raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
 
-    def is_same(self, other: "Recording") -> bool:
-        """Tell whether this is another recording under the same name."""
-        places = [(r.name, r.channel or 0, r.start_s, r.duration_s) for r in (self, other)]
-        return places[0] == places[1]
+    @property
+    def place(self) -> tuple[str, int, float, float | None]:
+        """What tells the recording from others: name, channel, start and duration."""
+        return self.name, self.channel or 0, self.start_s, self.duration_s
 
     @classmethod
     def of_file(cls, path: Path, **segment: Any) -> "Recording":
@@ -72,7 +72,8 @@ class FoundPair:
         speaker: name of the speaker, if the source tells.
         split: "train", "validation" or "test", if the source tells.
         problem: why the entry cannot be used, with its place in the source; None for a sound one.
-        part: name of the list or shard that holds the pair, which tells equal ids of several apart.
+        part: path of the list or shard that holds the pair, without its endings, which tells equal
+            ids of several apart.
     """
 
     id: str
@@ -166,13 +167,14 @@ def found_pairs(
 
 
 def part_of(path: Path) -> str:
-    """Return the name of a list or shard without its endings.
+    """Return the path of a list or shard without its endings.
 
     Example:
         >>> part_of(Path("in/cuts_a.jsonl.gz")), part_of(Path("shard.000.tar"))
-        ('cuts_a', 'shard.000')
+        ('in/cuts_a', 'shard.000')
     """
-    return path.with_suffix("").stem if path.suffix == ".gz" else path.stem
+    whole = path.with_suffix("") if path.suffix == ".gz" else path
+    return whole.with_suffix("").as_posix()
 
 
 def place_of(path: Path) -> tuple[str, str | None, str | None]:

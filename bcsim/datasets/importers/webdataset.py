@@ -27,7 +27,8 @@ from bcsim.files.opening import open_regular
 from bcsim.files.paths import printable
 from bcsim.files.text import reason_of
 
-_PATTERNS = tuple(f"{place}*.{end}" for place in ("", "*/") for end in ("tar", "tar.gz", "tgz"))
+_PLACES = ("", "*/", "*/*/", "*/*/*/")
+_PATTERNS = tuple(f"{place}*.{end}" for place in _PLACES for end in ("tar", "tar.gz", "tgz"))
 _PACKED_OTHERWISE = ("*.tar.xz", "*.tar.bz2", "*.tar.zst", "*.txz", "*.tbz2")
 _SOUND = AUDIO_SUFFIXES | OTHER_SUFFIXES  # of which some cannot be read, and are named
 _MAX_JSON_BYTES = 1 << 20

@@ -125,15 +125,15 @@ def test_kaldi_tables_are_divided_by_tabs_or_spaces_behind_a_mark(tmp_path):
 @pytest.mark.parametrize(("first", "second"), [("0", "1"), ("A", "B")])
 def test_a_channel_in_kaldi_segments_is_that_channel(first, second, tmp_path):
     call = np.stack([noise("left", num_samples=RATE), noise("right", num_samples=RATE)], axis=1)
-    for role in SIDES:
-        write(tmp_path / f"{role}.wav", call)
+    for role, turned in zip(SIDES, (1, -1), strict=True):
+        write(tmp_path / f"{role}.wav", turned * call)
     segments = f"u1 rec 0.25 0.5 {first}\nu2\trec\t0.5\t0.75\t{second}\n"
     kaldi(tmp_path / "in", f"rec {tmp_path}/{{role}}.wav\n", segments=segments)
     assert import_pairs(tmp_path / "in", tmp_path / "out").failures == {}
     pairs = read(tmp_path / "out")
-    for role in SIDES:
-        assert np.array_equal(pairs["u1"][role], call[4000:8000, 0])
-        assert np.array_equal(pairs["u2"][role], call[8000:12_000, 1])
+    for role, turned in zip(SIDES, (1, -1), strict=True):
+        assert np.array_equal(turned * pairs["u1"][role], call[4000:8000, 0])
+        assert np.array_equal(turned * pairs["u2"][role], call[8000:12_000, 1])
 
 
 def test_a_kaldi_segment_may_end_half_a_second_behind_its_recording(tmp_path):
@@ -415,8 +415,8 @@ def test_a_resampled_recording_is_resampled_and_other_transforms_cost_the_cut(tm
         "kwargs": {"source_sampling_rate": RATE, "target_sampling_rate": RATE // 2},
     }
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
-    for role in SIDES:
-        write(tmp_path / f"{role}/tone.wav", 0.5 * tone)
+    for role, gain in zip(SIDES, (0.5, 0.25), strict=True):
+        write(tmp_path / f"{role}/tone.wav", gain * tone)
     changes = {
         "recording": recording(tmp_path / "bone/tone.wav", transforms=[half]),
         "custom": {"target_recording": recording(tmp_path / "air/tone.wav", transforms=[half])},
