@@ -30,6 +30,7 @@ QUIETEST_PART = 0.25  # of the frames that will do
 MIN_FRAMES = 6
 MEDIAN_OF_ONE_DEGREE = 0.454936  # of a chi-square variable with one degree of freedom
 NOISE_SMOOTHING = 12  # parts of an octave
+LEVEL_RANGE_DB = 60.0  # under the strongest bin: what is fainter is no part of the level
 SILENT_PSD = 1e-20  # 1/Hz: what a floor of digital silence counts as
 
 
@@ -120,7 +121,9 @@ def pooled_noise(
     if not paused:
         grid = np.linspace(0, pairs[0].sample_rate / 2, len(typical))
         return np.minimum(typical, _expected_noise_psd(grid)), 0.0
-    return typical, deviation(density_db.mean(dim=1).numpy())
+    # What is far below the strongest part is rounding, in files that were padded or resampled.
+    least_db = density_db.amax(dim=1, keepdim=True) - LEVEL_RANGE_DB
+    return typical, deviation(density_db.maximum(least_db).mean(dim=1).numpy())
 
 
 def _expected_noise_psd(frequencies_hz: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import scipy.signal
 import torch
 
-from bcsim.fitting.noise import estimate_noise_floor
+from bcsim.fitting.noise import estimate_noise_floor, pooled_noise
+from bcsim.fitting.pairs import NoiseFloor
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
@@ -83,6 +85,19 @@ def test_a_pause_in_a_noisy_room_is_found_by_its_steadiness():
     assert floor.from_pauses
     assert floor.pause_seconds == pytest.approx(2.0, abs=0.2)
     assert float(floor.psd.sum()) * RATE / NUM_FFT == pytest.approx(np.var(bone), rel=0.1)
+
+
+def test_bands_without_anything_make_no_spread_of_the_noise_level():
+    """Pauses of zeros and rumble beside real ones: the noise varied by 30 dB from clip to clip."""
+    psd = torch.full((513,), 1e-9, dtype=torch.float64)
+    psd[:10] = 1e-4
+    padded = torch.where(torch.arange(513) < 10, psd, 0.0)
+    pairs: Any = [
+        SimpleNamespace(noise=NoiseFloor(floor, 1.0, from_pauses=True), sample_rate=RATE)
+        for floor in (psd, padded, psd, 1.1 * padded)
+    ]
+    _, level_std_db = pooled_noise(pairs)
+    assert level_std_db < 6.0
 
 
 def test_a_pause_full_of_rumble_is_a_pause():
