@@ -9,10 +9,10 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy.io import wavfile
 
 from bcsim.audio.read import AudioFile
 from bcsim.audio.validation.containers import CONTAINERS
+from bcsim.audio.write import write_audio
 from bcsim.dsp.resample import resample
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
@@ -110,11 +110,9 @@ def _resampled(
     read = audio.read_frames(start, stop - start)[:, channel]
     if not np.isfinite(read).all():
         raise InputError(f"{audio.name}: holds samples that are not finite numbers; write it anew")
-    samples = resample(read, audio.info.sample_rate, sample_rate).astype(np.float32)
-    encoded = io.BytesIO()
-    wavfile.write(encoded, sample_rate, samples)  # libsndfile would write the time of day as well
+    samples = resample(read, audio.info.sample_rate, sample_rate)
     path = stem.with_name(f"{stem.name}.wav")
-    write_bytes(path, encoded.getvalue())
+    write_audio(path, samples, sample_rate, "FLOAT")
     return CopiedAudio(path, sample_rate, len(samples))
 
 

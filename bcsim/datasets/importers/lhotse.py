@@ -24,7 +24,7 @@ from bcsim.datasets.manifest import MAX_SAMPLE_RATE
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 
-_PATTERNS = ("*.jsonl.gz", "*.jsonl")
+_PATTERNS = tuple(f"{place}*.{end}" for place in ("", "*/") for end in ("jsonl", "jsonl.gz"))
 _NO_CUT = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 

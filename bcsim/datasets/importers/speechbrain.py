@@ -32,6 +32,7 @@ from bcsim.files.text import read_bytes, reason_of, shown
 
 _MAX_JSON_BYTES = 64 << 20  # it is in memory as a whole
 _PATTERNS = ("*.json", "*.csv")
+_LOOKED_AT = 100  # entries from which a file is recognised
 _WHOLE = "wav"  # SpeechBrain's usual column, for files that hold all channels
 
 
@@ -67,9 +68,8 @@ class SpeechBrain(Importer):
     def read(self, source: Path) -> list[FoundPair]:
         found = []
         for path, split in find_files(source, *_PATTERNS):
-            if path != source and not self._has_columns(_first_entries(path)):
-                wanted = " or ".join(self._columns)
-                log.warning("%s: has no column %s; left out", printable(str(path)), wanted)
+            if path != source and not _first_entries(path):
+                log.warning("%s: is no data file of SpeechBrain; left out", printable(str(path)))
                 continue
             make = partial(self._pair, path=path, split=split)
             found += found_pairs(_entries(path), make, split, path)
@@ -117,7 +117,8 @@ def _first_entries(path: Path) -> list[Mapping[str, Any]]:
     content = _json_of(path)
     if not isinstance(content, _Object):
         return []
-    return [dict(entry) for _, entry in content[:100] if isinstance(entry, _Object)]
+    entries: list[Mapping[str, Any]] = [dict(e) for _, e in content if isinstance(e, _Object)]
+    return entries[:_LOOKED_AT] if 2 * len(entries) > len(content) else []
 
 
 def _entries(path: Path) -> Iterator[Entry]:

@@ -590,6 +590,26 @@ def test_a_tar_is_packed_where_its_content_says_so(name, tmp_path):
     assert_sides(read(tmp_path / "out"), {"a": "a"})
 
 
+def test_a_data_file_without_the_columns_of_the_others_is_counted(tmp_path):
+    sides(tmp_path / "in", "a")
+    good = {"air_wav": "air/a.wav", "bone_wav": "bone/a.wav"}
+    (tmp_path / "in/train.json").write_text(json.dumps({"a": good}))
+    (tmp_path / "in/test.json").write_text(json.dumps({"b": {"wav": "air/a.wav"}, "c": {}}))
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert result.num_pairs == {"train": 1}
+    assert result.failures.keys() == {"test/b", "test/c"}
+
+
+def test_cuts_in_folders_of_splits_are_read(tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / "in" / split).mkdir(parents=True)
+        cuts(tmp_path / f"in/{split}/cuts.jsonl", cut(tmp_path / "wav", split))
+    cuts(tmp_path / "in/cuts_test.jsonl", cut(tmp_path / "wav", "c"))
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert result.num_pairs == {"test": 1, "train": 1, "validation": 1}
+    assert_sides(read(tmp_path / "out/validation"), {"dev": "dev"})
+
+
 # One bad entry costs only itself.
 
 
