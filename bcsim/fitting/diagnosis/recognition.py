@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bcsim.dsp.activity import is_active, speech_power
 from bcsim.dsp.band_edge import band_edge_hz
-from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, stft
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
 from bcsim.fitting.alignment.tracking import coarse_lag
@@ -27,6 +27,7 @@ STEADY_DB = 6.0  # a channel whose level moves no more holds no speech
 # Swapped roles. Treble of bone less treble of air: -6.9 dB or less on 16 throat pairs.
 TREBLE_HZ, BASS_HZ = (2200.0, 7000.0), (160.0, 900.0)
 SWAPPED_DB = 3.0
+STEADY_FRAMES = 2048  # at most, from which the steady noise of a band is taken
 # Identical recordings. The gain of a throat microphone differs by 5 dB or more between the bands.
 COPY_RANGE_HZ = (100.0, 7000.0)
 STRONG_DB = 25.0  # under the strongest third-octave of air
@@ -146,15 +147,17 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
     for power, channel in ((spectra.xx, air), (spectra.yy, bone)):
         noise = estimate_noise_floor(clearer, channel, sample_rate, num_fft).psd
         noise = noise * density_to_power(sample_rate, num_fft)
-        speech = torch.maximum(power - noise, 0.05 * power)
-        treble, bass = (
-            torch.stack([speech[band].mean() for band in _thirds(band_hz, spectra, sample_rate)])
-            .clamp(min=1e-30)
-            .log10()
-            .mean()
-            for band_hz in ranges
-        )
-        tilts_db.append(10 * float(treble - bass))
+        tilt = 0.0
+        for band_hz, sign in zip(ranges, (1, -1), strict=True):
+            bands = _thirds(band_hz, spectra, sample_rate)
+            total, known = (
+                torch.stack([values[band].mean() for band in bands]) for values in (power, noise)
+            )
+            # Where nobody pauses, what never falls below some power is noise as well.
+            known = torch.maximum(known, _least_power(channel, num_fft, bands))
+            speech = torch.maximum(total - known, 0.05 * total)
+            tilt += sign * float(speech.clamp(min=1e-30).log10().mean())
+        tilts_db.append(10 * tilt)
     excess_db = tilts_db[1] - tilts_db[0]
     if not excess_db > SWAPPED_DB:
         return None
@@ -165,3 +168,11 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
         "where a body-conduction sensor has less: the roles are swapped",
         "exchange the two recordings",
     )
+
+
+def _least_power(channel: Tensor, num_fft: int, bands: list[slice]) -> Tensor:
+    """Return the power that each band of bins has in all but the quietest tenth of the frames."""
+    hop = max(num_fft // 2, len(channel) // STEADY_FRAMES)
+    power = stft(channel[None], num_fft, hop)[0].abs().square()
+    by_band = torch.stack([power[:, band].mean(dim=1) for band in bands])
+    return torch.quantile(by_band, 0.1, dim=1)
