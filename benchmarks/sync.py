@@ -202,7 +202,7 @@ def examine_case(case: Case, speech: Speech, tally: Tally) -> bool:
     """Synchronise the recordings of a case and count what came of it.
 
     Returns:
-        Whether a recoverable case was recovered; True of all others.
+        Whether nothing false was claimed, and the case was recovered if it is recoverable.
     """
     recorded = record(case, speech)
     started = time.perf_counter()
@@ -216,7 +216,8 @@ def examine_case(case: Case, speech: Speech, tally: Tally) -> bool:
     tally.unrecoverable += not recorded.is_recoverable
     if aligned is None:
         return not recorded.is_recoverable
-    tally.false += _false_claims(case, recorded, [jump.time_s for jump in aligned.jumps])
+    false = _false_claims(case, recorded, [jump.time_s for jump in aligned.jumps])
+    tally.false += false
     if recorded.is_recoverable:
         tally.lost += len(case.lost)
         tally.claimed += min(len(aligned.jumps), len(case.lost))
@@ -236,7 +237,7 @@ def examine_case(case: Case, speech: Speech, tally: Tally) -> bool:
     possible = int(np.count_nonzero(recorded.speaks[::STEP]))
     right = within.mean() >= 0.95 and within.sum() >= 0.8 * possible
     tally.right += bool(right) and recorded.is_recoverable
-    return bool(right) or not recorded.is_recoverable
+    return not false and (bool(right) or not recorded.is_recoverable)
 
 
 def _false_claims(case: Case, recorded: Recorded, claims_s: Sequence[float]) -> int:
@@ -245,7 +246,7 @@ def _false_claims(case: Case, recorded: Recorded, claims_s: Sequence[float]) -> 
     true_s = [*(np.flatnonzero(np.abs(steps - 1) > 16) / RATE)]
     gaps = np.flatnonzero(np.isnan(recorded.truth))
     true_s += [*(gaps / RATE)] if case.lost else []
-    return sum(min((abs(c - t) for t in true_s), default=9.0) > 1.5 for c in claims_s)
+    return sum(int(min((abs(c - t) for t in true_s), default=9.0) > 1.5) for c in claims_s)
 
 
 def draw(rng: np.random.Generator, seconds: float, snr_db: float, seed: int) -> Case:

@@ -105,3 +105,18 @@ def test_recordings_are_looked_at_at_their_own_rate(recordings):
     kinds = [{finding.kind for finding in pair.findings} for pair in result.pairs]
     assert all("clipping" in found for found in kinds)
     assert doctor(recordings / "air", recordings / "bone", 8_000).sample_rate == 8_000
+
+
+def test_what_more_than_three_pairs_share_is_said_once_with_a_count(recordings):
+    for number in range(4):
+        source = number % 3
+        for role in ("air", "bone"):
+            samples, _ = soundfile.read(recordings / role / f"p{source}.wav")
+            offset = 0.05 * (number + 1) if role == "bone" else 0.0
+            soundfile.write(recordings / role / f"q{number}.wav", samples + offset, RATE)
+    code, out, err = run(recordings)
+    assert code == 0, err
+    lines = [line for line in out.splitlines() if "DC offset" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("dc: in 4 of 7 pairs, such as q0: bone has a DC offset of +0.05")
+    assert out.count("nothing: it is taken out before fitting") == 1

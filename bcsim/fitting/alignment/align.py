@@ -367,7 +367,7 @@ def _left_out_s(pair: RecordedPair, overlap: _Overlap, sample_rate: int) -> floa
         replace(part, start=0, stop=len(pair.air)).within(len(pair.air), len(pair.bone))
         for part in (first, last)
     ]
-    return (whole[1].stop - whole[0].start - len(overlap.air)) / sample_rate
+    return max(0, whole[1].stop - whole[0].start - len(overlap.air)) / sample_rate
 
 
 def _fit_polarity(

@@ -36,6 +36,7 @@ from bcsim.fitting.pairs import Jump, frame_size
 from bcsim.sensors.recorded_pair import RecordedPair
 
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
+LEAST_JUMP_S = 0.001  # a smaller one, measured finely, is none
 OVERLAP_MARGIN_S = 0.3  # by which the envelopes may misplace an overlap
 FINE_ERROR_S = 0.00004  # of a window of the fine measurement
 
@@ -142,6 +143,10 @@ def _timing_of(
     parts = _parts(air, bone, found, line, places, jumps, sample_rate)
     if jumps or not line.is_straight or seconds >= BEND_LEAST_S:
         parts, jumps, is_straight = _refined(air, bone, parts, jumps, sample_rate)
+        certain = [abs(jump.size_s) >= LEAST_JUMP_S for jump in jumps]
+        if not all(certain):  # a drift, or a sound, that looked like a jump to whole segments
+            breaks = [k for k, is_jump in zip(found.breaks, certain, strict=True) if is_jump]
+            return _timing_of(air, bone, replace(found, breaks=breaks), coarse, sample_rate)
     else:
         is_straight = True
     return _timing(air, bone, found, parts, jumps, is_straight, coarse, sample_rate)
