@@ -212,7 +212,7 @@ def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> I
     yield from _rumble(pair)
     _, noise = _below_and_above(pair.noise, pair.sample_rate)
     noise_db = 10 * math.log10(max(noise, 1e-20))
-    if noise_db > NOISY_DB:
+    if pair.noise.from_pauses and noise_db > NOISY_DB:
         text = f"the sensor's noise is only {-noise_db:.0f} dB under its speech"
         yield Finding("noisy", "warning", text, "speak louder, or raise the sensor's gain", "bone")
     if coherence < LOW_COHERENCE:
@@ -229,10 +229,11 @@ def _rumble(pair: AlignedPair) -> Iterator[Finding]:
         rumble, rest = _below_and_above(floor, pair.sample_rate)
         rumble_db = 10 * math.log10(max(rumble, 1e-20))
         if floor.from_pauses and rumble_db > RUMBLE_DB and rumble > RUMBLE_OVER_REST * rest:
+            where = f"{abs(rumble_db):.0f} dB {'over' if rumble_db > 0 else 'under'} speech"
             yield Finding(
                 "rumble",
                 "warning",
-                f"{role} has rumble below {RUMBLE_HZ:.0f} Hz, {-rumble_db:.0f} dB under speech",
+                f"{role} has rumble below {RUMBLE_HZ:.0f} Hz, {where}",
                 "nothing: speech is told from pauses above it; it is part of the sensor's noise "
                 "unless a high-pass takes it out before the fit",
                 role,
