@@ -2,10 +2,12 @@
 
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.lists import TALKER_COLUMNS, Entry, part_told_by
+from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.errors import InputError
@@ -16,6 +18,7 @@ LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl"})
 AIR_COLUMNS = ("air", "air_file_name", "air_file", "air_path")
 BONE_COLUMNS = ("bone", "bone_file_name", "bone_file", "bone_path")
 ID_COLUMNS = ("id", "pair", "name")
+CHANNEL_COLUMNS = ("channel", "channels", "air_channel", "bone_channel")
 
 
 def is_pair_list(path: Path) -> bool:
@@ -27,7 +30,8 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
     """Read a list of pairs: CSV (comma, semicolon or tab) or JSON lines, with a heading.
 
     The columns `air` and `bone` hold paths of files, relative to the list's folder or absolute;
-    `talker` and `id` may stand beside them. A row that cannot be used costs itself alone.
+    `talker`, `id` and `split` may stand beside them; a split becomes the first folder of the id. A
+    row that cannot be used costs itself alone.
 
     Returns:
         The pairs in the list's order, and the reason by row for those that cannot be used.
@@ -42,11 +46,15 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
             f"{path}: wants a heading with the columns air and bone, not "
             f"{shown(', '.join(table.columns)) or 'nothing'}"
         )
+    # Beside rows with a split, one without could be of the test.
+    has_splits = any(entry.content.get("split") not in (None, "") for entry in table.entries)
     pairs: dict[str, PairFiles] = {}
     failures = {}
     for row in table.entries:
         try:
             pair = _pair(table, row, {role: str(column) for role, column in columns.items()})
+            if has_splits:
+                pair = replace(pair, id=f"{_split(row)}/{pair.id}")
             if pair.id in pairs:
                 raise InputError(
                     f"{row.where}: another pair is called {shown(pair.id)!r}; give each an id"
@@ -62,6 +70,12 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
     part = part_told_by(row.content)
     if part is not None:
         raise InputError(f"{row.where}: {part}")
+    for column in CHANNEL_COLUMNS:
+        if text_of(row, column):
+            raise InputError(
+                f"{row.where}: names a {column}, and a list has none; choose the channels of all "
+                "files alike"
+            )
     for role, cell in cells.items():
         if not cell:
             raise InputError(f"{row.where}: names no file of {role}; fill in or remove the row")
@@ -78,3 +92,10 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
         relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
         pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))
     return PairFiles(pair_id, files, talker if talker != "" else None)
+
+
+def _split(row: Entry) -> str:
+    split = text_of(row, "split")
+    if split.lower() not in SPLIT_WORDS:
+        raise InputError(f"{row.where}: {shown(split)!r} is no split; write train, dev or test")
+    return SPLIT_WORDS[split.lower()]

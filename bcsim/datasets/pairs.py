@@ -256,14 +256,22 @@ class RecordedPairs(Pairs):
         """Return the pairs by split, where folders tell; none of them where none does.
 
         They do where the first folder of every name is called like a split: `train`, `dev`, ...
+
+        Raises:
+            InputError: if there are several splits, and pairs in none of them.
         """
         members: dict[str, list[int]] = {}
+        others = []
         for index, name in enumerate(self.ids):
             folder = name.split("/")[0] if "/" in name else ""
             split = SPLIT_WORDS.get(folder.lower())
-            if split is None:
-                return {}
-            members.setdefault(split, []).append(index)
+            (others if split is None else members.setdefault(split, [])).append(index)
+        if others and members:
+            told = f"{len(others)} pairs lie in none of the splits, such as {self.ids[others[0]]}"
+            if len(members) > 1:
+                raise InputError(f"{told}; move them, or rename the folders of the splits")
+            log.warning("%s: all are taken alike", printable(told))
+            return {}
         return {split: self._part(indices) for split, indices in members.items()}
 
     def _part(self, indices: Sequence[int]) -> Self:

@@ -3,7 +3,9 @@
 import os
 import unicodedata
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -239,6 +241,22 @@ def test_training_takes_any_folder_of_pairs(tmp_path):
     touch(tmp_path, "u0_air.wav", "u1_air.wav")
     with pytest.raises(InputError, match="no two files differ in a word for air and bone"):
         open_pairs(tmp_path, 16_000, 0)
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("dev",)])
+def test_pairs_beside_folders_of_splits_do_not_mix_test_into_training(tmp_path, caplog, splits):
+    """One pair in a folder of its own, and the whole test was trained on without a word."""
+    for name in ("ann/u", *(f"{split}/u" for split in splits)):
+        for role in ("air", "bone"):
+            (tmp_path / role / name).parent.mkdir(parents=True)
+            soundfile.write(tmp_path / role / f"{name}.wav", np.zeros(100), 16_000)
+    pairs = open_pairs(tmp_path, 16_000, 0)
+    if len(splits) > 1:
+        with pytest.raises(InputError, match=r"1 pairs lie in none of the splits, such as ann/u"):
+            pairs.by_split()
+    else:
+        assert pairs.by_split() == {}
+        assert "such as ann/u: all are taken alike" in caplog.text
 
 
 WORD = st.sampled_from(

@@ -99,6 +99,31 @@ def test_a_row_that_cannot_be_used_costs_itself_alone(files, caplog):
         assert any(re.search(part, line) for line in reasons.splitlines()), part
 
 
+def test_a_column_of_splits_keeps_the_test_out_of_training(files):
+    """It was passed over: a run would have trained on the rows of the test."""
+    rows = "air,bone,id,split\nm/one.wav,n/three.wav,a,train\nm/two.wav,n/four.wav,a,Test\n"
+    pairs, failures = found(
+        files / "rec/list.csv", rows + "m/one.wav,n/four.wav,b,odd\nm/one.wav,n/four.wav,c,\n"
+    )
+    assert [*pairs] == ["train/a", "test/a"]
+    assert "line 4: 'odd' is no split; write train, dev or test" in "".join(failures.values())
+    assert "line 5: '' is no split" in "".join(failures.values())
+    (files / "rec/list.csv").write_text(rows)
+    splits = open_pairs(files / "rec/list.csv", RATE, 0).by_split()
+    assert {split: pairs.ids for split, pairs in splits.items()} == {
+        "train": ["train/a"],
+        "test": ["test/a"],
+    }
+
+
+def test_a_row_that_names_a_channel_is_refused(files):
+    """It was passed over, and the channels were averaged."""
+    rows = "air,bone,bone_channel\nm/one.wav,n/three.wav,2\nm/two.wav,n/four.wav,\n"
+    pairs, failures = found(files / "rec/list.csv", rows)
+    assert [*pairs] == ["n/four"]
+    assert "line 2: names a bone_channel, and a list has none" in "".join(failures.values())
+
+
 def test_what_is_no_list_of_pairs_is_refused(files):
     for text, message in (
         ("file,talker\na,b\n", "wants a heading with the columns air and bone, not file, talker"),
