@@ -104,6 +104,7 @@ def test_a_sample_rate_that_is_none_is_named(rate, tmp_path):
         lambda: bcsim.enhance(ONE, GOOD, rate),
         lambda: bcsim.fit_sensor(GOOD, GOOD, sample_rate=rate),
         lambda: bcsim.PairDataset(tmp_path, sample_rate=rate),
+        lambda: bcsim.doctor(tmp_path, tmp_path, sample_rate=rate if rate is not None else 0),
     ):
         with pytest.raises(bcsim.InputError, match=r"sample_rate is .*; give a whole number of Hz"):
             call()
@@ -117,6 +118,16 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
     simulator = bcsim.Simulator((WhiteNoise(),), RATE)
     with pytest.raises(bcsim.UsageError, match=r"seed is .*; it wants a whole number"):
         simulator(GOOD, RATE, seed=seed)
+
+
+def test_a_model_in_training_mode_enhances_nothing():
+    with pytest.raises(bcsim.UsageError, match=r"in training mode, .*; call eval"):
+        bcsim.enhance(SEANet(width=1, latent=1).train(), GOOD, RATE)
+
+
+def test_a_direction_that_is_none_is_named(tmp_path):
+    with pytest.raises(bcsim.UsageError, match=r"direction is 'air_to_bone'.*air-to-bone"):
+        bcsim.load_enhancer(tmp_path, "air_to_bone")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_letters_of_a_text_are_not_the_names_of_clips():

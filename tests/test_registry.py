@@ -1,9 +1,11 @@
 """Registries: one name, one thing, and a hint where there is none."""
 
+from typing import Any
+
 import pytest
 
 from bcsim.errors import UsageError
-from bcsim.registry import Registry, build
+from bcsim.registry import Registry, build, convert_plain
 
 
 @pytest.fixture
@@ -93,3 +95,29 @@ def test_sensor_and_sample_rate_are_filled_in_where_a_constructor_takes_them(sha
     assert build(shapes, {"name": "square", "side": 1}, **filled).sample_rate == 16_000
     own = {"name": "square", "side": 1, "sample_rate": 48_000}
     assert build(shapes, own, **filled).sample_rate == 48_000
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (int, True),
+        (float | None, True),
+        (int | None, False),
+        (tuple[float, float], [0.5, True]),
+        (tuple[float, ...], [False]),
+        (list[int], [1, True]),
+        (dict[str, float], {"a": 1, "b": True}),
+        (dict[str, list[int]], {"a": [True]}),
+    ],
+)
+def test_a_truth_value_is_no_number_wherever_it_stands(hint, value):
+    """`gradient_clip_norm: true` clipped at 1.0."""
+    with pytest.raises(UsageError, match=r"key is (True|False); it wants a number"):
+        convert_plain(hint, value, "key")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"), [(bool, True), (bool | None, False), (dict[str, Any], {"a": True})]
+)
+def test_a_truth_value_is_taken_where_one_is_wanted(hint, value):
+    assert convert_plain(hint, value, "key") == value

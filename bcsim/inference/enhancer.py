@@ -70,6 +70,8 @@ class BlockEnhancer:
     """
 
     def __init__(self, model: Enhancer, sample_rate: int, chunk_s: float = CHUNK_S) -> None:
+        if model.training:
+            raise UsageError("the model is in training mode, where its output varies; call eval()")
         frame = model.frame_samples
         self.model = model
         self._core = max(1, round(chunk_s * model.sample_rate / frame)) * frame

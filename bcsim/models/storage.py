@@ -9,7 +9,7 @@ from typing import Any, Literal
 import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.dsp.signals import MAX_RATE, MIN_RATE
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_bytes, write_json
 from bcsim.files.hashing import hash_text
 from bcsim.files.safetensors_file import load_network, pack_weights, read_config
@@ -86,7 +86,11 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
     Raises:
         InputError: if a file is missing, damaged, newer than this version, of another direction,
             or does not agree with the network; the first differences are listed.
+        UsageError: for an unknown direction.
     """
+    if direction not in (None, *_OTHER_WAY):
+        told = f"direction is {direction!r}{did_you_mean(str(direction), _OTHER_WAY)}"
+        raise UsageError(f"{told}; give {BONE_TO_AIR}, {AIR_TO_BONE} or None")
     folder = Path(folder)
     config = _read_config(folder)
     if direction not in (None, config["direction"]):

@@ -14,6 +14,7 @@ import bcsim
 from bcsim.audio.read import audio_info
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.recordings import find_pairs, read_found
+from bcsim.dsp.signals import check_rate
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 from bcsim.fitting.diagnosis.findings import Finding
 
@@ -135,8 +136,10 @@ def doctor(
     Raises:
         InputError: if there is no pair that can be read.
     """
+    if sample_rate is not None:
+        check_rate(sample_rate)
     found, unmatched = find_pairs(Path(air), Path(bone), talkers, channels)
-    rate = sample_rate or _own_rate(found)
+    rate = _own_rate(found) if sample_rate is None else sample_rate
     pairs, failures = read_found(found, unmatched, rate, channels)
     files = {pair.name: pair.files for pair in pairs if pair.files is not None}
     return Checkup(rate, diagnose(pairs, rate), failures, files)

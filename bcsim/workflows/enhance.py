@@ -15,6 +15,7 @@ from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.paths import check_not_input, printable
 from bcsim.files.run_folder import check_disjoint, locked
+from bcsim.files.text import parse_json
 from bcsim.inference.files import enhance_file
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, fingerprint_of, load_enhancer
@@ -140,10 +141,11 @@ class _Notes:
         line = "\n"
         for line in file:
             try:
-                name, *told = json.loads(line)
+                entry = parse_json(line)
             except ValueError:  # a kill came while it was written
                 continue
-            self._told[name] = told
+            if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str):
+                self._told[entry[0]] = entry[1:]
         if not line.endswith("\n"):
             file.write("\n")
 

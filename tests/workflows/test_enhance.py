@@ -120,7 +120,7 @@ def test_a_folder_that_was_begun_is_finished_with_the_same_bytes(model, air, tmp
     with pytest.raises(Stopped):
         enhance(model, air, tmp_path / "out", "cpu")
     with (tmp_path / "out" / NOTES_NAME).open("a") as notes:
-        notes.write('["s1/a.wav", "torn')
+        notes.write('5\n[]\n[[1]]\n{"s1/a.wav": 1}\n["s1/a.wav", "torn')
     made.clear()
     made.stop_at = None
     result = enhance(model, air, tmp_path / "out", "cpu")
