@@ -138,7 +138,7 @@ def _timing_of(
     seconds = len(air) / sample_rate
     num_parts = len(found.breaks) + 1
     measured = found.measured(sample_rate)
-    line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S / 2)
+    line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S)
     places, jumps = _jumps(air, found, line, sample_rate)
     parts = _parts(air, bone, found, line, places, jumps, sample_rate)
     if jumps or not line.is_straight or seconds >= BEND_LEAST_S:
