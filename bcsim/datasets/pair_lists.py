@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
-from bcsim.datasets.lists import TALKER_COLUMNS, Entry, part_told_by
+from bcsim.datasets.lists import TALKER_COLUMNS, Entry, has_ending, part_told_by
 from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.tables import Table, read_table, text_of
@@ -23,7 +23,7 @@ CHANNEL_COLUMNS = ("channel", "channels", "air_channel", "bone_channel")
 
 def is_pair_list(path: Path) -> bool:
     """Tell whether a path is a file with the ending of a table."""
-    return path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path)
+    return has_ending(path, *LIST_SUFFIXES) and os.path.isfile(path)
 
 
 def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:

@@ -6,16 +6,18 @@ two folders, else by a word for the role (`bcsim.datasets.pairing`).
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bcsim.audio.channels import channel_index, strongest_channel
+from bcsim.audio.folder import AUDIO_SUFFIXES, list_audio
 from bcsim.audio.read import read_audio
 from bcsim.datasets.dataset import Dataset, PairFiles
 from bcsim.datasets.layouts import named_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
-from bcsim.datasets.pair_lists import is_pair_list, read_pair_list
+from bcsim.datasets.pair_lists import LIST_SUFFIXES, is_pair_list, read_pair_list
 from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.talkers import talkers_of
 from bcsim.dsp.resample import resample
@@ -66,10 +68,11 @@ def find_pairs(
     elif _is_same(air, bone) and _has_manifest(air):
         pairs, unmatched = _listed(air), {}
     else:
+        if _is_same(air, bone) and air.is_file() and not two_channels:
+            raise InputError(_why_not_one_file(air))
         pairs, unmatched = named_pairs(air, bone, two_channels)
         is_guess = True
-    if not two_channels:
-        pairs = _without_itself(pairs, unmatched)
+    pairs = _of_different_files(pairs, unmatched, two_channels)
     if not pairs:
         first = next(iter(unmatched.values()), "lists no pairs")
         raise InputError(f"{air}: no pair can be used; first: {first}")
@@ -203,28 +206,68 @@ def _has_manifest(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> list[PairFiles]:
-    """Return the pairs of all splits of a dataset."""
+    """Return the pairs of all splits of a dataset; an id of several splits gets the split's name.
+
+    Recordings that lie there and are not listed are counted in the log.
+    """
     dataset = Dataset.open(folder)
-    listed: list[PairFiles] = [pair for split in dataset.manifests for pair in dataset.pairs(split)]
+    by_split = {split: [*dataset.pairs(split)] for split in dataset.manifests}
+    counts = Counter(pair.id for pairs in by_split.values() for pair in pairs)
+    listed: list[PairFiles] = [
+        replace(pair, id=f"{split}/{pair.id}") if counts[pair.id] > 1 else pair
+        for split, pairs in by_split.items()
+        for pair in pairs
+    ]
     if not listed:
         raise InputError(f"{folder}: its {MANIFEST_NAME} lists no pairs")
+    known = {str(path) for pair in listed for path in pair.files.values()}
+    rest = [name for name in list_audio(folder).names if str(folder / name) not in known]
+    if rest:
+        known = {os.path.realpath(path) for path in known}  # some may be listed through a link
+        rest = [name for name in rest if os.path.realpath(folder / name) not in known]
+    if rest:
+        log.warning(
+            "%s: %d audio files that no %s lists are not used, such as %s",
+            *(printable(str(folder)), len(rest), MANIFEST_NAME, printable(rest[0])),
+        )
     return listed
 
 
-def _without_itself(pairs: Sequence[PairFiles], unmatched: dict[str, str]) -> list[PairFiles]:
-    """Return the pairs of two different files; the others go to those in no pair."""
-    kept = []
+def _why_not_one_file(path: Path) -> str:
+    """Return why a single file holds no pairs."""
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        told = f"air and bone of {shown(path.stem)} are this one file"
+        return f"{path}: {told}; name two channels of it, or two files"
+    endings = ", ".join(sorted(LIST_SUFFIXES))
+    return f"{path}: is no list of pairs; its name wants the ending {endings}"
+
+
+def _of_different_files(
+    pairs: Sequence[PairFiles], unmatched: dict[str, str], two_channels: bool
+) -> list[PairFiles]:
+    """Return the pairs of two different files, each two once; the others go to `unmatched`."""
+    kept: dict[object, PairFiles] = {}
     for pair in pairs:
-        try:
-            is_one = os.path.samefile(pair.files["air"], pair.files["bone"])
-        except OSError:  # one is not there, which reading it says
-            is_one = False
-        if is_one:
+        sides = tuple(_file_of(pair.files[role]) for role in ROLES)
+        if sides[0] == sides[1] and not two_channels:
             for path in pair.files.values():
                 unmatched[str(path)] = f"{path}: air and bone of {shown(pair.id)} are this one file"
-        else:
-            kept.append(pair)
-    return kept
+            continue
+        other = kept.setdefault(sides, pair)
+        for role in ROLES if other is not pair else ():
+            reason = f"{shown(pair.id)}: these are the files of {shown(other.id)}; leave one out"
+            is_named = pair.files[role] == other.files[role]  # as a file of the other pair
+            unmatched[pair.id if is_named else str(pair.files[role])] = reason
+    return [*kept.values()]
+
+
+def _file_of(path: Path) -> object:
+    """Return what tells a file from others, whatever it is called."""
+    try:
+        status = path.stat()
+    except OSError:  # it is not there, which reading it says
+        return str(path)
+    return status.st_dev, status.st_ino
 
 
 def _with_talkers(

@@ -1,5 +1,6 @@
 """Lists of pairs, and channels of files: wherever recordings enter, in the same way."""
 
+import gzip
 import json
 import re
 import unicodedata
@@ -221,3 +222,60 @@ def test_the_channel_of_noise_alone_is_that_of_the_pairs(tmp_path):
     air, bone = tmp_path / "air", tmp_path / "bone"
     assert channels_of(air, bone, {"bone": "strongest"}) == {"air": None, "bone": 1}
     assert channels_of(air, bone, None) == {"air": None, "bone": None}
+
+
+def test_the_same_two_files_are_one_pair_whatever_they_are_called(files):
+    """Two rows of the same files, and links to them, counted twice."""
+    rows = "air,bone,id\nm/one.wav,n/three.wav,p\n./m/one.wav,n/three.wav,q\n"
+    pairs, failures = found(files / "rec/list.csv", rows)
+    assert [*pairs] == ["p"]
+    assert "q: these are the files of p; leave one out" in failures["q"]
+    for role, name in (("air", "m/one.wav"), ("bone", "n/three.wav")):
+        (files / "x" / role).mkdir(parents=True)
+        for link in ("u0.wav", "u1.wav"):
+            (files / "x" / role / link).symlink_to(files / "rec" / name)
+    told, unmatched = find_pairs(files / "x", files / "x")
+    assert [pair.id for pair in told] == ["u0"]
+    assert {*unmatched} == {str(files / f"x/{role}/u1.wav") for role in ("air", "bone")}
+
+
+def test_one_id_in_two_splits_names_two_pairs(files):
+    """`doctor` named the files of the second pair for both."""
+    for split, air in (("train", "m/one"), ("test", "m/two")):
+        write(files / "rec" / split / "air.wav", tone(len(air), ord(split[1])))
+        write(files / "rec" / split / "bone.wav", tone(len(air), ord(split[1]), 1))
+        line = {"id": "u0", "air_file_name": "air.wav", "bone_file_name": "bone.wav"}
+        (files / "rec" / split / "metadata.jsonl").write_text(json.dumps(line))
+    pairs, _ = find_pairs(files / "rec", files / "rec")
+    assert sorted(pair.id for pair in pairs) == ["test/u0", "train/u0"]
+
+
+def test_recordings_that_a_manifest_does_not_list_are_told(files, caplog):
+    """Whoever added recordings to an imported folder was not told that they were not used."""
+    line = {"air_file_name": "m/one.wav", "bone_file_name": "n/three.wav"}
+    (files / "rec/metadata.jsonl").write_text(json.dumps(line))
+    with caplog.at_level("WARNING"):
+        pairs, _ = find_pairs(files / "rec", files / "rec")
+    assert len(pairs) == 1
+    assert (
+        "2 audio files that no metadata.jsonl lists are not used, such as m/two.wav" in caplog.text
+    )
+
+
+def test_one_file_is_refused_with_what_would_be_taken(files):
+    """A JSON array or a packed list gave "air and bone of list.json are this one file"."""
+    for name, text, message in (
+        ("list.json", b"[]", r"is no list of pairs; its name wants the ending \.csv, "),
+        (
+            "m/one.wav",
+            None,
+            "of one are this one file; name two channels of it, or two files",
+        ),
+    ):
+        path = files / "rec" / name
+        if text is not None:
+            path.write_bytes(text)
+        with pytest.raises(InputError, match=message):
+            find_pairs(path, path)
+    packed = gzip.compress(b"air,bone,id\nm/one.wav,n/three.wav,p\n")
+    assert [*found(files / "rec/list.csv.gz", packed)[0]] == ["p"]
