@@ -21,7 +21,8 @@ from bcsim.files.atomic import is_temporary
 
 BCSIM = (sys.executable, "-m", "bcsim_cli.main")
 RATE_HZ = 16_000
-PROGRESS = re.compile(r"synthesizing: \d+ of \d+,")  # every half minute, on a busy machine
+# Progress is told every half minute, on a busy machine; the speakers are few.
+NOTICES = re.compile(r"synthesizing: \d+ of \d+,|\w+: no recording fell into|speakers: ")
 REMEDIES = re.compile(r"free some|choose|check it|raise|see (to|that)|move it|mount")
 
 
@@ -30,6 +31,11 @@ class Outcome(NamedTuple):
 
     code: int
     stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Return the lines on stderr but for progress and what is told of the corpus."""
+        return [line for line in self.stderr.splitlines() if not NOTICES.match(line)]
 
 
 def make_corpus(folder: Path, num_files: int = 12, seconds: float = 0.3) -> Path:
@@ -90,7 +96,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def complaints(outcome: Outcome, place: Path) -> list[str]:
     """Say what is wrong with how a command told that it could not write below `place`."""
-    lines = [line for line in outcome.stderr.splitlines() if not PROGRESS.match(line)]
+    lines = outcome.lines
     found = [] if outcome.code == 5 else [f"exit code {outcome.code}"]
     if len(lines) != 1 or not lines[0].startswith("Error: "):
         found.append(f"{len(lines)} lines on stderr")

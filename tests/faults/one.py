@@ -11,11 +11,12 @@ import harness
 
 
 def main(folder: str, num_files: str, *outs: str) -> None:
-    """Print exit code, what was on stderr, and what was wrong with that if it is a fault."""
+    """Print exit code, lines on stderr, and what was wrong with that if it is a fault."""
     air = harness.make_corpus(Path(folder) / "air", int(num_files), 0.1)
     for out in outs:
         outcome = harness.in_process(harness.synthesize(air, Path(out)))
-        sys.stdout.write(json.dumps([*outcome, harness.complaints(outcome, Path(out))]) + "\n")
+        told = [outcome.code, "\n".join(outcome.lines), harness.complaints(outcome, Path(out))]
+        sys.stdout.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":

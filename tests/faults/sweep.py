@@ -137,7 +137,7 @@ def scenarios(root: Path) -> dict[str, Scenario]:
         "link": Scenario(
             lambda out: [*harness.synthesize(air, out, "vibravox_throat"), "--air", "link"], KINDS
         ),
-        "enhance": Scenario(enhance),
+        "enhance": Scenario(enhance, partial=(".enhance.jsonl",)),
         "fit-response": Scenario(fit),
         "train": Scenario(
             train,
