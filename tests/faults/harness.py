@@ -22,7 +22,7 @@ from bcsim.files.atomic import is_temporary
 BCSIM = (sys.executable, "-m", "bcsim_cli.main")
 RATE_HZ = 16_000
 # Progress is told every half minute, on a busy machine; the speakers are few.
-NOTICES = re.compile(r"synthesizing: \d+ of \d+,|\w+: no recording fell into|speakers: ")
+NOTICES = re.compile(r"synthesizing: \d+ of \d+,|\w+: no recording fell into|speakers: |splits: ")
 REMEDIES = re.compile(r"free some|choose|check it|raise|see (to|that)|move it|mount")
 
 

@@ -23,6 +23,7 @@ RELATED_EVIDENCE = 11.0
 RELATED_RATE = 600.0
 HALVES_AGREE_S = 0.010
 HALVES_EVIDENCE = 4.0
+SILENT = 1e-5  # of a channel's own level: rounding, which the evidence takes for sound
 STEADY_DB = 6.0  # a channel whose level moves no more holds no speech
 # Swapped roles. Treble of bone less treble of air: -6.9 dB or less on 16 throat pairs.
 TREBLE_HZ, BASS_HZ = (2200.0, 7000.0), (160.0, 900.0)
@@ -41,6 +42,11 @@ def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding |
     if found is not None:
         return found
     air, bone, _ = synchronised_channels(pair, timing)
+    for role, part, whole in (("air", air, pair.air), ("bone", bone, pair.bone)):
+        if float(part.std()) < SILENT * float(np.std(whole)):
+            text = f"{role} is silent wherever the other channel has sound"
+            remedy = "check that the two files belong together"
+            return Finding("silent", "unusable", text, remedy, role)
     spectra = _spectra(air, bone, sample_rate)
     return _copy(spectra, sample_rate) or _swapped(spectra, air, bone, sample_rate)
 
