@@ -31,6 +31,9 @@ REMEDIES = {
     "the names of the columns that are air and bone": ("air",),
     "leave the air recordings out": ("air",),
     "give air recordings too": ("air",),
+    "give a table of speakers": ("speakers",),
+    "the level of the speakers' folders": ("speaker_level",),
+    "set audio_format to wav": ("settings",),
 }
 
 

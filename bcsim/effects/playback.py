@@ -126,6 +126,20 @@ def measured_snr_db(speech: Tensor, noise: Tensor, lengths: Tensor) -> Tensor:
     return _ratio_db(speech_energy, noise_energy)
 
 
+def excess_db(power: Tensor, noise: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean square of whole recordings over that of the parts that are played, in dB.
+
+    Args:
+        power: (B,), mean square of the whole of each recording.
+        noise: (B, T), part that is played, zero past each clip's end.
+        lengths: (B,), samples in each clip.
+
+    Returns:
+        (B,); infinite where the part is silent.
+    """
+    return _ratio_db(power * lengths, _energy(noise.detach().double(), lengths))
+
+
 def _ratio_db(speech_energy: Tensor, noise_energy: Tensor) -> Tensor:
     ratio_db = 10 * torch.log10(speech_energy / noise_energy)
     return torch.where(noise_energy > 0, ratio_db, torch.inf)

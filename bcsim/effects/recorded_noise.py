@@ -7,7 +7,7 @@ from bcsim.dsp.levels import db_to_amplitude
 from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Parameter, Recordings, Uniform
-from bcsim.effects.playback import play, recorded_power
+from bcsim.effects.playback import excess_db, play, recorded_power
 from bcsim.sensors.profile import SensorProfile
 
 
@@ -48,5 +48,8 @@ class RecordedNoise(Effect):
             power = recorded_power(self.noise, drawn["noise"], scene)
             relative = db_to_amplitude(self.sensor.level_db - drawn["snr_db"])
             gain = scene.speech_level() * relative / power.sqrt()
+            # The part that is played may be fainter than the whole of the recording.
+            snr_db = drawn["snr_db"] + excess_db(power, noise * scene.mask(), scene.lengths)
             noise = noise * gain[:, None].to(noise.dtype)
+            scene = scene.with_measured(snr_db=snr_db)
         return scene.with_bone(scene.bone + noise)

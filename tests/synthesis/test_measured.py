@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bcsim.audio.write import write_audio
+from bcsim.datasets.noise_folder import NoiseFolder
+from bcsim.effects.recorded_noise import RecordedNoise
 from bcsim.errors import UsageError
 from bcsim.rng import stream
+from bcsim.simulator import Simulator
 from bcsim.workers.pool import Workers
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 
@@ -148,3 +152,17 @@ def test_pairs_from_recordings_of_a_lower_rate_are_counted(rendered, tmp_path):
         and "nothing above 4000 Hz" in line
         for line in result.remarks
     )
+
+
+def test_noise_of_the_sensor_itself_tells_the_snr_of_the_part_that_is_played(sensor, tmp_path):
+    quiet_half = np.concatenate([0.1 * noise("a", seconds=2), 0.01 * noise("b", seconds=2)])
+    write_audio(tmp_path / "n.wav", quiet_half, RATE)
+    effect = RecordedNoise(sensor, NoiseFolder(tmp_path), position=0.6, snr_db=10.0)
+    air = torch.from_numpy(0.1 * noise("air"))[None]
+    scene = Simulator((effect,), RATE)(air, RATE)
+    told_db = scene.measured["recorded_noise.snr_db"]
+    speech_power = float(air.square().mean()) * 10 ** (sensor.level_db / 10)  # at the sensor
+    noise_power = float((scene.bone - air).square().mean())
+    expected_db = 10 * np.log10(speech_power / noise_power)
+    assert float(told_db) == pytest.approx(expected_db, abs=0.2)
+    assert float(told_db) > 25
