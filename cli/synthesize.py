@@ -92,6 +92,7 @@ def command(
         plan = plan_synthesis(air, out, **options)
     beside = plan_export_beside(out, format, overwrite) if format != "audiofolder" else None
     if dry_run:
+        plan.tell_splits()
         for clip in plan.todo:
             click.echo(f"{clip.split}\t{clip.id}")
         say(f"would render {len(plan.todo)} files into {out}")

@@ -54,10 +54,11 @@ from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
-from bcsim.synthesis.clips import Clip, Shard, lines_of_clips
+from bcsim.synthesis.clips import Clip, Shard, lines_of_clips, tell_splits
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import Renderer, Skipped
 from bcsim.synthesis.run_folder import continue_or_begin, locked_output
+from bcsim.synthesis.speakers import Speakers
 from bcsim.workers.pool import Workers, num_cores, run_parallel
 
 SCHEMA = 2
@@ -81,6 +82,7 @@ class SynthesisPlan:
         replayed_sha256: SHA-256 of the manifest that is rendered again, if one is.
         inputs: files besides the recordings that the pairs are made of.
         failures: reason by path, for recordings of noise that are left out.
+        speakers: speakers of the clips, where this run finds them out; None for a replay.
     """
 
     clips: list[Clip]
@@ -93,6 +95,13 @@ class SynthesisPlan:
     replayed_sha256: str | None = None
     inputs: tuple[Path, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
+    speakers: Speakers | None = None
+
+    def tell_splits(self) -> None:
+        """Log the speakers and recordings of each split, and what of it is a guess."""
+        if self.speakers is not None:
+            parts = yaml.safe_load(self.recipe_text)["splits"]
+            tell_splits(self.clips, self.speakers, {"train": 1.0, **parts})
 
     @property
     def todo(self) -> list[Clip]:
@@ -167,6 +176,7 @@ def synthesize_corpus(
     sensor = _read_sensor(plan.sensor_file, settings)
     with environment_faults(out), locked_output(out, overwrite) as state:
         continue_or_begin(out, state, settings)
+        plan.tell_splits()
         sweep_temporaries(out)
         if sensor is not None:  # at once: whoever gave it may replace it while this works
             write_bytes(out / PROFILE_NAME, sensor)

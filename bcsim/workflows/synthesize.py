@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from bcsim.synthesis.clips import (
     plan_clips,
     replay_clips,
     split_of,
-    tell_splits,
 )
 from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
@@ -73,8 +72,7 @@ def plan_synthesis(
     found = find_speakers(air, names, speakers, speaker_level)
     splits = resolved.recipe.splits
     clips = plan_clips(names, splits.validation, splits.test, limit, found)
-    tell_splits(clips, found, {"train": 1.0, **asdict(splits)})
-    return _plan(
+    plan = _plan(
         clips,
         resolved,
         air=air,
@@ -84,6 +82,7 @@ def plan_synthesis(
         options=_chosen(RenderingOptions(), options, device),
         shard=shard,
     )
+    return replace(plan, speakers=found)
 
 
 def plan_replay(
