@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import partial
@@ -364,7 +365,8 @@ def _signals(scene: Scene, row: int) -> dict[str, Tensor]:
 
 
 def _decibels(factor: float) -> float:
-    return round(20 * math.log10(factor), GAIN_DIGITS)
+    largest = sys.float_info.max  # 1 over a denormal number is infinite, which JSON does not know
+    return round(20 * math.log10(min(max(factor, 1 / largest), largest)), GAIN_DIGITS)
 
 
 def _gains_db(scene: Scene, row: int) -> dict[str, float]:
