@@ -61,7 +61,7 @@ def test_a_replay_takes_sensor_and_recipe_from_the_dataset(bcsim, tmp_path, tree
     ("options", "message"),
     [
         ("--scheduler tcp://10.0.0.1:8786", "wants --engine dask"),
-        ("--replay m.jsonl --seed 1", "leave out --seed, --mean and --limit"),
+        ("--replay m.jsonl --seed 1", "leave out --seed, --mean, --limit, --speakers"),
         ("--replay m.jsonl", "m.jsonl: no such manifest"),
         ("--shard 3/2", "'3/2' is no shard"),
         ("--shard 1/2 --format kaldi", "first bcsim merge the shards"),
