@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcsim.datasets.manifest import MAX_NAME_BYTES, PairRow
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files.hashing import hash_text
 from bcsim.files.paths import printable
 from bcsim.synthesis.speakers import Speakers, speakers_by_layout
@@ -121,16 +121,15 @@ def tell_splits(clips: Sequence[Clip], speakers: Speakers, parts: Mapping[str, f
     if guesses:
         log.info(
             "speakers: the first folder that tells recordings apart is taken for the speaker, such "
-            "as %r for %s; a table of speakers, or the level of their folders, says otherwise",
-            guesses[0].speaker,
-            printable(guesses[0].source),
+            "as %r; a table of speakers, or the level of their folders, says otherwise",
+            fit_line(str(guesses[0].speaker), 40),
         )
     unknown = [clip for clip in clips if clip.speaker is None]
     if unknown:
         log.warning(
-            "the speaker of %d of %d recordings is unknown, such as %s: each goes to a split by "
-            "itself; give a table of speakers, or the level of their folders",
-            *(len(unknown), len(clips), printable(unknown[0].source)),
+            "the speaker of %d of %d recordings is unknown: each goes to a split by itself; give a "
+            "table of speakers, or the level of their folders",
+            *(len(unknown), len(clips)),
         )
     in_several = sorted(name for name, splits in splits_of_speaker.items() if len(splits) > 1)
     if in_several:
