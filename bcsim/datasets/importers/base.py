@@ -166,6 +166,33 @@ def found_pairs(
             yield FoundPair(name, {}, split=split, problem=problem, part=part_of(path))
 
 
+def pairs_of_parts(
+    source: Path,
+    parts: Iterable[tuple[Path, str | None]],
+    read: Callable[[Path, str | None], Iterable[FoundPair]],
+) -> list[FoundPair]:
+    """Return the pairs of shards or tables; one that cannot be read costs only itself.
+
+    Args:
+        source: file or folder that is imported.
+        parts: path and split of each shard or table.
+        read: function that lists the pairs of one of them.
+
+    Raises:
+        InputError: if the source is itself the file that cannot be read.
+    """
+    found: list[FoundPair] = []
+    for path, split in parts:
+        try:
+            found += read(path, split)
+        except InputError as error:
+            if path == source:
+                raise
+            name = part_of(Path(path.name))
+            found.append(FoundPair(name, {}, split=split, problem=str(error), part=part_of(path)))
+    return found
+
+
 def part_of(path: Path) -> str:
     """Return the path of a list or shard without its endings.
 

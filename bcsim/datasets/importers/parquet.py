@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.arrow_table import ArrowTable, find_tables
-from bcsim.datasets.importers.base import FoundPair, Importer
+from bcsim.datasets.importers.base import FoundPair, Importer, pairs_of_parts
 from bcsim.datasets.importers.vibravox import names_sensor
 from bcsim.errors import InputError
 
@@ -21,18 +21,28 @@ class Parquet(Importer):
     takes_channels: ClassVar[bool] = True
 
     def recognises(self, source: Path) -> bool:
-        tables = find_tables(source)
-        if not tables or any(names_sensor(column) for column in tables[0].columns):
-            return False
-        self._columns(tables[0])
-        return True
+        broken = None
+        for table in find_tables(source):
+            try:
+                columns = table.columns
+            except InputError as error:
+                broken = broken or error
+                continue
+            if any(names_sensor(column) for column in columns):
+                return False
+            self._columns(table)
+            return True
+        if broken:
+            raise broken
+        return False
 
     def read(self, source: Path) -> list[FoundPair]:
-        return [
-            pair
-            for table in find_tables(source)
-            for pair in table.pairs(self._columns(table), self.root or table.path.parent)
-        ]
+        parts = [(table.path, table.split) for table in find_tables(source)]
+        return pairs_of_parts(source, parts, self._pairs)
+
+    def _pairs(self, path: Path, split: str | None) -> list[FoundPair]:
+        table = ArrowTable(path, split)
+        return table.pairs(self._columns(table), self.root or path.parent)
 
     def _columns(self, table: ArrowTable) -> dict[str, tuple[str, int | None]]:
         """Return the column of each role, with the number of its channel.

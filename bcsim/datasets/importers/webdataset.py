@@ -19,7 +19,14 @@ from urllib.parse import unquote
 
 from bcsim.audio.folder import AUDIO_SUFFIXES, OTHER_SUFFIXES
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, find_files, part_of
+from bcsim.datasets.importers.base import (
+    FoundPair,
+    Importer,
+    Recording,
+    find_files,
+    pairs_of_parts,
+    part_of,
+)
 from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError
@@ -61,11 +68,17 @@ class WebDataset(Importer):
 
     def recognises(self, source: Path) -> bool:
         seen: list[str] = []
+        broken = None
         for path, _ in find_files(source, *_PATTERNS):
-            for member, _ in islice(_members(path), _LOOKED_AT):
-                if self._role_and_key(member.name)[0] is not None:
-                    return True
-                seen.append(member.name)
+            try:
+                for member, _ in islice(_members(path), _LOOKED_AT):
+                    if self._role_and_key(member.name)[0] is not None:
+                        return True
+                    seen.append(member.name)
+            except InputError as error:
+                broken = broken or error
+        if broken:
+            raise broken
         if seen:
             raise InputError(f"{source}: holds members such as {seen[0]!r}; {self._wanted()}")
         for path, _ in find_files(source, *_PACKED_OTHERWISE):
@@ -73,11 +86,7 @@ class WebDataset(Importer):
         return False
 
     def read(self, source: Path) -> list[FoundPair]:
-        return [
-            pair
-            for path, split in find_files(source, *_PATTERNS)
-            for pair in self._pairs(path, split)
-        ]
+        return pairs_of_parts(source, find_files(source, *_PATTERNS), self._pairs)
 
     def _pairs(self, path: Path, split: str | None) -> list[FoundPair]:
         samples: dict[str, _Sample] = {}

@@ -280,6 +280,26 @@ def write_parquet():
 NAMES = {"air": "mic", "bone": "throat"}
 
 
+def test_a_shard_or_table_that_is_cut_costs_only_itself(write_parquet, tmp_path):
+    """Of many files that were copied, one is often empty or cut."""
+    for number in range(3):
+        shard(tmp_path / f"tar/{number}.tar", members(f"k{number}", f"n{number}"))
+        write_parquet(
+            tmp_path / f"table/train-{number}.parquet", columns("air", "bone", f"n{number}")
+        )
+    (tmp_path / "tar/0.tar").write_bytes(b"")
+    (tmp_path / "tar/1.tar").write_bytes((tmp_path / "tar/1.tar").read_bytes()[:300])
+    whole = (tmp_path / "table/train-0.parquet").read_bytes()
+    (tmp_path / "table/train-0.parquet").write_bytes(whole[: len(whole) // 2])
+    result = import_pairs(tmp_path / "tar", tmp_path / "out")
+    assert_sides(read(tmp_path / "out"), {"k2": "n2"})
+    assert [name in str(result.failures) for name in ("0.tar", "1.tar", "2.tar")] == [1, 1, 0]
+    result = import_pairs(tmp_path / "table", tmp_path / "out2")
+    assert sum(result.num_pairs.values()) == 2
+    assert len(result.failures) == 1
+    assert "train-0.parquet: is no sound parquet file" in str(result.failures)
+
+
 def test_audio_columns_of_any_name_are_named_by_the_user(write_parquet, tmp_path):
     source = write_parquet(tmp_path / "in/x.parquet", columns("mic", "throat", "a", "b"))
     with pytest.raises(InputError, match="has the columns mic, throat, id; wants air and bone"):
