@@ -235,7 +235,7 @@ def test_other_rates_and_lengths_are_mended_with_a_warning(copy):
     soundfile.write(copy / "air/p1.wav", np.repeat(air, 2), 2 * RATE)
     code, _, err = fit(copy)
     assert code == 0
-    assert "both cut to the overlap" in err
+    assert "both cut to what they have in common" in err
     assert "air is 32000 Hz, bone 16000 Hz" in err
 
 

@@ -185,7 +185,7 @@ def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None])
     air, bone = resample(air, air_rate, sample_rate), resample(bone, bone_rate, sample_rate)
     if abs(len(air) - len(bone)) > LENGTH_TOLERANCE_S * sample_rate:
         log.warning(
-            "%s: air lasts %.2f s, bone %.2f s; both cut to the overlap",
+            "%s: air lasts %.2f s, bone %.2f s; both cut to what they have in common",
             *(printable(_both(pair)), len(air) / sample_rate, len(bone) / sample_rate),
         )
     files = (str(pair.files["air"]), str(pair.files["bone"]))

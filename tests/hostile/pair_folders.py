@@ -137,7 +137,7 @@ _PAIRS: dict[str, tuple[Verdict, str, str, Make]] = {
     ),
     "pair_unequal_length": (
         WARN,
-        "cut to the overlap",
+        "cut to what they have in common",
         "bone is a second shorter",
         lambda a, b: (encode(a), encode(b[:-RATE])),
     ),
