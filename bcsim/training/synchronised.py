@@ -83,11 +83,11 @@ class SynchronisedPairs(RecordedPairs):
                 )
                 for name, path in wanted.items()
             }
-            self._cache[index] = _in_step(signals, recorder, self.sample_rate)
+            self._cache[index] = _synchronised_signals(signals, recorder, self.sample_rate)
         return self._cache[index]
 
 
-def _in_step(
+def _synchronised_signals(
     signals: dict[str, torch.Tensor], recorder: Recorder, sample_rate: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return the signals of a pair, each cut and joined; bone on air's clock and upright."""
