@@ -25,7 +25,7 @@ def test_pauses_full_of_rumble_do_not_count():
     estimate = real + 0.7 * loudness * generator.standard_normal(48_000)
     real, estimate = (np.r_[signal, np.zeros(24_000)] for signal in (real, estimate))
     low = scipy.signal.butter(8, 130, fs=16_000, output="sos")
-    rumble = scipy.signal.sosfilt(low, generator.standard_normal((2, len(real))))
+    rumble = np.asarray(scipy.signal.sosfilt(low, generator.standard_normal((2, len(real)))))
     rumble *= 10 ** (-10 / 20) * real.std() / rumble.std()
     quiet, rumbling = (
         enhancement_scores(torch.from_numpy(e), torch.from_numpy(r), 16_000)["stoi"]

@@ -44,6 +44,7 @@ def test_every_clip_becomes_a_pair_of_one_length_at_one_rate(air, tmp_path, sens
             assert {i.samplerate for i in infos} == {16_000}
             assert {i.frames for i in infos} == {round(row.duration_s * 16_000)}
             assert {i.subtype for i in infos} == {"PCM_16"}
+            assert row.speaker is not None
             assert split_of(row.speaker, 0.05, 0.05) == split
 
 
