@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.activity import is_active, speech_power
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.spectra import (
     CrossSpectra,
@@ -185,6 +186,20 @@ def high_passed(pair: RecordedPair, cutoff_hz: float, sample_rate: int) -> Recor
 def frame_size(sample_rate: int) -> int:
     """Return the frame length of the analysis, about 64 ms."""
     return fast_length(round(FRAME_S * sample_rate))
+
+
+def frames_with_speech(air: Tensor, sample_rate: int) -> Tensor:
+    """Tell which frames of the analysis (`frame_size`, hop a quarter) carry speech.
+
+    Args:
+        air: (T,), signal of the air microphone.
+        sample_rate: in Hz.
+
+    Returns:
+        (frames,) of bool.
+    """
+    num_fft = frame_size(sample_rate)
+    return is_active(speech_power(air[None], sample_rate, num_fft, num_fft // 4)[0])
 
 
 def check_pair(pair: RecordedPair, sample_rate: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import active_frames, active_rms, is_active, speech_power, speech_rms
+from bcsim.dsp.activity import active_frames, active_rms, speech_rms
 from bcsim.dsp.delay import delay_signal
 from bcsim.dsp.resample import resample_clock
 from bcsim.dsp.spectra import (
@@ -36,7 +36,7 @@ from bcsim.fitting.alignment.time_map import Part, bone_on_air_clock, joined
 from bcsim.fitting.alignment.timing import Timing, measure_timing, without_dc
 from bcsim.fitting.alignment.trajectory import LEAST_DRIFT_S
 from bcsim.fitting.noise import estimate_noise_floor
-from bcsim.fitting.pairs import AlignedPair, bins_above_noise, frame_size
+from bcsim.fitting.pairs import AlignedPair, bins_above_noise, frame_size, frames_with_speech
 from bcsim.sensors.recorded_pair import RecordedPair
 
 FINE_RANGE_S = 0.005  # half-width of the phase fit around the coarse lag, whose error is some 2 ms
@@ -332,7 +332,7 @@ def _aligned(
     bone_rms = max(float(active_rms(bone[None], speech, sample_rate)), 1e-30)
     air, bone = air / air_rms, bone / bone_rms
     num_fft = frame_size(sample_rate)
-    active = is_active(speech_power(air[None], sample_rate, num_fft, num_fft // 4)[0])
+    active = frames_with_speech(air, sample_rate)
     return AlignedPair(
         name=pair.name,
         talker=pair.talker,

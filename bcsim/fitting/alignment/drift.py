@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, speech_power
 from bcsim.dsp.spectra import cross_spectra, independent_averages
-from bcsim.fitting.pairs import frame_size
+from bcsim.fitting.pairs import frame_size, frames_with_speech
 
 WINDOWS, LEAST_WINDOWS = 64, 4
 LEAST_FRAMES = 4  # of speech in a window
@@ -109,7 +108,7 @@ def _likelihood_of_drift(
     """Return the log likelihood ratio as a function of the drift; None of too little speech."""
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    active = is_active(speech_power(air[None], sample_rate, num_fft, hop)[0])
+    active = frames_with_speech(air, sample_rate)
     places = torch.nonzero(active)[:, 0]
     if len(places) < LEAST_WINDOWS * LEAST_FRAMES:
         return None

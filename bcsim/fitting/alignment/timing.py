@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, speech_power
 from bcsim.fitting.alignment.envelopes import Place, find_place
 from bcsim.fitting.alignment.time_map import Part, joined, roughly_on_air_clock
 from bcsim.fitting.alignment.tracking import (
@@ -32,7 +31,7 @@ from bcsim.fitting.alignment.trajectory import (
     smoothed,
     window_delays,
 )
-from bcsim.fitting.pairs import Jump, frame_size
+from bcsim.fitting.pairs import Jump, frame_size, frames_with_speech
 from bcsim.sensors.recorded_pair import RecordedPair
 
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
@@ -245,7 +244,7 @@ def _refined(
         joined_air = joined(channels, sample_rate)
         joined_bone = joined([roughly_on_air_clock(bone, part) for part in parts], sample_rate)
         num_fft = frame_size(sample_rate)
-        active = is_active(speech_power(joined_air[None], sample_rate, num_fft, num_fft // 4)[0])
+        active = frames_with_speech(joined_air, sample_rate)
         rest = window_delays(joined_air, joined_bone, bounds, active, num_fft, sample_rate)
         if rest is None:
             break

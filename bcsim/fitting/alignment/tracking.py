@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, speech_power
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.resample import resample_clock
 from bcsim.fitting.alignment.envelopes import Place
@@ -26,7 +25,7 @@ from bcsim.fitting.alignment.likelihood import (
 from bcsim.fitting.alignment.path import best_path, breaks_of, confirmed
 from bcsim.fitting.alignment.trajectory import Measured, smoothed
 from bcsim.fitting.diagnosis.defects import held
-from bcsim.fitting.pairs import frame_size
+from bcsim.fitting.pairs import frame_size, frames_with_speech
 
 MAX_OFFSET_S = 1.2  # of the first search, that of waveforms
 COARSE_SECONDS = 60.0  # of signal that it looks at
@@ -241,9 +240,8 @@ def _speech_s(
     air: Tensor, intact: NDArray[np.bool_], edges: NDArray[np.int64], sample_rate: int
 ) -> NDArray[np.floating]:
     """Return how many seconds of speech, of which nothing is missing, each segment has."""
-    size = frame_size(sample_rate)
-    active = is_active(speech_power(air[None], sample_rate, size, size // 4)[0])
-    speaks = np.repeat(active.numpy(), size // 4)[: len(air)]
+    hop = frame_size(sample_rate) // 4
+    speaks = np.repeat(frames_with_speech(air, sample_rate).numpy(), hop)[: len(air)]
     speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
     return np.add.reduceat(speaks, edges[:-1]) / sample_rate
 
