@@ -13,6 +13,7 @@ from bcsim.datasets.lists import TALKER_COLUMNS
 from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pair_lists import AIR_COLUMNS, ID_COLUMNS
 from bcsim.datasets.pairing import AIR_WORDS, BONE_WORDS
+from bcsim.datasets.speaker_names import UNKNOWN_NAMES
 from bcsim.datasets.talkers import FILE_COLUMNS
 from bcsim.fitting.alignment.align import LARGEST_DELAY_S, SAME_START_S
 from bcsim.fitting.alignment.envelopes import LEAST_OVERLAP_S, MAX_RATE
@@ -48,7 +49,8 @@ def words_after(start: str, end: str) -> set[str]:
         ("Words for air:", "Words for bone", AIR_WORDS),
         ("Words for bone:", "Capitals", BONE_WORDS),
         ("Taken from folders:", "1,000", AUDIO_SUFFIXES),
-        ("called like a split (", ")", SPLIT_WORDS),
+        ("called like a split (", ";", SPLIT_WORDS),
+        ("spelled exactly like this:", "; in tables", UNKNOWN_NAMES),
         ("a column of recordings (", ")", FILE_COLUMNS),
         ("and one of talkers (", ", or the only", TALKER_COLUMNS),
         ("commands read as `--pairs rec`:", ". What a source", IMPORTERS),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bcsim.audio.folder import audio_names, without_audio_suffix
 from bcsim.datasets.dataset import PairFiles
-from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pairing import ROLES, Pairing, pair_sides, pair_tree
 from bcsim.datasets.patterns import Pattern
+from bcsim.datasets.speaker_names import speaker_of_path
 from bcsim.errors import InputError
 from bcsim.files.text import shown
 
@@ -18,7 +18,7 @@ Found = tuple[list[PairFiles], dict[str, str]]
 def named_pairs(air: Path, bone: Path, two_channels: bool) -> Found:
     """Return the pairs that names tell, and the reason by file for those that are in none.
 
-    The first folder of a pair's name is its talker, but for one that is called like a split.
+    The path tells the talker of a pair (`speaker_of_path`).
 
     Args:
         air: file, folder or pattern of the air microphone.
@@ -53,7 +53,7 @@ def _of_patterns(air: Pattern, bone: Pattern) -> Found:
         names = {role: sides[role].get(key, []) for role in ROLES}
         if all(len(found) == 1 for found in names.values()):
             files = {role: folders[role] / names[role][0] for role in ROLES}
-            pairs.append(PairFiles(key, files, _talker(key)))
+            pairs.append(PairFiles(key, files, speaker_of_path(key)))
             continue
         for role, other in zip(ROLES, ROLES[::-1], strict=True):
             for name in names[role]:
@@ -112,7 +112,9 @@ def _of_two_folders(air: Path, bone: Path) -> Found:
 def _files(pairing: Pairing, air: Path, bone: Path) -> Found:
     """Return the pairs with their paths, and the reasons by path."""
     pairs = [
-        PairFiles(pair_id, {"air": air / air_name, "bone": bone / bone_name}, _talker(pair_id))
+        PairFiles(
+            pair_id, {"air": air / air_name, "bone": bone / bone_name}, speaker_of_path(pair_id)
+        )
         for pair_id, air_name, bone_name in sorted(pairing.pairs)
     ]
     unmatched = _reasons(air, pairing.unmatched[0], bone) | _reasons(
@@ -138,9 +140,3 @@ def _outside(folder: Path, other: Path, names: list[str]) -> list[str]:
         return names
     prefix = inside.relative_to(whole).as_posix() + "/"
     return [name for name in names if not name.startswith(prefix)]
-
-
-def _talker(name: str) -> str | None:
-    """Return the first folder of a pair's name that is not called like a split, or None."""
-    folders = name.split("/")[:-1]
-    return next((folder for folder in folders if folder.lower() not in SPLIT_WORDS), None)

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from bcsim.datasets.speaker_names import known_name
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
@@ -131,7 +132,7 @@ def name_of(value: object) -> str | None:
 
 
 def speaker_of(content: Mapping[str, Any]) -> str | None:
-    """Return the speaker whom an entry names under one of the usual keys, or None.
+    """Return the speaker whom an entry names under one of the usual keys, or None (`known_name`).
 
     Raises:
         InputError: if what stands there is no name.
@@ -143,8 +144,8 @@ def speaker_of(content: Mapping[str, Any]) -> str | None:
                 name = name_of(content[keys[key]])
             except InputError as error:
                 raise InputError(f"{keys[key]}: {error}") from None
-            if name is not None:
-                return name.strip()
+            if known_name(name) is not None:
+                return known_name(name)
     return None
 
 

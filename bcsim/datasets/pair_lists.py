@@ -9,6 +9,7 @@ from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.lists import TALKER_COLUMNS, Entry, has_ending, part_told_by
 from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pairing import pair_ids
+from bcsim.datasets.speaker_names import known_name
 from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
@@ -91,7 +92,7 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
     if not pair_id:
         relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
         pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))
-    return PairFiles(pair_id, files, talker if talker != "" else None)
+    return PairFiles(pair_id, files, known_name(talker))
 
 
 def _split(row: Entry) -> str:

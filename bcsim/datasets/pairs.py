@@ -23,8 +23,9 @@ from torch.nn.functional import pad
 
 from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
 from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
-from bcsim.datasets.manifest import MANIFEST_NAME, SPLIT_WORDS, file_beneath
+from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
+from bcsim.datasets.speaker_names import split_of_folder
 from bcsim.dsp.activity import speech_rms_of_blocks
 from bcsim.effects.base import Scene
 from bcsim.errors import InputError
@@ -264,7 +265,7 @@ class RecordedPairs(Pairs):
         others = []
         for index, name in enumerate(self.ids):
             folder = name.split("/")[0] if "/" in name else ""
-            split = SPLIT_WORDS.get(folder.lower())
+            split = split_of_folder(folder)
             (others if split is None else members.setdefault(split, [])).append(index)
         if others and members:
             told = f"{len(others)} pairs lie in none of the splits, such as {self.ids[others[0]]}"

@@ -85,6 +85,12 @@ def find_pairs(
         log.info("%d talkers, taken from the names of folders: %s%s", len(guessed), told, more)
     if talkers is not None:
         pairs = _with_talkers(pairs, talkers, (air, bone), is_guess)
+    unknown = [pair.id for pair in pairs if pair.speaker is None]
+    if talkers is None and 0 < len(unknown) < len(pairs):
+        log.warning(
+            "the talker of %d of %d pairs is unknown, such as of %s",
+            *(len(unknown), len(pairs), printable(unknown[0])),
+        )
     return pairs, unmatched
 
 

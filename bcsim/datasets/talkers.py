@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.lists import TALKER_COLUMNS
+from bcsim.datasets.speaker_names import known_name
 from bcsim.datasets.tables import Table, read_table, text_of
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
@@ -44,11 +45,13 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
     The table is CSV (comma, semicolon or tab) or JSON lines. Its heading has a column of recordings
     (`file`, `filename`, `path`, `name`, `id`, ...) and one of talkers (`talker`, `speaker`,
     `speaker_id`, ..., or the only one that is called like `Speaker name`). Spaces around a
-    talker's name do not count, and "0" is a name. Rows that are malformed, or without a recording
-    or a talker, are counted in the log.
+    talker's name do not count, and "0" is a name; `nan`, `None`, `unknown` and their like are none
+    (`known_name`). Rows that are malformed, or without a recording or a talker, are counted in the
+    log.
 
     Raises:
-        InputError: if the file is missing, is no such table, or gives one recording two talkers.
+        InputError: if the file is missing, is no such table, names nobody, or gives one recording
+            two talkers.
     """
     table = read_table(path)
     file_column = table.column(FILE_COLUMNS)
@@ -67,8 +70,9 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
             useless.append(str(error))
             continue
         name = PurePosixPath(name).as_posix() if name else ""
-        if name in ("", ".", "/") or not talker:
-            useless.append(f"{row.where}: names no recording or no talker")
+        if name in ("", ".", "/") or known_name(talker) is None:
+            talker_told = f" ({shown(talker)!r} stands for an unknown one)" if talker else ""
+            useless.append(f"{row.where}: names no recording or no talker{talker_told}")
             continue
         before, where = talkers.setdefault(name, (talker, row.where))
         if before != talker:
@@ -76,6 +80,8 @@ def read_talkers(path: Path) -> dict[str, tuple[str, str]]:
                 f"{row.where}: the talker of {shown(name)!r} is {shown(talker)!r}, and "
                 f"{shown(before)!r} in {where.removeprefix(f'{path} ')}; remove one of the rows"
             )
+    if not talkers:
+        raise InputError(f"{path}: no row names a recording and a talker; first: {useless[0]}")
     if useless:
         log.warning("%d rows of %s say nothing; first: %s", len(useless), path, useless[0])
     _warn_of_likeness({talker for talker, _ in talkers.values()}, path)

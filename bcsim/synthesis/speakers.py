@@ -1,10 +1,10 @@
 """Who speaks in the recordings of a corpus, and which split its folders give them.
 
 A table of speakers, or the level of the folders that are called after them, is taken at its word.
-Without either the paths tell: those of LibriSpeech, VCTK, LJSpeech and Common Voice (with its
-lists) are known; elsewhere the first folder that tells recordings apart is taken for the speaker,
-which is a guess, and said to be one. Folders called train, validation or test, or as LibriSpeech
-calls its parts, decide the split.
+Without either the paths tell: those of LibriSpeech, VCTK, LJSpeech, TIMIT and Common Voice (with
+its lists) are known; elsewhere the first folder that tells recordings apart is taken for the
+speaker, which is a guess, and said to be one. Folders called train, validation or test, or as
+LibriSpeech calls its parts, decide the split.
 """
 
 import logging
@@ -14,23 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bcsim.datasets.manifest import SPLIT_WORDS
+from bcsim.datasets.speaker_names import known_name, speaker_of_corpus, split_of_folder
 from bcsim.datasets.talkers import talkers_of
 from bcsim.errors import InputError, UsageError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import printable
 from bcsim.files.text import numbered_lines
 
-_PART_OF_LIBRISPEECH = re.compile(r"-(?:clean|other)(?:-\d+)?")  # behind the name of a split
-# The speaker's part of a file's stem, in corpora that call all of their files alike.
-_KNOWN_NAMES = (
-    re.compile(r"(\d{1,5})-\d{3,6}-\d{4}"),  # LibriSpeech
-    re.compile(r"(p[23]\d\d|s5)_\d{3}(?:_mic[12])?"),  # VCTK and what is made of it
-    re.compile(r"(LJ)\d{3}-\d{4}"),  # LJSpeech
-)
-# LibriTTS and Multilingual LibriSpeech. Dates with a time of day look like it, so that a folder has
-# to be called after the speaker as well.
-_KNOWN_IN_FOLDER = re.compile(r"(\d{1,5})_\d{2,6}_\d{6}(?:_\d{6})?")
 _COMMON_VOICE = re.compile(r"common_voice_[\w-]+_\d+")
 # Lists of Common Voice, those that make a split first.
 _COMMON_VOICE_LISTS = {"train": "train", "dev": "validation", "test": "test"} | dict.fromkeys(
@@ -81,9 +71,10 @@ def find_speakers(
     if level is not None:
         folders_of = {place: place.split("/") if place else [] for place in map(_place, sources)}
         names = {
-            source: sys.intern(folders_of[_place(source)][level - 1])
+            source: sys.intern(speaker)
             for source in sources
             if 0 < level <= len(folders_of[_place(source)])
+            and (speaker := known_name(folders_of[_place(source)][level - 1])) is not None
         }
         if level and not names:
             raise UsageError(
@@ -111,13 +102,13 @@ def speakers_by_layout(sources: Sequence[str]) -> Speakers:
     names: dict[str, str] = {}
     others: list[str] = []
     for source in sources:
-        speaker = _known_speaker(_stem(source), folders_of[_place(source)])
+        speaker = speaker_of_corpus(_stem(source), folders_of[_place(source)])
         if speaker is None:
             others.append(source)
         else:
             names[source] = sys.intern(speaker)
     splits_of_places = {
-        place: next((split for f in folders if (split := _split_of_folder(f))), None)
+        place: next((split for f in folders if (split := split_of_folder(f))), None)
         for place, folders in folders_of.items()
     }
     splits = {s: split for s in names if (split := splits_of_places[_place(s)]) is not None}
@@ -125,12 +116,16 @@ def speakers_by_layout(sources: Sequence[str]) -> Speakers:
     below = _without_common({place: folders_of[place] for place in map(_place, others)})
     split_of_place: dict[str, str] = {}
     for place, folders in below.items():
-        if folders and (split := _split_of_folder(folders[0])) is not None:
+        if folders and (split := split_of_folder(folders[0])) is not None:
             split_of_place[place] = split
             below[place] = folders[1:]
     if all(place in split_of_place for place in below):
         below = _without_common(below)
-    guesses = {place: sys.intern(folders[0]) for place, folders in below.items() if folders}
+    guesses = {
+        place: sys.intern(speaker)
+        for place, folders in below.items()
+        if folders and (speaker := known_name(folders[0])) is not None
+    }
     for source in others:
         place = _place(source)
         if place in split_of_place:
@@ -150,34 +145,15 @@ def _stem(source: str) -> str:
     return source.rpartition("/")[2].rpartition(".")[0]
 
 
-def _known_speaker(stem: str, folders: Sequence[str]) -> str | None:
-    """Return the speaker that a file's stem tells, as the corpora do whose names are known."""
-    for pattern in _KNOWN_NAMES:
-        if found := pattern.fullmatch(stem):
-            return found[1]
-    found = _KNOWN_IN_FOLDER.fullmatch(stem)
-    return found[1] if found and found[1] in folders else None
-
-
 def _without_common(folders: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Return the folders of each recording without those that all of them lie in."""
     paths = list(folders.values())
     shared = 0
     while paths and all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
-        if _split_of_folder(paths[0][shared]) is not None:
+        if split_of_folder(paths[0][shared]) is not None:
             break
         shared += 1
     return {source: path[shared:] for source, path in folders.items()}
-
-
-def _split_of_folder(name: str) -> str | None:
-    """Return the split that a folder's name means.
-
-    Example:
-        >>> _split_of_folder("dev-other"), _split_of_folder("testimony")
-        ('validation', None)
-    """
-    return SPLIT_WORDS.get(_PART_OF_LIBRISPEECH.sub("", name.lower()))
 
 
 def _common_voice(folder: Path, sources: Sequence[str]) -> Speakers:
@@ -201,10 +177,11 @@ def _common_voice(folder: Path, sources: Sequence[str]) -> Speakers:
             for file, speaker in _rows_of(path):
                 source = by_stem.get(PurePosixPath(file).stem)
                 if source is not None:
-                    names.setdefault(source, speaker)
+                    if known_name(speaker) is not None:
+                        names.setdefault(source, speaker)
                     if split is not None:
                         splits.setdefault(source, split)
-    split_of_speaker = {names[source]: split for source, split in splits.items()}
+    split_of_speaker = {names[s]: split for s, split in splits.items() if s in names}
     for source, speaker in names.items():  # of the list of all that is validated
         if speaker in split_of_speaker:
             splits.setdefault(source, split_of_speaker[speaker])

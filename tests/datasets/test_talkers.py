@@ -158,3 +158,47 @@ def test_a_table_that_says_all_is_silent(tmp_path, caplog):
     (tmp_path / "talkers.csv").write_text("file,talker\na,A\nb,B\n")
     talkers_of(tmp_path / "talkers.csv", {"a": ["a"], "b": ["b"]})
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "None", "null", "<NA>", "N/A", "unknown", " nan "])
+def test_what_programs_write_for_nobody_is_no_talker(recordings, tmp_path, cell, caplog):
+    """pandas writes `nan` into an empty cell: all these were of one talker called nan."""
+    found = talkers(recordings, tmp_path, f"file,talker\na,{cell}\nb,{cell}\nc,Nan\n", *"abc")
+    assert found == {"a": None, "b": None, "c": "Nan"}
+    assert "2 rows of" in caplog.text
+    assert f"{cell.strip()!r} stands for an unknown one" in caplog.text
+
+
+def test_a_table_of_nobody_is_refused(tmp_path):
+    (tmp_path / "talkers.csv").write_text("file,talker\na,nan\nb,\n")
+    with pytest.raises(
+        InputError, match=r"no row names a recording and a talker; first: .* line 2"
+    ):
+        read_talkers(tmp_path / "talkers.csv")
+
+
+def test_a_list_of_pairs_and_a_folder_name_nobody_either(recordings, tmp_path, caplog):
+    air, bone = recordings("ann/u0", "unknown/u0", "unknown/u1")
+    pairs, _ = read_recordings(air, bone, 16_000)
+    assert {pair.name: pair.talker for pair in pairs} == {
+        "ann/u0": "ann",
+        "unknown/u0": None,
+        "unknown/u1": None,
+    }
+    assert "the talker of 2 of 3 pairs is unknown, such as of unknown/u0" in caplog.text
+    rows = [f"air/{name}.wav,bone/{name}.wav,{who}" for name, who in (("ann/u0", "null"),)]
+    (tmp_path / "list.csv").write_text("\n".join(["air,bone,talker", *rows]))
+    (pair,), _ = read_recordings(tmp_path / "list.csv", tmp_path / "list.csv", 16_000)
+    assert pair.talker is None
+
+
+def test_the_paths_of_corpora_that_were_played_back_tell_their_talkers(recordings):
+    """LibriSpeech as it unpacks was one talker, `train-clean-100`; TIMIT one a dialect."""
+    names = {
+        "train-clean-100/103/1240/103-1240-0000": "103",
+        "dev-clean/84/121123/84-121123-0001": "84",
+        "TRAIN/DR1/FCJF0/SA1": "FCJF0",
+        "test/dr1/mdab0/sx139": "mdab0",
+    }
+    pairs, _ = read_recordings(*recordings(*names), 16_000)
+    assert {pair.name: pair.talker for pair in pairs} == names

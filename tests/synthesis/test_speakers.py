@@ -33,6 +33,9 @@ def splits_of(sources, **known):
         ("VCTK-Corpus-0.92/wav48_silence_trimmed/p225/p225_001_mic1.flac", "p225", None),
         ("clean_trainset/p226_001.wav", "p226", None),
         ("LJSpeech-1.1/wavs/LJ001-0001.wav", "LJ", None),
+        ("TIMIT/TRAIN/DR1/FCJF0/SA1.WAV", "FCJF0", "train"),
+        ("timit/test/dr8/mslb0/sx23.wav", "mslb0", "test"),
+        ("data/TRAIN/DR4/MESG0/SI1332.WAV.wav", "MESG0", "train"),
         ("103-1240-0000.flac", "103", None),
         ("anna/20240105_1530_000012.wav", None, None),  # a date
         ("2024-01-0001.wav", None, None),

@@ -13,6 +13,7 @@ from bcsim.audio.copy import ROUNDING_S
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.lists import Entry
 from bcsim.datasets.manifest import SPLIT_WORDS
+from bcsim.datasets.speaker_names import speaker_of_path, split_of_folder
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import existing_spelling
@@ -207,18 +208,19 @@ def part_of(path: Path) -> str:
 def place_of(path: Path) -> tuple[str, str | None, str | None]:
     """Return what the place of a recording below its folder tells: id, speaker and split.
 
-    A first folder that is called like a split is one; the folder after it, or else the first one,
-    is the speaker. Of a file in no folder nothing tells the speaker.
+    A first folder that is called like a split is one; what is below it tells the speaker
+    (`speaker_of_path`). Of a file in no folder nothing does.
 
     Example:
         >>> place_of(Path("ann/u1.wav")), place_of(Path("u.1.wav")), place_of(Path("dev/bob/u.wav"))
         (('ann/u1', 'ann', None), ('u.1', None, None), ('bob/u', 'bob', 'validation'))
     """
     *folders, _ = path.parts
-    split = SPLIT_WORDS.get(folders[0].lower()) if folders else None
+    split = split_of_folder(folders[0]) if folders else None
     if split is not None:
-        path, folders = path.relative_to(folders[0]), folders[1:]
-    return without_audio_suffix(path.as_posix()), folders[0] if folders else None, split
+        path = path.relative_to(folders[0])
+    name = without_audio_suffix(path.as_posix())
+    return name, speaker_of_path(name), split
 
 
 def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]]:

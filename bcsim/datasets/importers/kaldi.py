@@ -17,6 +17,7 @@ from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import FoundPair, Importer, Recording, split_of
 from bcsim.datasets.lists import lines_of_list
 from bcsim.datasets.manifest import SIGNALS
+from bcsim.datasets.speaker_names import known_name
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 
@@ -81,7 +82,7 @@ class Kaldi(Importer):
             pair = FoundPair(
                 _id_of(utterance, speaker),
                 {role: value for role, value in told.items() if isinstance(value, Recording)},
-                None if speaker is None else _text(speaker),
+                known_name(None if speaker is None else _text(speaker)),
                 split_of(name),
                 f"{utterance}: {reasons[0]}" if reasons else None,
                 part=name.rstrip("_/"),

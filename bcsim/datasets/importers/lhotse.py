@@ -21,6 +21,7 @@ from bcsim.datasets.importers.base import (
 )
 from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of
 from bcsim.datasets.manifest import MAX_SAMPLE_RATE
+from bcsim.datasets.speaker_names import known_name
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 
@@ -65,7 +66,7 @@ class Lhotse(Importer):
             cut = _without_padding(entry.content)
             recordings = self._recordings(cut, path)
             supervisions = cut.get("supervisions") or ()
-            speakers = {name_of(s.get("speaker")) for s in supervisions} - {None}
+            speakers = {known_name(name_of(s.get("speaker"))) for s in supervisions} - {None}
             if pair_id is None:
                 raise KeyError("id")
         except InputError:

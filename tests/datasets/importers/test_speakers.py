@@ -1,5 +1,6 @@
 """Who speaks in what was imported: unknown where neither the source nor a table tells."""
 
+import gzip
 import importlib
 import json
 from pathlib import Path
@@ -56,6 +57,22 @@ def test_the_first_folder_is_the_talker_unless_it_is_a_split(tmp_path):
     assert speakers(tmp_path / "out/test") == {"b": None}
 
 
+def test_every_format_knows_who_is_nobody(tmp_path):
+    """`nan` in a list, in utt2spk or in a supervision was a talker of that name."""
+    import_pairs(stereo(tmp_path / "in", "ann/u0"), tmp_path / "pairs", channels=STEREO)
+    for name, pattern, told in [("kaldi", "utt2spk", b" ann"), ("lhotse", "*.gz", b'"ann"')]:
+        out = tmp_path / name
+        export(tmp_path / "pairs", name, out)
+        for table in out.rglob(pattern):
+            content = table.read_bytes()
+            content = gzip.decompress(content) if name == "lhotse" else content
+            assert told in content
+            content = content.replace(told, told.replace(b"ann", b"nan"))
+            table.write_bytes(gzip.compress(content) if name == "lhotse" else content)
+        result = import_pairs(out, tmp_path / f"{name}-in", root=tmp_path / "pairs")
+        assert (result.speakers, result.num_unknown) == (frozenset(), 1), name
+
+
 def test_a_table_tells_the_talkers_and_says_nothing_of_the_others(tmp_path, caplog):
     source = stereo(tmp_path / "in", "u0", "u1", "rec.1", "ann/u3")
     table = tmp_path / "who.csv"
@@ -86,7 +103,10 @@ def one_pair(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "speaker"),
-    [(0, "0"), ("0", "0"), (7.0, "7"), ("", None), (" ", None), (None, None), (" A ", "A")],
+    [
+        *((0, "0"), ("0", "0"), (7.0, "7"), (" A ", "A"), ("Nan", "Nan")),
+        *(("", None), (" ", None), (None, None), ("nan", None), ("None", None), ("null", None)),
+    ],
 )
 def test_a_talker_called_0_is_a_talker(value, speaker, one_pair, tmp_path):
     (one_pair / "metadata.jsonl").write_text(json.dumps(row(value)) + "\n")
