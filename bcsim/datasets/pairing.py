@@ -1,8 +1,9 @@
 """Which air file belongs to which bone file, as their names tell.
 
 In two folders, equal paths below them belong together. In one folder, and in two where no paths are
-equal, a word stands for the role (`air`, `throat`, ...) only where it is the one position in which
-two names differ: a folder called AC is a talker as long as something else tells the sides apart.
+equal, a word stands for the role (`air`, `throat`, ...) only where two names differ in nothing
+else: in one position, or in several that have the same word (`AIR/u0_air`, `BONE/u0_bone`). A
+folder called AC is a talker as long as something else tells the sides apart.
 """
 
 import re
@@ -10,6 +11,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.errors import InputError
@@ -28,6 +30,7 @@ BONE_WORDS = frozenset(
     }
 )
 _MARK = "\0"  # stands for the word in a name
+_MOST_EQUAL = 4  # words in a name, of which several may tell the role together
 
 
 @dataclass
@@ -43,16 +46,20 @@ class Pairing:
     unmatched: tuple[dict[str, str], dict[str, str]] = field(default_factory=lambda: ({}, {}))
 
 
+# Two names that differ only in words for their roles: place, template, air and bone.
+_Edge = tuple[tuple[int, ...], str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """A word in a name that may stand for the role of its file.
+    """A word in a name that may stand for the role of its file, once or several times.
 
     Args:
-        place: depth of the folder that the word is, or is part of; -1 in the file's own name.
-        template: name with `_MARK` in the word's place.
+        place: depth of each folder that the word is, or is part of; -1 in the file's own name.
+        template: name with `_MARK` in the word's places.
     """
 
-    place: int
+    place: tuple[int, ...]
     template: str
 
 
@@ -155,7 +162,7 @@ def _composed(names: Mapping[str, str], without: Mapping[str, str]) -> dict[str,
 def _by_roles(
     air: Mapping[str, str], bone: Mapping[str, str], plain_only: bool = False
 ) -> list[tuple[str, str, str]]:
-    """Return the pairs of names that differ in one position, where each has a word for its role.
+    """Return the pairs of names that differ only where each has words for its role.
 
     Positions compete where a file has several partners. One that gives every file that has any
     partner exactly one is taken, if no other position does.
@@ -165,7 +172,7 @@ def _by_roles(
     ):
         air, bone = ({_nfc(key): name for key, name in side.items()} for side in (air, bone))
     by_template: defaultdict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    places: dict[str, int] = {}
+    places: dict[str, tuple[int, ...]] = {}
     for side, (keys, words) in enumerate(((air, AIR_WORDS), (bone, BONE_WORDS))):
         for key in keys:
             for role in _roles(key, words, plain_only):
@@ -192,7 +199,7 @@ def _with_unique_ids(pairs: list[tuple[str, str, str]]) -> list[tuple[str, str, 
     )
 
 
-def _consistent(edges: list[tuple[int, str, str, str]]) -> list[tuple[int, str, str, str]]:
+def _consistent(edges: list[_Edge]) -> list[_Edge]:
     """Return the edges (place, template, air, bone) of which every file has one at most.
 
     Raises:
@@ -235,24 +242,41 @@ _WORD = re.compile(  # whole folders and whole parts of names
 
 
 def _roles(key: str, words: Collection[str], plain_only: bool = False) -> list[_Role]:
-    """Return the words of a name that may stand for a role; where some are plain, only these."""
+    """Return the words of a name that may stand for a role; where some are plain, only these.
+
+    A word that a name has several times stands for it in each of these places, or in some. Words
+    that differ do not stand for it together: one may be a talker's initials.
+    """
     found = [*_WORD.finditer(key)]
     plain = [match for match in found if match[0].lower() in ROLES]
-    depth_of_name = key.count("/")
-    roles = []
-    for match in plain if plain or plain_only else found:
-        if match[0].lower() in words:
-            depth = key.count("/", 0, match.start())
-            template = f"{key[: match.start()]}{_MARK}{key[match.end() :]}"
-            roles.append(_Role(depth if depth < depth_of_name else -1, template))
-    return roles
+    usable = plain if plain or plain_only else found
+    of_role = [match for match in usable if match[0].lower() in words]
+    most = len(of_role) if len(of_role) <= _MOST_EQUAL else 1
+    return [
+        _marked(key, matches)
+        for number in range(1, most + 1)
+        for matches in combinations(of_role, number)
+        if len({match[0].lower() for match in matches}) == 1
+    ]
+
+
+def _marked(key: str, matches: Sequence[re.Match[str]]) -> _Role:
+    """Return a name with the mark in place of some of its words."""
+    places, template = [], key
+    for match in reversed(matches):
+        depth = key.count("/", 0, match.start())
+        places.append(depth if depth < key.count("/") else -1)
+        template = f"{template[: match.start()]}{_MARK}{template[match.end() :]}"
+    return _Role(tuple(places), template)
 
 
 def _id(template: str) -> str:
-    """Return a template without its mark and the separators around it."""
-    before, _, after = template.partition(_MARK)
-    head, tail = before.rstrip("_-. "), after.lstrip("_-. ")
-    name = f"{before if tail and not tail.startswith('/') else head}{tail}"
+    """Return a template without its marks and the separators around them."""
+    name = template
+    while _MARK in name:
+        before, _, after = name.partition(_MARK)
+        head, tail = before.rstrip("_-. "), after.lstrip("_-. ")
+        name = f"{before if tail and not tail.startswith('/') else head}{tail}"
     return "/".join(part for part in name.split("/") if part) or "pair"
 
 

@@ -123,6 +123,9 @@ def test_two_sensors_in_one_folder_are_refused_with_both(tmp_path):
         ("s1_air/u0.wav", "s1_bone/u0.wav", "s1/u0"),
         ("air.wav", "bone.wav", "pair"),
         ("AC/u0_air.wav", "AC/u0_bone.wav", "AC/u0"),
+        ("AIR/u0_air.wav", "BONE/u0_bone.wav", "u0"),
+        ("ann/ac/ac-u0.ac.flac", "ann/bc/bc-u0.bc.wav", "ann/u0"),
+        ("headset/ann/u0_headset.wav", "throat/ann/u0_throat.wav", "ann/u0"),
     ],
 )
 def test_roles_in_the_names_of_one_folder(tmp_path, air, bone, name):
@@ -136,6 +139,13 @@ def test_roles_in_the_names_of_two_folders(tmp_path):
     pairs, unmatched = found(tmp_path, "x", "y")
     assert pairs == {"u0": ("x/u0_ac.wav", "y/u0_bc.wav")}
     assert unmatched == {"x/u1_ac.wav", "y/u2_bc.wav"}
+
+
+def test_words_that_differ_do_not_tell_a_role_together(tmp_path):
+    """AC and BC are two talkers, of each of whom one side is lost."""
+    touch(tmp_path, "AC/u0_headset.wav", "BC/u0_throat.wav", "AC/air/u1.wav", "BC/bone/u1.wav")
+    with pytest.raises(InputError, match="no two files differ in a word"):
+        found(tmp_path)
 
 
 def test_talkers_called_like_roles_beside_role_endings(tmp_path):
