@@ -27,9 +27,15 @@ class LineFormatter(logging.Formatter):
         return fit_line(record.getMessage(), width)
 
 
-def log_to_stderr() -> None:
-    """Show what bcsim logs, from INFO on, and the warnings of others."""
+def log_to_stderr(adapt: logging.Filter | None = None) -> None:
+    """Show what bcsim logs, from INFO on, and the warnings of others.
+
+    Args:
+        adapt: filter that may change what is shown, or None.
+    """
     handler = logging.StreamHandler()
+    if adapt is not None:
+        handler.addFilter(adapt)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(handlers=[handler])
     logging.getLogger("bcsim").setLevel(logging.INFO)

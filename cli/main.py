@@ -14,7 +14,7 @@ from bcsim.errors import BcsimError, did_you_mean
 from bcsim.progress import log_to_stderr
 
 from .exit_handling import INTERRUPTED, ExitHandler
-from .remedies import with_options
+from .remedies import OptionsInLog, with_options
 from .streams import open_closed_streams, say
 from .unexpected_errors import describe_error, log_thread_failure
 
@@ -75,7 +75,7 @@ def main() -> None:
     # Before torch is there: on a busy machine, threads that spin while they wait make training
     # six times slower than threads that sleep (measured: 2 threads beside 2 busy processes).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    log_to_stderr()
+    log_to_stderr(OptionsInLog())
     if not debug:  # warnings of libraries; those of bcsim go through logging
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in the processes that we start

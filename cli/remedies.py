@@ -1,5 +1,7 @@
 """The options that the remedies in the library's messages stand for: these name no option."""
 
+import logging
+
 import click
 
 # Words of a remedy, and the parameters that it may be about: the first that the command has counts.
@@ -31,8 +33,10 @@ REMEDIES = {
     "the names of the columns that are air and bone": ("air",),
     "leave the air recordings out": ("air",),
     "give air recordings too": ("air",),
-    "give a table of speakers": ("speakers",),
+    "a table of speakers": ("speakers",),
     "the level of the speakers' folders": ("speaker_level",),
+    "the level of their folders": ("speaker_level",),
+    "a table of talkers": ("talkers",),
     "set audio_format to wav": ("settings",),
 }
 
@@ -53,3 +57,13 @@ def with_options(message: str, command: click.Command) -> str:
         if flag is not None and found and flag not in message:
             message = f"{before}{phrase} ({flag}){after}"
     return message
+
+
+class OptionsInLog(logging.Filter):
+    """Puts the options of the command that runs behind the remedies in what is logged."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            record.msg, record.args = with_options(record.getMessage(), context.command), ()
+        return True

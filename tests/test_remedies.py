@@ -1,6 +1,7 @@
 """The library names no option of the command line; what people read there does."""
 
 import importlib
+import logging
 import re
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def test_every_remedy_that_is_an_option_has_it_named():
         ("train", "resume it.wav: is empty; resume it", "resume it.wav: is empty; resume it "
          "(--resume)"),
         ("train", "resume it: use --resume", "resume it: use --resume"),
+        (
+            "synthesize",
+            "give a table of speakers, or the level of their folders, not both",
+            "give a table of speakers (--speakers), or the level of their folders "
+            "(--speaker-level), not both",
+        ),
     ],
 )  # fmt: skip
 def test_an_option_stands_behind_the_remedy_where_the_command_has_it(name, message, shown):
@@ -72,3 +79,16 @@ def test_the_command_line_says_the_option(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bcsim", "demo", "--out", str(folder)])
     assert main.run() == 2
     assert "choose another folder (--out)" in capsys.readouterr().err
+
+
+def test_what_is_logged_names_the_option_too():
+    """That the speakers are unknown was said without the options that tell them."""
+    adapt = remedies.OptionsInLog()
+    record = logging.LogRecord("bcsim", 30, "", 0, "give a %s", ("table of speakers",), None)
+    assert adapt.filter(record)
+    assert record.getMessage() == "give a table of speakers"
+    for name, shown in (("train", " (--speakers)"), ("verify", "")):
+        record = logging.LogRecord("bcsim", 30, "", 0, "give a %s", ("table of speakers",), None)
+        with click.Context(command(name)):
+            assert adapt.filter(record)
+        assert record.getMessage() == f"give a table of speakers{shown}"

@@ -30,6 +30,15 @@ from bcsim.files.hashing import hash_text
 from bcsim.files.text import shown
 
 LOCK_NAME = ".lock"
+# What another hash means to whoever has to find out what was changed.
+_HASHES = {
+    "noise_sha256": "the recordings of noise are others, or silent ones and pauses in them were "
+    "still drawn then, which are left out now",
+    "sources_sha256": "recordings, their speakers or their splits are others",
+    "speakers_sha256": "the speakers of recordings or their splits are others",
+    "pairs_sha256": "the pairs are others, or were not synchronised then",
+    "sensor_sha256": "the sensor is another",
+}
 
 _HELD: set[TextIO] = set()  # the locks of this process
 
@@ -136,15 +145,26 @@ def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:
 def check_same_settings(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise a UsageError if a run that was begun in `out` is to be continued with other settings.
 
-    It names the first setting that differs, and both values.
+    It names the first setting that differs, and both values; of a hash, what it is of.
     """
     found = [*differences(dict(begun), dict(now))]
     if found:
         more = f" (and {len(found) - 1} more differences)" if len(found) > 1 else ""
+        meaning = told_by_hash(found[0].partition(" ")[0])
         raise UsageError(
-            f"{out}: made with {found[0]}{more}; nothing was changed: use the same settings, "
-            "choose another output folder, or overwrite this one"
+            f"{out}: made with {found[0]}{more}{meaning}; nothing was changed: use the same "
+            "settings, choose another output folder, or overwrite this one"
         )
+
+
+def told_by_hash(setting: str) -> str:
+    """Return what has changed where the hash in a setting has, to put behind it, or "".
+
+    Args:
+        setting: dotted name of the setting.
+    """
+    meaning = _HASHES.get(setting.rpartition(".")[2])
+    return "" if meaning is None else f": {meaning}"
 
 
 def is_free(out: Path) -> bool:

@@ -63,7 +63,7 @@ def find_speakers(
         UsageError: if both table and level are given, or no recording has a folder of that level.
     """
     if table is not None and level is not None:
-        raise UsageError("give a table of speakers or the level of their folders, not both")
+        raise UsageError("give a table of speakers, or the level of their folders, not both")
     by_layout = speakers_by_layout(sources)
     if table is not None:
         names = talkers_of(table, {source: (source, printable(source)) for source in sources})

@@ -16,7 +16,7 @@ from bcsim.effects.sensor_level import SensorLevel
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
-from bcsim.files.run_folder import check_disjoint
+from bcsim.files.run_folder import check_disjoint, told_by_hash
 from bcsim.synthesis.clips import (
     Clip,
     Shard,
@@ -160,7 +160,9 @@ def plan_replay(
         ),
         shard=shard,
     )
-    _check_same("the recipe's noise", None, made.get("noise_sha256"), plan.noise_sha256, made)
+    noise = "the recipe's noise"
+    meaning = told_by_hash("noise_sha256")
+    _check_same(noise, None, made.get("noise_sha256"), plan.noise_sha256, made, meaning)
     return replace(plan, replayed_sha256=hash_file(manifest))
 
 
@@ -262,10 +264,16 @@ def _check_inputs_outside(inputs: Iterable[Path], out: Path) -> None:
 
 
 def _check_same(
-    what: str, name: str | None, recorded: str | None, now: str | None, made: dict[str, Any]
+    what: str,
+    name: str | None,
+    recorded: str | None,
+    now: str | None,
+    made: dict[str, Any],
+    meaning: str = "",
 ) -> None:
     if made and recorded != now:
         raise UsageError(
             f"{what}{f' {name}' if name else ''}: is not what the pairs were rendered with "
-            f"(SHA-256 {recorded}, now {now}); give the same"
+            f"(SHA-256 {recorded}, now {now}){meaning}; give the same, or render the recordings "
+            "anew in place of their rows"
         )

@@ -1,5 +1,6 @@
 """One run at a time writes to an output folder, and only with the settings it was begun with."""
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,15 @@ def test_the_first_setting_that_differs_is_named_with_both_values(tmp_path):
     check_same_settings(tmp_path, begun, dict(begun))
     now = {"seed": 0, "effects": [{"name": "gain", "gain_db": 2.0}], "sets": [1, 2, 3]}
     with pytest.raises(UsageError, match=r"effects\.0\.gain_db 1\.0, now 2\.0 \(and 1 more"):
+        check_same_settings(tmp_path, begun, now)
+
+
+@pytest.mark.parametrize("begun", [{"noise_sha256": "a"}, {"data_facts": {"noise_sha256": "a"}}])
+def test_another_hash_is_told_by_what_it_is_of(tmp_path, begun):
+    """A dataset whose silent noise had been drawn was refused with two hashes alone."""
+    now = json.loads(json.dumps(begun).replace('"a"', '"b"'))
+    told = "noise are others, or silent ones and pauses in them were still drawn then"
+    with pytest.raises(UsageError, match=rf"noise_sha256 'a', now 'b': .*{told}.*another output"):
         check_same_settings(tmp_path, begun, now)
 
 
