@@ -24,11 +24,19 @@ ROUNDING_S = 0.01  # by which the end of a segment may miss the end of its recor
 
 @dataclass(frozen=True)
 class CopiedAudio:
-    """A file that `copy_audio` wrote: its path, its rate in Hz and its number of samples."""
+    """A file that `copy_audio` wrote.
+
+    Args:
+        path: path of the copy.
+        sample_rate: sample rate of the copy in Hz.
+        num_samples: number of samples of the copy.
+        whole: sample rate in Hz and number of samples of the whole recording.
+    """
 
     path: Path
     sample_rate: int
     num_samples: int
+    whole: tuple[int, int]
 
 
 def copy_audio(
@@ -67,6 +75,7 @@ def copy_audio(
     with AudioFile(file, name) as audio:
         _check_channel(audio, channel, num_channels)
         start, stop = _segment(audio, start_s, duration_s, overshoot_s)
+        whole = (audio.info.sample_rate, audio.info.frames)
         info, suffix = audio.info, _SUFFIXES.get(audio.info.container)
         audio.warn(*info.warnings)
         if sample_rate not in (None, info.sample_rate):
@@ -78,7 +87,7 @@ def copy_audio(
             file.seek(0)
             with replacing(path) as temporary, temporary.open("wb") as copy:
                 shutil.copyfileobj(file, copy)
-            return CopiedAudio(path, info.sample_rate, info.frames)
+            return CopiedAudio(path, info.sample_rate, info.frames, whole)
         is_integer = info.codec.startswith("PCM")
         read = audio.read_frames(start, stop - start, "int32" if is_integer else "float64")
     samples = read[:, channel or 0]
@@ -90,7 +99,7 @@ def copy_audio(
     soundfile.write(encoded, samples, info.sample_rate, format=container, subtype=f"PCM_{bits}")
     path = stem.with_name(f"{stem.name}.{container.lower()}")
     write_bytes(path, encoded.getvalue())
-    return CopiedAudio(path, info.sample_rate, len(samples))
+    return CopiedAudio(path, info.sample_rate, len(samples), whole)
 
 
 def _check_channel(audio: AudioFile, channel: int | None, num_channels: int | None) -> None:
@@ -113,7 +122,7 @@ def _resampled(
     samples = resample(read, audio.info.sample_rate, sample_rate)
     path = stem.with_name(f"{stem.name}.wav")
     write_audio(path, samples, sample_rate, "FLOAT")
-    return CopiedAudio(path, sample_rate, len(samples))
+    return CopiedAudio(path, sample_rate, len(samples), (audio.info.sample_rate, audio.info.frames))
 
 
 def _segment(

@@ -19,6 +19,7 @@ from bcsim.datasets.manifest import (
     STATE_FOLDER,
     PairRow,
     file_beneath,
+    is_rendered,
     lines_of,
 )
 from bcsim.errors import InputError
@@ -55,11 +56,13 @@ class PairFiles:
         id: name of the pair; in a manifest without ids, the name of the bone file.
         files: paths of the files by signal: "bone", "air" and perhaps "noisy_air".
         speaker: name of the speaker, or None where nothing tells.
+        is_rendered: whether `synthesize` rendered the files, which are synchronous then.
     """
 
     id: str
     files: dict[str, Path]
     speaker: str | None = None
+    is_rendered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +195,7 @@ def _listed(line: str, where: str, folder: Path) -> ListedPair:
         str(pair_id),
         files,
         speaker,
+        is_rendered(content),
         line=line,
         content=content,
         where=where,

@@ -4,7 +4,7 @@ import json
 import math
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -39,6 +39,7 @@ SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not al
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 MAX_SAMPLE_RATE = 384_000
 _MAX_DURATION_S = 7 * 24 * 3600.0
+RECORDED = "recorded"  # the sensor of imported pairs
 _BLOCK_BYTES = 1 << 16  # of a text that are in memory
 
 
@@ -95,6 +96,11 @@ class PairRow:
         names = ((signal, getattr(self, f"{signal}_file_name")) for signal in SIGNALS)
         return {signal: name for signal, name in names if name is not None}
 
+    @property
+    def is_rendered(self) -> bool:
+        """Whether the pair was rendered, hence is synchronous but for what its effects did."""
+        return is_rendered(vars(self))
+
     def is_pair_of(self, earlier: "PairRow") -> bool:
         """Tell whether an earlier row describes the same pair.
 
@@ -137,6 +143,14 @@ class PairRow:
 
 
 _ROW = TypeAdapter(PairRow)
+
+
+def is_rendered(content: Mapping[str, Any]) -> bool:
+    """Tell by the keys of a manifest's line whether `synthesize` rendered the pair.
+
+    Only bcsim writes what was drawn; an imported pair has no draws, and was recorded.
+    """
+    return "drawn" in content and bool(content["drawn"] or content.get("sensor") != RECORDED)
 
 
 @dataclass(frozen=True, slots=True)

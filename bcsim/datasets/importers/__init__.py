@@ -15,8 +15,16 @@ from bcsim.audio.copy import copy_audio
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
-from bcsim.datasets.manifest import MANIFEST_NAME, MAX_NAME_BYTES, SIGNALS, PairRow, write_manifest
+from bcsim.datasets.manifest import (
+    MANIFEST_NAME,
+    MAX_NAME_BYTES,
+    RECORDED,
+    SIGNALS,
+    PairRow,
+    write_manifest,
+)
 from bcsim.datasets.talkers import talkers_of
+from bcsim.datasets.told_facts import check_told
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
@@ -101,7 +109,7 @@ def import_pairs(
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
     blocked: dict[str, set[str]] = defaultdict(set)
-    known: dict[tuple[Any, ...], FoundPair] = {}
+    known: dict[tuple[str, ...], FoundPair] = {}
     num_again = 0
     with staged_folder(out) as staging:
         for pair in track(found, len(found), f"importing {name}"):
@@ -109,9 +117,10 @@ def import_pairs(
             try:
                 if pair.problem is not None:
                     raise InputError(pair.problem)
-                num_again += _check_sides(pair, known)
+                _check_sides(pair)
                 pair_id = _checked_id(pair.id, rows[split], blocked[split])
                 row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
+                num_again += _is_known(pair, row, staging / split, known)
                 rows[split][pair_id] = row
             except InputError as error:
                 failures[_free_name(_place(pair), failures)] = str(error)
@@ -174,10 +183,10 @@ def _check_roles(names: Mapping[str, str], channels: tuple[str, ...]) -> None:
 
 
 def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
-    """Return pairs of which no two lists or shards of a split hold the same id.
+    """Return pairs of which no two splits, and no two lists or shards of a split, hold the same id.
 
-    Where ids begin anew in each, all ids of the split get the path of their list, below the folder
-    that these lists have in common.
+    Where ids begin anew in each list, all ids of the split get the path of their list, below the
+    folder that these lists have in common; where they do in each split, all ids get its name.
     """
     places: dict[tuple[str | None, str], set[str]] = defaultdict(set)
     for pair in found:
@@ -186,33 +195,46 @@ def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
     for split in {split for (split, _), parts in places.items() if len(parts) > 1}:
         folders = {os.path.dirname(pair.part) for pair in found if pair.split == split}
         anew[split] = os.path.commonpath(folders) or "."
-    return [
+    found = [
         replace(pair, id=f"{os.path.relpath(pair.part, anew[pair.split])}/{pair.id}")
         if pair.split in anew
         else pair
         for pair in found
     ]
+    split_of_id: dict[str, str | None] = {}
+    if all(split_of_id.setdefault(pair.id, pair.split) == pair.split for pair in found):
+        return found
+    return [replace(pair, id=f"{pair.split}/{pair.id}") if pair.split else pair for pair in found]
 
 
-def _check_sides(pair: FoundPair, known: dict[tuple[Any, ...], FoundPair]) -> bool:
-    """Check that a pair has air and bone, and that no other split has the same two recordings.
+def _check_sides(pair: FoundPair) -> None:
+    for role in ("air", "bone"):
+        if role not in pair.recordings:
+            name = printable(_place(pair))
+            raise InputError(f"{name}: the source has no {role} recording of it")
+
+
+def _is_known(
+    pair: FoundPair, row: PairRow, folder: Path, known: dict[tuple[str, ...], FoundPair]
+) -> bool:
+    """Tell whether a pair of the same split has the same two recordings, by what they hold.
 
     Args:
         pair: pair of the source.
-        known: pair by its two recordings, of those before; this one is added.
+        row: row of the copied pair.
+        folder: folder of the split; the copies are removed if the pair cannot be used.
+        known: pair by the hashes of its two recordings, of those before; this one is added.
 
-    Returns:
-        Whether its own split has them.
+    Raises:
+        InputError: if a pair of another split has them.
     """
-    name = printable(_place(pair))
-    for role in ("air", "bone"):
-        if role not in pair.recordings:
-            raise InputError(f"{name}: the source has no {role} recording of it")
-    sides = tuple(pair.recordings[role].place for role in ("air", "bone"))
-    other = known.setdefault(sides, pair)
+    digest = hash_file(folder / row.bone_file_name)
+    other = known.setdefault((row.source_sha256, digest), pair)
     if other.split != pair.split:
-        told = printable(_place(other))
-        raise InputError(f"{name}: these are the recordings of {told}; leave one out")
+        for name in row.file_names.values():
+            (folder / name).unlink()
+        told = f"{printable(_place(pair))}: these are the recordings of {printable(_place(other))}"
+        raise InputError(f"{told}; leave one out")
     return other is not pair
 
 
@@ -292,6 +314,8 @@ def _store(
                     overshoot_s=recording.overshoot_s,
                     sample_rate=sample_rate or recording.sample_rate,
                 )
+            check_told(recording.told, [copies[role].whole], recording.name)
+        check_told(pair.told, [copies[role].whole for role in ("air", "bone")], pair_id)
         if filecmp.cmp(copies["air"].path, copies["bone"].path, shallow=False):
             raise InputError(f"{pair_id}: {pair.recordings['air'].name} is both air and bone")
         rates = {role: copy.sample_rate for role, copy in copies.items()}
@@ -312,7 +336,7 @@ def _store(
         speaker=None if pair.speaker is None else printable(pair.speaker),
         duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
         sample_rate=rates["air"],
-        sensor="recorded",
+        sensor=RECORDED,
         source=printable(pair.recordings["air"].name),
         source_sha256=hash_file(copies["air"].path),
         seed=0,

@@ -17,6 +17,7 @@ from bcsim.datasets.importers.base import (
     split_told,
 )
 from bcsim.datasets.lists import TALKER_COLUMNS, name_of, speaker_of
+from bcsim.datasets.told_facts import DURATION_KEYS, RATE_KEYS, Told
 from bcsim.errors import InputError
 from bcsim.extras import optional_import
 from bcsim.files.opening import open_regular
@@ -27,7 +28,7 @@ _MAX_ROWS = 10_000_000
 _MAX_STATE_BYTES = 1 << 24
 _MAX_EXPANDED_BYTES = 1 << 26
 _MAX_EXPANSION = 20  # times the size of the file
-_FACTS = ("id", "split", *TALKER_COLUMNS)
+_FACTS = ("id", "split", *TALKER_COLUMNS, *RATE_KEYS, *DURATION_KEYS)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ class ArrowTable:
             if name is None:
                 name = fallback if speaker is None else f"{speaker}/{fallback}"
             split = split_told(told, self.split)
-            found.append(FoundPair(name, recordings, speaker, split, part=part_of(self.path)))
+            found.append(
+                FoundPair(
+                    *(name, recordings, speaker, split),
+                    part=part_of(self.path),
+                    told=Told.of(told),
+                )
+            )
         return found
 
 

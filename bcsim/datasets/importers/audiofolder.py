@@ -32,6 +32,7 @@ from bcsim.datasets.lists import (
     speaker_of,
 )
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
+from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
 
@@ -93,8 +94,8 @@ class AudioFolder(Importer):
         if part is not None:
             raise InputError(part)
         columns = self._columns(entry.content)
-        told = {role: name_of(entry.content[column]) for role, column in columns.items()}
-        files = {role: name for role, name in told.items() if name is not None}
+        named = {role: name_of(entry.content[column]) for role, column in columns.items()}
+        files = {role: name for role, name in named.items() if name is not None}
         recordings = {
             role: Recording.of_file(
                 self._file(name, path, entry.where), channel=self.channel_of.get(role)
@@ -106,7 +107,8 @@ class AudioFolder(Importer):
             bone = PurePosixPath(files.get("bone", entry.where)).as_posix()
             pair_id = without_audio_suffix(bone)
         split = split_told(entry.content, split)
-        return FoundPair(pair_id, recordings, speaker_of(entry.content), split)
+        told = Told.of(entry.content)
+        return FoundPair(pair_id, recordings, speaker_of(entry.content), split, told=told)
 
     def _file(self, name: str, path: Path, where: str) -> Path:
         """Return a file below the folder of the list, or else below the root."""

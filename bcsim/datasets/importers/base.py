@@ -14,6 +14,7 @@ from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.lists import Entry
 from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.speaker_names import speaker_of_path, split_of_folder
+from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import existing_spelling
@@ -36,6 +37,7 @@ class Recording:
         duration_s: duration of the segment in seconds; None for all that is left.
         overshoot_s: time in seconds by which a segment may end behind its recording, and is cut.
         sample_rate: sample rate in Hz to resample to; None to keep that of the file.
+        told: what the source tells of the whole file.
     """
 
     name: str
@@ -45,16 +47,12 @@ class Recording:
     duration_s: float | None = None
     overshoot_s: float = ROUNDING_S
     sample_rate: int | None = None
+    told: Told = NOTHING_TOLD
 
     def __post_init__(self) -> None:
         for value in (self.start_s, self.duration_s or 0.0):
             if not abs(value) <= _MAX_TIME_S:  # not a number is not <= anything either
                 raise InputError(f"{self.name}: {value} s is no time in a recording; mend the list")
-
-    @property
-    def place(self) -> tuple[str, int, float, float | None]:
-        """What tells the recording from others: name, channel, start and duration."""
-        return self.name, self.channel or 0, self.start_s, self.duration_s
 
     @classmethod
     def of_file(cls, path: Path, **segment: Any) -> "Recording":
@@ -75,6 +73,7 @@ class FoundPair:
         problem: why the entry cannot be used, with its place in the source; None for a sound one.
         part: path of the list or shard that holds the pair, without its endings, which tells equal
             ids of several apart.
+        told: what the source tells of the files, of one of them at least.
     """
 
     id: str
@@ -83,6 +82,7 @@ class FoundPair:
     split: str | None = None
     problem: str | None = None
     part: str = ""
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bcsim.datasets.importers.base import FoundPair, Importer, Recording, split_
 from bcsim.datasets.lists import lines_of_list
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.speaker_names import known_name
+from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 
@@ -93,6 +94,10 @@ class Kaldi(Importer):
     def _recordings(self, folder: Path, role: str) -> dict[str, Recording | InputError]:
         """Return the recording of each utterance of a folder, or why there is none."""
         script, channel = folder / "wav.scp", self.channel_of.get(role)
+        has_segments = (folder / "segments").is_file()
+        durations = _table(folder / "reco2dur")
+        if not has_segments:
+            durations = _table(folder / "utt2dur") | durations
         recordings: dict[str, Recording | InputError] = {}
         for key, value in _table(script).items():
             try:
@@ -100,10 +105,11 @@ class Kaldi(Importer):
                 # Kaldi's own paths start where it ran; hence beside the data directories, too.
                 beside, inside = self.locate(name, folder), self.locate(name, script)
                 file = beside if beside.is_file() else inside
-                recordings[key] = Recording.of_file(file, channel=channel)
+                told = Told.of({"duration_s": durations.get(key)})
+                recordings[key] = Recording.of_file(file, channel=channel, told=told)
             except InputError as error:
                 recordings[key] = error
-        if not (folder / "segments").is_file():
+        if not has_segments:
             return recordings
         segments: dict[str, Recording | InputError] = {}
         for utterance, value in _table(folder / "segments").items():

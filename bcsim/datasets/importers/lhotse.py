@@ -22,6 +22,7 @@ from bcsim.datasets.importers.base import (
 from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of
 from bcsim.datasets.manifest import MAX_SAMPLE_RATE
 from bcsim.datasets.speaker_names import known_name
+from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 
@@ -128,6 +129,7 @@ class Lhotse(Importer):
             start_s=start_s,
             duration_s=duration_s,
             sample_rate=sample_rate,
+            told=_told(facts),
         )
 
 
@@ -148,6 +150,15 @@ def _without_padding(cut: Mapping[str, Any]) -> Mapping[str, Any]:
     if cut.get("transforms"):
         raise InputError("is transformed as it is read; save it (CutSet.save_audios)")
     return tracks[0]["cut"]
+
+
+def _told(facts: Mapping[str, Any]) -> Told:
+    """Return what a recording tells of its file, which transforms may resample."""
+    transforms = facts.get("transforms") or ()
+    rate = facts.get("sampling_rate")
+    if transforms:
+        rate = transforms[0]["kwargs"].get("source_sampling_rate")
+    return Told.of({"sampling_rate": rate, "duration_s": facts.get("duration")})
 
 
 def _resampled_rate(facts: Mapping[str, Any]) -> int | None:

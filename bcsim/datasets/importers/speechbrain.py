@@ -26,6 +26,7 @@ from bcsim.datasets.lists import (
     speaker_of,
 )
 from bcsim.datasets.manifest import SIGNALS
+from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
 from bcsim.files.text import read_bytes, reason_of, shown
@@ -102,8 +103,9 @@ class SpeechBrain(Importer):
             for role, channel in roles.items():
                 recordings[role] = Recording.of_file(file, channel=channel)
         speaker = speaker_of(entry.content)
-        told = None if speaker is None else template(speaker, root)
-        return FoundPair(entry.content["ID"], recordings, told, split)
+        who = None if speaker is None else template(speaker, root)
+        told = Told.of(entry.content)
+        return FoundPair(entry.content["ID"], recordings, who, split, told=told)
 
 
 def _first_entries(path: Path) -> list[Mapping[str, Any]]:

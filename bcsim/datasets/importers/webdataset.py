@@ -29,6 +29,7 @@ from bcsim.datasets.importers.base import (
 )
 from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
+from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import printable
@@ -150,7 +151,8 @@ def _found(
         speaker, pair_id = speaker_of(facts), pair_id if told is None else told
     except InputError as error:
         return FoundPair(pair_id, {}, split=split, problem=f"{key}.json: {error}")
-    return FoundPair(pair_id, sample.recordings, speaker, split, sample.problem)
+    told = Told.of(facts)
+    return FoundPair(pair_id, sample.recordings, speaker, split, sample.problem, told=told)
 
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, partial[BinaryIO]]]:

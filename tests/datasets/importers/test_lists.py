@@ -246,7 +246,7 @@ def test_splits_of_shards_may_be_folders(tmp_path):
         shard(tmp_path / f"in/{split}/000.tar", members("k", split))
     result = import_pairs(tmp_path / "in", tmp_path / "out")
     assert result.num_pairs == {"train": 1, "validation": 1}
-    assert_sides(read(tmp_path / "out/validation"), {"k": "dev"})
+    assert_sides(read(tmp_path / "out/validation"), {"validation/k": "dev"})
 
 
 # Tables with the audio in them.
@@ -363,11 +363,11 @@ def save_to_disk(folder: Path, table: dict[str, list[Any]]) -> None:
 
 def test_a_folder_of_save_to_disk_is_read(tmp_path):
     for split in ("train", "test"):
-        save_to_disk(tmp_path / "in" / split, columns("mic", "throat", "a", f"{split} b"))
+        save_to_disk(tmp_path / "in" / split, columns("mic", "throat", f"{split} a", f"{split} b"))
     (tmp_path / "in/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     result = import_pairs(tmp_path / "in", tmp_path / "out", names=NAMES)
     assert (result.format, result.num_pairs) == ("parquet", {"train": 2, "test": 2})
-    assert_sides(read(tmp_path / "out/test"), {"a": "a", "test b": "test b"})
+    assert_sides(read(tmp_path / "out/test"), {f"test {name}": f"test {name}" for name in "ab"})
     (tmp_path / "in/test/data-00000-of-00001.arrow").unlink()
     save_to_disk(tmp_path / "other", columns("mic", "throat", "a"))
     (tmp_path / "other/state.json").write_text(
@@ -581,7 +581,7 @@ def test_kaldi_directories_of_the_sides_may_lie_in_those_of_the_splits(tmp_path)
     for split, name in (("train", "a"), ("test", "b")):
         kaldi(tmp_path / "in" / split, f"u {tmp_path}/wav/{{role}}/{name}.wav\n")
     assert import_pairs(tmp_path / "in", tmp_path / "out").num_pairs == {"test": 1, "train": 1}
-    assert_sides(read(tmp_path / "out/test"), {"u": "b"})
+    assert_sides(read(tmp_path / "out/test"), {"test/u": "b"})
 
 
 def test_more_channels_than_roles_are_not_guessed_at(tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -12,6 +13,7 @@ import soundfile
 
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import import_pairs
+from bcsim.datasets.verification import verify_files
 from bcsim.errors import InputError
 
 RATE = 16_000
@@ -90,6 +92,30 @@ def test_the_same_two_recordings_are_not_in_two_splits(source, tmp_path, caplog)
     assert (result.num_pairs, [*result.failures]) == ({"train": 1, "test": 2}, ["test/z"])
     assert "1 pairs have the same two recordings as another one" in caplog.text
     assert "test/z: these are the recordings of train/x" in result.failures["test/z"]
+
+
+def test_the_same_recordings_in_two_files_are_not_in_two_splits(source, tmp_path):
+    """Copies of a file were two recordings: one trained on, the other tested with."""
+    for name in ("a0", "b0"):
+        shutil.copy(source / f"w/{name}.wav", source / f"w/{name}-copy.wav")
+    rows = "w/a0.wav,w/b0.wav,x,train\nw/a0-copy.wav,w/b0-copy.wav,y,test\n"
+    listed(source, rows + "w/a1.wav,w/b1.wav,z,test\n")
+    result = import_pairs(source, tmp_path / "out")
+    assert (result.num_pairs, [*result.failures]) == ({"train": 1, "test": 1}, ["test/y"])
+    assert "test/y: these are the recordings of train/x" in result.failures["test/y"]
+    assert sorted(path.name for path in (tmp_path / "out/test").rglob("*.wav")) == ["z.wav"] * 2
+
+
+def test_ids_that_begin_anew_in_each_split_are_different_pairs(tmp_path):
+    """`train` refused the dataset: its pair 000 was in train and in validation."""
+    shard(tmp_path / "in/train-0.tar", "000", "001")
+    shard(tmp_path / "in/v/dev-0.tar", "000")
+    result = import_pairs(tmp_path / "in", tmp_path / "out")
+    assert (result.num_pairs, result.failures) == ({"train": 2, "validation": 1}, {})
+    dataset = Dataset.open(tmp_path / "out")
+    ids = [pair.id for split in dataset.manifests for pair in dataset.pairs(split)]
+    assert ids == ["train/000", "train/001", "validation/000"]
+    assert [*verify_files(tmp_path / "out")] == []
 
 
 def test_shards_of_one_name_in_two_folders_keep_all_their_pairs(tmp_path):
