@@ -18,17 +18,18 @@ channel_options = options(
     ),
     click.option("--bone-channel", metavar="CHANNEL", help="The same, of the sensor's files."),
 )
+talkers_option = click.option(
+    "--talkers",
+    type=PATH,
+    help="Table with columns file, talker [default: a list tells, or the first folder].",
+)
 _recordings_options = options(
     click.option("--air", type=PATH, help="Air recordings: file, folder or 'PATTERN' in quotes."),
     click.option("--bone", type=PATH, help="Recordings of the sensor, given in the same way."),
     click.option(
         "--pairs", type=PATH, help="Both in one folder, or a list with the columns air and bone."
     ),
-    click.option(
-        "--talkers",
-        type=PATH,
-        help="Table with columns file, talker [default: a list tells, or the first folder].",
-    ),
+    talkers_option,
     channel_options,
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .options import PATH, PROCESSES, speaker_options
-from .recordings import channel_options, named_channels
+from .recordings import channel_options, named_channels, talkers_option
 
 
 @click.command("train")
@@ -24,6 +24,7 @@ from .recordings import channel_options, named_channels
 @click.option(
     "--validation-pairs", type=PATH, help="Recordings that decide which weights are best."
 )
+@talkers_option
 @channel_options
 @click.option("--init-from", type=PATH, help="Run whose weights to begin with: fine-tuning.")
 @click.option(

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
-from bcsim.datasets.dataset import Dataset, PairFiles, read_manifest
+from bcsim.datasets.dataset import PairFiles, read_manifest
 from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.datasets.speaker_names import split_of_folder
@@ -208,9 +208,6 @@ class RecordedPairs(Pairs):
         seed: root seed of the crops.
         channels: index of the channel of "air" and "bone", from 0; None to average all.
 
-    Attributes:
-        files: paths of the files of each pair by signal.
-
     Raises:
         InputError: if there are none, two have the same id, or a file holds no audio.
     """
@@ -229,10 +226,10 @@ class RecordedPairs(Pairs):
         if twice is not None:
             raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
         super().__init__(names, sample_rate, seed)
-        self.files = [pair.files for pair in pairs]
+        self.pairs = list(pairs)
         self.recorded_channels = dict(channels or {})
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.
-        self._num_samples = [self._common_length(files) for files in self.files]
+        self._num_samples = [self._common_length(pair.files) for pair in self.pairs]
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         total = self._num_samples[index]
@@ -278,16 +275,16 @@ class RecordedPairs(Pairs):
     def _part(self, indices: Sequence[int]) -> Self:
         part = copy.copy(self)
         part.ids = [self.ids[index] for index in indices]
-        part.files = [self.files[index] for index in indices]
+        part.pairs = [self.pairs[index] for index in indices]
         part._num_samples = [self._num_samples[index] for index in indices]
         return part
 
     def num_without_noise(self, num_samples: int) -> int:
-        return sum("noisy_air" not in files for files in self.files)
+        return sum("noisy_air" not in pair.files for pair in self.pairs)
 
     def _wanted(self, index: int) -> dict[str, Path]:
         """Return the files of a pair that are read, by signal."""
-        return {name: path for name, path in self.files[index].items() if self._is_read(name)}
+        return {name: path for name, path in self.pairs[index].files.items() if self._is_read(name)}
 
     def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Return the whole signals, cut to the shortest."""
@@ -321,6 +318,7 @@ def open_pairs(
     split: str | None = None,
     channels: Mapping[str, str] | None = None,
     bone: Path | None = None,
+    talkers: Path | None = None,
 ) -> RecordedPairs:
     """Open pairs of recordings, or a dataset that `synthesize` or `import` wrote.
 
@@ -332,20 +330,14 @@ def open_pairs(
         split: split of a dataset; None for all of its splits. Recordings have no splits.
         channels: channel of "air" and "bone", where files have several.
         bone: recordings of the sensor, given like those of the air microphone.
+        talkers: table of the talkers.
 
     Raises:
         InputError: if the folder is none of these, or a pair cannot be used.
     """
-    if split is not None:
-        dataset = Dataset.open(folder)
-        if split not in dataset.manifests:
-            manifest = folder / split / MANIFEST_NAME
-            raise InputError(f"{manifest}: no such manifest; name a split that is there")
-        pairs: Sequence[PairFiles] = [*dataset.pairs(split)]
-    else:
-        pairs, unmatched = find_pairs(folder, bone or folder, channels=channels)
-        for reason in unmatched.values():
-            log.warning("%s; left out", printable(reason))
+    pairs, unmatched = find_pairs(folder, bone or folder, talkers, channels, split)
+    for reason in unmatched.values():
+        log.warning("%s; left out", printable(reason))
     return RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))
 
 

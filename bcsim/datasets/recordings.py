@@ -37,6 +37,7 @@ def find_pairs(
     bone: Path,
     talkers: Path | None = None,
     channels: Mapping[str, str] | None = None,
+    split: str | None = None,
 ) -> tuple[Sequence[PairFiles], dict[str, str]]:
     """Find the pairs in two folders, two patterns, one folder or one list, or take two files.
 
@@ -52,6 +53,8 @@ def find_pairs(
             the first folder of a pair's name.
         channels: channel of "air" and "bone", where files have several (`channel_index`). Two
             channels of the same files, in one folder or file, are pairs.
+        split: split of a dataset whose pairs are wanted; None for those of all. Recordings without
+            a manifest have no splits.
 
     Returns:
         The pairs, sorted by name, and what is in no pair: file, or row of a list, to reason.
@@ -65,8 +68,8 @@ def find_pairs(
     is_guess = False  # whether the talkers are guessed from folders
     if _is_same(air, bone) and is_pair_list(air):
         pairs, unmatched = read_pair_list(air)
-    elif _is_same(air, bone) and _has_manifest(air):
-        pairs, unmatched = _listed(air), {}
+    elif split is not None or (_is_same(air, bone) and _has_manifest(air)):
+        pairs, unmatched = _listed(air, split), {}
     else:
         if _is_same(air, bone) and air.is_file() and not two_channels:
             raise InputError(_why_not_one_file(air))
@@ -88,7 +91,7 @@ def find_pairs(
     unknown = [pair.id for pair in pairs if pair.speaker is None]
     if talkers is None and 0 < len(unknown) < len(pairs):
         log.warning(
-            "the talker of %d of %d pairs is unknown, such as of %s",
+            "the talker of %d of %d pairs is unknown, such as of %s; a table of talkers tells them",
             *(len(unknown), len(pairs), printable(unknown[0])),
         )
     return pairs, unmatched
@@ -211,13 +214,19 @@ def _has_manifest(folder: Path) -> bool:
     return any((folder / split / MANIFEST_NAME).is_file() for split in ("", *SPLITS))
 
 
-def _listed(folder: Path) -> list[PairFiles]:
-    """Return the pairs of all splits of a dataset; an id of several splits gets the split's name.
+def _listed(folder: Path, only: str | None) -> list[PairFiles]:
+    """Return the pairs of one split of a dataset, or of all.
+
+    An id of several splits gets the split's name.
 
     Recordings that lie there and are not listed are counted in the log.
     """
     dataset = Dataset.open(folder)
-    by_split = {split: [*dataset.pairs(split)] for split in dataset.manifests}
+    if only is not None and only not in dataset.manifests:
+        manifest = folder / only / MANIFEST_NAME
+        raise InputError(f"{manifest}: no such manifest; name a split that is there")
+    splits = dataset.manifests if only is None else [only]
+    by_split = {split: [*dataset.pairs(split)] for split in splits}
     counts = Counter(pair.id for pairs in by_split.values() for pair in pairs)
     listed: list[PairFiles] = [
         replace(pair, id=f"{split}/{pair.id}") if counts[pair.id] > 1 else pair
@@ -227,10 +236,12 @@ def _listed(folder: Path) -> list[PairFiles]:
     if not listed:
         raise InputError(f"{folder}: its {MANIFEST_NAME} lists no pairs")
     known = {str(path) for pair in listed for path in pair.files.values()}
-    rest = [name for name in list_audio(folder).names if str(folder / name) not in known]
+    inside = folder if only is None else folder / only
+    found = (str(inside / name) for name in list_audio(inside).names)
+    rest = [name for name in found if name not in known]
     if rest:
         known = {os.path.realpath(path) for path in known}  # some may be listed through a link
-        rest = [name for name in rest if os.path.realpath(folder / name) not in known]
+        rest = [name for name in rest if os.path.realpath(name) not in known]
     if rest:
         log.warning(
             "%s: %d audio files that no %s lists are not used, such as %s",

@@ -3,22 +3,21 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
-from bcsim.datasets.dataset import read_manifest, read_pairs
-from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS, STATE_FOLDER, SUMS_NAME
+from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
-from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs, open_pairs
+from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs
 from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
-from bcsim.files.hashing import hash_file, hash_files, hash_text
-from bcsim.files.text import shown
+from bcsim.files.hashing import hash_file, hash_text
 from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
@@ -39,13 +38,18 @@ from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
 from bcsim.training.run_folder import RECIPE_FILE, clear_samples
-from bcsim.training.synchronised import SynchronisedPairs
-from bcsim.workers.pool import num_cores
 from bcsim.workflows.presets import (
     bundled_recipes,
     find_sensor,
     resolve_simulator,
     sensorless_presets,
+)
+from bcsim.workflows.training_pairs import (
+    PairOptions,
+    contents_of,
+    pairs_to_train_on,
+    real_pairs_of,
+    tell_what_both_hold,
 )
 
 REPORT_INTERVAL_S = 60.0
@@ -79,6 +83,7 @@ def train(
     channels: Mapping[str, str] | None = None,
     speakers: Path | None = None,
     speaker_level: int | None = None,
+    talkers: Path | None = None,
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
@@ -104,6 +109,7 @@ def train(
         speakers: table of the speakers in `air`; None to tell them by the paths of the files.
         speaker_level: number of the folder in each path that is called after the speaker, from 1;
             0 where none is.
+        talkers: table of the talkers in pairs of recordings, who are counted by split.
 
     Raises:
         UsageError: if neither or both of `pairs` and `air` are given, or settings are wrong.
@@ -112,7 +118,8 @@ def train(
     """
     config = _load_recipe(recipe, settings)
     told = (speakers, speaker_level)
-    data, config = _training_data(config, pairs, air, bone, sensor, channels, told)
+    options = PairOptions(config.sample_rate, config.seed, channels, talkers)
+    data, config = _training_data(config, pairs, air, bone, sensor, options, told)
     facts = dict(data.facts)  # their names are in checkpoints
     if init_from is not None:
         weights = init_from / WEIGHTS_FILE
@@ -121,18 +128,20 @@ def train(
                 f"{weights}: no such file; give a run of bcsim train or import-checkpoint"
             )
         facts["--init-from"] = hash_file(weights)
-    real = _open_real(real_pairs, config, "train", channels)
-    judged = _open_real(validation_pairs, config, "validation", channels)
-    for pairs_read, name in ((real, "--real-pairs"), (judged, "--validation-pairs")):
-        if pairs_read is not None:
-            facts[name] = _fingerprint(pairs_read)
-    data = replace(data, real=real, validation_real=judged, facts=facts)
-    if channels and not any(isinstance(pairs, RecordedPairs) for pairs in data.sets.values()):
-        raise UsageError("channels are chosen of pairs of recordings, and there are none")
+    if real_pairs is not None:
+        real, facts["--real-pairs"] = real_pairs_of(real_pairs, "train", options)
+        data = replace(data, real=real)
+    if validation_pairs is not None:
+        judged, facts["--validation-pairs"] = real_pairs_of(validation_pairs, "validation", options)
+        data = replace(data, validation_real=judged)
+        tell_what_both_hold(data)
+    data = replace(data, facts=facts)
+    for given, what in ((channels, "channels"), (talkers, "talkers")):
+        if given and not any(isinstance(pairs, RecordedPairs) for pairs in data.sets.values()):
+            raise UsageError(f"{what} are told of pairs of recordings, and there are none")
 
     def prepare(begins: bool) -> None:
-        if isinstance(data.training, StoredPairs):
-            assert pairs is not None
+        if pairs is not None and _is_checked(pairs, data.training):
             check_dataset(pairs, hashes=begins)
         if begins:
             clear_samples(out)
@@ -169,7 +178,7 @@ def _training_data(
     air: Path | None,
     bone: Path | None,
     sensor: str | None,
-    channels: Mapping[str, str] | None,
+    options: PairOptions,
     told: tuple[Path | None, int | None],
 ) -> tuple[TrainingData, TrainingConfig]:
     """Return what `train` trains on, and the recipe with the effects that render it, if any do."""
@@ -184,14 +193,19 @@ def _training_data(
     if (pairs is not None or bone is not None) and told != (None, None):
         raise UsageError("speakers are told of air recordings alone; pairs have their splits")
     if pairs is not None:
-        return _stored(pairs, config, channels), config
-    if bone is not None and air is not None:
-        recorded = open_pairs(air, config.sample_rate, config.seed, channels=channels, bone=bone)
-        return _recorded(recorded, air), config
+        return pairs_to_train_on(pairs, None, options), config
     assert air is not None
+    if bone is not None:
+        return pairs_to_train_on(air, bone, options), config
     names = audio_names(air)
     data, effects = _rendered(air, names, find_speakers(air, names, *told), sensor, config)
     return data, replace(config, effects=effects)
+
+
+def _is_checked(dataset: Path, training: Pairs) -> bool:
+    """Tell whether the files of pairs are compared with what bcsim wrote of them."""
+    has_splits = (dataset / "train" / MANIFEST_NAME).is_file()
+    return isinstance(training, StoredPairs) or (has_splits and (dataset / SUMS_NAME).is_file())
 
 
 def check_dataset(dataset: Path, hashes: bool) -> None:
@@ -233,8 +247,8 @@ def _check_recordings(data: TrainingData) -> None:
             air += pairs.files
         elif isinstance(pairs, RecordedPairs):
             recorded += [
-                (files[role], pairs.recorded_channels.get(role))
-                for files in pairs.files
+                (pair.files[role], pairs.recorded_channels.get(role))
+                for pair in pairs.pairs
                 for role in ("air", "bone")
             ]
     are_small = _are_small(air)
@@ -262,62 +276,6 @@ class _Reporter:
             self.due_at = time.monotonic() + REPORT_INTERVAL_S
 
 
-def _stored(
-    pairs: Path, config: TrainingConfig, channels: Mapping[str, str] | None
-) -> TrainingData:
-    if not pairs.exists():
-        raise InputError(f"{pairs}: no such folder; give what synthesize or import wrote")
-    _check_split(pairs, "train")
-    of_dataset = (pairs / "train" / MANIFEST_NAME, pairs / DATASET_NAME)
-    if not any(path.is_file() for path in of_dataset):
-        recorded = open_pairs(pairs, config.sample_rate, config.seed, channels=channels)
-        return _recorded(recorded, pairs)
-    validation: Pairs | None = None
-    if (pairs / "validation").is_dir():
-        validation = StoredPairs(pairs, "validation", config.sample_rate, config.seed)
-    training = StoredPairs(pairs, "train", config.sample_rate, config.seed)
-    twice = set(training.ids).intersection([] if validation is None else validation.ids)
-    if twice:
-        name = shown(min(twice))
-        raise InputError(f"{pairs}: '{name}' is in train and in validation; remove one")
-    manifests = [pairs / split / MANIFEST_NAME for split in ("train", "validation")]
-    hashes = [hash_file(path) for path in manifests if path.is_file()]
-    return TrainingData(training, validation, facts={"pairs_sha256": hashes})
-
-
-def _recorded(recorded: RecordedPairs, folder: Path) -> TrainingData:
-    """Return recordings to train on: those in folders of splits, where they are all in such."""
-    facts = {"pairs_sha256": _fingerprint(recorded)}
-    splits = recorded.by_split()
-    if not splits:
-        return TrainingData(SynchronisedPairs(recorded), facts=facts)
-    _check_has_split(splits, "train", folder)
-    counts = ", ".join(f"{len(pairs)} in {split}" for split, pairs in splits.items())
-    log.info("pairs by the folders of splits: %s; those in test are left alone", counts)
-    training, validation = (
-        SynchronisedPairs(splits[split]) if split in splits else None
-        for split in ("train", "validation")
-    )
-    assert training is not None
-    return TrainingData(training, validation, facts=facts)
-
-
-def _fingerprint(recorded: RecordedPairs) -> str:
-    """Return a hash of names and contents: recordings are few, and any change is noticed."""
-    channels = recorded.recorded_channels
-    chosen = [f"channels {channels}"] if set(channels.values()) != {None} else []
-    return hash_text("\n".join([*chosen, *recorded.ids, *_contents(_paths_of(recorded))]))
-
-
-def _paths_of(recorded: RecordedPairs) -> list[Path]:
-    return [path for files in recorded.files for path in (files["air"], files["bone"])]
-
-
-def _contents(paths: Sequence[Path]) -> list[str]:
-    digests = track(hash_files(paths, num_cores()), len(paths), "hashing")
-    return [digest or "-" for digest in digests]
-
-
 def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
     """Return a hash of the names and sizes of air recordings, and of the contents of few.
 
@@ -326,46 +284,11 @@ def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
     """
     paths = [air / source for source in sources]
     by_size = hash_sources(air, sources)
-    return hash_text("\n".join([by_size, *_contents(paths)])) if _are_small(paths) else by_size
+    return hash_text("\n".join([by_size, *contents_of(paths)])) if _are_small(paths) else by_size
 
 
 def _are_small(paths: Sequence[Path]) -> bool:
     return sum(path.stat().st_size for path in paths if path.is_file()) <= MAX_HASHED_BYTES
-
-
-def _open_real(
-    folder: Path | None, config: TrainingConfig, split: str, channels: Mapping[str, str] | None
-) -> RecordedPairs | None:
-    if folder is None:
-        return None
-    _check_split(folder, split)
-    is_dataset = (folder / split / MANIFEST_NAME).is_file()
-    split_read = split if is_dataset else None
-    pairs = open_pairs(folder, config.sample_rate, config.seed, split_read, channels)
-    splits = {} if is_dataset else pairs.by_split()
-    if splits:
-        _check_has_split(splits, split, folder)
-        pairs = splits[split]
-    # What was rendered is synchronised but for what its effects did to it.
-    manifest = folder / split / MANIFEST_NAME
-    is_rendered = is_dataset and any(pair.content.get("drawn") for pair in read_pairs(manifest))
-    return pairs if is_rendered else SynchronisedPairs(pairs)
-
-
-def _check_split(folder: Path, split: str) -> None:
-    """Raise for a dataset that has splits, but not the one that is wanted."""
-    there = [name for name in SPLITS if (folder / name / MANIFEST_NAME).is_file()]
-    if there:
-        _check_has_split(there, split, folder)
-
-
-def _check_has_split(splits: Iterable[str], split: str, folder: Path) -> None:
-    there = [*splits]
-    if split not in there:
-        raise InputError(
-            f"{folder}: has no split {split}, only {', '.join(there)}; give the folder of one of "
-            f"them, such as {folder / there[0]}, to use that in its place"
-        )
 
 
 def _rendered(
@@ -387,7 +310,10 @@ def _rendered(
         for split in ("train", "validation")
     )
     if not files:
-        raise UsageError(f"{air}: every speaker fell into validation or test; give more speakers")
+        raise UsageError(
+            f"{air}: every speaker fell into validation or test; give more "
+            "speakers, or a table of speakers"
+        )
     num_kept = len(clips) - len(files) - len(kept_back)
     if num_kept:
         log.info("test: %d recordings are neither trained on nor validated with", num_kept)

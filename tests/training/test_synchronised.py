@@ -1,5 +1,9 @@
 """Recordings enter a training run as they enter a fit: without what their recorders did."""
 
+import json
+import logging
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,9 @@ import scipy.signal
 import soundfile
 import torch
 
+from bcsim.datasets.importers import import_pairs
+from bcsim.errors import InputError
+from bcsim.training import synchronised
 from bcsim.workflows import train as workflow
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -70,28 +77,125 @@ def similarity(pair: Any) -> tuple[int, float]:
 
 
 def test_recordings_reach_the_trainer_without_what_their_recorders_did(
-    recordings, tmp_path, monkeypatch
+    recordings, trained_on, caplog
 ):
     """Four pairs with noise before bone once gave a STOI of .17 for .55, and exit code 0."""
-    taken = {}
+    data = trained_on(pairs=recordings, real_pairs=recordings, validation_pairs=recordings)
+    for pairs in (data.training, data.real, data.validation_real):
+        assert sorted(pairs.ids) == sorted(PAIRS)
+        check_synchronised(pairs)
+    opposite = synchronised.SynchronisedPairs(data.real, -data.real.polarity)
+    assert similarity(opposite.whole(0))[1] < -0.95
+    assert "3 of 3 pairs that are validated with are trained on, too, such as fine" in caplog.text
+
+
+def check_synchronised(pairs: Any) -> None:
+    """Check that nothing is left but the sensor's own delay, in whole clips and in crops."""
+    for index, name in enumerate(pairs.ids):
+        whole = pairs.whole(index)
+        lag, match = similarity(whole)
+        assert match > 0.95, name
+        assert 6 <= lag <= 8, name
+        crop = pairs.crop(index, 0, RATE)
+        start = pairs.crop_start(index, 0, len(whole.air), RATE)
+        assert torch.equal(crop.bone, whole.bone[start : start + RATE])
+        assert torch.equal(crop.air, whole.air[start : start + RATE])
+
+
+@pytest.fixture
+def trained_on(tmp_path, monkeypatch) -> Callable[..., Any]:
+    """Return a function that returns the pairs that `train` would train on."""
+    taken: dict[str, Any] = {}
     monkeypatch.setattr(workflow, "train_model", lambda _, data, *__, **___: taken.update(d=data))
     monkeypatch.setattr(workflow, "write_run_report", lambda _: None)
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    workflow.train(
-        str(tmp_path / "tiny.yaml"),
-        tmp_path / "run",
-        pairs=recordings,
-        real_pairs=recordings,
-        validation_pairs=recordings,
-    )
-    for pairs in (taken["d"].training, taken["d"].real, taken["d"].validation_real):
-        assert sorted(pairs.ids) == sorted(PAIRS)
-        for index, name in enumerate(pairs.ids):
-            whole = pairs.whole(index)
-            lag, match = similarity(whole)
-            assert match > 0.95, name
-            assert 6 <= lag <= 8, name  # the sensor's own delay stays
-            crop = pairs.crop(index, 0, RATE)
-            start = pairs.crop_start(index, 0, len(whole.air), RATE)
-            assert torch.equal(crop.bone, whole.bone[start : start + RATE])
-            assert torch.equal(crop.air, whole.air[start : start + RATE])
+
+    def run(**inputs: Any) -> Any:
+        workflow.train(str(tmp_path / "tiny.yaml"), tmp_path / "run", **inputs)
+        return taken["d"]
+
+    return run
+
+
+def listed(folder: Path, *rows: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+@pytest.fixture
+def examined(monkeypatch) -> list[tuple[str, int]]:
+    """Names of the pairs that are synchronised, each with the polarity that it is to have."""
+    found: list[tuple[str, int]] = []
+
+    def examine(files: Any, rate: int, channels: Any, polarity: int) -> Any:
+        found.extend((pair.id, polarity) for pair in files if not pair.is_rendered)
+        return {pair.id: synchronised.AS_RECORDED for pair in files}, [], -1
+
+    monkeypatch.setattr(synchronised, "_examined", examine)
+    return found
+
+
+def test_an_imported_dataset_is_synchronised_like_the_recordings_it_was(
+    recordings, trained_on, examined, tmp_path
+):
+    """Given as `--pairs` it was trained on as it was, half a second late, with exit code 0."""
+    splits = {"fine": "train", "late": "train", "inverted": "dev"}
+    files = {name: {role: f"{role}/{name}.wav" for role in ("air", "bone")} for name in PAIRS}
+    listed(recordings, *({"id": n, "split": splits[n], **files[n]} for n in PAIRS))
+    import_pairs(recordings, tmp_path / "imported")
+    data = trained_on(pairs=tmp_path / "imported")
+    assert isinstance(data.training, synchronised.SynchronisedPairs)
+    assert isinstance(data.validation, synchronised.SynchronisedPairs)
+    # A single pair does not tell the polarity of most: it gets that of the pairs of training.
+    assert examined == [("fine", 0), ("late", 0), ("inverted", -1)]
+
+
+def test_what_was_rendered_keeps_its_delay_beside_recordings(
+    recordings, trained_on, examined, tmp_path
+):
+    """A row with draws was rendered: what is late there was meant to be."""
+    (tmp_path / "own").mkdir()
+    recordings.rename(tmp_path / "own/train")
+    rows = [
+        {"id": name, **{f"{role}_file_name": f"{role}/{name}.wav" for role in ("air", "bone")}}
+        for name in ("fine", "late")
+    ]
+    drawn = {"drawn": {"delay": {"delay_s": 0.5}}, "sensor": "recorded"}
+    listed(tmp_path / "own/train", rows[0], rows[1] | drawn)
+    assert sorted(trained_on(pairs=tmp_path / "own").training.ids) == ["fine", "late"]
+    assert examined == [("fine", 0)]
+
+
+@pytest.mark.parametrize("way", ["folders", "dataset"])
+def test_the_same_recordings_in_train_and_in_validation_are_refused(
+    recordings, trained_on, tmp_path, way
+):
+    """Under another name they were learned from, and then decided which weights were best."""
+    for split, names in (("train", ("fine", "late")), ("dev", ("inverted", "again"))):
+        for role in ("air", "bone"):
+            place = tmp_path / "x" / (f"{role}/{split}" if way == "folders" else f"{split}/{role}")
+            place.mkdir(parents=True)
+            for name in names:
+                source = "fine" if name == "again" else name
+                shutil.copy(recordings / role / f"{source}.wav", place / f"{name}.wav")
+    if way == "dataset":
+        (tmp_path / "x/dev").rename(tmp_path / "x/validation")
+        for split, names in (("train", ("fine", "late")), ("validation", ("inverted", "again"))):
+            rows = [{f"{r}_file_name": f"{r}/{n}.wav" for r in ("air", "bone")} for n in names]
+            listed(tmp_path / "x" / split, *rows)
+    with pytest.raises(InputError, match=r"again.*is in train and in validation: its recordings"):
+        trained_on(pairs=tmp_path / "x")
+
+
+def test_a_table_tells_which_talkers_are_in_two_splits(
+    recordings, trained_on, examined, tmp_path, caplog
+):
+    """`train` had no --talkers, and did not say that validation had a talker of training."""
+    splits = zip(PAIRS, ("train", "train", "dev"), strict=True)
+    rows = [f"air/{name}.wav,bone/{name}.wav,{split}" for name, split in splits]
+    (recordings / "list.csv").write_text("\n".join(["air,bone,split", *rows]))
+    (tmp_path / "who.csv").write_text("file,talker\nfine,ann\nlate,ben\ninverted,ann\n")
+    caplog.set_level(logging.INFO)
+    trained_on(pairs=recordings / "list.csv", talkers=tmp_path / "who.csv")
+    assert "known talkers: 2 in train, 1 in validation" in caplog.text
+    assert "1 talkers are in train and in validation, such as ann" in caplog.text

@@ -241,7 +241,7 @@ def test_an_input_that_changed_is_noticed_on_resume(
     keeping_size_and_time(
         changed, lambda path: soundfile.write(path, noise("other"), RATE, subtype="PCM_16")
     )
-    with pytest.raises(UsageError, match=rf"data_facts\.{name} '.*', now '.*'; .*use the same"):
+    with pytest.raises(UsageError, match=rf"data_facts\.{name} '.*', now '.*': .*; .*use the same"):
         train(recipe, out, **inputs, resume=True)
     unchanging = {name for name in before if "tensorboard" not in name and name != "report.html"}
     assert {name: tree(out)[name] for name in unchanging} == {n: before[n] for n in unchanging}
