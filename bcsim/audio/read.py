@@ -120,6 +120,7 @@ class AudioFile:
     def __init__(self, file: BinaryIO, name: object, whole: bool = True) -> None:
         self.name = name
         self._file = file
+        self._hashed: tuple[int, int] | None = None
         with self._errors():
             info = check_header(file, whole)
             file.seek(0)
@@ -138,6 +139,10 @@ class AudioFile:
 
     def __exit__(self, *raised: object) -> None:
         self._sound.close()
+
+    def again(self, whole: bool = True) -> "AudioFile":
+        """Return the same open file to be read from the start, whatever its name leads to now."""
+        return AudioFile(self._file, self.name, whole=whole)
 
     def read(
         self, sample_rate: int | None = None, channel: int | None = None
@@ -199,11 +204,19 @@ class AudioFile:
     def sha256(self) -> str:
         """Return the SHA-256 of the file in hexadecimal."""
         with self._errors():
+            self._hashed = _state(self._file)
             position = self._file.tell()  # where libsndfile goes on
             self._file.seek(0)
             digest = hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
             self._file.seek(position)
         return digest
+
+    def check_unchanged(self) -> None:
+        """Raise an InputError if the file was written to since it was hashed, if it was."""
+        if self._hashed not in (None, _state(self._file)):
+            raise InputError(
+                f"{self.name}: was changed while it was read; run the same command again"
+            )
 
     def warn(self, *warnings: str) -> None:
         """Log warnings that name the file."""
@@ -238,6 +251,12 @@ class AudioFile:
                 f"{self.name}: cannot be read as audio ({reason}); copy the file again, or "
                 "convert it"
             ) from error
+
+
+def _state(file: BinaryIO) -> tuple[int, int]:
+    """Return size and time of the last change of an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _check_count(info: AudioInfo, count: int) -> list[str]:

@@ -27,7 +27,27 @@ _KEPT_SUBTYPES = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE"}  # all else takes 16 bi
 log = logging.getLogger(__name__)
 
 
+@contextmanager
+def open_recordings(source: Path, air: Path | None) -> Iterator[tuple[AudioFile, AudioFile | None]]:
+    """Open the recordings of the sensor and of the air microphone, if there is one, once for all.
+
+    Raises:
+        InputError: if one of them is no recording.
+    """
+    with ExitStack() as stack:
+        bone = stack.enter_context(open_audio(source, whole=False))
+        yield bone, None if air is None else stack.enter_context(open_audio(air, whole=False))
+
+
 def enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) -> None:
+    """Enhance the recordings of two paths; see `enhance_recordings`."""
+    with open_recordings(source, air) as recordings:
+        enhance_recordings(enhancer, *recordings, out)
+
+
+def enhance_recordings(
+    enhancer: Enhancer, source: AudioFile, air: AudioFile | None, out: Path
+) -> None:
     """Enhance a recording of any length, block by block.
 
     The file that is written has the rate, the channels and the depth of the sensor's recording,
@@ -52,12 +72,15 @@ def enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) 
             # All of it again: the factor is known now, and the samples are not kept in memory.
             with temporary.open("wb+") as file:
                 _write(enhancer, source, air, file, out, PEAK / peak)
+        for recording in (source, air):
+            if recording is not None:
+                recording.check_unchanged()
 
 
 def _write(
     enhancer: Enhancer,
-    source: Path,
-    air: Path | None,
+    source: AudioFile,
+    air: AudioFile | None,
     file: BinaryIO,
     out: Path,
     factor: float | None = None,
@@ -68,10 +91,10 @@ def _write(
     """
     peak = loudest = 0.0
     with ExitStack() as stack:
-        audio = stack.enter_context(open_audio(source))
+        audio = stack.enter_context(source.again())
         microphone = None
         if air is not None:
-            microphone = _Microphone(stack.enter_context(open_audio(air)), audio)
+            microphone = _Microphone(stack.enter_context(air.again()), audio)
         info = audio.info
         append = stack.enter_context(
             encoding_audio(

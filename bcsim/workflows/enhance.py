@@ -8,7 +8,7 @@ from typing import TextIO
 
 import bcsim
 from bcsim.audio.folder import audio_files
-from bcsim.audio.read import open_audio
+from bcsim.audio.read import AudioFile
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
@@ -16,7 +16,7 @@ from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.paths import check_not_input, printable
 from bcsim.files.run_folder import check_disjoint, locked
 from bcsim.files.text import parse_json
-from bcsim.inference.files import enhance_file
+from bcsim.inference.files import enhance_file, enhance_recordings, open_recordings
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import BONE_TO_AIR, fingerprint_of, load_enhancer
 from bcsim.progress import track
@@ -110,11 +110,13 @@ def _enhance_folder(
             if partner is not None and not partner.is_file():
                 told = f"{partner}: no such recording of the air microphone, to go with {path}"
                 raise InputError(told)
-            made_from = notes.made_from(path, partner)
-            if notes.tell_of(target) == [made_from, _hash_if_there(target)]:
-                result.kept.append(target)
-                continue
-            enhance_file(enhancer, path, partner, target)
+            # Opened once: what is enhanced is what was hashed, even if the file is replaced.
+            with open_recordings(path, partner) as recordings:
+                made_from = notes.made_from(*recordings)
+                if notes.tell_of(target) == [made_from, _hash_if_there(target)]:
+                    result.kept.append(target)
+                    continue
+                enhance_recordings(enhancer, *recordings, target)
         except InputError as error:
             result.failures[str(path)] = str(error)
             log.warning("skipped: %s", printable(str(error)))
@@ -149,10 +151,10 @@ class _Notes:
         if not line.endswith("\n"):
             file.write("\n")
 
-    def made_from(self, source: Path, air: Path | None) -> str:
+    def made_from(self, source: AudioFile, air: AudioFile | None) -> str:
         """Return a hash of everything that decides what a recording becomes."""
         inputs = [source] if air is None else [source, air]
-        return hash_text("\n".join([*self._model, *map(_hash_of_audio, inputs)]))
+        return hash_text("\n".join([*self._model, *(audio.sha256() for audio in inputs)]))
 
     def tell_of(self, target: Path) -> list[str | None] | None:
         """Return what a file was made from, and its hash, if it was written."""
@@ -167,11 +169,6 @@ class _Notes:
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._out).as_posix()
-
-
-def _hash_of_audio(path: Path) -> str:
-    with open_audio(path, whole=False) as audio:
-        return audio.sha256()
 
 
 def _hash_if_there(path: Path) -> str | None:

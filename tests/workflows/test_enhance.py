@@ -100,15 +100,15 @@ def made(monkeypatch):
     class Made(list):
         stop_at = None
 
-    made, enhance_file = Made(), workflow.enhance_file
+    made, enhance_recordings = Made(), workflow.enhance_recordings
 
     def noting(enhancer, source, air, out):
         if len(made) == made.stop_at:
             raise Stopped
-        made.append(source.name)
-        enhance_file(enhancer, source, air, out)
+        made.append(source.name.name)
+        enhance_recordings(enhancer, source, air, out)
 
-    monkeypatch.setattr(workflow, "enhance_file", noting)
+    monkeypatch.setattr(workflow, "enhance_recordings", noting)
     return made
 
 
@@ -156,6 +156,52 @@ def test_what_has_changed_since_is_made_anew(model, air, tmp_path, made, tree, w
     assert not target.is_symlink()
     same = {name for name, digest in tree(out).items() if digest == before[name]}
     assert ("s2/a.wav" in same) == (what != "source")
+
+
+def at_the_first_look(monkeypatch, change):
+    """Let a change happen once, after the recording was hashed and before it is enhanced."""
+    tell_of = workflow._Notes.tell_of
+    changes = [change]
+
+    def looking(notes, target):
+        if changes:
+            changes.pop()()
+        return tell_of(notes, target)
+
+    monkeypatch.setattr(workflow._Notes, "tell_of", looking)
+
+
+@pytest.fixture
+def one(tmp_path, speech):
+    (tmp_path / "one").mkdir()
+    for name, samples in (("one/a.wav", speech[0]), ("other.wav", speech[0].flip(0))):
+        soundfile.write(tmp_path / name, samples.numpy(), 16_000)
+    return tmp_path / "one"
+
+
+def test_a_recording_that_is_replaced_meanwhile_is_noted_as_what_was_enhanced(
+    model, one, tmp_path, monkeypatch
+):
+    """Its hash was that of the old file and its result that of the new one, and so it stayed."""
+    enhance(model, one / "a.wav", tmp_path / "expected.wav", "cpu")
+    (tmp_path / "kept.wav").hardlink_to(one / "a.wav")
+    at_the_first_look(monkeypatch, lambda: (tmp_path / "other.wav").replace(one / "a.wav"))
+    enhance(model, one, tmp_path / "out", "cpu")
+    (tmp_path / "kept.wav").replace(one / "a.wav")
+    assert len(enhance(model, one, tmp_path / "out", "cpu").kept) == 1
+    expected = (tmp_path / "expected.wav").read_bytes()
+    assert (tmp_path / "out/a.wav").read_bytes() == expected
+
+
+def test_a_recording_that_is_written_to_meanwhile_is_a_failure(model, one, tmp_path, monkeypatch):
+    other = (tmp_path / "other.wav").read_bytes()
+    at_the_first_look(monkeypatch, lambda: (one / "a.wav").write_bytes(other))
+    with pytest.raises(InputError, match="none of 1"):
+        enhance(model, one, tmp_path / "out", "cpu")
+    assert names(tmp_path / "out") == ["failures.jsonl"]
+    assert "was changed while it was read" in (tmp_path / "out/failures.jsonl").read_text()
+    monkeypatch.undo()
+    assert len(enhance(model, one, tmp_path / "out", "cpu").written) == 1
 
 
 def test_another_model_makes_everything_anew(model, air, tmp_path, made):
