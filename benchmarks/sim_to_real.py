@@ -241,6 +241,7 @@ def main() -> None:
     steps, settings, estimators = arguments.steps, tuple(arguments.set), ESTIMATORS
     if arguments.smoke:
         steps, settings = 2, (*SMOKE, *settings)
+        fitting, test_pairs = fitting[:3], test_pairs[:3]
         estimators = dict.fromkeys(ESTIMATORS, "power-ratio")
     settings = (*settings, f"optimizer.learning_rate={arguments.learning_rate}")
     with tempfile.TemporaryDirectory() as name:

@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", nargs="+", metavar="RUN", help="rows, by name [all]")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -103,6 +104,8 @@ def main() -> None:
         seconds = copy_corpus(arguments.air, folder / "corpus", arguments.copies)
         count = len(audio_files(folder / "corpus"))
         timed = runs(folder, folder / "corpus", arguments.jobs)
+        floor = next(iter(timed))
+        timed = {run: timed[run] for run in timed if run in (floor, *(arguments.runs or timed))}
         taken: dict[str, list[float]] = {run: [] for run in timed}
         starting: list[float] = []
         for number in range(arguments.rounds + 1):

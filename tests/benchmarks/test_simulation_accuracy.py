@@ -7,7 +7,7 @@ import pytest
 
 from bcsim.datasets.recordings import read_recordings
 
-TALKERS = ("talker_a", "talker_c")  # those with the most utterances: 7 of the 16 pairs
+TALKER = "talker_a"  # who has the most utterances: 4 of the 16 pairs
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +17,13 @@ def benchmark_module(load_benchmark):
 
 @pytest.fixture(scope="module")
 def means(benchmark_module, shared):
-    """Mean scores of the fixed response and of the network, in both ways, over two talkers.
+    """Mean scores of the fixed response and of the network, in both ways, over one talker.
 
     Fitted as for the promise, which is over all seven talkers (the benchmark prints that, in
-    minutes). These two are easier: the limits below are the promised ones, less the difference of
-    their means to those of all pairs, which leaves the same room. Measured here on 2026-11-21, by
-    the network: in the fit LSD 6.42, MelSD 5.43, MCD 3.98, ESTOI .687 (fixed: LSD 8.17); not in
-    the fit 7.99, 7.58, 5.46 (fixed: LSD 9.01, LTAS 4.56).
+    minutes). This one is easier: the limits below are the promised ones, less the difference of
+    the talker's means to those of all pairs, which leaves the same room. Measured on 2026-11-30,
+    by the network: in the fit LSD 6.61, MelSD 5.35, MCD 3.87, ESTOI .673 (fixed: LSD 8.27); not
+    in the fit 7.39, 6.47, 4.77 (fixed: LSD 8.83, LTAS 3.24).
     """
     folder = shared / "data" / "vibravox_throat"
     pairs, _ = read_recordings(
@@ -32,11 +32,11 @@ def means(benchmark_module, shared):
     assert len(pairs) == 16
     fits = benchmark_module.Fits(pairs, 16_000, held_out=False)
     tried = SimpleNamespace(
-        pairs=[pair for pair in pairs if pair.talker in TALKERS],
+        pairs=[pair for pair in pairs if pair.talker == TALKER],
         sample_rate=fits.sample_rate,
         without=fits.without,
     )
-    assert len(tried.pairs) == 7
+    assert len(tried.pairs) == 4
     found = {}
     for way in (benchmark_module.OTHERS, benchmark_module.OWN):
         for method in ("power-ratio", "band-gain-network"):
@@ -52,11 +52,11 @@ def means(benchmark_module, shared):
 def test_a_talker_in_the_fit_is_simulated_as_well_as_promised(benchmark_module, means):
     fixed = means[benchmark_module.OWN, "power-ratio"]
     network = means[benchmark_module.OWN, "band-gain-network"]
-    assert fixed["lsd"] <= 8.6  # of all: 9.2
-    assert network["lsd"] <= min(7.0, fixed["lsd"] - 1.5)  # 7.5
+    assert fixed["lsd"] <= 8.7  # of all: 9.2
+    assert network["lsd"] <= min(7.2, fixed["lsd"] - 1.4)  # 7.5
     assert network["mel_sd"] <= 5.9  # 6.4
-    assert network["mcd"] <= 4.3  # 4.6
-    assert network["estoi"] >= 0.65  # 0.58
+    assert network["mcd"] <= 4.2  # 4.6
+    assert network["estoi"] >= 0.64  # 0.58
 
 
 @pytest.mark.shared
@@ -64,10 +64,10 @@ def test_a_talker_in_the_fit_is_simulated_as_well_as_promised(benchmark_module, 
 def test_a_talker_not_in_the_fit_is_simulated_as_well_as_promised(benchmark_module, means):
     fixed = means[benchmark_module.OTHERS, "power-ratio"]
     network = means[benchmark_module.OTHERS, "band-gain-network"]
-    assert network["lsd"] <= min(8.7, fixed["lsd"] - 0.4)  # of all: 9.2
-    assert network["mel_sd"] <= 8.6  # 8.9
-    assert network["mcd"] <= 5.9  # 6.2
-    assert fixed["ltas"] <= 4.7  # 4.7: as easy as all
+    assert network["lsd"] <= min(8.1, fixed["lsd"] - 0.8)  # of all: 9.2
+    assert network["mel_sd"] <= 7.6  # 8.9
+    assert network["mcd"] <= 5.2  # 6.2
+    assert fixed["ltas"] <= 3.4  # 4.7
 
 
 def test_the_table_is_markdown(benchmark_module):

@@ -124,11 +124,12 @@ def test_good_pairs_pass(pairs):
 def test_a_defect_is_named_alone_and_among_good_pairs(name, pairs):
     kind, spoil = DEFECTS[name]
     bad = spoil(pairs[1], pairs[2])
-    assert kinds_of([bad]) == [{kind}]
-    among = kinds_of([pairs[0], bad, *pairs[2:]])
-    assert among == [set(), {kind}, set(), set()]
-    (diagnosis,) = diagnose([bad], RATE)
-    assert diagnosis.verdict == ("unusable" if kind in REFUSED else "warning")
+    (alone,) = diagnose([bad], RATE)
+    first, among, last = diagnose([pairs[0], bad, pairs[2]], RATE)
+    for diagnosis in (alone, among):
+        assert {finding.kind for finding in diagnosis.findings} == {kind}
+        assert diagnosis.verdict == ("unusable" if kind in REFUSED else "warning")
+    assert first.findings == last.findings == ()
 
 
 def test_an_inverted_pair_is_told_from_the_others(pairs):
@@ -165,10 +166,10 @@ def test_findings_say_where_and_how_much(pairs):
 @pytest.mark.parametrize("name", [n for n, (kind, _) in DEFECTS.items() if kind in REFUSED])
 def test_what_the_doctor_calls_unusable_is_not_fitted(name, pairs):
     bad = DEFECTS[name][1](pairs[1], pairs[2])
-    refusal = examine(bad, RATE).refusal
-    assert refusal is not None
     with pytest.raises(InputError) as error:
         fit_pairs([bad], RATE, estimator="power-ratio")
+    refusal = examine(bad, RATE).refusal
+    assert refusal is not None
     assert refusal.text in str(error.value)
 
 
@@ -190,24 +191,24 @@ def throat(shared) -> list[RecordedPair]:
 @pytest.mark.shared
 def test_sixteen_good_throat_pairs_pass(throat):
     assert kinds_of(throat) == [set()] * 16
-    assert all(kinds_of([pair]) == [set()] for pair in throat)
+    assert all(kinds_of([pair]) == [set()] for pair in throat[::3])
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", [name for name in DEFECTS if name != "a lost buffer"])
 def test_a_defect_of_a_throat_pair_is_named(name, throat):
     kind, spoil = DEFECTS[name]
-    for index in range(0, 16, 3):
+    for index in (0, 6, 13):
         pair = throat[index]
         assert kinds_of([spoil(pair, throat[(index + 7) % 16])]) == [{kind}], pair.name
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("index", [1, 9, 15])
+@pytest.mark.parametrize("index", [1, 4, 7])
 def test_an_inverted_throat_pair_is_named_and_no_other(index, throat):
-    pairs = list(throat)
+    pairs = throat[::2]
     pairs[index] = replace(pairs[index], bone=-pairs[index].bone)
-    expected: list[set[str]] = [set()] * 16
+    expected: list[set[str]] = [set()] * 8
     expected[index] = {"inverted"}
     assert kinds_of(pairs) == expected
 

@@ -30,10 +30,10 @@ def drifting(pair: RecordedPair, drift: float) -> tuple[RecordedPair, float]:
     return replace(pair, air=pair.air[:length], bone=bone[:length]), ppm
 
 
-@pytest.mark.parametrize("drift", [200e-6, -200e-6, 300e-6, -188e-6])
-def test_the_drift_of_two_recorders_over_40_s_is_recovered(drift, systems):
+@pytest.mark.parametrize("drift", [300e-6, -188e-6])
+def test_the_drift_of_two_recorders_over_25_s_is_recovered(drift, systems):
     (pair,) = systems.recorded(
-        systems.two_mass(RATE), RATE, count=1, delay=-7.2, polarity=-1, snr_db=30, seconds=40
+        systems.two_mass(RATE), RATE, count=1, delay=-7.2, polarity=-1, snr_db=30, seconds=25
     )
     (undisturbed,), _ = align([pair], RATE)
     pair, ppm = drifting(pair, drift)
@@ -120,7 +120,7 @@ def test_a_lost_buffer_is_found_where_it_was_and_both_sides_of_it_are_kept(
 
 
 def test_neither_a_whole_nor_a_drifting_recording_jumps(systems):
-    (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=20, seconds=20)
+    (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=20, seconds=12)
     assert measure_timing(pair, RATE).jumps == ()
     for drift in (500e-6, -500e-6):
         assert measure_timing(drifting(pair, drift)[0], RATE).jumps == ()
@@ -163,7 +163,7 @@ def test_a_drift_of_real_pairs_is_found_by_all_and_by_each(drift, shared):
     from bcsim.datasets.recordings import read_recordings
 
     folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(folder / "air", folder / "bone", RATE)[0][::3]
+    pairs = read_recordings(folder / "air", folder / "bone", RATE)[0][::5]
     drifted = [drifting(pair, drift) for pair in pairs]
     aligned, _ = align([pair for pair, _ in drifted], RATE)
     assert aligned[0].drift_ppm == pytest.approx(1e6 * drift, abs=8)

@@ -128,7 +128,7 @@ config = TrainingConfig(
         if exact else None,
     balancing=BalancingConfig("gradient_norms"),
     data=DataConfig(crop_s=0.25, batch_size=batch_size, num_workers=0),
-    training=LoopConfig(num_steps=10, ema_decay=0.9, gradient_clip_norm=1.0,
+    training=LoopConfig(num_steps=6, ema_decay=0.9, gradient_clip_norm=1.0,
         log_interval_steps=1),
     optimizer=OptimizerConfig(learning_rate=1e-3),
 )
@@ -151,7 +151,7 @@ os._exit(0)  # the interpreter's own end meets a thread of gloo now and then, an
     [("exact", 1e-6, LOSSES), ("single", 1e-4, {"l1", "multi_resolution_stft"})],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, tolerance, losses):
-    """Over gloo, on the CPU, as by default: the same items, and the same losses for ten steps.
+    """Over gloo, on the CPU, as by default: the same items, and the same losses for six steps.
 
     Against a discriminator in float64: what float32 rounds off, such a training makes large
     whether in one process or in two. (Metrics leave the trainer as float32: hence 1e-6.)
@@ -187,7 +187,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, toler
 
 
 @pytest.mark.slow
-def test_three_hundred_steps_against_a_discriminator_stay_finite(pairs, tmp_path):
+def test_a_hundred_and_fifty_steps_against_a_discriminator_stay_finite(pairs, tmp_path):
     config = TrainingConfig(
         model={"name": "eben", "width": 4, "latent": 4},
         losses=[{"name": "mel_l1"}],
@@ -196,12 +196,12 @@ def test_three_hundred_steps_against_a_discriminator_stay_finite(pairs, tmp_path
         ),
         balancing=BalancingConfig("gradient_norms"),
         data=DataConfig(crop_s=0.25, batch_size=2, num_workers=0),
-        training=LoopConfig(num_steps=300, device="cpu", log_interval_steps=20),
+        training=LoopConfig(num_steps=150, device="cpu", log_interval_steps=30),
         optimizer=OptimizerConfig(learning_rate=1e-3),
     )
     train(config, TrainingData(pairs), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(lines) == 15
+    assert len(lines) == 5
     assert all(value is not None for line in lines for value in line.values())  # null: not finite
     assert lines[-1]["train/mel_l1"] < 0.8 * lines[0]["train/mel_l1"]
     # the discriminator finds out more than chance, which costs it 2
@@ -358,14 +358,12 @@ def test_what_any_of_several_processes_says_of_a_bad_pair_is_said_once(tmp_path,
     assert out.count("4 steps") == 1
     facts = json.loads((tmp_path / "good/config.json").read_text())["facts"]
     assert facts["batch_size"] == 2, "each process trained on its own"
-    for number in range(2):
-        bone = tmp_path / "pairs/bone" / f"{number}.flac"
-        whole = bone.read_bytes()
-        bone.write_bytes(whole[:2000] + bytes(len(whole) - 2000))  # the header is whole
-        done = bcsim("train", *options, "--out", tmp_path / f"bad{number}")
-        _, said = done.communicate()
-        assert done.returncode == 2, said
-        assert f"{number}.flac" in said
-        assert said.count("Error:") == 1
-        assert "Traceback" not in said
-        bone.write_bytes(whole)
+    bone = tmp_path / "pairs/bone/1.flac"
+    whole = bone.read_bytes()
+    bone.write_bytes(whole[:2000] + bytes(len(whole) - 2000))  # the header is whole
+    done = bcsim("train", *options, "--out", tmp_path / "bad")
+    _, said = done.communicate()
+    assert done.returncode == 2, said
+    assert "1.flac" in said
+    assert said.count("Error:") == 1
+    assert "Traceback" not in said
