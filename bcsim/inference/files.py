@@ -18,6 +18,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.paths import printable
 from bcsim.inference.enhancer import BlockEnhancer
+from bcsim.inference.partner import check_partner
 from bcsim.metrics.comparison import SILENCE
 from bcsim.models.base import Enhancer
 
@@ -60,10 +61,13 @@ def enhance_recordings(
         out: path of the file to write, .wav or .flac.
 
     Raises:
-        InputError: if a recording cannot be read, the two are not equally long, the suffix is
-            another one, or the output of the model is not finite.
+        InputError: if a recording cannot be read, the two are not equally long, exchanged or not
+            synchronous (`check_partner`), the suffix is another one, or the output of the model is
+            not finite.
         EnvironmentFault: if the disk is full or forbidden.
     """
+    if air is not None:
+        check_partner(source, air)
     with replacing(out) as temporary:
         with temporary.open("wb+") as file:
             peak = _write(enhancer, source, air, file, out)

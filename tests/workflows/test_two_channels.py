@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import butter, sosfilt
 
 from bcsim.audio.read import read_audio
 from bcsim.audio.write import write_audio
@@ -102,6 +104,32 @@ def test_the_second_recording_is_asked_for_and_has_to_fit(model, tmp_path):
     write_audio(heard / "b.wav", np.zeros(8400), RATE)
     with pytest.raises(InputError, match=r"b\.wav: lasts 0\.53 s, .*b\.wav 0\.50 s; .* cut alike"):
         enhance(model / "both", bone / "b.wav", tmp_path / "b.wav", "cpu", heard / "b.wav")
+
+
+def speech(seed):
+    """Return two seconds of noise in syllables, and what a dull sensor makes of them."""
+    rng = stream(seed, "syllables")
+    parts = []
+    while sum(map(len, parts)) < 2 * RATE:
+        size = round(rng.uniform(0.08, 0.3) * RATE)
+        sound = rng.uniform(0.3, 1) * rng.standard_normal(size) * np.hanning(size)
+        parts += [0.1 * sound, np.zeros(round(rng.uniform(0.02, 0.2) * RATE))]
+    air = np.concatenate(parts)[: 2 * RATE] + 1e-5 * rng.standard_normal(2 * RATE)
+    return air, sosfilt(butter(2, 900, fs=RATE, output="sos"), air)
+
+
+def test_recordings_that_are_exchanged_or_late_are_refused(model, tmp_path):
+    """The network got air in place of bone, or bone half a second late, with exit code 0."""
+    air, bone = speech(1)
+    late = np.concatenate([1e-4 * stream(2, "late").standard_normal(4000), bone])[: len(bone)]
+    for name, signals in {"fine": (air, bone), "swap": (bone, air), "late": (air, late)}.items():
+        for role, samples in zip(("air", "bone"), signals, strict=True):
+            write_audio(tmp_path / role / f"{name}.wav", samples, RATE)
+    result = enhance(model / "both", tmp_path / "bone", tmp_path / "out", "cpu", tmp_path / "air")
+    assert [path.name for path in result.written] == ["fine.wav"]
+    reasons = {Path(path).stem: reason for path, reason in result.failures.items()}
+    assert "the roles are swapped; exchange the two recordings" in reasons["swap"]
+    assert "late.wav: bone is +250 ms late; cut both to begin" in reasons["late"]
 
 
 def test_a_recording_without_its_partner_is_named_and_left_out(model, tmp_path):
