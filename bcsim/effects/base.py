@@ -51,6 +51,8 @@ class Scene:
             None where that is `air`.
         start: number of samples of the clip before this scene: 0, but where a long clip is
             rendered in segments.
+        inside: samples of the scene that are wanted, where others before and after are only there
+            for what they have an influence on; None where all are.
         level: (B,), RMS of the whole clip's active speech at the air microphone, where the scenes
             are only segments; else None.
         offset: (B,), mean of the whole clip at the air microphone, where the scenes are only
@@ -72,6 +74,7 @@ class Scene:
     ambient: Tensor | None = None
     noisy_air: Tensor | None = None
     start: int = 0
+    inside: slice | None = None
     level: Tensor | None = None
     offset: Tensor | None = None
     leak_gain: Tensor | None = None
@@ -117,6 +120,13 @@ class Scene:
         if self.level is not None:
             return self.level.double()
         return speech_rms(self.air, self.sample_rate, self.lengths).double()
+
+    def without_context(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the part of a signal (B, T) that is wanted, (B, T'), and its lengths, (B,)."""
+        if self.inside is None:
+            return signal, self.lengths
+        part = signal[:, self.inside]
+        return part, (self.lengths - self.inside.start).clamp(0, part.shape[-1])
 
     def about_mean(self, air: Tensor) -> Tensor:
         """Return air (B, T) less the mean of the whole clip: a converter's offset is no sound."""

@@ -49,7 +49,8 @@ class RecordedNoise(Effect):
             relative = db_to_amplitude(self.sensor.level_db - drawn["snr_db"])
             gain = scene.speech_level() * relative / power.sqrt()
             # The part that is played may be fainter than the whole of the recording.
-            snr_db = drawn["snr_db"] + excess_db(power, noise * scene.mask(), scene.lengths)
+            part, lengths = scene.without_context(noise * scene.mask())
+            snr_db = drawn["snr_db"] + excess_db(power, part, lengths)
             noise = noise * gain[:, None].to(noise.dtype)
             scene = scene.with_measured(snr_db=snr_db)
         return scene.with_bone(scene.bone + noise)

@@ -6,13 +6,14 @@ whole file, and noise continues from one segment into the next, so that no seam 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bcsim.audio.read import read_blocks
 from bcsim.audio.validation.base import AudioInfo
@@ -76,14 +77,35 @@ def render_segments(
     level, offset = speech_level(path, rate)
     for samples, start, before, length in _windows(path, rate, _context(body)):
         air = torch.from_numpy(samples)[None]
-        scene = replace(Scene.from_air(air, rate), start=start, level=level, offset=offset)
         inside = slice(before, before + length)
+        known = {"start": start, "inside": inside, "level": level, "offset": offset}
+        scene = replace(Scene.from_air(air, rate), **known)
         rendered = body.apply(scene, [draws]).each(
             lambda signal, inside=inside: signal[:, inside], torch.tensor([length])
         )
         signals = rendered.signals
         scaled = {name: factor * signals[name] for name, factor in (factors or {}).items()}
         yield replace(rendered, **scaled)
+
+
+def snr_of_segments(measured: Sequence[tuple[int, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    r"""Return what was measured of the segments of a long file as that of the whole, (1,) each.
+
+    Against speech of one level, the powers of the noise in the segments add up:
+
+    .. math:: -10 \log_{10} \frac{\sum_k T_k\, 10^{-\mathrm{SNR}_k/10}}{\sum_k T_k}
+
+    Args:
+        measured: number of samples :math:`T_k` of each segment, and the SNR in dB, (1,), of each
+            step, as `Scene.measured` holds it.
+    """
+    total = sum(num_samples for num_samples, _ in measured)
+    power: dict[str, Tensor] = {}
+    for num_samples, quantities in measured:
+        for name, snr_db in quantities.items():
+            part = num_samples / total * 10 ** (-snr_db.double() / 10)
+            power[name] = power.get(name, torch.zeros_like(part)) + part
+    return {name: -10 * torch.log10(value) for name, value in power.items()}
 
 
 def needed_factors(simulator: Simulator, peaks: Mapping[str, float]) -> dict[str, float]:

@@ -29,7 +29,12 @@ from bcsim.files.writer import Writer
 from bcsim.simulator import Simulator
 from bcsim.synthesis.clips import Clip
 from bcsim.synthesis.journal import own_notes
-from bcsim.synthesis.long_files import is_long, needed_factors, render_segments
+from bcsim.synthesis.long_files import (
+    is_long,
+    needed_factors,
+    render_segments,
+    snr_of_segments,
+)
 
 AirFiles = Literal["copy", "link", "encode"]
 LEAST_TIME_S = 60.0  # that a clip may take, however short
@@ -210,7 +215,7 @@ class Renderer:
                 source,
                 _signals(scene, row),
                 _gains_db(scene, row),
-                _measured(scene, row),
+                _numbers(scene.measured, row),
                 untouched,
                 writer,
             )
@@ -279,6 +284,7 @@ class Renderer:
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
         peaks: dict[str, float] = {}
         num_samples = 0
+        measured: list[tuple[int, Mapping[str, Tensor]]] = []
         with torch.inference_mode(), contextlib.ExitStack() as files:
             for scene in render_segments(self.simulator, source.draws, source.path, factors):
                 for name, signal in _signals(scene, 0).items():
@@ -290,8 +296,10 @@ class Renderer:
                     append[name](signal.cpu().numpy())
                     peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
+                measured.append((scene.air.shape[-1], scene.measured))
             gains_db = {name: _decibels(factor) for name, factor in factors.items()}
-            row = self._row(source, append, num_samples, gains_db, _facts(source, peaks))
+            told = _numbers(snr_of_segments(measured), 0) | _facts(source, peaks)
+            row = self._row(source, append, num_samples, gains_db, told)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
         return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
@@ -377,9 +385,9 @@ def _gains_db(scene: Scene, row: int) -> dict[str, float]:
     }
 
 
-def _measured(scene: Scene, row: int) -> dict[str, float | None]:
+def _numbers(measured: Mapping[str, Tensor], row: int) -> dict[str, float | None]:
     """Return what was measured of one clip while it was rendered; see `Scene.measured`."""
-    values = {name: float(value[row]) for name, value in scene.measured.items()}
+    values = {name: float(value[row]) for name, value in measured.items()}
     return {
         name: round(value, 2) + 0.0 if math.isfinite(value) else None  # -0.0 becomes 0.0
         for name, value in values.items()

@@ -9,6 +9,7 @@ import torch
 
 from bcsim.audio.read import audio_info
 from bcsim.audio.write import write_audio
+from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.base import Scene
@@ -17,6 +18,7 @@ from bcsim.effects.fir_lowpass import FirLowpass
 from bcsim.effects.gain import Gain
 from bcsim.effects.peak_limit import PeakLimit
 from bcsim.effects.peak_normalize import PeakNormalize
+from bcsim.effects.recorded_noise import RecordedNoise
 from bcsim.effects.sensor_level import SensorLevel
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
@@ -25,7 +27,12 @@ from bcsim.errors import InputError
 from bcsim.recipe import Constant
 from bcsim.simulator import Simulator
 from bcsim.synthesis import long_files as stretches
-from bcsim.synthesis.long_files import is_long, needed_factors, render_segments
+from bcsim.synthesis.long_files import (
+    is_long,
+    needed_factors,
+    render_segments,
+    snr_of_segments,
+)
 
 RATE = 16_000
 
@@ -67,6 +74,23 @@ def test_response_noise_and_level_are_those_of_one_piece(long_file, sensor):
     air, bone = in_stretches(simulator, draws, long_file)
     assert torch.equal(air, whole.air)
     torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
+
+
+def test_the_snr_that_came_about_is_that_of_one_piece(long_file, sensor, tmp_path):
+    """Rows of files that are rendered in segments lacked it."""
+    faint_then_loud = np.repeat([0.002, 0.1], 4 * RATE)
+    noise = faint_then_loud * np.random.default_rng(0).standard_normal(8 * RATE)
+    write_audio(tmp_path / "noise/steps.wav", noise, RATE)
+    folder = NoiseFolder(tmp_path / "noise")
+    effect = RecordedNoise(sensor, folder, position=Constant(0.2), snr_db=Constant(10.0))
+    simulator = Simulator((effect,), RATE)
+    draws = simulator.sample(0, "clip")
+    whole = in_one_piece(simulator, draws, long_file).measured["recorded_noise.snr_db"]
+    scenes = [*render_segments(simulator, draws, long_file)]
+    found = snr_of_segments([(scene.air.shape[-1], scene.measured) for scene in scenes])
+    assert len(scenes) == 6
+    assert abs(float(whole) - 10) > 0.5  # what is played is not as loud as the whole recording
+    assert abs(float(found["recorded_noise.snr_db"] - whole)) < 0.01
 
 
 @pytest.mark.parametrize(
