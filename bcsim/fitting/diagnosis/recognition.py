@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, speech_power
+from bcsim.dsp.activity import is_active, loud_power, speech_power
 from bcsim.dsp.band_edge import band_edge_hz
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, stft
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
@@ -25,10 +25,12 @@ HALVES_AGREE_S = 0.010
 HALVES_EVIDENCE = 4.0
 SILENT = 1e-5  # of a channel's own level: rounding, which the evidence takes for sound
 STEADY_DB = 6.0  # a channel whose level moves no more holds no speech
-# Swapped roles. Treble of bone less treble of air: -6.9 dB or less on 16 throat pairs.
+# Swapped roles. Treble of bone less treble of air: -8.8 dB or less on 16 throat pairs.
 TREBLE_HZ, BASS_HZ = (2200.0, 7000.0), (160.0, 900.0)
 SWAPPED_DB = 3.0
 STEADY_FRAMES = 2048  # at most, from which the steady noise of a band is taken
+OVER_NOISE = 2.0  # of power, from which on treble of bone is that of speech
+LOUD_DB = 15.0  # under the 98th percentile: frames of speech, even over rumble that is as loud
 # Identical recordings. The gain of a throat microphone differs by 5 dB or more between the bands.
 COPY_RANGE_HZ = (100.0, 7000.0)
 STRONG_DB = 25.0  # under the strongest third-octave of air
@@ -149,6 +151,9 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
         return None
     # The channel with less noise tells where the pauses of both are, whichever it is called.
     clearer = max((air, bone), key=lambda channel: _level_range_db(channel.numpy(), sample_rate))
+    hop = max(num_fft // 2, len(air) // STEADY_FRAMES)
+    powers = torch.stack([speech_power(x[None], sample_rate, num_fft, hop)[0] for x in (air, bone)])
+    loud = (powers > loud_power(powers) * 10 ** (-LOUD_DB / 10)).any(dim=0)
     tilts_db = []
     for power, channel in ((spectra.xx, air), (spectra.yy, bone)):
         noise = estimate_noise_floor(clearer, channel, sample_rate, num_fft).psd
@@ -159,9 +164,12 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
             total, known = (
                 torch.stack([values[band].mean() for band in bands]) for values in (power, noise)
             )
-            # Where nobody pauses, what never falls below some power is noise as well.
-            known = torch.maximum(known, _least_power(channel, num_fft, bands))
-            speech = torch.maximum(total - known, 0.05 * total)
+            # Where nobody pauses, or pauses were muted, what never falls below some power in
+            # speech is noise as well.
+            known = torch.maximum(known, _least_power(channel, loud, num_fft, bands))
+            # Treble that is barely above the sensor's noise is no treble of its speech.
+            least = OVER_NOISE if channel is bone and sign > 0 else 1.0
+            speech = torch.where(total > least * known, total - known, 0.0).maximum(0.05 * total)
             tilt += sign * float(speech.clamp(min=1e-30).log10().mean())
         tilts_db.append(10 * tilt)
     excess_db = tilts_db[1] - tilts_db[0]
@@ -176,9 +184,16 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
     )
 
 
-def _least_power(channel: Tensor, num_fft: int, bands: list[slice]) -> Tensor:
-    """Return the power that each band of bins has in all but the quietest tenth of the frames."""
+def _least_power(channel: Tensor, loud: Tensor, num_fft: int, bands: list[slice]) -> Tensor:
+    """Return the power that each band of bins has in all but a tenth of the loud frames.
+
+    Args:
+        channel: (T,), signal of the channel.
+        loud: (frames,) of bool, frames of `num_fft` samples with loud speech of either channel.
+        num_fft: frame length in samples.
+        bands: bands, as slices of bins.
+    """
     hop = max(num_fft // 2, len(channel) // STEADY_FRAMES)
-    power = stft(channel[None], num_fft, hop)[0].abs().square()
+    power = stft(channel[None], num_fft, hop)[0, loud].abs().square()
     by_band = torch.stack([power[:, band].mean(dim=1) for band in bands])
     return torch.quantile(by_band, 0.1, dim=1)
