@@ -31,7 +31,7 @@ def test_a_child_that_outlives_a_killed_run_does_not_hold_its_lock(tmp_path):
         "out = Path(sys.argv[1])\n"
         "with locked(out, out / 'lock'):\n"
         "    child = os.fork()\n"
-        "    if child: print(child, flush=True)\n"
+        "    if not child: print(os.getpid(), flush=True)\n"  # once it has let go of the lock
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
