@@ -90,7 +90,10 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
     pair_id = text_of(row, id_column) if id_column else ""
     talker = text_of(row, talker_column) if talker_column else ""
     if not pair_id:
-        relative = (cell.removeprefix("./").lstrip("/") for cell in cells.values())
+        written = (
+            c if "\\" in files[role].name else c.replace("\\", "/") for role, c in cells.items()
+        )
+        relative = (cell.removeprefix("./").lstrip("/") for cell in written)
         pair_id = pair_ids(*(unicodedata.normalize("NFC", name) for name in relative))
     return PairFiles(pair_id, files, known_name(talker))
 

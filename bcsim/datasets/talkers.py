@@ -119,8 +119,10 @@ def talkers_of(path: Path, names: Mapping[str, Collection[str]]) -> dict[str, st
     exact, stems, bases = _indices(names)
     claims: defaultdict[str, list[_Claim]] = defaultdict(list)
     for name, (talker, where) in talkers.items():
-        stem = without_audio_suffix(name)
-        nearby = (exact.get(name), stems.get(name), stems.get(stem), bases.get(stem))
+        # Windows divides folders by backslashes, which are part of a name elsewhere.
+        name_here = name if name in exact or name in stems else name.replace("\\", "/")
+        stem = without_audio_suffix(name_here)
+        nearby = (exact.get(name_here), stems.get(name_here), stems.get(stem), bases.get(stem))
         for distance, found in enumerate(nearby):
             if found:
                 for recording in found:

@@ -82,11 +82,16 @@ def _misfit(name: str, parts: tuple[str, ...]) -> str | None:
 
 
 def existing_spelling(folder: Path, name: str) -> Path:
-    """Return the path that a list names, composed or decomposed if only such a file is there.
+    """Return the path that a list names, spelled in another way if only such a file is there.
 
-    Some systems compose the accents of names, some take them apart; lists travel between them.
+    Some systems compose the accents of names, some take them apart, and Windows divides folders by
+    backslashes; lists travel between them.
     """
-    spellings = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    spellings = [
+        form
+        for text in (name, name.replace("\\", "/"))
+        for form in (text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD")))
+    ]
     return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / name)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bcsim.datasets.speaker_names import known_name, speaker_of_corpus, split_of_folder
+from bcsim.datasets.tables import read_table
 from bcsim.datasets.talkers import talkers_of
 from bcsim.errors import InputError, UsageError
 from bcsim.files.opening import open_regular
@@ -66,6 +67,12 @@ def find_speakers(
         raise UsageError("give a table of speakers, or the level of their folders, not both")
     by_layout = speakers_by_layout(sources)
     if table is not None:
+        if "split" in read_table(table).columns:
+            log.warning(
+                "%s: its column split is not used; folders called train, validation and test, or "
+                "else the speakers, decide the splits",
+                printable(str(table)),
+            )
         names = talkers_of(table, {source: (source, printable(source)) for source in sources})
         return Speakers(names, by_layout.splits)
     if level is not None:

@@ -53,6 +53,7 @@ ROWS = [
         ("pairs.csv", "\n".join(",".join(row) for row in ROWS)),
         ("pairs.csv", "\ufeffsep=;\r\n" + "\r\n".join(";".join(row) for row in ROWS)),
         ("pairs.tsv", "\n".join("\t".join(row) for row in ROWS)),
+        ("pairs.csv", "\n".join(",".join(row) for row in ROWS).replace("/", "\\")),
         ("pairs.txt", "\n\n".join("\t".join(row) for row in ROWS)),
         (
             "pairs.jsonl",

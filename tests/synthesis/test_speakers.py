@@ -108,11 +108,15 @@ def test_the_lists_of_common_voice_tell_speakers_and_splits(tmp_path, caplog):
     assert "names are those of Common Voice, whose lists" in caplog.text
 
 
-def test_a_table_or_a_level_says_who_speaks(tmp_path):
+def test_a_table_or_a_level_says_who_speaks(tmp_path, caplog):
     sources = ["day1/anna/a.wav", "day1/bob/b.wav", "day2/anna/c.wav", "d.wav"]
     (tmp_path / "who.csv").write_text("file,speaker\nday1/anna/a,0\nday1/bob/b.wav,1\n")
     found = find_speakers(tmp_path, sources, table=tmp_path / "who.csv")
     assert found.names == {"day1/anna/a.wav": "0", "day1/bob/b.wav": "1"}
+    assert "column split" not in caplog.text
+    (tmp_path / "who.csv").write_text("file,speaker,split\nday1\\anna\\a.wav,0,test\n")
+    assert find_speakers(tmp_path, sources, table=tmp_path / "who.csv").names == {sources[0]: "0"}
+    assert "who.csv: its column split is not used" in caplog.text
     assert find_speakers(tmp_path, sources, level=2).names == {
         source: source.split("/")[1] for source in sources[:3]
     }
