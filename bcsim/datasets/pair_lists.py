@@ -11,6 +11,7 @@ from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.speaker_names import known_name
 from bcsim.datasets.tables import Table, read_table, text_of
+from bcsim.datasets.told_facts import check_told_of_files
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
 from bcsim.files.text import shown
@@ -86,6 +87,7 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
             raise InputError(
                 f"{row.where}: no such file of {role}: {file}; paths start from the list's folder"
             )
+    check_told_of_files(row.content, files.values(), row.where)
     id_column, talker_column = table.column(ID_COLUMNS), table.column(TALKER_COLUMNS)
     pair_id = text_of(row, id_column) if id_column else ""
     talker = text_of(row, talker_column) if talker_column else ""

@@ -14,12 +14,13 @@ from pathlib import Path
 from bcsim.audio.channels import channel_index, strongest_channel
 from bcsim.audio.folder import AUDIO_SUFFIXES, list_audio
 from bcsim.audio.read import read_audio
-from bcsim.datasets.dataset import Dataset, PairFiles
+from bcsim.datasets.dataset import Dataset, ListedPair, PairFiles
 from bcsim.datasets.layouts import named_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
 from bcsim.datasets.pair_lists import LIST_SUFFIXES, is_pair_list, read_pair_list
 from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.talkers import talkers_of
+from bcsim.datasets.told_facts import check_told_of_files
 from bcsim.dsp.resample import resample
 from bcsim.errors import InputError, UsageError
 from bcsim.files.paths import printable
@@ -69,7 +70,7 @@ def find_pairs(
     if _is_same(air, bone) and is_pair_list(air):
         pairs, unmatched = read_pair_list(air)
     elif split is not None or (_is_same(air, bone) and _has_manifest(air)):
-        pairs, unmatched = _listed(air, split), {}
+        pairs, unmatched = _as_told(_listed(air, split))
     else:
         if _is_same(air, bone) and air.is_file() and not two_channels:
             raise InputError(_why_not_one_file(air))
@@ -248,6 +249,22 @@ def _listed(folder: Path, only: str | None) -> list[PairFiles]:
             *(printable(str(folder)), len(rest), MANIFEST_NAME, printable(rest[0])),
         )
     return listed
+
+
+def _as_told(listed: Sequence[PairFiles]) -> tuple[list[PairFiles], dict[str, str]]:
+    """Return the pairs whose files are as somebody else's manifest tells, and why others are not.
+
+    What bcsim wrote itself is compared with its sums (`bcsim.datasets.verification`).
+    """
+    pairs, reasons = [], {}
+    for pair in listed:
+        try:
+            if isinstance(pair, ListedPair) and "drawn" not in pair.content:
+                check_told_of_files(pair.content, pair.files.values(), pair.where)
+            pairs.append(pair)
+        except InputError as error:
+            reasons[pair.id] = str(error)
+    return pairs, reasons
 
 
 def _why_not_one_file(path: Path) -> str:

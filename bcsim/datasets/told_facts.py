@@ -1,10 +1,12 @@
 """What a list tells of rates and durations, beside what the files hold that it names."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bcsim.audio.read import audio_info
 from bcsim.errors import InputError
 
 ROUNDING_S = 0.05  # by which a duration may be off, however exactly it is written
@@ -93,6 +95,21 @@ def check_told(told: Told, files: Sequence[tuple[int, int]], name: str) -> None:
     reason = told.contradiction(files)
     if reason is not None:
         raise InputError(f"{name}: {reason}; mend the list, or copy the file again")
+
+
+def check_told_of_files(content: Mapping[str, Any], paths: Iterable[Path], name: str) -> None:
+    """Raise InputError if files are not as an entry tells; none is opened if it tells nothing.
+
+    Args:
+        content: keys and values of the entry.
+        paths: files that it is told of; one that cannot be read is left to whoever reads it.
+        name: name of the entry, for the message.
+    """
+    told = Told.of(content)
+    if told != NOTHING_TOLD:
+        infos = [info for path in paths if (info := audio_info(path)) is not None]
+        if infos:
+            check_told(told, [(info.sample_rate, info.frames) for info in infos], name)
 
 
 def _number(value: object) -> float | None:

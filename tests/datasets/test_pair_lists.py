@@ -279,3 +279,22 @@ def test_one_file_is_refused_with_what_would_be_taken(files):
             find_pairs(path, path)
     packed = gzip.compress(b"air,bone,id\nm/one.wav,n/three.wav,p\n")
     assert [*found(files / "rec/list.csv.gz", packed)[0]] == ["p"]
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "metadata.jsonl"])
+def test_a_row_that_contradicts_its_files_costs_itself(files, name):
+    """A list of 300 s at 8 kHz named files of 50 ms at 16 kHz, and nothing was said."""
+    keys = ("air", "bone") if name == "pairs.jsonl" else ("air_file_name", "bone_file_name")
+    told = [{"duration": 0.05, "sample_rate": RATE}, {"duration": 300.0}, {"sampling_rate": 8000}]
+    sides = [("m/one.wav", "n/three.wav"), ("m/two.wav", "n/four.wav"), ("m/one.wav", "n/four.wav")]
+    rows = [
+        {"id": str(number), **dict(zip(keys, files_of, strict=True)), **facts}
+        for number, (files_of, facts) in enumerate(zip(sides, told, strict=True))
+    ]
+    (files / "rec" / name).write_text("\n".join(map(json.dumps, rows)))
+    place = files / "rec" / (name if name == "pairs.jsonl" else "")
+    pairs, failures = find_pairs(place, place)
+    assert [pair.id for pair in pairs] == ["0"]
+    reasons = " ".join(failures.values())
+    assert "line 2: the list tells a duration of 300, and the files last 0.05 s" in reasons
+    assert "line 3: the list tells 8000 Hz, and the files have 16000 Hz" in reasons
