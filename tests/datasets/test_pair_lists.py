@@ -283,9 +283,9 @@ def test_one_file_is_refused_with_what_would_be_taken(files):
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "metadata.jsonl"])
 def test_a_row_that_contradicts_its_files_costs_itself(files, name):
-    """A list of 300 s at 8 kHz named files of 50 ms at 16 kHz, and nothing was said."""
+    """A list of 3000 s at 8 kHz named files of 50 ms at 16 kHz, and nothing was said."""
     keys = ("air", "bone") if name == "pairs.jsonl" else ("air_file_name", "bone_file_name")
-    told = [{"duration": 0.05, "sample_rate": RATE}, {"duration": 300.0}, {"sampling_rate": 8000}]
+    told = [{"duration": 0.05, "sample_rate": RATE}, {"duration": 3000.0}, {"sampling_rate": 8000}]
     sides = [("m/one.wav", "n/three.wav"), ("m/two.wav", "n/four.wav"), ("m/one.wav", "n/four.wav")]
     rows = [
         {"id": str(number), **dict(zip(keys, files_of, strict=True)), **facts}
@@ -296,5 +296,5 @@ def test_a_row_that_contradicts_its_files_costs_itself(files, name):
     pairs, failures = find_pairs(place, place)
     assert [pair.id for pair in pairs] == ["0"]
     reasons = " ".join(failures.values())
-    assert "line 2: the list tells a duration of 300, and the files last 0.05 s" in reasons
+    assert "line 2: the list tells a duration of 3000, and the files last 0.05 s" in reasons
     assert "line 3: the list tells 8000 Hz, and the files have 16000 Hz" in reasons
