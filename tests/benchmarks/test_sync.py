@@ -47,5 +47,5 @@ def test_a_fast_case_is_recovered_and_nothing_false_is_claimed(facts, sync):
     tally = sync.Tally()
     assert sync.examine_case(sync.Case(**facts, seed=4), babble, tally)
     assert tally.right == tally.cases == 1
-    assert tally.false == tally.false_polarity == tally.unrecoverable == 0
+    assert tally.false == tally.wrong == tally.unrecoverable == 0
     assert tally.claimed == len(facts.get("lost", ()))
