@@ -11,10 +11,19 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.signal
+import torch
 
+from bcsim.dsp.spectra import cross_spectra
 from bcsim.fitting.alignment.align import align
+from bcsim.fitting.alignment.consensus import common_delay, individual_delays
+from bcsim.fitting.alignment.envelopes import find_place
+from bcsim.fitting.alignment.time_map import Part
+from bcsim.fitting.alignment.timing import Timing
+from bcsim.fitting.alignment.trajectory import window_delays
 from bcsim.fitting.diagnosis.diagnose import diagnose
+from bcsim.fitting.diagnosis.recognition import recognise
 from bcsim.fitting.fit import fit_pairs
+from bcsim.fitting.pairs import frame_size, frames_with_speech
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -80,6 +89,33 @@ def test_a_recorder_that_was_started_seconds_earlier_is_an_offset_and_no_other_s
     assert found.delay_s == pytest.approx(sign * seconds + DELAY_S, abs=0.3e-3)
 
 
+@pytest.mark.parametrize("role", ["air", "bone"])
+@pytest.mark.parametrize("goes_on_s", [0.0, 25.0])
+def test_a_few_seconds_are_found_at_the_end_of_a_long_recording_of_other_speech(role, goes_on_s):
+    """Where the earlier recorder took half a minute of speech alone, no lag was found."""
+    long = babble(1, 33.0)
+    short = np.concatenate([long[29 * RATE :], babble(2, goes_on_s + 0.5)])[: -RATE // 2]
+    air, bone = (long, body(short, 1)) if role == "air" else (short, body(long, 1))
+    place = find_place(torch.from_numpy(air), torch.from_numpy(bone), RATE)
+    assert place is not None
+    assert abs(place.rate) < 1e-3
+    np.testing.assert_allclose(place.lags_s, 29.0 if role == "bone" else -29.0, atol=0.03)
+    first = 29.0 if role == "air" else 0.0
+    assert first < place.times_s.min() <= place.times_s.max() < first + 4.0
+
+
+def test_recordings_that_match_only_at_a_drift_that_no_clock_has_are_unrelated():
+    """Chance once found a lag that moved by 16 s within a recording: "-156894 ppm", exit 0."""
+    pair = recorded(3.0)
+    places = np.array([0.0, 1.0])
+    bone_places = places * (1 - 0.157)
+    part = Part(0, 2 * RATE, places, bone_places)
+    timing = Timing(0, 0.0, 0, 2 * RATE, -0.157, (), 50.0, 8000.0, (part,))
+    found = recognise(pair, timing, RATE)
+    assert found is not None
+    assert found.kind == "unrelated"
+
+
 @pytest.mark.parametrize("rate_ppm", [3000.0, -40_000.0])
 def test_a_clock_that_is_far_off_drifts_and_loses_no_buffer(rate_ppm):
     (found,) = diagnose([recorded(8.0, rate_ppm)], RATE)
@@ -122,6 +158,38 @@ def test_all_but_the_surroundings_of_a_lost_buffer_is_kept(role):
     assert aligned.start_delay_s == pytest.approx(DELAY_S, abs=0.1e-3)
     (found,) = diagnose([pair], RATE)
     assert [finding.kind for finding in found.findings] == ["jump"]
+
+
+@pytest.mark.parametrize("samples", [4, 6])
+def test_the_parts_beside_a_lost_buffer_are_measured_against_each_other(samples):
+    """Windows of both parts once changed places in each round, so that 4 samples were 0."""
+    air = babble(1, 6.0)
+    bone, half = body(air, 1), len(air) // 2
+    bone[half:] = np.roll(bone, samples)[half:]
+    x, y = torch.from_numpy(air), torch.from_numpy(bone)
+    active = frames_with_speech(x, RATE)
+    found = window_delays(x, y, [0, half, len(air)], active, frame_size(RATE), RATE)
+    assert found is not None
+    before, after = (found.delays_s[found.parts == part] * RATE for part in (0, 1))
+    np.testing.assert_allclose(after - before.mean(), samples, atol=0.1)
+
+
+@pytest.mark.parametrize("delays", [(0, 4), (0, 4, 4, 0)])
+def test_few_pairs_with_a_delay_each_are_told_apart(delays):
+    """Of two pairs, each once took the other's delay in each round."""
+    spectra = []
+    for seed, delay in enumerate(delays):
+        air = babble(seed, 3.0)
+        x, y = torch.from_numpy(air), torch.from_numpy(np.roll(body(air, seed), delay))
+        size = frame_size(RATE)
+        spectra.append(cross_spectra(x, y, size, size // 4, frames_with_speech(x, RATE)))
+    for found in (
+        individual_delays(spectra, [0.0] * len(delays), RATE),
+        common_delay(spectra, RATE, [False] * len(delays)),
+    ):
+        samples = np.array(found.delays_s) * RATE
+        np.testing.assert_allclose(samples - samples[0], delays, atol=0.2)
+        assert found.signs == [1] * len(delays)
 
 
 def test_noise_that_both_channels_share_in_pauses_is_no_lost_buffer():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from bcsim.audio.read import read_audio
 from bcsim.fitting.alignment.align import align, synchronised
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts
 from bcsim.fitting.alignment.timing import measure_timing
@@ -98,7 +99,7 @@ def lost(pair: RecordedPair, role: str, start: int, count: int) -> RecordedPair:
 
 
 @pytest.mark.parametrize(("role", "sign"), [("bone", -1), ("air", 1)])
-@pytest.mark.parametrize("lost_s", [0.005, 0.02, 0.2])
+@pytest.mark.parametrize("lost_s", [0.005, 0.02, 0.45])
 def test_a_lost_buffer_is_found_where_it_was_and_both_sides_of_it_are_kept(
     role, sign, lost_s, systems
 ):
@@ -155,6 +156,15 @@ def test_the_throat_pairs_have_no_drift_and_one_delay(shared):
     delays_ms = [1e3 * pair.delay_s for pair in aligned]
     assert np.median(delays_ms) == pytest.approx(-0.45, abs=0.1)
     assert np.ptp(delays_ms) < 0.01
+
+
+@pytest.mark.shared
+def test_a_short_real_pair_loses_no_buffer_where_it_begins(shared):
+    """4 s of a throat pair once began with "the delay jumps by +2.0 ms at 0.00 s"."""
+    folder = shared / "data" / "vibravox_throat"
+    samples = slice(12_582, 12_582 + 4 * RATE)
+    air, bone = (read_audio(folder / role / "b_20.wav", RATE)[0] for role in ("air", "bone"))
+    assert measure_timing(RecordedPair("b_20", air[samples], bone[samples]), RATE).jumps == ()
 
 
 @pytest.mark.shared

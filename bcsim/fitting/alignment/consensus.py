@@ -66,17 +66,17 @@ def common_delay(
     signs = _common_signs(phasors)
     delays_s = [0.0] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
-        found = []
+        before = (list(delays_s), list(signs))
         moved = _moved(phasors, delays_s, signs, sample_rate)
+        # One by one: two pairs that both moved to where the other was would change places.
         for index, phasor in enumerate(phasors):
             others = _phase([*moved[:index], *moved[index + 1 :]])
             range_s = RANGE_S if synchronised[index] else UNSYNCHRONISED_RANGE_S
             curve = _agreement_curve(phasor, others, sample_rate, range_s)
             decide = _common_or_individual if synchronised[index] else _individual
-            found.append(decide(curve, sample_rate))
-        before = (delays_s, signs)
-        delays_s = [delay_s for delay_s, _ in found]
-        signs = _majority_upright([sign for _, sign in found], phasors)
+            delays_s[index], signs[index] = decide(curve, sample_rate)
+            moved[index] = signs[index] * _advanced(phasor, delays_s[index], sample_rate)
+        signs = _majority_upright(signs, phasors)
         if (delays_s, signs) == before:
             break
     best = _agreement(spectra, delays_s, signs, sample_rate)
@@ -100,17 +100,19 @@ def individual_delays(
     phasors = octave_phasors(spectra)
     delays_s, signs = list(starts_s), [1] * len(spectra)
     for _ in range(ROUNDS if len(spectra) > 1 else 0):
-        found = []
+        before_s = list(delays_s)
         moved = _moved(phasors, delays_s, signs, sample_rate)
         for index, phasor in enumerate(phasors):
             others = _phase([*moved[:index], *moved[index + 1 :]])
             own = _advanced(phasor, delays_s[index], sample_rate)
             curve = _agreement_curve(own, others, sample_rate, ROUND_RANGE_S)
-            found.append(_individual(curve, sample_rate))
-        steps = [step for step, _ in found]
+            step_s, signs[index] = _individual(curve, sample_rate)
+            delays_s[index] += step_s
+            moved[index] = signs[index] * _advanced(phasor, delays_s[index], sample_rate)
+        steps = [delay - before for delay, before in zip(delays_s, before_s, strict=True)]
         median = sorted(steps)[len(steps) // 2]  # a delay of all pairs cannot be told here
-        delays_s = [d + step - median for d, step in zip(delays_s, steps, strict=True)]
-        signs = _majority_upright([sign for _, sign in found], phasors)
+        delays_s = [delay_s - median for delay_s in delays_s]
+        signs = _majority_upright(signs, phasors)
     return _agreement(spectra, delays_s, signs, sample_rate)
 
 

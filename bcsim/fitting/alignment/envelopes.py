@@ -102,14 +102,12 @@ def find_place(air: Tensor, bone: Tensor, sample_rate: int) -> Place | None:
     x, y = band_levels(air, sample_rate), band_levels(bone, sample_rate)
     if min(x.shape[1], y.shape[1]) * HOP_S < LEAST_OVERLAP_S:
         return None
-    rate, start, lag, score = max(
-        (_search(x, y, first, last) for first, last in _templates(x)), key=lambda found: found[3]
-    )
+    rate, start, lag, score = _found(x, y)
     # On a clock at air's rate: bone's frame (1 + rate) (t + lag) belongs to air's frame t.
     lag = (start + lag) / (1 + rate) - start
-    seconds = x.shape[1] * HOP_S
-    if seconds < 2 * WINDOW_S:
-        return Place(rate, np.array([seconds / 2]), np.array([lag * HOP_S]), score)
+    first, last = _shared(x, y, rate, lag)
+    if (last - first) * HOP_S < 2 * WINDOW_S:
+        return Place(rate, np.array([(first + last) / 2 * HOP_S]), np.array([lag * HOP_S]), score)
     times, lags = np.zeros(0), np.zeros(0)
     for _ in range(2):
         times, lags, slope = _follow(x, y, rate, lag, start)
@@ -124,8 +122,30 @@ def find_place(air: Tensor, bone: Tensor, sample_rate: int) -> Place | None:
     return Place(rate, times * HOP_S, lags * HOP_S, score)
 
 
+def _found(x: Bands, y: Bands) -> tuple[float, float, float, float]:
+    """Return bone's rate, a frame of air, bone's lag there in frames, and the score."""
+    # The shorter is sought in the longer: a template of the longer may hold little of the shorter.
+    short, long = (x, y) if x.shape[1] <= y.shape[1] else (y, x)
+    rate, place, lag, score = max(
+        (_search(short, long, first, last) for first, last in _templates(short)),
+        key=lambda found: found[3],
+    )
+    return (
+        (rate, place, lag, score) if short is x else (1 / (1 + rate) - 1, place + lag, -lag, score)
+    )
+
+
+def _shared(x: Bands, y: Bands, rate: float, lag: float) -> tuple[int, int]:
+    """Return the first and last frame of air that bone holds, too."""
+    first = min(max(0, round(-lag)), x.shape[1] - 1)
+    return first, max(first + 1, min(x.shape[1], round(y.shape[1] / (1 + rate) - lag)))
+
+
 def _templates(x: Bands) -> list[tuple[int, int]]:
-    """Return the frames of templates: all of a short recording, else where levels change most."""
+    """Return the frames of templates: all of a short recording, else where levels change most.
+
+    And both ends: an overlap that is shorter than either recording lies at an end of each.
+    """
     num_frames, size = x.shape[1], round(TEMPLATE_S / HOP_S)
     if num_frames <= 1.5 * size:
         return [(0, num_frames)]
@@ -134,7 +154,7 @@ def _templates(x: Bands) -> list[tuple[int, int]]:
     count = min(NUM_TEMPLATES, num_frames // size)
     edges = np.linspace(0, len(windows), count + 1).astype(int)
     firsts = [int(low + windows[low:high].argmax()) for low, high in itertools.pairwise(edges)]
-    return [(first, first + size) for first in firsts]
+    return [(first, first + size) for first in sorted({0, *firsts, num_frames - size})]
 
 
 def _search(x: Bands, y: Bands, first: int, last: int) -> tuple[float, float, float, float]:
@@ -209,15 +229,15 @@ def _follow(
     Returns:
         The middle of each window and its lag, in frames of air, and the slope of the lags.
     """
-    num_frames = x.shape[1]
+    shared = _shared(x, y, rate, lag)
     # Bone at air's rate: frame t + lag belongs to air's frame t.
     level = _at_rate(y, 0, y.shape[1], 1 / (1 + rate) - 1)
     window, step = round(WINDOW_S / HOP_S), round(STEP_S / HOP_S)
-    firsts = np.arange(0, max(1, num_frames - window + 1), step)
+    firsts = np.arange(shared[0], max(shared[0] + 1, shared[1] - window + 1), step)
     curves = []
     for first in firsts.tolist():
         far = RATE_ERROR * abs(first + window / 2 - start)
-        half = round(min(MAX_JUMP_S / HOP_S, num_frames / 2) + far)
+        half = round(min(MAX_JUMP_S / HOP_S, (shared[1] - shared[0]) / 2) + far)
         low = round(lag) - half
         curves.append(_window_curve(x[:, first : first + window], level, first, low, 2 * half + 1))
     gains = [float(curve.values.max() - np.median(curve.values)) for curve in curves]

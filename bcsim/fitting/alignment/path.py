@@ -133,8 +133,7 @@ def _margin(
     theirs = np.array([curves[k].at(other, slack) for k in segments])
     ordinary = np.array([curves[k].ordinary for k in segments])
     # Two measurements, from speech that they do not share.
-    half = int(np.searchsorted(spoken.cumsum(), spoken.sum() / 2)) + 1
-    half = min(max(half, 1), len(segments) - 1)
+    half = int(np.abs(spoken.cumsum()[:-1] - spoken.sum() / 2).argmin()) + 1
     margin = math.inf
     for part in (slice(None, half), slice(half, None)):
         gain, gain_there = (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.fitting.alignment.envelopes import Place, find_place
+from bcsim.fitting.alignment.likelihood import CELL_S
 from bcsim.fitting.alignment.time_map import Part, joined, roughly_on_air_clock
 from bcsim.fitting.alignment.tracking import (
     LAG_ERROR_S,
@@ -26,8 +27,10 @@ from bcsim.fitting.alignment.tracking import (
 )
 from bcsim.fitting.alignment.trajectory import (
     BEND_LEAST_S,
+    LEAST_BEND_S,
     Measured,
     Trajectory,
+    offsets,
     smoothed,
     window_delays,
 )
@@ -38,6 +41,8 @@ JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
 LEAST_JUMP_S = 0.001  # a smaller one, measured finely, is none
 OVERLAP_MARGIN_S = 0.3  # by which the envelopes may misplace an overlap
 FINE_ERROR_S = 0.00004  # of a window of the fine measurement
+REFINEMENTS = 6  # of the fine measurement, whose windows are compared with each other, at most
+CONVERGED_S = 0.00003  # what the last of them changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +101,20 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     air, bone = without_dc(pair)
     coarse = coarse_lag(air, bone, sample_rate)
     place = find_place(air, bone, sample_rate)
-    found = best_track(air, bone, coarse, place, sample_rate)
     overlap = None if place is None else _overlap(place, len(air), len(bone), sample_rate)
     if overlap is None or coarse[1] > SURE_EVIDENCE:
+        found = best_track(air, bone, coarse, place, sample_rate)
         return _timing_of(air, bone, found, coarse, sample_rate)
     # What surrounds the overlap hides it: it is looked at alone.
     own_air, own_bone = air[overlap[0]], bone[overlap[1]]
     own_coarse = coarse_lag(own_air, own_bone, sample_rate)
     own_place = find_place(own_air, own_bone, sample_rate)
-    other = best_track(own_air, own_bone, own_coarse, own_place, sample_rate)
-    if other is not better(found, other):
-        return _timing_of(air, bone, found, coarse, sample_rate)
-    timing = _timing_of(own_air, own_bone, other, own_coarse, sample_rate)
+    own = best_track(own_air, own_bone, own_coarse, own_place, sample_rate)
+    if own_coarse[1] < SURE_EVIDENCE:
+        whole = best_track(air, bone, coarse, place, sample_rate)
+        if own is not better(whole, own):
+            return _timing_of(air, bone, whole, coarse, sample_rate)
+    timing = _timing_of(own_air, own_bone, own, own_coarse, sample_rate)
     return timing.moved(overlap[0].start, overlap[1].start, sample_rate)
 
 
@@ -137,7 +144,7 @@ def _timing_of(
     seconds = len(air) / sample_rate
     num_parts = len(found.breaks) + 1
     measured = found.measured(sample_rate)
-    line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S)
+    line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S, CELL_S)
     places, jumps = _jumps(air, found, line, sample_rate)
     parts = _parts(air, bone, found, line, places, jumps, sample_rate)
     if jumps or not line.is_straight or seconds >= BEND_LEAST_S:
@@ -238,23 +245,25 @@ def _refined(
         The parts, the jumps as they are measured now, and whether one part with an even drift is
         all there is.
     """
-    for _ in range(2):
-        channels = [air[part.start : part.stop] for part in parts]
-        bounds = np.concatenate([[0], np.cumsum([len(channel) for channel in channels])]).tolist()
-        joined_air = joined(channels, sample_rate)
-        joined_bone = joined([roughly_on_air_clock(bone, part) for part in parts], sample_rate)
-        num_fft = frame_size(sample_rate)
-        active = frames_with_speech(joined_air, sample_rate)
-        rest = window_delays(joined_air, joined_bone, bounds, active, num_fft, sample_rate)
+    for number in range(REFINEMENTS):
+        # Parts first: windows of one part agree with each other, whatever its delay.
+        by_part = number == 0 and len(parts) > 1
+        rest = _rest(air, bone, parts, by_part, sample_rate)
         if rest is None:
             break
-        # From the joined signals' time to that of air.
-        starts = np.array([part.start for part in parts]) - np.array(bounds[:-1])
-        times = rest.times_s + starts[rest.parts] / sample_rate
-        rest = Measured(times, rest.parts, rest.delays_s, rest.weights)
+        # What is known to bend is followed as finely as it is measured.
+        bends = any(len(part.places) > 2 for part in parts)
+        least_bend_s = FINE_ERROR_S if bends else LEAST_BEND_S
         seconds = len(air) / sample_rate
-        trajectory = smoothed(rest, seconds, len(parts), FINE_ERROR_S)
-        parts = [_moved(part, trajectory, number, sample_rate) for number, part in enumerate(parts)]
+        trajectory = (
+            offsets(rest, seconds, len(parts))
+            if by_part
+            else smoothed(rest, seconds, len(parts), FINE_ERROR_S, least_bend_s=least_bend_s)
+        )
+        parts = [_moved(part, trajectory, k, sample_rate) for k, part in enumerate(parts)]
+        moved_s = [trajectory.at(part.places / sample_rate, k) for k, part in enumerate(parts)]
+        if not by_part and np.ptp(np.concatenate(moved_s)) < CONVERGED_S:
+            break
     parts = [part.within(len(air), len(bone)) for part in parts]
     sizes = [
         float(after.bone_at(jump.time_s * sample_rate) - before.bone_at(jump.time_s * sample_rate))
@@ -272,6 +281,25 @@ def _refined(
     )
     is_straight = len(slopes) == 1 or float(np.abs(bend).max()) < 0.1e-3 * sample_rate
     return parts, jumps, len(parts) == 1 and is_straight
+
+
+def _rest(
+    air: Tensor, bone: Tensor, parts: list[Part], by_part: bool, sample_rate: int
+) -> Measured | None:
+    """Measure the delays that are left in the parts, or in windows of them."""
+    channels = [air[part.start : part.stop] for part in parts]
+    bounds = np.concatenate([[0], np.cumsum([len(channel) for channel in channels])]).tolist()
+    joined_air = joined(channels, sample_rate)
+    joined_bone = joined([roughly_on_air_clock(bone, part) for part in parts], sample_rate)
+    num_fft = frame_size(sample_rate)
+    active = frames_with_speech(joined_air, sample_rate)
+    rest = window_delays(joined_air, joined_bone, bounds, active, num_fft, sample_rate, by_part)
+    if rest is None:
+        return None
+    # From the joined signals' time to that of air.
+    starts = np.array([part.start for part in parts]) - np.array(bounds[:-1])
+    times = rest.times_s + starts[rest.parts] / sample_rate
+    return Measured(times, rest.parts, rest.delays_s, rest.weights)
 
 
 def _moved(part: Part, trajectory: Trajectory, number: int, sample_rate: int) -> Part:

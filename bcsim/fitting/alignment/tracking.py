@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.resample import resample_clock
-from bcsim.fitting.alignment.envelopes import Place
+from bcsim.fitting.alignment.envelopes import MAX_RATE, Place
 from bcsim.fitting.alignment.likelihood import (
     LOWEST_HZ,
     LagCurve,
@@ -30,7 +30,8 @@ from bcsim.fitting.pairs import frame_size, frames_with_speech
 MAX_OFFSET_S = 1.2  # of the first search, that of waveforms
 COARSE_SECONDS = 60.0  # of signal that it looks at
 SEGMENT_S = 1.0
-MAX_JUMP_S = 0.25  # about the lag that the envelopes tell
+MAX_JUMP_S = 0.6  # about the lag that the envelopes tell
+NEAR_LAG_S = 0.125  # of a lag, at which the envelopes say no more than the waveforms
 NEAR_S = 6.0  # that the envelopes misplace a jump at most
 JUMP_COST = 60.0  # of likelihood, each, at least,
 JUMP_COST_S = 0.05  # and as much as so many seconds of the recording have
@@ -39,6 +40,8 @@ MAX_BROKEN = 0.4  # of the segments may count for nothing
 LEAST_SLOPE_S = 0.0015  # over the recording: the lags of segments show no smaller drift
 RATE_STEP = 1000e-6  # of the clocks, that segments can bear
 SHORT_S = 60.0  # of a recording whose envelopes do not tell the rate to one step
+RELATED_SCORE = 3.5  # of a place: other speech has 3 at most,
+POOR_GAIN = 3000.0  # of likelihood a second, from which on no other rates are tried
 RATE_EDGE_S = 0.06  # by which the envelopes misplace the ends of such a recording
 SURE_EVIDENCE = 17.0  # of a coarse lag that no other rate is tried beside
 BETTER = 1.15  # factor in likelihood by which another place or rate has to win,
@@ -105,8 +108,14 @@ def best_track(
     if place is not None and not _is_near(place, lag / sample_rate):
         best = better(best, track(place))
     if place is not None and seconds < SHORT_S and evidence < SURE_EVIDENCE:
-        for other in _other_rates(place, seconds):
-            best = max(best, track(other), key=lambda found: found.gain)
+        near = place.rate + _steps(RATE_EDGE_S / seconds, RATE_STEP)
+        best = max([best, *map(track, _at_rates(place, near))], key=_gain)
+        is_poor = best.gain < POOR_GAIN * seconds or best.breaks
+        if place.score > RELATED_SCORE and is_poor:
+            # A buffer that was lost within a template spoils the rate that it tells.
+            best = max(
+                [best, *map(track, _at_rates(place, _steps(MAX_RATE, 2 * RATE_STEP)))], key=_gain
+            )
     best = better(start, best)
     for _ in range(4):
         line = smoothed(best.measured(sample_rate), seconds, len(best.breaks) + 1, LAG_ERROR_S)
@@ -122,11 +131,8 @@ def best_track(
 
 def _is_near(place: Place, lag_s: float) -> bool:
     """Tell whether a place says no more than that the lag is this one."""
-    half_range_s = MAX_JUMP_S / 2
     moved = place.rate * place.times_s.max(initial=0.0)
-    return abs(moved) < 0.1 * half_range_s and bool(
-        (np.abs(place.lags_s - lag_s) < half_range_s).all()
-    )
+    return abs(moved) < 0.1 * NEAR_LAG_S and bool((np.abs(place.lags_s - lag_s) < NEAR_LAG_S).all())
 
 
 def better(best: Track, other: Track) -> Track:
@@ -134,13 +140,20 @@ def better(best: Track, other: Track) -> Track:
     return other if other.gain > max(BETTER * best.gain, best.gain + BETTER_BY) else best
 
 
-def _other_rates(place: Place, seconds: float) -> Iterator[Place]:
-    """Yield the same place at each of the rates that the envelopes of a short pair cannot tell."""
-    num_steps = math.ceil(RATE_EDGE_S / seconds / RATE_STEP)
-    for step in range(-num_steps, num_steps + 1):
-        rate = place.rate + step * RATE_STEP
-        # At the middle, bone stays where it is.
-        bone = (1 + place.rate) * (place.times_s + place.lags_s)
+def _gain(track: Track) -> float:
+    return track.gain
+
+
+def _steps(largest: float, step: float) -> NDArray[np.floating]:
+    """Return steps from 0 to either side, up to `largest`."""
+    count = math.ceil(largest / step)
+    return step * np.arange(-count, count + 1)
+
+
+def _at_rates(place: Place, rates: NDArray[np.floating]) -> Iterator[Place]:
+    """Yield the same place at each of some rates of bone's clock: bone stays where it is."""
+    bone = (1 + place.rate) * (place.times_s + place.lags_s)
+    for rate in rates.tolist():
         yield Place(rate, place.times_s, bone / (1 + rate) - place.times_s, place.score)
 
 

@@ -9,6 +9,7 @@ slope changes little from knot to knot, and an offset for each part between jump
 with Huber's :math:`\rho`, for a window in which little is shared may be wrong by anything.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra
-from bcsim.fitting.alignment.consensus import advanced, octave_phasors, peak_delay
+from bcsim.fitting.alignment.consensus import octave_phasors, peak_delay
 
 KNOT_S = 3.0
 BEND_LEAST_S = 12.0  # of a recording, from which on its drift may change
@@ -88,6 +89,7 @@ def smoothed(
     num_parts: int,
     error_s: float,
     least_drift_s: float = LEAST_DRIFT_S,
+    least_bend_s: float = LEAST_BEND_S,
 ) -> Trajectory:
     """Smooth measured delays: steady if that explains them, or a line, or a broken line.
 
@@ -97,6 +99,7 @@ def smoothed(
         num_parts: number of parts between jumps.
         error_s: error of a single measurement, at least.
         least_drift_s: drift over the recording from which on there is a line.
+        least_bend_s: distance from a line, from which on there is a broken line.
     """
     ends = np.array([0.0, seconds])
     line, slope_error = _fitted(measured, ends, num_parts, error_s)
@@ -110,18 +113,23 @@ def smoothed(
             measured.weights,
         )
         bend = for_line.delays_s - line.at(measured.times_s, measured.parts)
-        if np.abs(bend).max() > LEAST_BEND_S:
+        if np.abs(bend).max() > least_bend_s:
             return broken
     certain = abs(line.slope) > SLOPE_SIGMAS * slope_error
     if certain and abs(line.slope) * seconds > least_drift_s:
         return line
+    return offsets(measured, seconds, num_parts)
+
+
+def offsets(measured: Measured, seconds: float, num_parts: int) -> Trajectory:
+    """Return the steady delay of each part; the arguments are those of `smoothed`."""
     steady = [
         np.average(measured.delays_s[inside], weights=measured.weights[inside])
         if (inside := measured.parts == part).any()
         else 0.0
         for part in range(num_parts)
     ]
-    return Trajectory(ends, np.zeros(2), np.array(steady))
+    return Trajectory(np.array([0.0, seconds]), np.zeros(2), np.array(steady))
 
 
 def _fitted(
@@ -164,6 +172,7 @@ def window_delays(
     active: Tensor,
     num_fft: int,
     sample_rate: int,
+    by_part: bool = False,
 ) -> Measured | None:
     """Measure how the delays of windows differ from each other.
 
@@ -177,6 +186,7 @@ def window_delays(
         active: (frames,) of bool, frames of `num_fft` every quarter with speech.
         num_fft: frame length in samples.
         sample_rate: in Hz.
+        by_part: whether each part is one window.
 
     Returns:
         The delays, at moments of the signals as given; None of too little speech.
@@ -191,6 +201,7 @@ def window_delays(
             continue
         size = max(2 * LEAST_FRAMES, round(WINDOW_S * sample_rate / hop))
         count = max(1, round(len(places) / size), min(3, len(places) // (2 * LEAST_FRAMES)))
+        count = 1 if by_part else count
         for window in places.tensor_split(count):
             first, last = int(window[0]), int(window[-1])
             segment = slice(first * hop, last * hop + num_fft)
@@ -207,30 +218,22 @@ def window_delays(
 def _agreed(spectra: Sequence[CrossSpectra], sample_rate: int) -> tuple[NDArray, NDArray]:
     """Return the delay of each window in seconds and its weight."""
     phasors = octave_phasors(spectra)
+    frequencies = torch.linspace(0, sample_rate / 2, len(phasors[0]), dtype=torch.float64)
     delays = np.zeros(len(spectra))
     weights = np.ones(len(spectra))
+    total = torch.stack(phasors).sum(dim=0)
     for _ in range(ROUNDS):
-        moved = [
-            advanced(part, float(delay), 1, sample_rate).xy
-            for part, delay in zip(spectra, delays, strict=True)
-        ]
-        turned = torch.stack(
-            [
-                torch.polar(phasor.abs(), torch.angle(xy))
-                for phasor, xy in zip(phasors, moved, strict=True)
-            ]
-        )
-        total = turned.sum(dim=0)
-        steps = []
-        for index, own in enumerate(turned):
+        before = delays.copy()
+        # One by one: two windows that both moved to where the other was would change places.
+        for index, own in enumerate(phasors):
             others = total - own
             unit = torch.polar(torch.ones_like(others.real), -torch.angle(others))
             step, score = peak_delay(own * unit, sample_rate, RANGE_S)
-            steps.append(step)
+            step = float(np.clip(step, -RANGE_S - delays[index], RANGE_S - delays[index]))
+            phasors[index] = own * torch.exp(2j * math.pi * step * frequencies)
+            total = others + phasors[index]
+            delays[index] += step
             weights[index] = max(score, 1e-6)
-        delays = delays + np.array(steps)
-        delays -= np.average(delays, weights=weights)
-        delays = delays.clip(-RANGE_S, RANGE_S)
-        if np.abs(steps).max() < 2e-6:
+        if np.abs(delays - before).max() < 2e-6:
             break
-    return delays, weights
+    return delays - np.average(delays, weights=weights), weights

@@ -21,6 +21,7 @@ from bcsim.sensors.recorded_pair import RecordedPair
 # or more a second; on all 240 wrong pairings of them they are 6.9 and 374 at most.
 RELATED_EVIDENCE = 11.0
 RELATED_RATE = 600.0
+LARGEST_DRIFT = 0.05  # that clocks can have: 4.4 % is searched
 HALVES_AGREE_S = 0.010
 HALVES_EVIDENCE = 4.0
 SILENT = 1e-5  # of a channel's own level: rounding, which the evidence takes for sound
@@ -54,7 +55,8 @@ def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding |
 
 
 def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
-    if timing.evidence > RELATED_EVIDENCE or timing.likelihood_rate > RELATED_RATE:
+    is_likely = timing.evidence > RELATED_EVIDENCE or timing.likelihood_rate > RELATED_RATE
+    if is_likely and abs(timing.slope) < LARGEST_DRIFT:
         return None
     air, bone, _ = synchronised_channels(pair, timing)
     half = len(air) // 2
@@ -64,7 +66,8 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
         if half > 0.5 * sample_rate
     ]
     near = HALVES_AGREE_S * sample_rate
-    if timing.evidence > HALVES_EVIDENCE and all(abs(lag) < near for lag in lags):
+    agree = timing.evidence > HALVES_EVIDENCE and all(abs(lag) < near for lag in lags)
+    if agree and abs(timing.slope) < LARGEST_DRIFT:
         return None
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
         if _level_range_db(samples, sample_rate) < STEADY_DB:
