@@ -130,7 +130,7 @@ class Recorded:
         between = slice(place, start) if place < start else slice(stop, place)
         misplaced_s = np.count_nonzero(self.speech[between]) / RATE
         tolerance_s = 2 * WITHIN_S + 0.05 * abs(size) / RATE  # clocks differ by up to 4 %
-        return misplaced_s <= MISPLACED_S and abs(jump.size_s - size / RATE) <= tolerance_s
+        return bool(misplaced_s <= MISPLACED_S) and abs(jump.size_s - size / RATE) <= tolerance_s
 
 
 @dataclass
@@ -202,7 +202,7 @@ def record(case: Case, speech: Speech) -> Recorded:
     air = said[0]
     bone = case.polarity * (said[1] if len(said) > 1 else sensor_signal(air, case.sensor))
     gain = 10 ** (-case.snr_db / 20)
-    bone = bone + _noise(len(bone), gain * np.std(bone[lead:]), case.sensor, rng)
+    bone = bone + _noise(len(bone), gain * float(np.std(bone[lead:])), case.sensor, rng)
     active = _active(air)
     air_first, bone_first = (lead, 0) if case.offset_s > 0 else (0, lead)
     # The sensor's clock: samples taken by each sample of true time.
@@ -357,7 +357,7 @@ def recorded_by(air: Path, bone: Path) -> tuple[Speech, float]:
     return _joined(both), delay_s * RATE
 
 
-def _joined(files: Sequence[Samples]) -> Speech:
+def _joined(files: Sequence[NDArray[np.floating]]) -> Speech:
     """Return a source of the files (C, T) in random order, half a second between them."""
 
     def speech(rng: np.random.Generator, seconds: float) -> Samples:
