@@ -30,6 +30,9 @@ FRAME_S = 0.1
 PAUSE_S = 1.0  # shorter ones belong to the noise
 PAUSE_DB = -50.0  # level of a pause, below that of the loudest second
 NUM_TOLD = 5  # recordings that are left out and named
+SHORT_S = 1.0  # what has less sound beside its pauses is mentioned: it goes round and round
+# Steps of full scale: a recording of an RMS of one step is dither, of which no gain makes noise.
+ROUNDING = {"PCM_S8": 2**-7, "PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23}
 # The recordings read last, by path and sample rate; one a process, whatever is pickled.
 _KEPT: OrderedDict[tuple[str, int], NDArray[np.float64]] = OrderedDict()
 _LOCK = threading.Lock()
@@ -130,23 +133,28 @@ class NoiseFolder(Recordings):
 
     def _look(self) -> _Contents:
         """Decode all recordings, and log what is left out of them."""
-        names, failures, lines = [], {}, []
+        names, failures, lines, short = [], {}, [], []
         paused_s = 0.0
         for name in track(self._files, len(self._files), "reading noise"):
             path = self._root / name
             try:
                 with environment_faults(self._root), open_audio(path) as audio:
                     rate, digest = audio.info.sample_rate, audio.sha256()
+                    least = max(SILENT, ROUNDING.get(audio.info.codec, 0.0))
                     samples = audio.read()
                 kept = without_pauses(samples, rate)
-                if not np.std(kept) > SILENT:
-                    raise InputError(f"{path}: is silent, so no SNR can be had with it")
+                if not np.std(kept) > least:
+                    raise InputError(
+                        f"{path}: is silent but for rounding, so no SNR can be had with it"
+                    )
             except InputError as error:
                 failures[str(path)] = str(error)
                 continue
             names.append(name)
             num_cut = len(samples) - len(kept)
             paused_s += num_cut / rate
+            if num_cut and len(kept) < SHORT_S * rate:
+                short.append(str(path))
             told = (printable(name), digest, *([f"-{num_cut}"] if num_cut else []))
             lines.append("\t".join(told) + "\n")
         for reason in [*failures.values()][:NUM_TOLD]:
@@ -154,6 +162,12 @@ class NoiseFolder(Recordings):
         if failures:
             total = len(self._files)
             log.warning("%d of %d recordings of noise are left out", len(failures), total)
+        if short:
+            log.warning(
+                "%d of %d recordings of noise hold less than %g s of sound beside their pauses, "
+                "which is repeated (first: %s)",
+                len(short), len(self._files), SHORT_S, printable(short[0]),
+            )  # fmt: skip
         if paused_s:
             log.info("noise: pauses of %.1f s in all are left out of the recordings", paused_s)
         return _Contents(tuple(names), failures, hash_text("".join(lines)))

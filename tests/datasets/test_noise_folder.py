@@ -8,7 +8,7 @@ import pytest
 
 from bcsim.audio.write import write_audio
 from bcsim.datasets import noise_folder as noise_module
-from bcsim.datasets.noise_folder import NoiseFolder, fingerprint, without_pauses
+from bcsim.datasets.noise_folder import ROUNDING, NoiseFolder, fingerprint, without_pauses
 from bcsim.effects.ambient_noise import AmbientNoise
 from bcsim.effects.gain import Gain
 from bcsim.errors import InputError, UsageError
@@ -111,6 +111,28 @@ def test_silent_and_unreadable_recordings_are_found_before_anything_is_drawn(fol
     assert noise.names == ("a/z.wav", "b.wav", "c.flac")
     assert {name.rpartition("/")[2] for name in noise.failures} == {"d.wav", "e.wav"}
     assert "2 of 5 recordings of noise are left out" in caplog.text
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_the_dither_of_a_silent_recording_is_no_noise(tmp_path, subtype):
+    """24 bits of silence and dither were raised by 120 dB, and rows told the SNR asked for."""
+    steps = np.round(stream(0, "dither").uniform(-1, 1, RATE))
+    write_audio(tmp_path / "dither.flac", steps * ROUNDING[subtype], RATE, subtype)
+    write_audio(tmp_path / "faint.flac", 4 * steps * ROUNDING[subtype], RATE, subtype)
+    noise = NoiseFolder(tmp_path)
+    assert noise.names == ("faint.flac",)
+    assert [*noise.failures] == [str(tmp_path / "dither.flac")]
+
+
+def test_a_recording_with_little_but_pauses_is_mentioned(tmp_path, caplog):
+    """One click in 30 s of zeros became a click thrice a second, without a word."""
+    samples = np.zeros(30 * RATE)
+    samples[RATE] = 0.9
+    write_audio(tmp_path / "click.flac", samples, RATE)
+    write_audio(tmp_path / "noise.flac", 0.1 * stream(0, "x").standard_normal(RATE // 2), RATE)
+    assert NoiseFolder(tmp_path).names == ("click.flac", "noise.flac")
+    assert "1 of 2 recordings of noise hold less than 1 s of sound" in caplog.text
+    assert "click.flac" in caplog.text
 
 
 def test_a_folder_of_silence_is_refused(tmp_path):
