@@ -21,6 +21,14 @@ from bcsim.sensors.responses.residual import Residual
 from bcsim.sensors.responses.speech_classes import ClassResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
+TRAINING_RECIPE = """
+kind: training
+sample_rate: 16000
+model: {name: eben, width: 2, latent: 2}
+losses: [{name: l1}]
+training: {num_steps: 1, device: cpu}
+data: {crop_s: 0.1, batch_size: 1, num_workers: 0}
+"""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # The same examples in every run, and however slow a busy machine makes them.
@@ -80,6 +88,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the development recordings are not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """Path of a training recipe of one step."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TRAINING_RECIPE)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

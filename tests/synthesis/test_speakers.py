@@ -176,20 +176,9 @@ def test_other_speakers_are_another_run(corpus, tmp_path):
         synthesize(plan, Workers())
 
 
-RECIPE = """
-kind: training
-sample_rate: 16000
-model: {name: eben, width: 2, latent: 2}
-losses: [{name: l1}]
-training: {num_steps: 1, device: cpu}
-data: {crop_s: 0.1, batch_size: 1, num_workers: 0}
-"""
-
-
 @pytest.mark.parametrize("option", ["pairs", "real_pairs", "validation_pairs"])
-def test_a_dataset_without_the_split_that_is_wanted_is_refused(corpus, tmp_path, option):
+def test_a_dataset_without_the_split_that_is_wanted_is_refused(recipe, corpus, tmp_path, option):
     """`train --pairs` trained on validation or test where there was no training split."""
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
     for name in ("train", "dev"):
         part = tmp_path / f"of {name}"
         part.mkdir()
@@ -198,20 +187,18 @@ def test_a_dataset_without_the_split_that_is_wanted_is_refused(corpus, tmp_path,
     wrong = {option: tmp_path / ("train" if option == "validation_pairs" else "dev")}
     given = {"pairs": tmp_path / "train"} | wrong
     with pytest.raises(InputError, match=r"has no split (train|validation), only \w+; give"):
-        train(str(tmp_path / "tiny.yaml"), tmp_path / "run", **given)
+        train(recipe, tmp_path / "run", **given)
 
 
-def test_speakers_are_of_air_recordings_alone(corpus, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+def test_speakers_are_of_air_recordings_alone(recipe, corpus, tmp_path):
     with pytest.raises(UsageError, match="speakers are told of air recordings alone"):
-        train(str(tmp_path / "tiny.yaml"), tmp_path / "run", pairs=corpus, speaker_level=1)
+        train(recipe, tmp_path / "run", pairs=corpus, speaker_level=1)
 
 
-def test_training_on_air_keeps_the_splits_of_its_folders(corpus, tmp_path, caplog):
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+def test_training_on_air_keeps_the_splits_of_its_folders(recipe, corpus, tmp_path, caplog):
     caplog.set_level("INFO")
     (corpus / "train").rename(corpus / "test")
-    recipe, out = str(tmp_path / "tiny.yaml"), tmp_path / "run"
+    out = tmp_path / "run"
     with pytest.raises(UsageError, match="every speaker fell into validation or test"):
         train(recipe, out, air=corpus, sensor="temporal-transforms")
     assert "splits: train 0 recordings of 0 speakers, validation 2" in caplog.text
@@ -219,9 +206,8 @@ def test_training_on_air_keeps_the_splits_of_its_folders(corpus, tmp_path, caplo
 
 
 @pytest.mark.parametrize("layout", ["{role}/{split}/{name}", "{split}/{role}/{name}"])
-def test_recordings_in_folders_of_splits_are_trained_on_by_split(tmp_path, caplog, layout):
+def test_recordings_in_folders_of_splits_are_trained_on_by_split(recipe, tmp_path, caplog, layout):
     """`train --pairs` trained on all of them, test and validation included."""
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
     for split in ("dev", "test"):
         for role in ("air", "bone"):
             path = layout.format(role=role, split=split, name="u0.wav")
@@ -229,7 +215,7 @@ def test_recordings_in_folders_of_splits_are_trained_on_by_split(tmp_path, caplo
             write_audio(tmp_path / "x" / path, noise, RATE)
     given = {"pairs": tmp_path / "x"}
     with pytest.raises(InputError, match="has no split train, only validation, test"):
-        train(str(tmp_path / "tiny.yaml"), tmp_path / "run", **given)
+        train(recipe, tmp_path / "run", **given)
     for role in ("air", "bone"):
         train_path = tmp_path / "x" / layout.format(role=role, split="train", name="u0.wav")
         write_audio(train_path, 0.1 * stream(0, role).standard_normal(3200), RATE)

@@ -18,14 +18,6 @@ from bcsim.workflows import train as workflow
 from bcsim.workflows.train import check_dataset, train
 
 RATE = 16_000
-RECIPE = """
-kind: training
-sample_rate: 16000
-model: {name: eben, width: 2, latent: 2}
-losses: [{name: l1}]
-training: {num_steps: 1, device: cpu}
-data: {crop_s: 0.1, batch_size: 1, num_workers: 0}
-"""
 
 
 def row(split: str, number: int) -> PairRow:
@@ -51,12 +43,6 @@ def dataset(tmp_path):
             write_audio(folder / split / name, noise(split, name), RATE)
     write_sums(folder)
     return folder
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
-    return str(tmp_path / "tiny.yaml")
 
 
 def rewrite(dataset, rows) -> None:
