@@ -35,20 +35,14 @@ class SynchronisedPairs(RecordedPairs):
 
     Args:
         recorded: pairs as they were recorded.
-        polarity: polarity that bone gets, 1 or -1, such as that of other pairs of the same sensor;
-            0 for that of most of these pairs.
-
-    Attributes:
-        polarity: polarity of bone in all pairs, 1 or -1; 0 where no pair tells.
 
     Raises:
         InputError: if no pair can be used; the message gives the first one's reason.
     """
 
-    def __init__(self, recorded: RecordedPairs, polarity: int = 0) -> None:
+    def __init__(self, recorded: RecordedPairs) -> None:
         files, channels = recorded.pairs, recorded.recorded_channels
-        examined = _examined(files, recorded.sample_rate, channels, polarity)
-        found, failures, self.polarity = examined
+        found, failures = _examined(files, recorded.sample_rate, channels)
         for reason in failures:
             log.warning("%s; left out", printable(reason))
         if not found:
@@ -107,15 +101,9 @@ def _synchronised_signals(
 
 
 def _examined(
-    files: Sequence[PairFiles],
-    sample_rate: int,
-    channels: Mapping[str, int | None],
-    polarity: int,
-) -> tuple[dict[str, Recorder], list[str], int]:
-    """Return what the recorders did by the pair's name, and why other pairs cannot be used.
-
-    The last value is the polarity that bone gets: `polarity`, or that of most pairs if it is 0.
-    """
+    files: Sequence[PairFiles], sample_rate: int, channels: Mapping[str, int | None]
+) -> tuple[dict[str, Recorder], list[str]]:
+    """Return what the recorders did by the pair's name, and why other pairs cannot be used."""
     found: dict[str, Recorder] = {}
     failures: list[str] = []
     batch: list[RecordedPair] = []
@@ -124,10 +112,10 @@ def _examined(
 
     def compare() -> None:
         if batch:
-            recorders, polarity_of_most = recorders_of(batch, sample_rate, timings)
+            recorders, polarity = recorders_of(batch, sample_rate, timings)
             names = [pair.name for pair in batch]
             found.update(zip(names, recorders, strict=True))
-            signs.append((names, polarity_of_most))
+            signs.append((names, polarity))
             batch.clear()
             timings.clear()
 
@@ -161,10 +149,9 @@ def _examined(
             seconds = 0.0
     compare()
     # Batches agree on the polarity of most pairs.
-    votes = sum(len(names) * of_batch for names, of_batch in signs)
-    polarity = polarity or (votes > 0) - (votes < 0)
-    for names, of_batch in signs:
-        if of_batch * polarity < 0:
+    votes = sum(len(names) * polarity for names, polarity in signs)
+    for names, polarity in signs:
+        if polarity * votes < 0:
             for name in names:
                 found[name] = replace(found[name], sign=-found[name].sign)
-    return found, failures, polarity
+    return found, failures

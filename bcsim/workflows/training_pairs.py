@@ -147,14 +147,11 @@ def _recorded(recorded: RecordedPairs, folder: Path) -> TrainingData:
 def _data_of(sets: Mapping[str, Pairs], facts: Mapping[str, Any]) -> TrainingData:
     """Return the splits of one dataset as a run takes them: recordings synchronised."""
     _tell_talkers(sets)
-    polarity = 0
-    ready: dict[str, Pairs] = {}
-    for split, pairs in sets.items():
-        ready[split] = pairs
-        if isinstance(pairs, RecordedPairs):
-            # One pair to validate on does not tell the polarity of most: those to train on do.
-            ready[split] = synchronised = SynchronisedPairs(pairs, polarity)
-            polarity = synchronised.polarity
+    # Each split by itself: the polarity of a few pairs beside that of others is hardly ever known.
+    ready = {
+        split: SynchronisedPairs(pairs) if isinstance(pairs, RecordedPairs) else pairs
+        for split, pairs in sets.items()
+    }
     return TrainingData(ready["train"], ready.get("validation"), facts=facts)
 
 

@@ -84,8 +84,6 @@ def test_recordings_reach_the_trainer_without_what_their_recorders_did(
     for pairs in (data.training, data.real, data.validation_real):
         assert sorted(pairs.ids) == sorted(PAIRS)
         check_synchronised(pairs)
-    opposite = synchronised.SynchronisedPairs(data.real, -data.real.polarity)
-    assert similarity(opposite.whole(0))[1] < -0.95
     assert "3 of 3 pairs that are validated with are trained on, too, such as fine" in caplog.text
 
 
@@ -123,13 +121,13 @@ def listed(folder: Path, *rows: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def examined(monkeypatch) -> list[tuple[str, int]]:
-    """Names of the pairs that are synchronised, each with the polarity that it is to have."""
-    found: list[tuple[str, int]] = []
+def examined(monkeypatch) -> list[str]:
+    """Names of the pairs that are synchronised."""
+    found: list[str] = []
 
-    def examine(files: Any, rate: int, channels: Any, polarity: int) -> Any:
-        found.extend((pair.id, polarity) for pair in files if not pair.is_rendered)
-        return {pair.id: synchronised.AS_RECORDED for pair in files}, [], -1
+    def examine(files: Any, rate: int, channels: Any) -> Any:
+        found.extend(pair.id for pair in files if not pair.is_rendered)
+        return {pair.id: synchronised.AS_RECORDED for pair in files}, []
 
     monkeypatch.setattr(synchronised, "_examined", examine)
     return found
@@ -146,8 +144,7 @@ def test_an_imported_dataset_is_synchronised_like_the_recordings_it_was(
     data = trained_on(pairs=tmp_path / "imported")
     assert isinstance(data.training, synchronised.SynchronisedPairs)
     assert isinstance(data.validation, synchronised.SynchronisedPairs)
-    # A single pair does not tell the polarity of most: it gets that of the pairs of training.
-    assert examined == [("fine", 0), ("late", 0), ("inverted", -1)]
+    assert examined == ["fine", "late", "inverted"]
 
 
 def test_what_was_rendered_keeps_its_delay_beside_recordings(
@@ -163,7 +160,7 @@ def test_what_was_rendered_keeps_its_delay_beside_recordings(
     drawn = {"drawn": {"delay": {"delay_s": 0.5}}, "sensor": "recorded"}
     listed(tmp_path / "own/train", rows[0], rows[1] | drawn)
     assert sorted(trained_on(pairs=tmp_path / "own").training.ids) == ["fine", "late"]
-    assert examined == [("fine", 0)]
+    assert examined == ["fine"]
 
 
 @pytest.mark.parametrize("way", ["folders", "dataset"])
