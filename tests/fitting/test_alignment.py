@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from bcsim.fitting.alignment.align import align
-from bcsim.fitting.alignment.timing import measure_timing
+from bcsim.fitting.alignment.align import _overlaps, align
+from bcsim.fitting.alignment.timing import Timing, measure_timing
 from bcsim.sensors.recorded_pair import RecordedPair
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -87,6 +87,19 @@ def test_recorders_that_were_started_apart_get_a_delay_each(systems):
     pairs = systems.recorded(systems.two_mass(RATE), RATE, offsets=offsets, snr_db=40)
     aligned, _ = align(pairs, RATE)
     np.testing.assert_allclose([pair.delay_s * RATE for pair in aligned], offsets, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("lags", "expected"),
+    [((0, 140, -150, 290), (0, 140, -150, 290)), ((0, 20, -30, 290), (20, 20, 20, 290))],
+)
+def test_lags_that_have_nothing_in_common_are_not_taken_for_one(lags, expected, systems):
+    """Of real pairs 25 ms apart, those within 10 ms of the median once got its lag, 10 ms off."""
+    pairs = systems.recorded(systems.two_mass(RATE), RATE, count=4, seconds=1.0)
+    timings = [Timing(lag, 8e3, 0, RATE, 0.0, (), 50.0, 1e4) for lag in lags]
+    overlaps, are_common = _overlaps(pairs, timings, RATE)
+    assert tuple(overlap.lag for overlap in overlaps) == expected
+    assert are_common == ([False] * 4 if lags == expected else [True, True, True, False])
 
 
 def test_a_single_pair_is_enough(systems):

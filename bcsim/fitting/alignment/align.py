@@ -240,13 +240,16 @@ def _overlaps(
     drifts = _drifts(pairs, timings, sample_rate)
     lags = [_clock_lag(timing, drift) for timing, drift in zip(timings, drifts, strict=True)]
     median = sorted(lags)[len(lags) // 2]
-    # Lags close to the median are replaced by it: such an offset is that of the recorder.
-    lags = [median if abs(lag - median) < COMMON_LAG_S * sample_rate else lag for lag in lags]
+    near = sum(abs(lag - median) < FINE_RANGE_S * sample_rate for lag in lags)
+    is_common = 2 * near > len(lags)  # else the recorders of each pair were started apart
+    if is_common:
+        # Lags close to the median are replaced by it: such an offset is that of the recorder.
+        lags = [median if abs(lag - median) < COMMON_LAG_S * sample_rate else lag for lag in lags]
     overlaps = [
         _overlap(pair, timing, lag, drift, sample_rate)
         for pair, timing, lag, drift in zip(pairs, timings, lags, drifts, strict=True)
     ]
-    return overlaps, [lag == median for lag in lags]
+    return overlaps, [is_common and lag == median for lag in lags]
 
 
 def _drifts(
