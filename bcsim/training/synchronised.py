@@ -19,6 +19,7 @@ from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
 
+SHARED_PAIRS = 8  # of neighbouring batches, which tell whether both have the same polarity
 BATCH_S = 1800.0  # of recordings that are in memory while they are compared
 CACHED_SAMPLES = 1 << 26  # of synchronised signals that are kept in memory
 
@@ -105,19 +106,22 @@ def _examined(
 ) -> tuple[dict[str, Recorder], list[str]]:
     """Return what the recorders did by the pair's name, and why other pairs cannot be used."""
     found: dict[str, Recorder] = {}
+    compared: dict[str, Recorder] = {}
     failures: list[str] = []
     batch: list[RecordedPair] = []
     timings = []
-    signs: list[tuple[list[str], int]] = []
 
     def compare() -> None:
-        if batch:
-            recorders, polarity = recorders_of(batch, sample_rate, timings)
-            names = [pair.name for pair in batch]
-            found.update(zip(names, recorders, strict=True))
-            signs.append((names, polarity))
-            batch.clear()
-            timings.clear()
+        names = [pair.name for pair in batch]
+        if not set(names) <= set(compared):
+            recorders = dict(zip(names, recorders_of(batch, sample_rate, timings)[0], strict=True))
+            shared = [
+                compared[name].sign * recorders[name].sign for name in names if name in compared
+            ]
+            turn = -1 if sum(shared) < 0 else 1
+            for name, recorder in recorders.items():
+                compared.setdefault(name, replace(recorder, sign=turn * recorder.sign))
+            del batch[:-SHARED_PAIRS], timings[:-SHARED_PAIRS]
 
     seconds = 0.0
     found.update((pair.id, AS_RECORDED) for pair in files if pair.is_rendered)
@@ -148,10 +152,7 @@ def _examined(
             compare()
             seconds = 0.0
     compare()
-    # Batches agree on the polarity of most pairs.
-    votes = sum(len(names) * polarity for names, polarity in signs)
-    for names, polarity in signs:
-        if polarity * votes < 0:
-            for name in names:
-                found[name] = replace(found[name], sign=-found[name].sign)
+    most = -1 if sum(recorder.sign for recorder in compared.values()) < 0 else 1
+    for name, recorder in compared.items():
+        found[name] = replace(recorder, sign=most * recorder.sign)
     return found, failures

@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from bcsim.datasets.importers import import_pairs
+from bcsim.datasets.pairs import open_pairs
 from bcsim.errors import InputError
 from bcsim.training import synchronised
 from bcsim.workflows import train as workflow
@@ -196,3 +197,19 @@ def test_a_table_tells_which_talkers_are_in_two_splits(
     trained_on(pairs=recordings / "list.csv", talkers=tmp_path / "who.csv")
     assert "known talkers: 2 in train, 1 in validation" in caplog.text
     assert "1 talkers are in train and in validation, such as ann" in caplog.text
+
+
+@pytest.mark.shared
+def test_a_last_batch_of_one_pair_has_the_polarity_of_those_before(shared, tmp_path, monkeypatch):
+    """By itself, the third of these looks like a sensor of the other polarity."""
+    monkeypatch.setattr(synchronised, "BATCH_S", 8.0)  # two of them
+    for role in ("air", "bone"):
+        (tmp_path / role).mkdir()
+        for name in ("a_00", "a_01", "a_18"):
+            source = shared / "data/vibravox_throat" / role / f"{name}.wav"
+            (tmp_path / role / source.name).symlink_to(source)
+    recorded = open_pairs(tmp_path, RATE, seed=0)
+    turned = synchronised.SynchronisedPairs(recorded)
+    for index in range(3):
+        was, now = (pairs.whole(index).bone for pairs in (recorded, turned))
+        assert float(was[: len(now)] @ now[: len(was)]) > 0, recorded.ids[index]
