@@ -136,7 +136,7 @@ def measure(
             continue
         simulator = simulator_of(fits.without(pair, method, way), rate)
         aligned = synchronised_pair(pair, rate)
-        air, real = (torch.from_numpy(np.float64(x)) for x in (aligned.air, aligned.bone))
+        air, real = (torch.from_numpy(np.float64(x[:])) for x in (aligned.air, aligned.bone))
         mean, drawn = (
             simulator.render(air[None], [pair.name], seed=0, mean=True, within_clip=varies).bone[0]
             for varies in (False, True)

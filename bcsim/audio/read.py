@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bcsim.audio.averaging import ChannelMixer
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
+from bcsim.dsp.lazy_signal import is_long
 from bcsim.dsp.resample import BlockResampler, resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
 from bcsim.files.opening import open_regular, reading_error
@@ -50,6 +51,33 @@ def read_audio(
     """
     with open_audio(path) as audio:
         return audio.read(sample_rate, channel), sample_rate or audio.info.sample_rate
+
+
+def read_recording(
+    path: Path, sample_rate: int, channel: int | None = None
+) -> tuple[NDArray[np.floating], int]:
+    """Read a file as one channel as `read_audio` does, in single precision if it is long.
+
+    That holds 16 and 24 bits exactly, in half of the memory.
+
+    Args:
+        path: audio file.
+        sample_rate: rate in Hz to resample to.
+        channel: index of the channel to read, from 0, or None to average all of them.
+
+    Returns:
+        Samples (T,) at `sample_rate`, and the rate of the file in Hz.
+    """
+    with open_audio(path) as audio:
+        own_rate = audio.info.sample_rate
+        if not is_long(audio.info.frames * sample_rate / own_rate):
+            return audio.read(sample_rate, channel), own_rate
+        resampler = BlockResampler(own_rate, sample_rate)
+        blocks = [
+            resampler(block).astype(np.float32) for block in audio.mono_blocks(BLOCK, channel)
+        ]
+        blocks.append(resampler(np.zeros(0), last=True).astype(np.float32))
+        return np.concatenate(blocks), own_rate
 
 
 def read_blocks(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bcsim.audio.channels import channel_index, strongest_channel
 from bcsim.audio.folder import AUDIO_SUFFIXES, list_audio
-from bcsim.audio.read import read_audio
+from bcsim.audio.read import read_recording
 from bcsim.datasets.dataset import Dataset, ListedPair, PairFiles
 from bcsim.datasets.layouts import named_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
@@ -21,7 +21,6 @@ from bcsim.datasets.pair_lists import LIST_SUFFIXES, is_pair_list, read_pair_lis
 from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.talkers import talkers_of
 from bcsim.datasets.told_facts import check_told_of_files
-from bcsim.dsp.resample import resample
 from bcsim.errors import InputError, UsageError
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
@@ -185,14 +184,13 @@ def channels_of(air: Path, bone: Path, channels: Mapping[str, str] | None) -> di
 
 
 def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None]) -> RecordedPair:
-    air, air_rate = read_audio(pair.files["air"], channel=channels["air"])
-    bone, bone_rate = read_audio(pair.files["bone"], channel=channels["bone"])
+    air, air_rate = read_recording(pair.files["air"], sample_rate, channels["air"])
+    bone, bone_rate = read_recording(pair.files["bone"], sample_rate, channels["bone"])
     if air_rate != bone_rate:
         log.warning(
             "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
             *(printable(_both(pair)), air_rate, bone_rate, sample_rate),
         )
-    air, bone = resample(air, air_rate, sample_rate), resample(bone, bone_rate, sample_rate)
     if abs(len(air) - len(bone)) > LENGTH_TOLERANCE_S * sample_rate:
         log.warning(
             "%s: air lasts %.2f s, bone %.2f s; both cut to what they have in common",

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bcsim.dsp.lazy_signal import Samples, of_frames
+
 HOP_S = 0.016  # a frame is two hops
 LOUD_QUANTILE = 0.98
 ACTIVE_RANGE_DB = 35.0
@@ -71,6 +73,26 @@ def speech_power(signal: Tensor, sample_rate: int, num_fft: int, hop: int) -> Te
     return energy / (3 / 8 * num_fft)
 
 
+def speech_power_of(signal: Samples, sample_rate: int, num_fft: int, hop: int) -> Tensor:
+    """Return `speech_power` of a signal (T,) of any length, (frames,)."""
+
+    def measure(segment: Tensor) -> Tensor:
+        return speech_power(segment, sample_rate, num_fft, hop)
+
+    return of_frames(signal, num_fft, hop, measure)[0]
+
+
+def frame_energies_of(signal: Samples, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Return `frame_energies` of a signal (T,) of any length, (1, frames) each."""
+    hop = hop_size(sample_rate)
+
+    def measure(segment: Tensor) -> Tensor:
+        return torch.cat(frame_energies(segment, sample_rate))
+
+    energies = of_frames(signal, 2 * hop, hop, measure)
+    return energies[:1], energies[1:]
+
+
 def frame_energies(
     signal: Tensor, sample_rate: int, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -119,6 +141,11 @@ def active_rms(signal: Tensor, active: Tensor, sample_rate: int) -> Tensor:
     It is 0 where no frame is active. Every clip must fill its row.
     """
     energy, _ = frame_energies(signal, sample_rate)
+    return rms_of(energy, active, sample_rate)
+
+
+def rms_of(energy: Tensor, active: Tensor, sample_rate: int) -> Tensor:
+    """Return the RMS over the active frames (B, frames) of `frame_energies` (B, frames), (B,)."""
     return (mean_of(energy, active) / _window_energy(sample_rate)).sqrt()
 
 
@@ -128,7 +155,7 @@ def speech_rms(air: Tensor, sample_rate: int, lengths: Tensor | None = None) -> 
     The arguments are those of `frame_energies`.
     """
     level, speech = frame_energies(air, sample_rate, lengths)
-    return _rms(level, speech, sample_rate, _num_frames(lengths, sample_rate))
+    return rms_of_speech(level, speech, sample_rate, _num_frames(lengths, sample_rate))
 
 
 def mean_speech_power(power: Tensor, speech: Tensor, num_frames: Tensor | None = None) -> Tensor:
@@ -177,13 +204,14 @@ def speech_rms_of_blocks(
     mean = torch.tensor([total / count], dtype=torch.float64)
     if energies[0]:
         level, speech = (torch.frombuffer(kept, dtype=torch.float32)[None] for kept in energies)
-        return _rms(level, speech, sample_rate).double(), mean
+        return rms_of_speech(level, speech, sample_rate).double(), mean
     return speech_rms(torch.from_numpy(rest)[None], sample_rate), mean
 
 
-def _rms(
+def rms_of_speech(
     level: Tensor, speech: Tensor, sample_rate: int, num_frames: Tensor | None = None
 ) -> Tensor:
+    """Return what `speech_rms` does, from the two energies of `frame_energies`, (B,)."""
     return (mean_speech_power(level, speech, num_frames) / _window_energy(sample_rate)).sqrt()
 
 

@@ -1,10 +1,10 @@
 """Where the band of a recording ends that was once at a lower rate, or went through a codec."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.lazy_signal import LazySignal
 from bcsim.dsp.spectra import cross_spectra
 
 # A resampler's or codec's edge is a cliff. A sensor of two or four poles falls by 4 to 7 dB from
@@ -49,6 +49,6 @@ def recorded_band_hz(samples: NDArray[np.floating], sample_rate: int) -> float |
         samples: (T,), recording, best at the rate of its file.
         sample_rate: in Hz.
     """
-    signal = torch.from_numpy(np.array(samples, dtype=np.float64))
+    signal = LazySignal.of(samples)
     num_fft = 2 * round(FRAME_S * sample_rate / 2)
     return band_edge_hz(cross_spectra(signal, signal, num_fft, num_fft // 2).xx, sample_rate)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.fir import fast_length, frequency_grid
+from bcsim.dsp.lazy_signal import LazySignal, Samples, is_long
 
+LONG_TAIL = 1 << 12  # samples of it between the blocks of a long signal
 SINC_TAIL = 64  # samples of room for the sinc that a fractional delay rings with
 
 
@@ -36,3 +38,29 @@ def delay_signal(signal: Tensor, delay_samples: Tensor) -> Tensor:
     # Whole samples are exact; the phase of the last bin only matters between them, where the
     # real part is what a real signal keeps.
     return torch.fft.irfft(shifted, size)[..., :num_samples].to(signal.dtype)
+
+
+def delayed(signal: Samples, delay_samples: float) -> Samples:
+    """Return what `delay_signal` does with a signal (T,) of any length.
+
+    A long one is delayed when its samples are asked for; not delayed, it is as it is.
+    """
+    delay = torch.tensor([delay_samples], dtype=torch.float64)
+    if not is_long(len(signal)):
+        return delay_signal(signal[:][None], delay)[0]
+    if delay_samples == 0:
+        return signal
+    margin = LONG_TAIL + abs(round(delay_samples))
+    rise = torch.sin(torch.linspace(0, math.pi / 2, LONG_TAIL // 2)).square().double()
+
+    def read(start: int, stop: int) -> Tensor:
+        begin = max(0, start - margin)
+        block = signal[begin : stop + margin]
+        # Faded where it was cut, which would ring.
+        if begin > 0:
+            block[: len(rise)] *= rise
+        if stop + margin < len(signal):
+            block[-len(rise) :] *= rise.flip(0)
+        return delay_signal(block[None], delay)[0, start - begin : stop - begin]
+
+    return LazySignal(len(signal), read)

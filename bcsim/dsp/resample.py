@@ -2,7 +2,10 @@
 
 import numpy as np
 import soxr
+import torch
 from numpy.typing import NDArray
+
+from bcsim.dsp.lazy_signal import LazySignal, Samples, blocks_of, is_long
 
 
 def resample(samples: NDArray[np.float64], rate: int, new_rate: int) -> NDArray[np.float64]:
@@ -52,3 +55,21 @@ def resample_clock(samples: NDArray[np.float64], drift: float) -> NDArray[np.flo
         return samples
     # soxr, since it takes ratios that are no fractions
     return soxr.resample(samples, 1.0 + drift, 1.0, quality="VHQ")
+
+
+def on_clock(signal: Samples, drift: float) -> Samples:
+    """Return `resample_clock` of a signal (T,) of any length: of a long one in single precision."""
+    if drift == 0:
+        return signal
+    if not is_long(len(signal)):
+        return torch.from_numpy(resample_clock(signal[:].numpy(), drift))
+    stream = soxr.ResampleStream(1.0 + drift, 1.0, 1, dtype="float64", quality="VHQ")
+    resampled = np.empty(round(len(signal) / (1 + drift)) + 1, dtype=np.float32)
+    count = 0
+    for block in blocks_of(signal):
+        arrived = stream.resample_chunk(block.numpy())
+        resampled[count : count + len(arrived)] = arrived
+        count += len(arrived)
+    rest = stream.resample_chunk(np.zeros(0), last=True)[: len(resampled) - count]
+    resampled[count : count + len(rest)] = rest
+    return LazySignal.of(resampled[: count + len(rest)])

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bcsim.dsp.lazy_signal import Samples
+
 _BLOCK = 256  # frames that are transformed at a time
+_SPARSE = 4  # times their length that frames lie apart, from which on they are read one by one
 _MEDIAN_FRAMES = 8192  # at most that many are held at once; of more, evenly spread ones
 
 
@@ -83,7 +86,7 @@ def frame_power(signal: Tensor, num_fft: int, hop: int) -> Tensor:
 
 
 def cross_spectra(
-    x: Tensor, y: Tensor, num_fft: int, hop: int, keep: Tensor | None = None
+    x: Samples, y: Samples, num_fft: int, hop: int, keep: Tensor | None = None
 ) -> CrossSpectra:
     """Average the spectra of two signals over frames (Welch's method).
 
@@ -98,10 +101,10 @@ def cross_spectra(
         The average; densities times `density_to_power` are in its units.
     """
     starts = _starts(x, num_fft, hop, keep)
-    xx = x.new_zeros(num_fft // 2 + 1)
+    xx = x[:0].new_zeros(num_fft // 2 + 1)
     yy, xy = xx.clone(), torch.complex(xx, xx)
     for block in starts.split(_BLOCK):  # hours of signal in little memory
-        spectrum_x, spectrum_y = (_spectra_at(signal, block, num_fft) for signal in (x, y))
+        spectrum_x, spectrum_y = (spectra_at(signal, block, num_fft) for signal in (x, y))
         xx = xx + spectrum_x.abs().square().sum(dim=0)
         yy = yy + spectrum_y.abs().square().sum(dim=0)
         xy = xy + (spectrum_x.conj() * spectrum_y).sum(dim=0)
@@ -111,7 +114,7 @@ def cross_spectra(
 
 
 def median_spectra(
-    x: Tensor, y: Tensor, num_fft: int, hop: int, keep: Tensor | None = None
+    x: Samples, y: Samples, num_fft: int, hop: int, keep: Tensor | None = None
 ) -> CrossSpectra:
     r"""Take the median of the spectra of two signals over frames: clicks do not count.
 
@@ -138,10 +141,10 @@ def median_spectra(
     starts = _starts(x, num_fft, hop, keep)
     averages = independent_averages(len(starts), num_fft, hop) * math.log(2) ** 2
     if len(starts) == 0:
-        nothing = x.new_zeros(num_fft // 2 + 1)
+        nothing = x[:0].new_zeros(num_fft // 2 + 1)
         return CrossSpectra(nothing, nothing, torch.complex(nothing, nothing), 0.0)
     starts = starts[:: -(-len(starts) // _MEDIAN_FRAMES)]
-    spectrum_x, spectrum_y = (_spectra_at(signal, starts, num_fft) for signal in (x, y))
+    spectrum_x, spectrum_y = (spectra_at(signal, starts, num_fft) for signal in (x, y))
     scale = median_to_mean(len(starts))
     xx, yy = (_median(spectrum.abs().square()) / scale for spectrum in (spectrum_x, spectrum_y))
     product = spectrum_x.conj() * spectrum_y
@@ -162,17 +165,37 @@ def _filled(signal: Tensor, num_fft: int) -> Tensor:
     return pad(signal, (0, missing)) if missing > 0 else signal
 
 
-def _starts(signal: Tensor, num_fft: int, hop: int, keep: Tensor | None) -> Tensor:
+def _starts(signal: Samples, num_fft: int, hop: int, keep: Tensor | None) -> Tensor:
     """Return the first sample of each frame to use."""
-    starts = torch.arange(0, max(1, signal.shape[-1] - num_fft + 1), hop, device=signal.device)
+    last = max(1, len(signal) - num_fft + 1)
+    starts = torch.arange(0, last, hop, device=signal[:0].device)
     return starts if keep is None else starts[keep]
 
 
-def _spectra_at(signal: Tensor, starts: Tensor, num_fft: int) -> Tensor:
-    """Return the spectra of the Hann-windowed frames of a signal (T,) that start there."""
-    window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
-    indices = starts[:, None] + torch.arange(num_fft, device=signal.device)
-    return torch.fft.rfft(_filled(signal, num_fft)[indices] * window)
+def spectra_at(signal: Samples, starts: Tensor, num_fft: int) -> Tensor:
+    """Return the spectra of some Hann-windowed frames.
+
+    Args:
+        signal: (T,).
+        starts: (frames,), first sample of each frame, rising.
+        num_fft: frame length in samples.
+
+    Returns:
+        (frames, F), complex.
+    """
+    zeros = signal[:0].new_zeros(0, num_fft // 2 + 1)
+    spectra = [torch.complex(zeros, zeros)]
+    for block in starts.split(_BLOCK) if len(starts) else ():
+        first, past = int(block[0]), int(block[-1]) + num_fft
+        if past - first > _SPARSE * len(block) * num_fft:  # what lies between is not read
+            frames = torch.stack([signal[start : start + num_fft] for start in block.tolist()])
+        else:
+            segment = _filled(signal[first:past], num_fft)
+            places = (block - first)[:, None] + torch.arange(num_fft, device=segment.device)
+            frames = segment[places]
+        window = torch.hann_window(num_fft, dtype=frames.dtype, device=frames.device)
+        spectra.append(torch.fft.rfft(frames * window))
+    return torch.cat(spectra)
 
 
 def _median(values: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor
 
-from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power, speech_power
+from bcsim.dsp.activity import ACTIVE_RANGE_DB, loud_power, speech_power_of
+from bcsim.dsp.lazy_signal import part_of
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.pairs import AlignedPair
@@ -87,12 +88,12 @@ def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[A
     parts = max(1, min(parts, int(length / (min_part_s * rate))))
     edges = [length * k // parts for k in range(parts + 1)]
     pieces = []
-    loud = loud_power(speech_power(pair.air[None], rate, pair.num_fft, hop)[0])
+    loud = loud_power(speech_power_of(pair.air, rate, pair.num_fft, hop))
     for number, (start, stop) in enumerate(pairwise(edges), start=1):
-        air, bone = pair.air[start:stop], pair.bone[start:stop]
-        power = speech_power(air[None], rate, pair.num_fft, hop)[0]
+        air, bone = part_of(pair.air, start, stop), part_of(pair.bone, start, stop)
+        power = speech_power_of(air, rate, pair.num_fft, hop)
         active = power > loud * 10 ** (-ACTIVE_RANGE_DB / 10)
-        if int(active.sum()) < 4 or float(bone.abs().max()) == 0:
+        if int(active.sum()) < 4 or float(bone[:].abs().max()) == 0:
             continue
         piece = replace(pair, name=f"{pair.name} part {number}", air=air, bone=bone, active=active)
         seconds, active_seconds = (stop - start) / rate, int(active.sum()) * (hop / rate)
@@ -119,14 +120,14 @@ def cross_validate(
     for name, fold in track(tasks, len(tasks), "fitting without each fold"):
         profile = fits[name]([item for k, item in enumerate(items) if k not in fold])
         for item in (items[index] for index in sorted(fold)):
-            rows[name][item.name] = _scores(simulate(profile, item.air, item.name), item)
+            rows[name][item.name] = _scores(simulate(profile, item.air[:], item.name), item)
             predictions[name].append((item, profile))
     return {name: Trial(_mean_scores(rows[name]), rows[name], predictions[name]) for name in fits}
 
 
 def _scores(simulated: Tensor, pair: AlignedPair) -> dict[str, float]:
     """Return the scores of a simulation (T,) of a pair's bone signal."""
-    scores = simulation_scores(simulated, pair.bone, pair.air, pair.sample_rate)
+    scores = simulation_scores(simulated, pair.bone[:], pair.air[:], pair.sample_rate)
     return {name: scores[name] for name in SCORES}
 
 
@@ -147,6 +148,6 @@ def baseline_scores(pairs: Sequence[AlignedPair]) -> dict[str, float]:
     rows = {}
     for pair in pairs:
         simulator = Simulator((ZeroPhaseLowpass(), WhiteNoise()), pair.sample_rate)
-        scene = simulator.render(pair.air[None], [pair.name], 0, mean=True)
+        scene = simulator.render(pair.air[:][None], [pair.name], 0, mean=True)
         rows[pair.name] = _scores(scene.bone[0], pair)
     return _mean_scores(rows)

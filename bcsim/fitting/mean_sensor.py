@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import bcsim
-from bcsim.dsp.activity import active_frames, active_rms
+from bcsim.dsp.activity import frame_energies_of, is_active, rms_of
 from bcsim.fitting.coherence import within_pair_coherence
 from bcsim.fitting.estimation import SMOOTHING
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import Estimator
 from bcsim.fitting.noise import pooled_noise, with_noise
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.simulation import simulate
+from bcsim.fitting.simulation import simulate_any
 from bcsim.fitting.smoothing import measurable_bins, smoothed_response
 from bcsim.fitting.speech_frames import speech_frames
 from bcsim.fitting.spread import coupling_db
@@ -94,9 +94,10 @@ def excess_level_db(
     excess = []
     for pair in pairs:
         rate = pair.sample_rate
-        active = active_frames(pair.air[None], rate)
-        simulated = simulate(profile, pair.air, pair.name, noise=False, within_clip=within_clip)
-        power = float(active_rms(simulated[None], active, rate)) ** 2
+        _, speech = frame_energies_of(pair.air, rate)
+        simulated = simulate_any(profile, pair.air, pair.name, within_clip=within_clip)
+        level, _ = frame_energies_of(simulated, rate)
+        power = float(rms_of(level, is_active(speech), rate)) ** 2
         wanted = max(1.0 - pair.noise_to_speech, 0.1) * 10 ** (pair.level_db / 10)
         excess.append(10 * np.log10(max(power, 1e-20) / wanted))
     return float(np.mean(excess))

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bcsim.dsp.activity import loud_power, speech_power
+from bcsim.dsp.activity import loud_power, speech_power_of
+from bcsim.dsp.lazy_signal import Samples, of_frames
 from bcsim.dsp.spectra import (
     density_to_power,
     fractional_octave_smooth,
     frame_power,
     median_to_mean,
-    stft,
+    spectra_at,
 )
 from bcsim.fitting.pairs import AlignedPair, NoiseFloor
 
@@ -28,13 +29,17 @@ STEADY_DB = 5.0  # range of the level of frames of 64 ms in steady noise
 QUIET_BELOW_DB = 25.0  # of a pause at least; without any, what is so quiet will do
 QUIETEST_PART = 0.25  # of the frames that will do
 MIN_FRAMES = 6
+MOST_FRAMES = 8192  # of pauses that are held at once; of more, evenly spread ones
+_BLOCK = 1024  # frames that are transformed at a time
 MEDIAN_OF_ONE_DEGREE = 0.454936  # of a chi-square variable with one degree of freedom
 NOISE_SMOOTHING = 12  # parts of an octave
 LEVEL_RANGE_DB = 60.0  # under the strongest bin: what is fainter is no part of the level
 SILENT_PSD = 1e-20  # 1/Hz: what a floor of digital silence counts as
 
 
-def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft: int) -> NoiseFloor:
+def estimate_noise_floor(
+    air: Samples, signal: Samples, sample_rate: int, num_fft: int
+) -> NoiseFloor:
     """Estimate the noise of a channel from frames in which the talker is silent.
 
     The median over frames ignores the odd click or breath. The power of Gaussian noise in a bin
@@ -53,9 +58,9 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
         is recorded may be speech.
     """
     hop = num_fft // 2
-    air_power = speech_power(air[None], sample_rate, num_fft, hop)[0]
+    air_power = speech_power_of(air, sample_rate, num_fft, hop)
     # Frames of digital silence are padding, not a pause: no sensor is as quiet as that.
-    recorded = frame_power(signal[None], num_fft, hop)[0] > 0
+    recorded = of_frames(signal, num_fft, hop, lambda x: frame_power(x, num_fft, hop))[0] > 0
     loud = loud_power(air_power)
     chosen = (air_power <= loud * 10 ** (-PAUSE_BELOW_DB / 10)) & recorded
     if int(chosen.sum()) < MIN_FRAMES:
@@ -65,13 +70,18 @@ def estimate_noise_floor(air: Tensor, signal: Tensor, sample_rate: int, num_fft:
         quiet = (air_power <= loud * 10 ** (-QUIET_BELOW_DB / 10)) & recorded
         count = max(MIN_FRAMES, math.ceil(QUIETEST_PART * int(quiet.sum())))
         if int(quiet.sum()) < MIN_FRAMES:
-            return NoiseFloor(signal.new_zeros(num_fft // 2 + 1), 0.0, from_pauses=False)
+            return NoiseFloor(signal[:0].new_zeros(num_fft // 2 + 1), 0.0, from_pauses=False)
         limit = air_power[quiet].sort().values[count - 1]
         chosen = quiet & (air_power <= limit)
-    frames = stft(signal[None], num_fft, hop)[0, chosen]
-    power = torch.quantile(frames.abs().square(), 0.5, dim=0) / median_to_mean(len(frames))
+    starts = torch.nonzero(chosen)[:, 0] * hop
+    kept = starts[:: -(-len(starts) // MOST_FRAMES)]
+    powers = signal[:0].new_empty(num_fft // 2 + 1, len(kept))  # a row a bin
+    for part, columns in zip(kept.split(_BLOCK), powers.split(_BLOCK, dim=1), strict=True):
+        columns.copy_(spectra_at(signal, part, num_fft).abs().square().T)
+    medians = [torch.quantile(rows, 0.5, dim=1) for rows in powers.split(64)]
+    power = torch.cat(medians) / median_to_mean(len(kept))
     power[[0, -1]] *= math.log(2) / MEDIAN_OF_ONE_DEGREE
-    seconds = len(frames) * hop / sample_rate if from_pauses else 0.0
+    seconds = len(starts) * hop / sample_rate if from_pauses else 0.0
     return NoiseFloor(power / density_to_power(sample_rate, num_fft), seconds, from_pauses)
 
 

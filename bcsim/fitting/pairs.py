@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, speech_power
+from bcsim.dsp.activity import is_active, speech_power_of
 from bcsim.dsp.fir import fast_length
+from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import (
     CrossSpectra,
     cross_spectra,
@@ -73,8 +74,8 @@ class AlignedPair:
     Args:
         name: name of the recorded pair.
         talker: name of the talker, or None where that is unknown.
-        air: (T,), float64, active RMS 1.
-        bone: (T,), float64, active RMS 1.
+        air: (T,), active RMS 1; lazy where it is long, its slices float64.
+        bone: (T,), active RMS 1; lazy where it is long.
         sample_rate: in Hz.
         active: (frames,) of bool, frames of the analysis (`num_fft`, hop a quarter) with speech.
         num_fft: frame length of the analysis.
@@ -96,8 +97,8 @@ class AlignedPair:
 
     name: str
     talker: str | None
-    air: Tensor
-    bone: Tensor
+    air: Samples
+    bone: Samples
     sample_rate: int
     active: Tensor
     num_fft: int
@@ -152,15 +153,19 @@ class AlignedPair:
         return replace(self, bone=self.bone * gain, noise=noise)
 
 
-def bins_above_noise(pairs: Sequence[AlignedPair]) -> Tensor:
+def bins_above_noise(spectra: Sequence[CrossSpectra], air_noise: Sequence[Tensor]) -> Tensor:
     """Tell in which bins the air channel holds speech, (F,) of bool.
 
     Elsewhere - above the band of a recording that was once at a lower rate, under the noise of
     the room - the ratio of the channels is no response. Speech must exceed the noise of the
     pauses by 2 dB, over a sixth of an octave, and reach within 70 dB of its own maximum.
+
+    Args:
+        spectra: spectra of each aligned pair.
+        air_noise: (F,) of each, noise power of air in the bins of these spectra.
     """
-    speech = torch.stack([pair.spectra.xx for pair in pairs]).sum(dim=0)
-    noise = torch.stack([pair.air_noise_power for pair in pairs]).sum(dim=0)
+    speech = torch.stack([own.xx for own in spectra]).sum(dim=0)
+    noise = torch.stack(list(air_noise)).sum(dim=0)
     over_noise = fractional_octave_smooth(speech, 6) > 1.6 * fractional_octave_smooth(noise, 6)
     return over_noise & (speech > 1e-7 * speech.max())
 
@@ -188,7 +193,7 @@ def frame_size(sample_rate: int) -> int:
     return fast_length(round(FRAME_S * sample_rate))
 
 
-def frames_with_speech(air: Tensor, sample_rate: int) -> Tensor:
+def frames_with_speech(air: Samples, sample_rate: int) -> Tensor:
     """Tell which frames of the analysis (`frame_size`, hop a quarter) carry speech.
 
     Args:
@@ -199,7 +204,7 @@ def frames_with_speech(air: Tensor, sample_rate: int) -> Tensor:
         (frames,) of bool.
     """
     num_fft = frame_size(sample_rate)
-    return is_active(speech_power(air[None], sample_rate, num_fft, num_fft // 4)[0])
+    return is_active(speech_power_of(air, sample_rate, num_fft, num_fft // 4))
 
 
 def check_pair(pair: RecordedPair, sample_rate: int) -> None:
@@ -229,5 +234,5 @@ def _malformed(samples: NDArray[np.floating]) -> str | None:
         return f"has shape {samples.shape}, not one channel"
     if not np.isfinite(samples).all():
         return "holds samples that are not finite numbers"
-    peak = float(np.abs(samples).max(initial=0))
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
     return f"has samples of {peak:.3g}, where full scale is 1" if peak > LARGEST else None

@@ -145,8 +145,9 @@ def dynamics(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
     """Return the dynamics ratio of each fold item with the residual drawn, (N,)."""
     ratios = []
     for pair, profile in predictions:
-        simulated = simulate(profile, pair.air, pair.name, within_clip=True)
-        comparison = Comparison.prepare(simulated, pair.bone, pair.sample_rate, pair.air)
+        air, bone = pair.air[:], pair.bone[:]
+        simulated = simulate(profile, air, pair.name, within_clip=True)
+        comparison = Comparison.prepare(simulated, bone, pair.sample_rate, air)
         ratios.append(METRICS["dynamics_ratio"](comparison))
     return np.array(ratios)
 

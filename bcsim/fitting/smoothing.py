@@ -91,7 +91,9 @@ def measurable_bins(pairs: Sequence[AlignedPair]) -> Tensor:
     Next to 0 Hz there is nothing once DC is removed, and near half the sample rate, or the lower
     one at which air or bone was once recorded, the ratio is that of two resamplers' edges.
     """
-    bins = bins_above_noise(pairs)
+    bins = bins_above_noise(
+        [pair.spectra for pair in pairs], [pair.air_noise_power for pair in pairs]
+    )
     bins[:LOWEST_BIN] = False
     rate = pairs[0].sample_rate
     bins[: math.ceil(pairs[0].low_hz / (rate / 2) * (len(bins) - 1))] = False

@@ -1,5 +1,6 @@
 """Band levels of a pair, which speech-dependent estimators are trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +9,16 @@ from torch import Tensor
 
 from bcsim.dsp.activity import is_active
 from bcsim.dsp.filter_bank import FilterBank
+from bcsim.dsp.lazy_signal import Samples, is_long
 from bcsim.fitting.pairs import AlignedPair
-from bcsim.fitting.simulation import simulate
+from bcsim.fitting.simulation import simulate_any
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.responses.base import relative_levels
+
+LEVELS_AT_ONCE = 4096  # frames
+# Frames with speech that a speech-dependent part is learnt from, at most: some nine minutes of
+# speech, evenly spread. A network sees each of them some thirty times.
+MOST_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +64,9 @@ class SpeechFrames:
 def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
     """Return the band levels of a pair, with those that the profile's fixed response gives."""
     bank = FilterBank(pair.sample_rate)
-    air_db = bank.levels_db(pair.air[None])
+    air_db = levels_of(bank, pair.air)[None]
     num_frames = torch.tensor([air_db.shape[1]])
-    fixed = simulate(replace(profile, speech=None), pair.air, pair.name, noise=False)
+    fixed = simulate_any(replace(profile, speech=None), pair.air, pair.name)
     grid = torch.linspace(0, pair.sample_rate / 2, bank.num_fft // 2 + 1, dtype=torch.float64)
     response_grid = profile.transfer_function.frequencies_hz
     psd = np.interp(grid.numpy(), response_grid, pair.noise.psd.numpy())
@@ -70,9 +77,39 @@ def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
         talker=pair.talker,
         name=pair.name,
         levels_db=relative_levels(bank, air_db, num_frames)[0],
-        fixed_db=bank.levels_db(fixed[None])[0],
-        bone_db=bank.levels_db(pair.bone[None])[0],
-        noise_db=10 * noise_power.log10(),
+        fixed_db=levels_of(bank, fixed),
+        bone_db=levels_of(bank, pair.bone),
+        noise_db=(10 * noise_power.log10()).to(air_db),
         active=is_active(bank.speech_power(air_db), num_frames)[0],
         recorded=(bank.centres_hz >= low_hz) & (bank.centres_hz <= high_hz),
     )
+
+
+def levels_of(bank: FilterBank, signal: Samples) -> Tensor:
+    """Return the levels in the bands, (frames, M): in single precision of a long signal.
+
+    Args:
+        bank: filter bank.
+        signal: (T,).
+    """
+    if not is_long(len(signal)):
+        return bank.levels_db(signal[:][None])[0]
+    before = bank.num_fft - bank.hop  # of the first frame
+    num_frames = int(bank.num_frames(torch.tensor(len(signal))))
+    levels = torch.empty(num_frames, bank.num_bands)
+    for block in torch.arange(num_frames).split(LEVELS_AT_ONCE):
+        first, last = int(block[0]), int(block[-1])
+        begin = max(0, first * bank.hop - before)
+        segment = signal[begin : last * bank.hop - before + bank.num_fft]
+        own = bank.levels_db(segment[None])[0]
+        skipped = first - begin // bank.hop  # frames that reach beyond the segment
+        levels[block] = own[skipped : skipped + len(block)].float()
+    return levels
+
+
+def thinned(frames: Sequence[SpeechFrames]) -> list[SpeechFrames]:
+    """Return the frames of pairs, of which at most `MOST_FRAMES` are told to carry speech."""
+    step = -(-sum(int(own.active.sum()) for own in frames) // MOST_FRAMES)
+    if step <= 1:
+        return list(frames)
+    return [replace(own, active=own.active & (own.active.cumsum(0) % step == 0)) for own in frames]

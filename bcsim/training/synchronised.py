@@ -97,7 +97,7 @@ def _synchronised_signals(
             parts = [recorder.sign * bone_on_air_clock(signal, part) for part in recorder.parts]
         else:
             parts = [signal[part.start : part.stop] for part in recorder.parts]
-        changed[name] = joined(parts, sample_rate).numpy()
+        changed[name] = joined(parts, sample_rate)[:].numpy()
     return changed
 
 

@@ -225,17 +225,17 @@ def _group(pair: AlignedPair) -> str:
 
 
 def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:
-    simulated = simulate(sensor, pair.air, pair.name, within_clip=True)
-    active = active_frames(pair.air[None], pair.sample_rate)
+    air, bone = pair.air[:], pair.bone[:]
+    simulated = simulate(sensor, air, pair.name, within_clip=True)
+    active = active_frames(air[None], pair.sample_rate)
     have, want = (
-        float(active_rms(signal[None], active, pair.sample_rate))
-        for signal in (simulated, pair.bone)
+        float(active_rms(signal[None], active, pair.sample_rate)) for signal in (simulated, bone)
     )
     gain = want / have if have > 0 else 1.0
     return Example(
         name=pair.name,
-        air=pair.air.numpy(),
-        bone=pair.bone.numpy(),
+        air=air.numpy(),
+        bone=bone.numpy(),
         simulated=(gain * simulated).numpy(),
     )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
 
@@ -51,7 +52,7 @@ def test_a_dropout_is_found_where_it_is(fill, index, channels):
     gap = slice(SPEECH, SPEECH + round(0.2 * RATE))
     noise = np.random.default_rng(2).standard_normal(len(own[gap]))
     own[gap] = {"zeros": 0.0, "held": own[SPEECH], "noise": 1e-4 * noise}[fill]
-    found = dropouts(own, other, RATE)
+    found = dropouts(torch.from_numpy(own), torch.from_numpy(other), RATE)
     assert min(stretch.start_s for stretch in found) == pytest.approx(SPEECH / RATE, abs=0.1)
     longest = 0.2 if fill != "noise" else 0.12  # only where the other channel speaks is it seen
     assert max(stretch.seconds for stretch in found) == pytest.approx(longest, abs=0.08)
@@ -64,7 +65,7 @@ def test_digital_silence_in_a_pause_counts_from_a_tenth_of_a_second(channels):
     for seconds, expected in ((0.15, 1), (0.05, 0)):
         gapped = bone.copy()
         gapped[quiet : quiet + round(seconds * RATE)] = 0
-        assert len(dropouts(gapped, air, RATE)) == expected
+        assert len(dropouts(torch.from_numpy(gapped), torch.from_numpy(air), RATE)) == expected
 
 
 def test_whole_channels_and_padded_ones_have_no_dropouts(channels):
@@ -72,4 +73,4 @@ def test_whole_channels_and_padded_ones_have_no_dropouts(channels):
     padding = np.zeros(RATE)
     padded = [np.concatenate([padding, samples, padding]) for samples in channels]
     for own, other in ((air, bone), (bone, air), padded, padded[::-1]):
-        assert dropouts(own, other, RATE) == []
+        assert dropouts(torch.from_numpy(own), torch.from_numpy(other), RATE) == []

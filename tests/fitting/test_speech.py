@@ -72,8 +72,9 @@ def test_the_level_of_simulated_speech_is_that_of_the_recordings(fitted, systems
     pairs = systems.spoken(RATE, count=2, seconds=5)
     aligned, _ = align(pairs, RATE)
     for pair in aligned:
-        clean = simulate(fitted, pair.air, pair.name, noise=False)
-        have = 10 * np.log10(float(clean.square().mean() / pair.air.square().mean()))
+        air = pair.air[:]
+        clean = simulate(fitted, air, pair.name, noise=False)
+        have = 10 * np.log10(float(clean.square().mean() / air.square().mean()))
         assert have == pytest.approx(pair.level_db, abs=1.5)
 
 

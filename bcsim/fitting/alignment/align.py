@@ -8,16 +8,17 @@ each other can be told without an expected phase; see `consensus`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import active_frames, active_rms, speech_rms
-from bcsim.dsp.delay import delay_signal
-from bcsim.dsp.resample import resample_clock
+from bcsim.dsp.activity import frame_energies_of, is_active, rms_of, rms_of_speech
+from bcsim.dsp.delay import delayed
+from bcsim.dsp.lazy_signal import LazySignal, Samples, held, is_long, part_of
+from bcsim.dsp.resample import on_clock
 from bcsim.dsp.spectra import (
     CrossSpectra,
     fill_gaps,
@@ -36,7 +37,12 @@ from bcsim.fitting.alignment.time_map import Part, bone_on_air_clock, joined
 from bcsim.fitting.alignment.timing import Timing, measure_timing, without_dc
 from bcsim.fitting.alignment.trajectory import LEAST_DRIFT_S
 from bcsim.fitting.noise import estimate_noise_floor
-from bcsim.fitting.pairs import AlignedPair, bins_above_noise, frame_size, frames_with_speech
+from bcsim.fitting.pairs import (
+    AlignedPair,
+    bins_above_noise,
+    frame_size,
+    frames_with_speech,
+)
 from bcsim.sensors.recorded_pair import RecordedPair
 
 FINE_RANGE_S = 0.005  # half-width of the phase fit around the coarse lag, whose error is some 2 ms
@@ -72,23 +78,36 @@ def align(
     if timings is None:
         timings = [measure_timing(pair, sample_rate) for pair in pairs]
     overlaps, synchronised = _overlaps(pairs, timings, sample_rate)
-    rough = [
-        _aligned(pair, overlap, 0.0, 1, sample_rate)
-        for pair, overlap in zip(pairs, overlaps, strict=True)
-    ]
-    spectra = [pair.spectra for pair in rough]
-    above_noise = bins_above_noise(rough)
+    shifts = [(0.0, 1)] * len(pairs)
+    rough = _all_aligned(pairs, overlaps, shifts, sample_rate)
+    measured = [(pair.spectra, pair.air_noise_power) for pair in rough]  # and no signals
+    spectra = [own for own, _ in measured]
+    above_noise = bins_above_noise(spectra, [noise for _, noise in measured])
     found = _agreement(spectra, above_noise, synchronised, sample_rate)
     # Now the pairs agree, and what is left is one delay and one sign for all.
     phase = _expected_phase(found.pooled, above_noise)
     polarity, common_s = _fit_polarity([found.pooled], phase, sample_rate)
-    aligned = []
-    for pair, overlap, timing, delay_s, sign in zip(
-        pairs, overlaps, timings, found.delays_s, found.signs, strict=True
-    ):
-        result = _aligned(pair, overlap, delay_s + common_s, polarity * sign, sample_rate)
-        aligned.append(replace(result, inverted=sign < 0, jumps=timing.jumps))
+    shifts = [
+        (delay_s + common_s, polarity * sign)
+        for delay_s, sign in zip(found.delays_s, found.signs, strict=True)
+    ]
+    results = _all_aligned(pairs, overlaps, shifts, sample_rate)
+    aligned = [
+        replace(result, inverted=sign < 0, jumps=timing.jumps)
+        for result, timing, sign in zip(results, timings, found.signs, strict=True)
+    ]
     return aligned, polarity
+
+
+def _all_aligned(
+    pairs: Sequence[RecordedPair],
+    overlaps: "Sequence[_Overlap]",
+    shifts: Sequence[tuple[float, int]],
+    sample_rate: int,
+) -> Iterator[AlignedPair]:
+    """Yield the pairs, aligned by delay and sign (`shifts`) of each."""
+    for pair, overlap, (delay_s, sign) in zip(pairs, overlaps, shifts, strict=True):
+        yield _aligned(pair, overlap, delay_s, sign, sample_rate)
 
 
 def synchronised(
@@ -107,7 +126,8 @@ def synchronised(
         lag = 0
     overlap = _overlap(pair, timing, lag, drift, sample_rate)
     air_dc, bone_dc = (float(np.mean(signal)) for signal in (pair.air, pair.bone))
-    return replace(pair, air=overlap.air.numpy() + air_dc, bone=overlap.bone.numpy() + bone_dc)
+    air, bone = overlap.air[:].numpy() + air_dc, overlap.bone[:].numpy() + bone_dc
+    return replace(pair, air=air, bone=bone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +246,8 @@ class _Overlap:
         drift_ppm: growth of bone's delay, in microseconds a second, on average.
     """
 
-    air: Tensor
-    bone: Tensor
+    air: LazySignal
+    bone: Samples
     parts: tuple[Part, ...]
     lag: int
     drift_ppm: float
@@ -291,18 +311,16 @@ def _overlap(
     if timing.parts:
         shift = _clock_lag(timing, drift_ppm) - lag
         parts = tuple(part.delayed(-shift).within(len(air), len(bone)) for part in timing.parts)
-        channels = (
-            joined([air[part.start : part.stop] for part in parts], sample_rate),
-            joined([bone_on_air_clock(bone, part) for part in parts], sample_rate),
-        )
-        return _Overlap(*channels, parts, lag, drift_ppm)
-    if drift_ppm:
-        bone = torch.from_numpy(resample_clock(bone.numpy(), 1e-6 * drift_ppm))
+        joined_air = joined([air.part(part.start, part.stop) for part in parts], sample_rate)
+        joined_bone = joined([bone_on_air_clock(bone, part) for part in parts], sample_rate)
+        return _Overlap(joined_air, held(joined_bone), parts, lag, drift_ppm)
+    on_air_clock = on_clock(bone, 1e-6 * drift_ppm)
     start = max(timing.start, -lag)
-    stop = max(start, min(timing.stop, len(air), len(bone) - lag))
+    stop = max(start, min(timing.stop, len(air), len(on_air_clock) - lag))
     places = np.array([start, start + 1.0])
     part = Part(start, stop, places, (places + lag) * (1 + 1e-6 * drift_ppm))
-    return _Overlap(air[start:stop], bone[start + lag : stop + lag], (part,), lag, drift_ppm)
+    own_bone = part_of(on_air_clock, start + lag, stop + lag)
+    return _Overlap(air.part(start, stop), own_bone, (part,), lag, drift_ppm)
 
 
 def _measured_drift(pair: RecordedPair, timing: Timing, sample_rate: int) -> Drift:
@@ -328,12 +346,14 @@ def _aligned(
     pair: RecordedPair, overlap: _Overlap, delay_s: float, polarity: int, sample_rate: int
 ) -> AlignedPair:
     parts = tuple(part.delayed(delay_s * sample_rate) for part in overlap.parts)
-    shift = torch.tensor([-delay_s * sample_rate], dtype=torch.float64)
-    air, bone = overlap.air, polarity * delay_signal(overlap.bone[None], shift)[0]
-    speech = active_frames(air[None], sample_rate)
-    air_rms = max(float(speech_rms(air[None], sample_rate)), 1e-30)
-    bone_rms = max(float(active_rms(bone[None], speech, sample_rate)), 1e-30)
-    air, bone = air / air_rms, bone / bone_rms
+    air, bone = overlap.air, delayed(overlap.bone, -delay_s * sample_rate)
+    level, speech = frame_energies_of(air, sample_rate)
+    air_rms = max(float(rms_of_speech(level, speech, sample_rate)), 1e-30)
+    level, _ = frame_energies_of(bone, sample_rate)
+    bone_rms = max(float(rms_of(level, is_active(speech), sample_rate)), 1e-30)
+    air, bone = air * (1 / air_rms), bone * (polarity / bone_rms)
+    if not is_long(len(air)):
+        air, bone = air[:], bone[:]
     num_fft = frame_size(sample_rate)
     active = frames_with_speech(air, sample_rate)
     return AlignedPair(

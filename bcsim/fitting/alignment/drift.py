@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import cross_spectra, independent_averages
 from bcsim.fitting.pairs import frame_size, frames_with_speech
 
@@ -44,7 +44,7 @@ class Drift:
     error_ppm: float  # standard error; infinite where nothing can be said
 
 
-def measure_drift(air: Tensor, bone: Tensor, sample_rate: int) -> Drift:
+def measure_drift(air: Samples, bone: Samples, sample_rate: int) -> Drift:
     """Measure the drift between two channels (T,) that are synchronised to some milliseconds."""
     likelihood = _likelihood_of_drift(air, bone, sample_rate)
     if likelihood is None:
@@ -103,7 +103,7 @@ def _sigmas(drift: Drift, ppm: float) -> float:
 
 
 def _likelihood_of_drift(
-    air: Tensor, bone: Tensor, sample_rate: int
+    air: Samples, bone: Samples, sample_rate: int
 ) -> Callable[[float], float] | None:
     """Return the log likelihood ratio as a function of the drift; None of too little speech."""
     num_fft = frame_size(sample_rate)

@@ -17,9 +17,9 @@ import numpy as np
 import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
+from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import stft
 from bcsim.fitting.alignment.likelihood import LagCurve
 from bcsim.fitting.alignment.path import best_path, breaks_of
@@ -63,7 +63,7 @@ class Place:
     score: float
 
 
-def band_levels(signal: Tensor, sample_rate: int) -> Bands:
+def band_levels(signal: Samples, sample_rate: int) -> Bands:
     """Return the levels of half-octave bands, without slow changes, (bands, frames)."""
     size = fast_length(round(FRAME_S * sample_rate))
     hop = round(HOP_S * sample_rate)
@@ -77,9 +77,12 @@ def band_levels(signal: Tensor, sample_rate: int) -> Bands:
     bands = torch.from_numpy(bands[bands.any(axis=1)].astype(np.float32))
     levels = []
     step = 4096 * hop
-    signal = torch.nn.functional.pad(signal, (size // 2, size // 2))
-    for start in range(0, max(1, len(signal) - size + 1), step):
-        block = signal[start : start + step - hop + size].float()
+    half = size // 2  # of a frame lies before the first sample, and behind the last one
+    for start in range(-half, max(1 - half, len(signal) + half - size + 1), step):
+        stop = start + step - hop + size
+        block = signal[max(start, 0) : min(stop, len(signal))].float()
+        missing = max(min(stop, len(signal) + half) - len(signal), 0)
+        block = torch.nn.functional.pad(block, (max(-start, 0), missing))
         levels.append((stft(block[None], size, hop)[0].abs().square() @ bands.T).numpy())
     power = np.concatenate(levels).T
     loud = np.quantile(power, 0.95, axis=1, keepdims=True)
@@ -88,7 +91,7 @@ def band_levels(signal: Tensor, sample_rate: int) -> Bands:
     return (level - slow).astype(np.float32)
 
 
-def find_place(air: Tensor, bone: Tensor, sample_rate: int) -> Place | None:
+def find_place(air: Samples, bone: Samples, sample_rate: int) -> Place | None:
     """Search all lags that leave an overlap, and rates up to `MAX_RATE` either way.
 
     Args:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.dsp.fir import fast_length
+from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import fractional_octave_smooth, stft
 
 LOWEST_HZ = 100.0
@@ -117,7 +118,7 @@ class Whitener:
         sample_rate: in Hz.
     """
 
-    def __init__(self, signal: Tensor, sample_rate: int) -> None:
+    def __init__(self, signal: Samples, sample_rate: int) -> None:
         self.signal = signal
         size = fast_length(round(WHITENING_TAPS * sample_rate / 16_000))
         hop = max(size // 2, len(signal) // SPECTRUM_FRAMES)

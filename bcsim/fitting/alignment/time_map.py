@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bcsim.dsp.interpolation import HALF_WIDTH, interpolate
+from bcsim.dsp.lazy_signal import LazySignal, Samples
 
 ROUGH_MARGIN = 512  # samples of room for a filter
 BLOCK = 1 << 18  # samples that are interpolated at a time
@@ -57,8 +58,8 @@ class Part:
         return replace(self, start=start, stop=max(start, stop))
 
 
-def bone_on_air_clock(bone: Tensor, part: Part) -> Tensor:
-    """Return the sensor's signal at each sample of air in a part, (stop - start,), float64.
+def bone_on_air_clock(bone: Samples, part: Part) -> LazySignal:
+    """Return the sensor's signal at each sample of air in a part, (stop - start,).
 
     Args:
         bone: (T,), the sensor's recording.
@@ -66,38 +67,61 @@ def bone_on_air_clock(bone: Tensor, part: Part) -> Tensor:
     """
     first, last = part.bone_at(np.array([part.start, part.stop - 1]))
     is_whole = last - first == part.stop - 1 - part.start and first == round(first)
-    if is_whole and (np.diff(part.bone_places) == np.diff(part.places)).all():
-        return bone[round(first) : round(first) + part.stop - part.start].double()
-    blocks = []
-    for start in range(part.start, part.stop, BLOCK):
-        places = part.bone_at(np.arange(start, min(start + BLOCK, part.stop), dtype=np.float64))
-        begin = max(0, int(places[0]) - HALF_WIDTH)
-        end = min(len(bone), int(places[-1]) + HALF_WIDTH + 2)
-        positions = torch.from_numpy(places - begin)
-        blocks.append(interpolate(bone[begin:end].double()[None], positions[None])[0])
-    return torch.cat(blocks) if blocks else bone.new_zeros(0, dtype=torch.float64)
+    is_whole = bool(is_whole and (np.diff(part.bone_places) == np.diff(part.places)).all())
+
+    def read(start: int, stop: int) -> Tensor:
+        if is_whole:
+            return bone[round(first) + start : round(first) + stop].double()
+        places = part.bone_at(np.arange(part.start + start, part.start + stop, dtype=np.float64))
+        blocks = [torch.zeros(0, dtype=torch.float64)]
+        for own in torch.from_numpy(places).split(BLOCK):
+            begin = max(0, int(own[0]) - HALF_WIDTH)
+            end = min(len(bone), int(own[-1]) + HALF_WIDTH + 2)
+            blocks.append(interpolate(bone[begin:end].double()[None], own[None] - begin)[0])
+        return torch.cat(blocks)
+
+    return LazySignal(part.stop - part.start, read)
 
 
-def roughly_on_air_clock(bone: Tensor, part: Part) -> Tensor:
+def roughly_on_air_clock(bone: Samples, part: Part) -> LazySignal:
     """Return what `bone_on_air_clock` does, fast, and exact to some per cent below 4 kHz only."""
-    first, last = part.bone_at(np.array([part.start, part.stop - 1]))
-    begin, end = max(0, int(first) - ROUGH_MARGIN), int(last) + ROUGH_MARGIN
-    twice = soxr.resample(bone[begin:end].float().numpy(), 1.0, 2.0, quality="HQ")
-    positions = 2 * (part.bone_at(np.arange(part.start, part.stop, dtype=np.float64)) - begin)
-    return torch.from_numpy(np.interp(positions, np.arange(len(twice)), twice))
+
+    def read(start: int, stop: int) -> Tensor:
+        places = part.bone_at(np.arange(part.start + start, part.start + stop, dtype=np.float64))
+        if len(places) == 0:
+            return torch.zeros(0, dtype=torch.float64)
+        begin, end = max(0, int(places[0]) - ROUGH_MARGIN), int(places[-1]) + ROUGH_MARGIN
+        twice = soxr.resample(bone[begin:end].float().numpy(), 1.0, 2.0, quality="HQ")
+        return torch.from_numpy(np.interp(2 * (places - begin), np.arange(len(twice)), twice))
+
+    return LazySignal(part.stop - part.start, read)
 
 
-def joined(parts: Sequence[Tensor], sample_rate: int) -> Tensor:
+def joined(parts: Sequence[Samples], sample_rate: int) -> LazySignal:
     """Join the parts of one channel, each faded at a join, lest a step sound there."""
-    size = round(FADE_S * sample_rate)
+    last = len(parts) - 1
+    return LazySignal.joined(
+        [
+            _faded(part, round(FADE_S * sample_rate), number > 0, number < last)
+            for number, part in enumerate(parts)
+        ]
+    )
+
+
+def _faded(part: Samples, size: int, at_start: bool, at_end: bool) -> LazySignal:
+    """Return a part with its first or last `size` samples faded."""
     rise = torch.sin(torch.linspace(0, torch.pi / 2, size, dtype=torch.float64)).square()
-    faded = []
-    for number, part in enumerate(parts):
-        part = part.clone()
-        count = min(size, len(part))
-        if number > 0:
-            part[:count] *= rise[:count]
-        if number < len(parts) - 1:
-            part[len(part) - count :] *= rise[:count].flip(0)
-        faded.append(part)
-    return torch.cat(faded)
+    count = min(size, len(part))
+
+    def read(start: int, stop: int) -> Tensor:
+        samples = part[start:stop].clone()
+        if at_start and start < count:
+            few = min(stop, count) - start
+            samples[:few] *= rise[start : start + few]
+        first = max(start, len(part) - count)  # of the fade at the end
+        if at_end and first < stop:
+            place = torch.arange(len(part) - 1 - first, len(part) - 1 - stop, -1)
+            samples[first - start :] *= rise[place]
+        return samples
+
+    return LazySignal(len(part), read)

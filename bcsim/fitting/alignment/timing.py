@@ -4,14 +4,17 @@ First the lag is sought over the whole of both recordings, then followed from se
 on a clock without bone's drift, then measured finely where it jumps or drifts unevenly.
 """
 
+import bisect
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from bcsim.dsp.lazy_signal import LazySignal, Samples, part_of
+from bcsim.dsp.resample import on_clock
 from bcsim.fitting.alignment.envelopes import Place, find_place
 from bcsim.fitting.alignment.likelihood import CELL_S
 from bcsim.fitting.alignment.time_map import Part, joined, roughly_on_air_clock
@@ -106,7 +109,8 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
         found = best_track(air, bone, coarse, place, sample_rate)
         return _timing_of(air, bone, found, coarse, sample_rate)
     # What surrounds the overlap hides it: it is looked at alone.
-    own_air, own_bone = air[overlap[0]], bone[overlap[1]]
+    own_air = part_of(air, overlap[0].start, overlap[0].stop)
+    own_bone = part_of(bone, overlap[1].start, overlap[1].stop)
     own_coarse = coarse_lag(own_air, own_bone, sample_rate)
     own_place = find_place(own_air, own_bone, sample_rate)
     own = best_track(own_air, own_bone, own_coarse, own_place, sample_rate)
@@ -138,14 +142,14 @@ def _overlap(
 
 
 def _timing_of(
-    air: Tensor, bone: Tensor, found: Track, coarse: tuple[int, float], sample_rate: int
+    air: Samples, bone: Samples, found: Track, coarse: tuple[int, float], sample_rate: int
 ) -> Timing:
     """Return the timing of a track."""
     seconds = len(air) / sample_rate
     num_parts = len(found.breaks) + 1
     measured = found.measured(sample_rate)
     line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S, CELL_S)
-    places, jumps = _jumps(air, found, line, sample_rate)
+    places, jumps = _jumps(air, bone, found, line, sample_rate)
     parts = _parts(air, bone, found, line, places, jumps, sample_rate)
     if jumps or not line.is_straight or seconds >= BEND_LEAST_S:
         parts, jumps, is_straight = _refined(air, bone, parts, jumps, sample_rate)
@@ -158,30 +162,65 @@ def _timing_of(
     return _timing(air, bone, found, parts, jumps, is_straight, coarse, sample_rate)
 
 
-def without_dc(pair: RecordedPair) -> tuple[Tensor, Tensor]:
-    """Return both channels without DC, as float64."""
+def without_dc(pair: RecordedPair) -> tuple[LazySignal, LazySignal]:
+    """Return both channels without DC."""
     air, bone = (
-        torch.from_numpy(np.array(samples, dtype=np.float64)) for samples in (pair.air, pair.bone)
+        LazySignal.of(samples, offset=float(np.mean(samples, dtype=np.float64)))
+        for samples in (pair.air, pair.bone)
     )
-    return air - air.mean(), bone - bone.mean()
+    return air, bone
 
 
 def synchronised_channels(
     pair: RecordedPair, timing: Timing
-) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    """Return both channels synchronised to some milliseconds, and the place of each sample in air.
+) -> tuple[LazySignal, LazySignal, Callable[[int], int]]:
+    """Return both channels synchronised to some milliseconds.
 
     A drift is followed in whole samples: that leaves digital silence and held samples as they are.
+
+    Returns:
+        Air and bone, equally long, and a function that gives the place of their samples in air.
     """
     air, bone = without_dc(pair)
-    parts = timing.parts or (_straight_part(timing),)
-    place = np.concatenate([np.arange(part.start, part.stop) for part in parts])
-    bone_place = np.concatenate(
-        [np.rint(part.bone_at(np.arange(part.start, part.stop))) for part in parts]
-    ).astype(np.int64)
-    inside = (bone_place >= 0) & (bone_place < len(bone)) & (place < len(air))
-    place, bone_place = place[inside], bone_place[inside]
-    return air[place], bone[bone_place], place
+    inside = [
+        _inside(part, len(air), len(bone)) for part in timing.parts or (_straight_part(timing),)
+    ]
+    bounds = [0, *itertools.accumulate(part.stop - part.start for part in inside)]
+
+    def place(sample: int) -> int:
+        number = min(bisect.bisect_right(bounds, sample), len(inside)) - 1
+        return inside[number].start + sample - bounds[number]
+
+    joined_air = LazySignal.joined([air.part(part.start, part.stop) for part in inside])
+    return joined_air, LazySignal.joined([_nearest(bone, part) for part in inside]), place
+
+
+def _bone_place(part: Part, place: ArrayLike) -> NDArray[np.int64]:
+    """Return the whole sample of bone at samples of air."""
+    return np.rint(part.bone_at(place)).astype(np.int64)
+
+
+def _inside(part: Part, num_air: int, num_bone: int) -> Part:
+    """Return what both recordings hold of a part, to the sample."""
+    places = range(part.start, min(part.stop, num_air))
+    first, last = (
+        bisect.bisect_left(places, bound, key=lambda place: int(_bone_place(part, place)))
+        for bound in (0, num_bone)
+    )
+    start = part.start + first
+    return replace(part, start=start, stop=max(start, part.start + last))
+
+
+def _nearest(bone: LazySignal, part: Part) -> LazySignal:
+    """Return the sample of bone that is nearest to each sample of air in a part."""
+
+    def read(start: int, stop: int) -> Tensor:
+        places = _bone_place(part, np.arange(part.start + start, part.start + stop))
+        if len(places) == 0:
+            return bone[:0]
+        return bone[int(places[0]) : int(places[-1]) + 1][places - places[0]]
+
+    return LazySignal(part.stop - part.start, read)
 
 
 def _straight_part(timing: Timing) -> Part:
@@ -191,23 +230,24 @@ def _straight_part(timing: Timing) -> Part:
 
 
 def _jumps(
-    air: Tensor, track: Track, line: Trajectory, sample_rate: int
+    air: Samples, bone: Samples, track: Track, line: Trajectory, sample_rate: int
 ) -> tuple[list[int], list[Jump]]:
     """Return the samples of air at which the lag jumps, and the jumps."""
     places, jumps = [], []
+    on_track = on_clock(bone, track.rate) if track.breaks else bone
     for number, segment in enumerate(track.breaks):
         first, last = int(track.edges[segment - 1]), int(track.edges[segment + 1])
         at = np.array([track.edges[segment] / sample_rate])
         before, after = (float(line.at(at, part)[0]) * sample_rate for part in (number, number + 1))
-        place = jump_place(air, track.bone, (first, last), (before, after), sample_rate)
+        place = jump_place(air, on_track, (first, last), (before, after), sample_rate)
         places.append(place)
         jumps.append(Jump(place / sample_rate, (after - before) / sample_rate))
     return places, jumps
 
 
 def _parts(
-    air: Tensor,
-    bone: Tensor,
+    air: Samples,
+    bone: Samples,
     track: Track,
     line: Trajectory,
     places: list[int],
@@ -237,7 +277,7 @@ def _parts(
 
 
 def _refined(
-    air: Tensor, bone: Tensor, parts: list[Part], jumps: list[Jump], sample_rate: int
+    air: Samples, bone: Samples, parts: list[Part], jumps: list[Jump], sample_rate: int
 ) -> tuple[list[Part], list[Jump], bool]:
     """Measure how the delays of windows differ and take that out of the parts.
 
@@ -284,10 +324,10 @@ def _refined(
 
 
 def _rest(
-    air: Tensor, bone: Tensor, parts: list[Part], by_part: bool, sample_rate: int
+    air: Samples, bone: Samples, parts: list[Part], by_part: bool, sample_rate: int
 ) -> Measured | None:
     """Measure the delays that are left in the parts, or in windows of them."""
-    channels = [air[part.start : part.stop] for part in parts]
+    channels = [part_of(air, part.start, part.stop) for part in parts]
     bounds = np.concatenate([[0], np.cumsum([len(channel) for channel in channels])]).tolist()
     joined_air = joined(channels, sample_rate)
     joined_bone = joined([roughly_on_air_clock(bone, part) for part in parts], sample_rate)
@@ -312,8 +352,8 @@ def _moved(part: Part, trajectory: Trajectory, number: int, sample_rate: int) ->
 
 
 def _timing(
-    air: Tensor,
-    bone: Tensor,
+    air: Samples,
+    bone: Samples,
     track: Track,
     parts: list[Part],
     jumps: list[Jump],
@@ -348,11 +388,12 @@ def _timing(
     )
 
 
-def _evidence(air: Tensor, bone: Tensor, parts: list[Part], sample_rate: int) -> float:
+def _evidence(air: Samples, bone: Samples, parts: list[Part], sample_rate: int) -> float:
     """Return the evidence of the coarse search once the parts are synchronised."""
     longest = max(parts, key=lambda part: part.stop - part.start)
     if longest.stop - longest.start < sample_rate // 4:
         return 0.0
     synchronised = roughly_on_air_clock(bone, longest)
-    lag, evidence = coarse_lag(air[longest.start : longest.stop], synchronised, sample_rate)
+    own = part_of(air, longest.start, longest.stop)
+    lag, evidence = coarse_lag(own, synchronised, sample_rate)
     return evidence if abs(lag) < 0.01 * sample_rate else 0.0

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
-from bcsim.dsp.resample import resample_clock
+from bcsim.dsp.lazy_signal import BLOCK, Samples, mean_square, part_of
+from bcsim.dsp.resample import on_clock
 from bcsim.fitting.alignment.envelopes import MAX_RATE, Place
 from bcsim.fitting.alignment.likelihood import (
     LOWEST_HZ,
@@ -54,7 +55,6 @@ class Track:
     """The lags of consecutive segments, on a clock without `rate`."""
 
     rate: float
-    bone: Tensor  # on that clock
     edges: NDArray[np.int64]
     curves: list[LagCurve]
     path: NDArray[np.int64]  # cells
@@ -80,8 +80,8 @@ class Track:
 
 
 def best_track(
-    air: Tensor,
-    bone: Tensor,
+    air: Samples,
+    bone: Samples,
     coarse: tuple[int, float],
     place: Place | None,
     sample_rate: int,
@@ -165,10 +165,11 @@ def _on_rate(track: Track, slope: float, sample_rate: int) -> Place:
     return Place(rate, times, bone / (1 + rate) - times, 0.0)
 
 
-def _track(air: Tensor, whitener: Whitener, bone: Tensor, place: Place, sample_rate: int) -> Track:
+def _track(
+    air: Samples, whitener: Whitener, bone: Samples, place: Place, sample_rate: int
+) -> Track:
     """Follow the lag from segment to segment, near where it is expected."""
-    if place.rate:
-        bone = torch.from_numpy(resample_clock(bone.numpy(), place.rate))
+    bone = on_clock(bone, place.rate)
     seconds = len(air) / sample_rate
     count = max(1, round(seconds / SEGMENT_S))
     edges = np.array([round(k * len(air) / count) for k in range(count + 1)])
@@ -201,23 +202,18 @@ def _track(air: Tensor, whitener: Whitener, bone: Tensor, place: Place, sample_r
     breaks = breaks_of(path)
     ordinary = sum(curve.ordinary for curve in curves)
     found = sum(curve.at(cell) for curve, cell in zip(curves, path.tolist(), strict=True))
-    return Track(
-        place.rate, bone, edges, curves, path, breaks, found - ordinary - cost * len(breaks)
-    )
+    return Track(place.rate, edges, curves, path, breaks, found - ordinary - cost * len(breaks))
 
 
-def coarse_lag(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[int, float]:
+def coarse_lag(air: Samples, bone: Samples, sample_rate: int) -> tuple[int, float]:
     """Return the likeliest lag in samples, up to `MAX_OFFSET_S`, and the evidence for it.
 
     The evidence is the likelihood of that lag over that of an ordinary one, the 99th percentile.
     """
     length = min(len(air), len(bone))
-    air, bone = air[:length], bone[:length]
-    length = min(length, round(COARSE_SECONDS * sample_rate))
-    if length < len(air):  # where the most speech is
-        energy = torch.nn.functional.pad(air.square().cumsum(0), (1, 0))
-        start = int((energy[length:] - energy[:-length]).argmax())
-        air, bone = air[start : start + length], bone[start : start + length]
+    size = min(length, round(COARSE_SECONDS * sample_rate))
+    start = _loudest(part_of(air, 0, length), size) if size < length else 0
+    air, bone, length = air[start : start + size], bone[start : start + size], size
     max_lag = min(round(MAX_OFFSET_S * sample_rate), length // 2)
     size = fast_length(length + max_lag)
     x, y = (whitened(torch.fft.rfft(signal, size)) for signal in (air, bone))
@@ -227,9 +223,26 @@ def coarse_lag(air: Tensor, bone: Tensor, sample_rate: int) -> tuple[int, float]
     return best - max_lag, float(likelihood[best]) / max(ordinary, 1e-12)
 
 
+def _loudest(signal: Samples, num_samples: int) -> int:
+    """Return the first of those `num_samples` consecutive samples that have the most energy."""
+    best, start = -1.0, 0
+    energy = 0.0  # of the samples from a block's first one on
+    for first in range(0, len(signal) - num_samples + 1, BLOCK):
+        if first == 0:
+            energy = num_samples * mean_square(part_of(signal, 0, num_samples))
+        last = min(first + BLOCK, len(signal) - num_samples)
+        gained = signal[first + num_samples : last + num_samples].square()
+        change = torch.nn.functional.pad((gained - signal[first:last].square()).cumsum(0), (1, 0))
+        place = int(change.argmax())
+        if energy + float(change[place]) > best:
+            best, start = energy + float(change[place]), first + place
+        energy += float(change[-1])
+    return start
+
+
 def _intact(
-    air: Tensor,
-    bone: Tensor,
+    air: Samples,
+    bone: Samples,
     places: NDArray[np.int64],
     lags: NDArray[np.floating],
     sample_rate: int,
@@ -240,7 +253,7 @@ def _intact(
     """
     intact = np.ones(len(air), dtype=bool)
     for channel, delays in ((air, 0 * lags), (bone, lags)):
-        for segment in held(channel.numpy(), sample_rate):
+        for segment in held(channel, sample_rate):
             if segment.seconds >= LEAST_HELD_S:
                 first = round(segment.start_s * sample_rate)
                 first -= round(float(np.interp(first, places + delays, delays)))
@@ -250,17 +263,22 @@ def _intact(
 
 
 def _speech_s(
-    air: Tensor, intact: NDArray[np.bool_], edges: NDArray[np.int64], sample_rate: int
+    air: Samples, intact: NDArray[np.bool_], edges: NDArray[np.int64], sample_rate: int
 ) -> NDArray[np.floating]:
     """Return how many seconds of speech, of which nothing is missing, each segment has."""
     hop = frame_size(sample_rate) // 4
     speaks = np.repeat(frames_with_speech(air, sample_rate).numpy(), hop)[: len(air)]
     speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
-    return np.add.reduceat(speaks, edges[:-1]) / sample_rate
+    counts = [np.count_nonzero(speaks[i:k]) for i, k in itertools.pairwise(edges.tolist())]
+    return np.array(counts) / sample_rate
 
 
 def jump_place(
-    air: Tensor, bone: Tensor, within: tuple[int, int], lags: tuple[float, float], sample_rate: int
+    air: Samples,
+    bone: Samples,
+    within: tuple[int, int],
+    lags: tuple[float, float],
+    sample_rate: int,
 ) -> int:
     r"""Find the sample of air from which on the second lag holds instead of the first.
 
@@ -269,9 +287,7 @@ def jump_place(
     """
     first, last = within
     size = fast_length(last - first)
-    margin = round(max(abs(lag) for lag in lags)) + 1
-    padded = torch.nn.functional.pad(bone, (margin, margin))
-    parts = [padded[first + round(lag) + margin : last + round(lag) + margin] for lag in lags]
+    parts = [_zero_padded(bone, first + round(lag), last + round(lag)) for lag in lags]
     x, *y = (whitened(torch.fft.rfft(part, size)) for part in (air[first:last], *parts))
     frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
     score = torch.zeros(size, dtype=torch.float64)
@@ -292,3 +308,10 @@ def jump_place(
         score += bins * (left.abs().square() + right.abs().square()) / power.clamp(min=1e-30)
         low *= 2
     return first + int(score[: last - first].argmax())
+
+
+def _zero_padded(signal: Samples, first: int, last: int) -> Tensor:
+    """Return the samples from `first` to before `last`, zeros where there are none."""
+    inside = signal[max(first, 0) : max(last, 0)]
+    before = min(max(-first, 0), last - first)
+    return torch.nn.functional.pad(inside, (before, last - first - before - len(inside)))

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra
 from bcsim.fitting.alignment.consensus import octave_phasors, peak_delay
 
@@ -166,8 +167,8 @@ def _fitted(
 
 
 def window_delays(
-    air: Tensor,
-    bone: Tensor,
+    air: Samples,
+    bone: Samples,
     bounds: Sequence[int],
     active: Tensor,
     num_fft: int,

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import scipy  # its parts are loaded when they are asked for
 from numpy.typing import NDArray
+from torch import Tensor
+
+from bcsim.dsp.lazy_signal import BLOCK, LazySignal, Samples, mean, mean_square, of_frames
 
 FLAT_TOP = 1e-3  # of the peak: samples so close to it count as at it
 # Of the samples at the peak, 16 throat pairs and 60 airborne utterances have 0.004 % at most.
@@ -17,6 +20,7 @@ HELD_IN_PAUSE_S = 0.100  # and so it is in a pause; shorter digital silence may 
 HELD_RANGE = 0.1  # of how much the channel moves in its quietest segments of that length
 
 FRAME_S = 0.010
+FILTER_S = 0.5  # after which the band's filter has forgotten all
 VOICE_HZ = (100.0, 1000.0)  # the band that air and bone share
 SPEAKS_DB = 20.0  # under the loud level, the other channel still speaks
 OVER_FLOOR_DB = 10.0  # at least, lest its noise be taken for speech
@@ -45,23 +49,26 @@ def clipped_share(samples: NDArray[np.floating]) -> float:
         >>> clipped_share(np.random.default_rng(1).standard_normal(10_000)) < 3e-4
         True
     """
-    middle = np.median(samples)
+    middle = float(np.median(samples))
     share = 0.0
-    for side in (samples - middle, middle - samples):
-        count = np.count_nonzero(side >= (1 - FLAT_TOP) * side.max())
+    for sign, peak in ((1, float(samples.max())), (-1, float(samples.min()))):
+        limit = (1 - FLAT_TOP) * sign * (peak - middle)
+        count = sum(
+            np.count_nonzero(sign * (samples[at : at + BLOCK] - middle) >= limit)
+            for at in range(0, len(samples), BLOCK)
+        )
         share += (count - 1) / len(samples)  # one sample is always the highest
-    return float(share)
+    return share
 
 
 def dc_offset(samples: NDArray[np.floating]) -> float:
     """Return the mean of the samples if it is worth mentioning, else 0."""
-    mean = float(np.mean(samples))
-    return mean if abs(mean) > max(DC_LEAST, DC_SHARE * float(np.std(samples))) else 0.0
+    offset = float(np.mean(samples, dtype=np.float64))
+    deviation = mean_square(LazySignal.of(samples), offset) ** 0.5
+    return offset if abs(offset) > max(DC_LEAST, DC_SHARE * deviation) else 0.0
 
 
-def dropouts(
-    samples: NDArray[np.floating], other: NDArray[np.floating], sample_rate: int
-) -> list[Segment]:
+def dropouts(samples: Samples, other: Samples, sample_rate: int) -> list[Segment]:
     """Find where a channel is missing: it stands still, or falls to its floor in speech.
 
     Segments in which both channels stand still are padding. `other`, (T,), is the other channel,
@@ -84,14 +91,14 @@ def dropouts(
     return sorted(found, key=lambda segment: segment.start_s)
 
 
-def held(samples: NDArray[np.floating], sample_rate: int) -> list[Segment]:
+def held(samples: Samples, sample_rate: int) -> list[Segment]:
     """Find where a channel (T,) stands still: digital silence, or a sample that is held."""
     size = max(2, round(HELD_S * sample_rate))
     count = len(samples) // (size // 2) - 1
     if count < 4:
         return []
-    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2]
-    moves = np.ptp(frames, axis=1)
+    hop = size // 2
+    moves = of_frames(samples, size, hop, lambda x: _ranges(x.unfold(1, size, hop)))[0].numpy()
     moving = moves[moves > 0]
     if len(moving) == 0:
         return []
@@ -99,9 +106,12 @@ def held(samples: NDArray[np.floating], sample_rate: int) -> list[Segment]:
     return _segments(moves <= limit, size // 2, size, sample_rate)
 
 
-def _dead(
-    samples: NDArray[np.floating], speaks: NDArray[np.bool_], sample_rate: int
-) -> list[Segment]:
+def _ranges(frames: Tensor) -> Tensor:
+    """Return highest less lowest sample of frames (..., T)."""
+    return frames.amax(dim=-1) - frames.amin(dim=-1)
+
+
+def _dead(samples: Samples, speaks: NDArray[np.bool_], sample_rate: int) -> list[Segment]:
     """Find where a channel falls to its floor while the other one speaks.
 
     Levels are those of 100-1000 Hz, the band that air and bone share.
@@ -120,13 +130,19 @@ def _overlap_s(one: Segment, two: Segment) -> float:
     return max(0.0, stop_s - max(one.start_s, two.start_s))
 
 
-def _voice_level_db(samples: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
+def _voice_level_db(samples: Samples, sample_rate: int) -> NDArray[np.float64]:
     signal: Any = scipy.signal  # whose stubs take arrays for integers
     sections = signal.butter(2, VOICE_HZ, btype="band", fs=sample_rate, output="sos")
-    voice = signal.sosfiltfilt(sections, samples - np.mean(samples))
     hop = round(FRAME_S * sample_rate)
-    count = len(voice) // hop
-    power = np.square(voice[: count * hop]).reshape(count, hop).mean(axis=1)
+    offset = mean(samples)
+    step, margin = BLOCK // hop * hop, round(FILTER_S * sample_rate)
+    powers = []
+    for start in range(0, len(samples) // hop * hop, step):
+        begin, stop = max(0, start - margin), min(start + step, len(samples) // hop * hop)
+        voice = signal.sosfiltfilt(sections, samples[begin : stop + margin].numpy() - offset)
+        voice = voice[start - begin : stop - begin]
+        powers.append(np.square(voice).reshape(-1, hop).mean(axis=1))
+    power = np.concatenate(powers)
     return 10 * np.log10(np.convolve(power, [0.5, 0.5], "same") + 1e-14)
 
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from bcsim.dsp.band_edge import recorded_band_hz
@@ -144,11 +143,11 @@ def _jumps(timing: Timing) -> Iterator[Finding]:
 
 
 def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> Iterator[Finding]:
-    air, bone, places = synchronised_channels(pair, timing)
+    air, bone, place = synchronised_channels(pair, timing)
     for role, own, other in (("air", air, bone), ("bone", bone, air)):
-        found = dropouts(own.numpy(), other.numpy(), sample_rate)
+        found = dropouts(own, other, sample_rate)
         for segment in found[:MAX_DROPOUTS]:
-            start_s = float(places[round(segment.start_s * sample_rate)]) / sample_rate
+            start_s = float(place(round(segment.start_s * sample_rate))) / sample_rate
             text = f"{role} is missing for {segment.seconds:.2f} s at {start_s:.2f} s of air"
             remedy = "cut it out, or record the pair again"
             yield Finding("dropout", "warning", text, remedy, role, start_s)
@@ -167,7 +166,7 @@ def _channel_findings(pair: RecordedPair, sample_rate: int) -> Iterator[Finding]
                 "clipping",
                 "warning",
                 f"{role} is clipped: {100 * share:.2g} % of its samples lie at its peak of "
-                f"{np.abs(samples).max():.3g}",
+                f"{max(samples.max(), -samples.min()):.3g}",
                 "turn the gain down and record it again",
                 role,
             )

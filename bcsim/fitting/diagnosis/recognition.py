@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.dsp.activity import is_active, loud_power, speech_power
+from bcsim.dsp.activity import is_active, loud_power, speech_power_of
 from bcsim.dsp.band_edge import band_edge_hz
-from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, stft
+from bcsim.dsp.lazy_signal import LazySignal, Samples, mean, mean_square, part_of
+from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, spectra_at
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
 from bcsim.fitting.alignment.tracking import coarse_lag
@@ -46,7 +46,7 @@ def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding |
         return found
     air, bone, _ = synchronised_channels(pair, timing)
     for role, part, whole in (("air", air, pair.air), ("bone", bone, pair.bone)):
-        if float(part.std()) < SILENT * float(np.std(whole)):
+        if _deviation(part) < SILENT * _deviation(LazySignal.of(whole)):
             text = f"{role} is silent wherever the other channel has sound"
             remedy = "check that the two files belong together"
             return Finding("silent", "unusable", text, remedy, role)
@@ -61,8 +61,8 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
     air, bone, _ = synchronised_channels(pair, timing)
     half = len(air) // 2
     lags = [
-        coarse_lag(air[part], bone[part], sample_rate)[0]
-        for part in (slice(half), slice(half, None))
+        coarse_lag(part_of(air, *part), part_of(bone, *part), sample_rate)[0]
+        for part in ((0, half), (half, len(air)))
         if half > 0.5 * sample_rate
     ]
     near = HALVES_AGREE_S * sample_rate
@@ -70,7 +70,7 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
     if agree and abs(timing.slope) < LARGEST_DRIFT:
         return None
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
-        if _level_range_db(samples, sample_rate) < STEADY_DB:
+        if _level_range_db(LazySignal.of(samples), sample_rate) < STEADY_DB:
             text = f"{role} holds no speech, only noise of a steady level"
             remedy = "check the cable and the gain, and record it again"
             return Finding("silent", "unusable", text, remedy, role)
@@ -83,22 +83,26 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
     )
 
 
-def _level_range_db(samples: np.ndarray, sample_rate: int) -> float:
-    signal = torch.from_numpy(np.array(samples, dtype=np.float64))
+def _deviation(signal: Samples) -> float:
+    """Return the standard deviation of a signal (T,)."""
+    return mean_square(signal, mean(signal)) ** 0.5
+
+
+def _level_range_db(signal: Samples, sample_rate: int) -> float:
     size = frame_size(sample_rate)
-    power = speech_power(signal[None], sample_rate, size, size // 2)[0]
+    power = speech_power_of(signal, sample_rate, size, size // 2)
     low, high = torch.quantile(power, torch.tensor([0.05, 0.95], dtype=power.dtype)).tolist()
     return 10 * math.log10(high / low) if low > 0 else math.inf
 
 
-def _spectra(air: Tensor, bone: Tensor, sample_rate: int) -> CrossSpectra:
+def _spectra(air: Samples, bone: Samples, sample_rate: int) -> CrossSpectra:
     """Return the spectra of the frames in which either channel speaks.
 
     Either, so that nothing depends on which of them is called air.
     """
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
-    powers = [speech_power(x[None], sample_rate, num_fft, hop)[0] for x in (air, bone)]
+    powers = [speech_power_of(x, sample_rate, num_fft, hop) for x in (air, bone)]
     active = is_active(torch.stack(powers)).any(dim=0)
     return cross_spectra(air, bone, num_fft, hop, active)
 
@@ -143,7 +147,9 @@ def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
     )
 
 
-def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int) -> Finding | None:
+def _swapped(
+    spectra: CrossSpectra, air: Samples, bone: Samples, sample_rate: int
+) -> Finding | None:
     """Recognise swapped roles: the body passes less treble than air does."""
     num_fft = frame_size(sample_rate)
     # Treble that one channel lacks since it was once at a lower rate tells nothing of its role.
@@ -153,9 +159,9 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
     if top_hz < TREBLE_HZ[0] * 2 ** (1 / 3):
         return None
     # The channel with less noise tells where the pauses of both are, whichever it is called.
-    clearer = max((air, bone), key=lambda channel: _level_range_db(channel.numpy(), sample_rate))
+    clearer = max((air, bone), key=lambda channel: _level_range_db(channel, sample_rate))
     hop = max(num_fft // 2, len(air) // STEADY_FRAMES)
-    powers = torch.stack([speech_power(x[None], sample_rate, num_fft, hop)[0] for x in (air, bone)])
+    powers = torch.stack([speech_power_of(x, sample_rate, num_fft, hop) for x in (air, bone)])
     loud = (powers > loud_power(powers) * 10 ** (-LOUD_DB / 10)).any(dim=0)
     tilts_db = []
     for power, channel in ((spectra.xx, air), (spectra.yy, bone)):
@@ -187,7 +193,7 @@ def _swapped(spectra: CrossSpectra, air: Tensor, bone: Tensor, sample_rate: int)
     )
 
 
-def _least_power(channel: Tensor, loud: Tensor, num_fft: int, bands: list[slice]) -> Tensor:
+def _least_power(channel: Samples, loud: Tensor, num_fft: int, bands: list[slice]) -> Tensor:
     """Return the power that each band of bins has in all but a tenth of the loud frames.
 
     Args:
@@ -197,6 +203,6 @@ def _least_power(channel: Tensor, loud: Tensor, num_fft: int, bands: list[slice]
         bands: bands, as slices of bins.
     """
     hop = max(num_fft // 2, len(channel) // STEADY_FRAMES)
-    power = stft(channel[None], num_fft, hop)[0, loud].abs().square()
+    power = spectra_at(channel, torch.nonzero(loud)[:, 0] * hop, num_fft).abs().square()
     by_band = torch.stack([power[:, band].mean(dim=1) for band in bands])
     return torch.quantile(by_band, 0.1, dim=1)

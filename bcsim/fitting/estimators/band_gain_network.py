@@ -15,12 +15,11 @@ from torch import Tensor
 from bcsim.dsp.randomness import torch_stream
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.power_ratio import PowerRatio
-from bcsim.fitting.speech_frames import SpeechFrames
+from bcsim.fitting.speech_frames import SpeechFrames, thinned
 from bcsim.sensors.responses.band_gain_network import (
     MIN_INPUT_STD,
     OFFSETS,
     NetworkResponse,
-    context,
     forward,
 )
 from bcsim.sensors.responses.base import SpeechResponse
@@ -73,7 +72,8 @@ class BandGainNetwork(PowerRatio):
     def speech(
         self, frames: Sequence[SpeechFrames], sample_rate: int, prior: SpeechResponse | None
     ) -> NetworkResponse:
-        inputs = torch.cat([context(f.levels_db[None], _count(f))[0][f.active] for f in frames])
+        frames = thinned(frames)
+        inputs = torch.cat([_inputs(f) for f in frames])
         target = torch.cat([(f.speech_db - f.fixed_db)[f.active] for f in frames])
         if isinstance(prior, NetworkResponse):
             known = torch.cat(
@@ -153,6 +153,12 @@ class BandGainNetwork(PowerRatio):
             weights=tuple(weight.detach().numpy() for weight, _ in layers),
             biases=tuple(bias.detach()[:, 0].numpy() for _, bias in layers),
         )
+
+
+def _inputs(frames: SpeechFrames) -> Tensor:
+    """Return what `context` gives in the frames with speech, (active frames, K M)."""
+    places = torch.nonzero(frames.active) + torch.tensor(OFFSETS)
+    return frames.levels_db[places.clamp(0, len(frames.levels_db) - 1)].flatten(1)
 
 
 def _count(frames: SpeechFrames) -> Tensor:

@@ -51,7 +51,7 @@ class CrossCorrelation(Estimator):
         before = round(self.before_s * rate)
         total = torch.zeros(2, num_taps, dtype=torch.float64)
         for pair in pairs:
-            total += torch.stack(correlations(pair.air, pair.bone, num_taps, before))
+            total += torch.stack(correlations(pair.air[:], pair.bone[:], num_taps, before))
         taps = wiener_taps(*total, ridge=self.ridge)
         circular = pad(taps, (0, num_fft - num_taps)).roll(-before)
         return transfer_function(pairs, torch.fft.rfft(circular), pool(pairs)[0])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bcsim.dsp.spectra import fill_gaps, stft
+from bcsim.dsp.spectra import fill_gaps, spectra_at
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.base import (
     Average,
@@ -53,7 +53,7 @@ class FrequencyResponseCurve(Estimator):
 def loud_ratios(pair: AlignedPair) -> Tensor:
     """Return |Y|/|X| of the active frames, (frames, F); NaN where either channel is quiet."""
     air, bone = (
-        stft(x[None], pair.num_fft, pair.num_fft // 4)[0, pair.active].abs()
+        spectra_at(x, torch.nonzero(pair.active)[:, 0] * (pair.num_fft // 4), pair.num_fft).abs()
         for x in (pair.air, pair.bone)
     )
     both = (air > loudness_threshold(air)) & (bone > loudness_threshold(bone))

@@ -15,7 +15,7 @@ import torch
 from bcsim.fitting.cross_validation import folds_of
 from bcsim.fitting.estimators import ESTIMATORS
 from bcsim.fitting.estimators.power_ratio import PowerRatio
-from bcsim.fitting.speech_frames import SpeechFrames
+from bcsim.fitting.speech_frames import SpeechFrames, thinned
 from bcsim.rng import stream
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.responses.speech_classes import MAX_GAIN_DB, ClassResponse, cosines
@@ -40,6 +40,7 @@ class SpeechClasses(PowerRatio):
     def speech(
         self, frames: Sequence[SpeechFrames], sample_rate: int, prior: SpeechResponse | None
     ) -> ClassResponse:
+        frames = thinned(frames)
         folds = folds_of([(f.talker, f.name) for f in frames])
         errors = dict.fromkeys(self.candidates, 0.0)
         for held_out in folds if len(folds) > 1 else []:

@@ -17,6 +17,7 @@ MAX_CLASSES = 256
 MAX_GAIN_DB = 100.0  # bound of a class's gains
 MAX_VALUE = 1e4  # bound of all other values, far beyond what a fit gives
 MIN_STD = 1e-6
+BLOCK = 4096  # frames whose distances are formed at a time
 SOFTNESS = 4.0  # squared distance over which one class fades into the next
 _ARRAYS = ("centres", "mean", "std", "class_gains_db")
 
@@ -73,8 +74,11 @@ class ClassResponse(SpeechResponse):
         mean, std, centres = (
             torch.from_numpy(v).to(levels_db) for v in (self.mean, self.std, self.centres)
         )
-        position = (levels_db @ cosines - mean) / std
-        distance = (position[..., None, :] - centres).square().sum(dim=-1)
+        position = ((levels_db @ cosines - mean) / std).flatten(0, -2)
+        blocks = [
+            (block[:, None] - centres).square().sum(dim=-1) for block in position.split(BLOCK)
+        ]
+        distance = torch.cat(blocks).view(*levels_db.shape[:-1], len(centres))
         return torch.softmax(-distance / SOFTNESS, dim=-1)
 
     @cached_property

@@ -154,7 +154,7 @@ def test_the_curve_is_the_mean_ratio_over_points_where_both_are_loud():
     air, bone = white(22, 2.0), white(23, 2.0)
     pair = aligned(air, bone)
     curve = np.abs(ESTIMATORS["frequency-response-curve"]().estimate([pair]).response)
-    x, y = (stft(s[None], NUM_FFT, NUM_FFT // 4)[0].abs().numpy() for s in (pair.air, pair.bone))
+    x, y = (stft(s[:][None], NUM_FFT, NUM_FFT // 4)[0].abs().numpy() for s in (pair.air, pair.bone))
     both = (x > loudness_threshold(torch.from_numpy(x))) & (
         y > loudness_threshold(torch.from_numpy(y))
     )

@@ -1,0 +1,163 @@
+"""Recordings of hours are looked at block by block, and come out as short ones do."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from bcsim.dsp import lazy_signal
+from bcsim.dsp.delay import delay_signal, delayed
+from bcsim.dsp.lazy_signal import LazySignal
+from bcsim.dsp.resample import on_clock, resample_clock
+from bcsim.fitting import speech_frames as speech_frames_module
+from bcsim.fitting.alignment.align import align
+from bcsim.fitting.alignment.time_map import joined
+from bcsim.fitting.alignment.timing import measure_timing, synchronised_channels
+from bcsim.fitting.diagnosis import defects
+from bcsim.fitting.diagnosis.defects import dropouts
+from bcsim.fitting.estimation import make_estimator
+from bcsim.fitting.mean_sensor import excess_level_db, fit_mean_sensor
+from bcsim.fitting.noise import estimate_noise_floor
+from bcsim.fitting.pairs import frame_size
+from bcsim.fitting.speech_frames import speech_frames, thinned
+
+signal: Any = scipy.signal  # whose stubs take arrays for integers
+
+RATE = 16_000
+
+
+@pytest.fixture
+def in_blocks(monkeypatch):
+    """Take everything beyond a second for long, and look at little of it at a time."""
+
+    def patch() -> None:
+        monkeypatch.setattr(lazy_signal, "LONG", RATE)
+        monkeypatch.setattr(lazy_signal, "BLOCK", RATE - 7)
+        monkeypatch.setattr(lazy_signal, "FRAMES_AT_ONCE", 9)
+        monkeypatch.setattr(defects, "BLOCK", RATE - 7)
+
+    return patch
+
+
+@pytest.fixture
+def pair(systems):
+    (pair,) = systems.recorded(
+        systems.two_mass(RATE), RATE, count=1, delay=5.3, polarity=-1, snr_db=40, seconds=6
+    )
+    return pair
+
+
+def test_the_noise_floor_of_blocks_is_that_of_the_whole(pair, in_blocks):
+    air, bone = torch.from_numpy(pair.air), torch.from_numpy(pair.bone)
+    whole = estimate_noise_floor(air, bone, RATE, frame_size(RATE))
+    in_blocks()
+    lazy = [LazySignal.of(channel) for channel in (pair.air, pair.bone)]
+    blocks = estimate_noise_floor(lazy[0], lazy[1], RATE, frame_size(RATE))
+    assert whole.from_pauses
+    assert blocks.pause_seconds == whole.pause_seconds
+    torch.testing.assert_close(blocks.psd, whole.psd, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("ppm", [0, 120])
+def test_a_long_pair_is_aligned_as_a_short_one(pair, in_blocks, ppm):
+    bone = signal.resample(pair.bone, round(len(pair.bone) * (1 + 1e-6 * ppm)))
+    pair = replace(pair, air=0.02 + pair.air, bone=bone - 0.01)
+    (whole,), polarity = align([pair], RATE)
+    in_blocks()
+    (blocks,), other = align([pair], RATE)
+    assert isinstance(whole.air, torch.Tensor)
+    assert isinstance(blocks.air, LazySignal)
+    assert other == polarity == -1
+    assert blocks.drift_ppm == pytest.approx(whole.drift_ppm, abs=1e-3)
+    assert blocks.delay_s == pytest.approx(whole.delay_s, abs=1e-9)
+    assert blocks.level_db == pytest.approx(whole.level_db, abs=1e-5)
+    torch.testing.assert_close(blocks.air[:], whole.air, rtol=0, atol=1e-9)
+    # A delay by an FFT of the whole lets what is next to half the rate ring round its ends.
+    torch.testing.assert_close(blocks.bone[:], whole.bone[:], rtol=0, atol=1e-3)
+    for found, expected in (
+        (blocks.spectra.yy, whole.spectra.yy),
+        (blocks.noise_power, whole.noise_power),
+        (blocks.spectra.xy.abs(), whole.spectra.xy.abs()),
+    ):
+        torch.testing.assert_close(found[2:460], expected[2:460], rtol=1e-3, atol=0)
+
+
+def test_a_jump_in_a_long_pair_is_found_where_it_is(pair, in_blocks):
+    bone = np.delete(pair.bone, slice(3 * RATE, 3 * RATE + 900))
+    pair = replace(pair, bone=bone)
+    whole = measure_timing(pair, RATE)
+    in_blocks()
+    blocks = measure_timing(pair, RATE)
+    assert len(whole.jumps) == 1
+    assert blocks.jumps == whole.jumps
+    air, bone, place = synchronised_channels(pair, blocks)
+    assert len(air) == len(bone)
+    places = [place(sample) for sample in range(len(air))]
+    np.testing.assert_array_equal(air[:], pair.air[places] - pair.air.mean())
+
+
+def test_parts_that_are_read_in_pieces_are_joined_as_a_whole():
+    rng = np.random.default_rng(0)
+    parts = [torch.from_numpy(rng.standard_normal(count)) for count in (300, 50, 400)]
+    whole = joined(parts, RATE)
+    pieces = [whole[start : start + 37] for start in range(0, 750, 37)]
+    torch.testing.assert_close(torch.cat(pieces), whole[:], rtol=0, atol=0)
+    assert whole[299:301].abs().max() < 1e-6 < whole[200:202].abs().min()  # silent at a join
+
+
+def test_a_clock_and_a_delay_are_taken_out_of_blocks_as_of_the_whole(in_blocks):
+    rng = np.random.default_rng(0)
+    sections = signal.butter(8, 6000, fs=RATE, output="sos")
+    samples = signal.sosfilt(sections, rng.standard_normal(4 * RATE))
+    samples *= signal.windows.tukey(len(samples), 0.1)
+    expected = resample_clock(samples, 150e-6)
+    moved = delay_signal(torch.from_numpy(samples)[None], torch.tensor([-3.3]))[0]
+    in_blocks()
+    resampled = on_clock(LazySignal.of(samples), 150e-6)
+    assert len(resampled) == len(expected)
+    np.testing.assert_allclose(resampled[:], expected, atol=1e-6)
+    found = delayed(LazySignal.of(samples), -3.3)
+    assert isinstance(found, LazySignal)
+    np.testing.assert_allclose(found[:], moved, atol=1e-5)
+
+
+def test_a_dropout_in_a_later_block_is_found(pair, in_blocks):
+    bone = pair.bone.copy()
+    speech = 4 * RATE + int(np.abs(pair.air[4 * RATE : 5 * RATE]).argmax())
+    bone[speech : speech + 3200] = 0
+    channels = [LazySignal.of(samples) for samples in (bone, pair.air)]
+    whole = dropouts(channels[0], channels[1], RATE)
+    in_blocks()
+    assert dropouts(channels[0], channels[1], RATE) == whole
+    assert whole
+    assert whole[0].start_s == pytest.approx(speech / RATE, abs=0.05)
+
+
+def test_a_long_pair_is_simulated_and_analysed_as_a_short_one(pair, in_blocks, monkeypatch):
+    (aligned,), _ = align([pair], RATE)
+    fitted = fit_mean_sensor([aligned], make_estimator("speech-classes"))
+    whole = speech_frames(aligned, fitted.profile)
+    excess_db = excess_level_db(fitted.profile, [aligned])
+    in_blocks()
+    monkeypatch.setattr(speech_frames_module, "LEVELS_AT_ONCE", 100)
+    lazy = replace(aligned, air=LazySignal.of(aligned.air[:]), bone=LazySignal.of(aligned.bone[:]))
+    blocks = speech_frames(lazy, fitted.profile)
+    for name in ("levels_db", "bone_db", "fixed_db"):
+        found, expected = getattr(blocks, name), getattr(whole, name).float()
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+    assert blocks.active.equal(whole.active)
+    assert excess_level_db(fitted.profile, [lazy]) == pytest.approx(excess_db, abs=0.02)
+
+
+def test_of_many_frames_evenly_spread_ones_are_learnt_from(pair, monkeypatch):
+    (aligned,), _ = align([pair], RATE)
+    fitted = fit_mean_sensor([aligned], make_estimator("power-ratio"))
+    frames = speech_frames(aligned, fitted.profile)
+    assert thinned([frames, frames])[0].active.equal(frames.active)
+    monkeypatch.setattr(speech_frames_module, "MOST_FRAMES", 100)
+    kept = [int(own.active.sum()) for own in thinned([frames, frames])]
+    assert kept[0] == kept[1]
+    assert 40 <= kept[0] <= 50
