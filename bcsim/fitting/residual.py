@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.fitting.cross_validation import Prediction
@@ -18,9 +17,7 @@ from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.responses.residual import Residual
 
-# Factors of the residual that are tried. Frames overlap, which smooths what is drawn: a sensor that
-# fluctuates at random by 6 dB from one frame to the next needs more than 1.
-SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # factors of the residual that are tried
 ABOVE_NOISE_DB = 6.0  # where bone is so far above its noise, its level is that of speech
 
 
@@ -74,8 +71,8 @@ def measured_residual(errors: Sequence[Tensor], predictions: Sequence[Prediction
 
     The covariance over bands and the AR(1) coefficient come from the errors about each
     recording's mean. A prediction that was learnt from few frames has some dynamics that the true
-    mean has not, so the whole error would be too much: the scale is the least at which the
-    dynamics ratio of the recordings, simulated with their noise, is 1 (`least_scale`).
+    mean has not, so the whole error would be too much: the scale is the one at which the dynamics
+    ratio of the recordings, simulated with their noise, is 1 on average.
     """
     error = torch.cat([part - part.nanmean(dim=0) for part in errors])
     known = ~error.isnan()
@@ -95,8 +92,8 @@ def measured_residual(errors: Sequence[Tensor], predictions: Sequence[Prediction
 def _scaled_to_dynamics(residual: Residual, predictions: Sequence[Prediction]) -> Residual:
     ratios, corrections = [], []
     without = [excess_level_db(profile, [pair]) for pair, profile in predictions]
-    for factor in SCALES:
-        scaled = replace(residual, factor_db=factor * residual.factor_db)
+    for scale in SCALES:
+        scaled = replace(residual, factor_db=scale * residual.factor_db)
         drawn = [
             excess_level_db(profile, [pair], within_clip=True)
             for pair, profile in with_residual(predictions, scaled)
@@ -105,32 +102,10 @@ def _scaled_to_dynamics(residual: Residual, predictions: Sequence[Prediction]) -
         corrected = replace(scaled, level_correction_db=correction)
         ratios.append(dynamics(with_residual(predictions, corrected)))
         corrections.append(correction)
-    scale = least_scale(np.stack(ratios))
+    rising = np.maximum.accumulate(ratios)  # a larger residual never varies less
+    scale = float(np.interp(1.0, rising, SCALES)) if rising[0] < 1.0 else 0.0
     correction = float(np.interp(scale, SCALES, corrections))
     return replace(residual, factor_db=scale * residual.factor_db, level_correction_db=correction)
-
-
-def least_scale(ratios: NDArray[np.float64]) -> float:
-    """Return the least scale of the residual whose dynamics ratio is 1 within a standard error.
-
-    It is the one-standard-error rule: of scales that the recordings cannot tell apart, the
-    simplest. The ratio rises with the square of the scale: where it nearly reaches 1, a hundredth
-    of it moves the scale by a quarter, and a few recordings tell it to some hundredths.
-
-    Args:
-        ratios: (scales, N), dynamics ratio at each of `SCALES` of each fold item, or NaN.
-
-    Returns:
-        The scale, between those tried where the ratio plus its error reaches 1; the largest
-        of them where it does not.
-    """
-    ratios = ratios[:, np.isfinite(ratios).all(axis=0)]
-    count = ratios.shape[1]
-    if count == 0:
-        return 0.0
-    error = ratios.std(axis=1, ddof=1) / np.sqrt(count) if count > 1 else 0.0
-    reached = np.maximum.accumulate(ratios.mean(axis=1) + error)  # more never varies less
-    return float(np.interp(1.0, reached, SCALES)) if reached[0] < 1.0 else 0.0
 
 
 def with_residual(predictions: Sequence[Prediction], residual: Residual) -> list[Prediction]:
@@ -141,15 +116,15 @@ def with_residual(predictions: Sequence[Prediction], residual: Residual) -> list
     ]
 
 
-def dynamics(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
-    """Return the dynamics ratio of each fold item with the residual drawn, (N,)."""
+def dynamics(predictions: Sequence[Prediction]) -> float:
+    """Return the dynamics ratio with the residual drawn, mean over fold items."""
     ratios = []
     for pair, profile in predictions:
         air, bone = pair.air[:], pair.bone[:]
         simulated = simulate(profile, air, pair.name, within_clip=True)
         comparison = Comparison.prepare(simulated, bone, pair.sample_rate, air)
         ratios.append(METRICS["dynamics_ratio"](comparison))
-    return np.array(ratios)
+    return float(np.nanmean(ratios))
 
 
 def _speech(profile: SensorProfile) -> SpeechResponse:
