@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -73,11 +74,14 @@ def read_recording(
         if not is_long(audio.info.frames * sample_rate / own_rate):
             return audio.read(sample_rate, channel), own_rate
         resampler = BlockResampler(own_rate, sample_rate)
-        blocks = [
-            resampler(block).astype(np.float32) for block in audio.mono_blocks(BLOCK, channel)
-        ]
-        blocks.append(resampler(np.zeros(0), last=True).astype(np.float32))
-        return np.concatenate(blocks), own_rate
+        # One array that grows in place: blocks that are joined at the end need twice the memory.
+        samples = np.empty(0, dtype=np.float32)
+        for block in itertools.chain(audio.mono_blocks(BLOCK, channel), [None]):
+            own = resampler(np.zeros(0), last=True) if block is None else resampler(block)
+            start = len(samples)
+            samples.resize(start + len(own), refcheck=False)
+            samples[start:] = own
+        return samples, own_rate
 
 
 def read_blocks(

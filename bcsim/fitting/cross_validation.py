@@ -6,6 +6,7 @@ which estimator `auto` takes, give the residual of the speech-dependent part
 (`bcsim.fitting.residual`), and go into the profile.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,9 +32,12 @@ BASELINE = "temporal-transforms"
 MAX_FOLDS = 4
 MIN_PART_S = 1.5  # duration of a part of a recording
 MAX_PART_S = 30.0  # longer recordings are cut, however many there are: scores need memory
+MAX_PARTS = 40  # of long recordings, or four of each; scores of more hardly differ, and take hours
 
 Prediction = tuple[AlignedPair, SensorProfile]  # a fold item, the sensor fitted without its fold
 Fit = Callable[[list[AlignedPair]], SensorProfile]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +80,24 @@ def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
 
 
 def fold_items(pairs: Sequence[AlignedPair]) -> list[AlignedPair]:
-    """Return what is dealt into folds: pairs, or parts of them where they are few or long."""
+    """Return what is dealt into folds: pairs, or parts of them where they are few or long.
+
+    Of recordings that make more parts than `MAX_PARTS` between them, evenly spread ones are taken.
+    """
     wanted = 1 if len(pairs) >= MAX_FOLDS else -(-MAX_FOLDS // len(pairs))
-    parts = [max(wanted, math.ceil(pair.seconds / MAX_PART_S)) for pair in pairs]
-    return [part for pair, count in zip(pairs, parts, strict=True) for part in cut(pair, count)]
+    most = max(MAX_FOLDS, math.ceil(MAX_PARTS / len(pairs)))
+    items, num_parts = [], 0
+    for pair in pairs:
+        parts = cut(pair, max(wanted, math.ceil(pair.seconds / MAX_PART_S)))
+        count = min(len(parts), most)
+        items += [parts[(2 * k + 1) * len(parts) // (2 * count)] for k in range(count)]
+        num_parts += len(parts)
+    if len(items) < num_parts:
+        log.info(
+            "cross-validation: %d of %d parts of %g s and less, evenly spread over the recordings",
+            *(len(items), num_parts, MAX_PART_S),
+        )
+    return items
 
 
 def cut(pair: AlignedPair, parts: int, min_part_s: float = MIN_PART_S) -> list[AlignedPair]:

@@ -75,6 +75,24 @@ def test_a_long_recording_is_cut_into_parts_that_make_it_up(aligned):
     assert len(fold_items([whole])) == 2  # 4 s are two parts of 1.5 s or more
 
 
+def test_of_a_recording_of_many_parts_evenly_spread_ones_are_held_out(aligned, monkeypatch, caplog):
+    """Cross-validation of an hour took 120 parts times the candidates times the folds."""
+    monkeypatch.setattr("bcsim.fitting.cross_validation.MAX_PART_S", 0.25)
+    monkeypatch.setattr("bcsim.fitting.cross_validation.MAX_PARTS", 6)
+    monkeypatch.setattr(cut, "__defaults__", (0.25,))
+    caplog.set_level("INFO", "bcsim")
+    every = cut(aligned[0], 16)
+    kept = [part.name for part in fold_items(aligned[:1])]
+    assert len(every) > 9
+    assert len(kept) == 6
+    places = [[part.name for part in every].index(name) for name in kept]
+    assert max(np.diff(places)) - min(np.diff(places)) <= 1
+    assert places[0] <= 1
+    assert places[-1] >= len(every) - 2
+    assert f"6 of {len(every)} parts" in caplog.text
+    assert len(fold_items(aligned[:2])) == 8  # four of each recording at least
+
+
 def test_a_short_recording_stays_whole(aligned):
     short = dataclasses.replace(aligned[0], air=aligned[0].air[:RATE], bone=aligned[0].bone[:RATE])
     assert cut(short, 4) == [short]

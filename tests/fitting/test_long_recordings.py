@@ -1,13 +1,16 @@
 """Recordings of hours are looked at block by block, and come out as short ones do."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.signal
+import soundfile
 import torch
 
+from bcsim.audio.read import read_audio, read_recording
 from bcsim.dsp import lazy_signal
 from bcsim.dsp.delay import delay_signal, delayed
 from bcsim.dsp.lazy_signal import LazySignal
@@ -48,6 +51,23 @@ def pair(systems):
         systems.two_mass(RATE), RATE, count=1, delay=5.3, polarity=-1, snr_db=40, seconds=6
     )
     return pair
+
+
+@pytest.mark.parametrize("rate", [RATE, RATE // 2])
+def test_a_long_recording_is_read_as_a_short_one_into_one_array(rate, in_blocks, tmp_path):
+    """Blocks that were joined at the end took twice the memory of an hour."""
+    path = tmp_path / "long.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(60 * rate), rate)
+    whole, _ = read_audio(path, RATE)
+    in_blocks()
+    tracemalloc.start()
+    samples, own_rate = read_recording(path, RATE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert own_rate == rate
+    np.testing.assert_allclose(samples, whole, atol=1e-6)
+    assert samples.dtype == np.float32
+    assert peak < 1.6 * samples.nbytes
 
 
 def test_the_noise_floor_of_blocks_is_that_of_the_whole(pair, in_blocks):

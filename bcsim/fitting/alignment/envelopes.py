@@ -75,16 +75,19 @@ def band_levels(signal: Samples, sample_rate: int) -> Bands:
         [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
     )
     bands = torch.from_numpy(bands[bands.any(axis=1)].astype(np.float32))
-    levels = []
     step = 4096 * hop
     half = size // 2  # of a frame lies before the first sample, and behind the last one
+    num_frames = max(0, len(signal) + 2 * half - size) // hop + 1
+    # One array for all: small ones that stay would break up the memory of large ones that go.
+    power = np.empty((len(bands), num_frames), dtype=np.float32)
     for start in range(-half, max(1 - half, len(signal) + half - size + 1), step):
         stop = start + step - hop + size
         block = signal[max(start, 0) : min(stop, len(signal))].float()
         missing = max(min(stop, len(signal) + half) - len(signal), 0)
         block = torch.nn.functional.pad(block, (max(-start, 0), missing))
-        levels.append((stft(block[None], size, hop)[0].abs().square() @ bands.T).numpy())
-    power = np.concatenate(levels).T
+        own = (stft(block[None], size, hop)[0].abs().square() @ bands.T).T
+        first = (start + half) // hop
+        power[:, first : first + own.shape[1]] = own.numpy()
     loud = np.quantile(power, 0.95, axis=1, keepdims=True)
     level = 10 * np.log10(power + 10 ** (-FLOOR_DB / 10) * loud + 1e-30)
     slow = scipy.ndimage.uniform_filter1d(level, round(SLOW_S / HOP_S), axis=1, mode="nearest")
