@@ -200,5 +200,6 @@ def test_the_paths_of_corpora_that_were_played_back_tell_their_talkers(recording
         "TRAIN/DR1/FCJF0/SA1": "FCJF0",
         "test/dr1/mdab0/sx139": "mdab0",
     }
-    pairs, _ = read_recordings(*recordings(*names), 16_000)
+    air, bone = recordings(*names)
+    pairs, _ = read_recordings(air, bone, 16_000)
     assert {pair.name: pair.talker for pair in pairs} == names
