@@ -54,7 +54,7 @@ def clipped_share(samples: NDArray[np.floating]) -> float:
     for sign, peak in ((1, float(samples.max())), (-1, float(samples.min()))):
         limit = (1 - FLAT_TOP) * sign * (peak - middle)
         count = sum(
-            np.count_nonzero(sign * (samples[at : at + BLOCK] - middle) >= limit)
+            int(np.count_nonzero(sign * (samples[at : at + BLOCK] - middle) >= limit))
             for at in range(0, len(samples), BLOCK)
         )
         share += (count - 1) / len(samples)  # one sample is always the highest
