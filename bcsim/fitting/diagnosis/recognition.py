@@ -37,6 +37,9 @@ COPY_RANGE_HZ = (100.0, 7000.0)
 STRONG_DB = 25.0  # under the strongest third-octave of air
 COPY_DB = 1.0
 COPY_COHERENCE = 0.8
+COPY_AVERAGES = 20.0  # over the chance of coherence, from which on a copy shows in a band
+COPY_PART = 0.25  # of the coherence that a noisy copy has in weak bands
+TELEPHONE_HZ = 3400.0  # below it, a copy has all bands
 
 
 def recognise(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding | None:
@@ -128,13 +131,23 @@ def _copy(spectra: CrossSpectra, sample_rate: int) -> Finding | None:
     xx, yy = (
         torch.stack([values[band].sum() for band in bands]) for values in (spectra.xx, spectra.yy)
     )
+    bins = torch.tensor([band.stop - band.start for band in bands])
+    per_hz = (len(spectra.xx) - 1) / (sample_rate / 2)
+    is_low = torch.tensor([band.stop <= TELEPHONE_HZ * per_hz for band in bands])
     best_db = math.inf
     for shift_s in shifts_s:
         turned = advanced(spectra, shift_s, 1, sample_rate)
         cross = torch.stack([turned.xy[band].sum() for band in bands])
         coherence = cross.abs().square() / (xx * yy).clamp(min=1e-300)
         gain_db = 20 * (cross.abs() / xx.clamp(min=1e-300)).clamp(min=1e-30).log10()
-        if bool((coherence[strong] > COPY_COHERENCE).all()) and int(strong.sum()) > 3:
+        if not bool((coherence[strong] > COPY_COHERENCE).all()) or int(strong.sum()) <= 3:
+            continue
+        # Speech may be strong in the bass alone, which some sensors pass evenly. Weak bands of a
+        # copy have its gain, too, under whatever noise; those of a sensor are missing.
+        gain = cross[strong].abs().sum() / xx[strong].sum()
+        of_copy = gain.square() * xx / yy.clamp(min=1e-300)  # its coherence, in noise
+        would_show = is_low & (of_copy > COPY_AVERAGES / (spectra.num_averages * bins))
+        if not bool((would_show & (coherence < COPY_PART * of_copy)).any()):
             best_db = min(best_db, float(gain_db[strong].std()))
     if best_db > COPY_DB:
         return None
