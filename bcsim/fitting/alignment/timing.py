@@ -21,6 +21,7 @@ from bcsim.fitting.alignment.time_map import Part, joined, roughly_on_air_clock
 from bcsim.fitting.alignment.tracking import (
     LAG_ERROR_S,
     LEAST_SLOPE_S,
+    RELATED_SCORE,
     SURE_EVIDENCE,
     Track,
     best_track,
@@ -114,7 +115,8 @@ def measure_timing(pair: RecordedPair, sample_rate: int) -> Timing:
     own_coarse = coarse_lag(own_air, own_bone, sample_rate)
     own_place = find_place(own_air, own_bone, sample_rate)
     own = best_track(own_air, own_bone, own_coarse, own_place, sample_rate)
-    if own_coarse[1] < SURE_EVIDENCE:
+    assert place is not None
+    if own_coarse[1] < SURE_EVIDENCE and place.score < RELATED_SCORE:
         whole = best_track(air, bone, coarse, place, sample_rate)
         if own is not better(whole, own):
             return _timing_of(air, bone, whole, coarse, sample_rate)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.lazy_signal import BLOCK, Samples, mean_square, part_of
-from bcsim.dsp.resample import on_clock
+from bcsim.dsp.resample import on_clock, resample
 from bcsim.fitting.alignment.envelopes import MAX_RATE, Place
 from bcsim.fitting.alignment.likelihood import (
     LOWEST_HZ,
@@ -43,6 +43,8 @@ RATE_STEP = 1000e-6  # of the clocks, that segments can bear
 SHORT_S = 60.0  # of a recording whose envelopes do not tell the rate to one step
 RELATED_SCORE = 3.5  # of a place: other speech has 3 at most,
 POOR_GAIN = 3000.0  # of likelihood a second, from which on no other rates are tried
+KEPT_PLACES = 3  # of those that are tried in the bass, for the whole band
+BASS_RATE_HZ = 4000  # sample rate of the bass, which every sensor shares
 RATE_EDGE_S = 0.06  # by which the envelopes misplace the ends of such a recording
 SURE_EVIDENCE = 17.0  # of a coarse lag that no other rate is tried beside
 BETTER = 1.15  # factor in likelihood by which another place or rate has to win,
@@ -103,19 +105,21 @@ def best_track(
     def track(place: Place) -> Track:
         return _track(air, whitener, bone, place, sample_rate)
 
+    def likely(places: Iterable[Place]) -> list[Place]:
+        return _likely(air, bone, places, sample_rate)
+
     start = track(Place(0.0, middle, np.array([lag / sample_rate]), evidence))
     best = start
     if place is not None and not _is_near(place, lag / sample_rate):
         best = better(best, track(place))
     if place is not None and seconds < SHORT_S and evidence < SURE_EVIDENCE:
         near = place.rate + _steps(RATE_EDGE_S / seconds, RATE_STEP)
-        best = max([best, *map(track, _at_rates(place, near))], key=_gain)
+        best = max([best, *map(track, likely(_at_rates(place, near)))], key=_gain)
         is_poor = best.gain < POOR_GAIN * seconds or best.breaks
         if place.score > RELATED_SCORE and is_poor:
             # A buffer that was lost within a template spoils the rate that it tells.
-            best = max(
-                [best, *map(track, _at_rates(place, _steps(MAX_RATE, 2 * RATE_STEP)))], key=_gain
-            )
+            others = _at_rates(place, _steps(MAX_RATE, 2 * RATE_STEP))
+            best = max([best, *map(track, likely(others))], key=_gain)
     best = better(start, best)
     for _ in range(4):
         line = smoothed(best.measured(sample_rate), seconds, len(best.breaks) + 1, LAG_ERROR_S)
@@ -165,14 +169,38 @@ def _on_rate(track: Track, slope: float, sample_rate: int) -> Place:
     return Place(rate, times, bone / (1 + rate) - times, 0.0)
 
 
-def _track(
-    air: Samples, whitener: Whitener, bone: Samples, place: Place, sample_rate: int
-) -> Track:
-    """Follow the lag from segment to segment, near where it is expected."""
-    bone = on_clock(bone, place.rate)
+def _likely(air: Samples, bone: Samples, places: Iterable[Place], sample_rate: int) -> list[Place]:
+    """Return the `KEPT_PLACES` places at which the bass of short channels fits best."""
+    rate = min(BASS_RATE_HZ, sample_rate)
+    bass_air, bass_bone = (
+        torch.from_numpy(resample(channel[:].double().numpy(), sample_rate, rate))
+        for channel in (air, bone)
+    )
     seconds = len(air) / sample_rate
-    count = max(1, round(seconds / SEGMENT_S))
-    edges = np.array([round(k * len(air) / count) for k in range(count + 1)])
+    whitener = Whitener(bass_air, rate)
+
+    def gain(place: Place) -> float:
+        _, curves = _curves(whitener, on_clock(bass_bone, place.rate), place, rate)
+        gain, _ = best_path(curves, _jump_cost(curves, seconds))
+        return gain - sum(curve.ordinary for curve in curves)
+
+    return sorted(places, key=gain, reverse=True)[:KEPT_PLACES]
+
+
+def _curves(
+    air: Whitener, bone: Samples, place: Place, sample_rate: int
+) -> tuple[NDArray[np.int64], list[LagCurve]]:
+    """Return the edges of air's segments, and the likelihood of the lags near a place.
+
+    Args:
+        air: the air channel.
+        bone: (T',), on a clock without the rate of the place.
+        place: where bone is expected.
+        sample_rate: in Hz.
+    """
+    num_samples = len(air.signal)
+    count = max(1, round(num_samples / sample_rate / SEGMENT_S))
+    edges = np.array([round(k * num_samples / count) for k in range(count + 1)])
     ranges = []
     for centre_s in (edges[:-1] + edges[1:]) / 2 / sample_rate:
         near = place.lags_s[np.abs(place.times_s - centre_s) <= NEAR_S]
@@ -180,7 +208,22 @@ def _track(
             near = np.interp([centre_s], place.times_s, place.lags_s)
         low, high = near.min() - MAX_JUMP_S, near.max() + MAX_JUMP_S
         ranges.append((round(low * sample_rate), round(high * sample_rate)))
-    curves = lag_curves(whitener, Whitener(bone, sample_rate), edges, ranges, sample_rate)
+    return edges, lag_curves(air, Whitener(bone, sample_rate), edges, ranges, sample_rate)
+
+
+def _jump_cost(curves: list[LagCurve], seconds: float) -> float:
+    """Return what a jump costs in likelihood, in a recording of so many seconds."""
+    whole, _ = best_path(curves, math.inf)
+    return max(JUMP_COST, JUMP_COST_S * whole / seconds)
+
+
+def _track(
+    air: Samples, whitener: Whitener, bone: Samples, place: Place, sample_rate: int
+) -> Track:
+    """Follow the lag from segment to segment, near where it is expected."""
+    bone = on_clock(bone, place.rate)
+    seconds = len(air) / sample_rate
+    edges, curves = _curves(whitener, bone, place, sample_rate)
     lags = np.interp(edges / sample_rate, place.times_s, place.lags_s) * sample_rate
     intact = _intact(air, bone, edges, lags, sample_rate)
     # Where one channel is missing, chance picks the lag. Where much is, pauses are silenced.
@@ -192,8 +235,8 @@ def _track(
         ]
     else:
         sound = curves
-    whole, path = best_path(sound, math.inf)
-    cost = max(JUMP_COST, JUMP_COST_S * whole / seconds)
+    _, path = best_path(sound, math.inf)
+    cost = _jump_cost(sound, seconds)
     _, jumping = best_path(sound, cost)
     if breaks_of(jumping):
         speech_s = _speech_s(air, intact, edges, sample_rate)
