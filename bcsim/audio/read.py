@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import logging
 import math
 import os
@@ -73,14 +72,12 @@ def read_recording(
         own_rate = audio.info.sample_rate
         if not is_long(audio.info.frames * sample_rate / own_rate):
             return audio.read(sample_rate, channel), own_rate
-        resampler = BlockResampler(own_rate, sample_rate)
         # One array that grows in place: blocks that are joined at the end need twice the memory.
         samples = np.empty(0, dtype=np.float32)
-        for block in itertools.chain(audio.mono_blocks(BLOCK, channel), [None]):
-            own = resampler(np.zeros(0), last=True) if block is None else resampler(block)
+        for block in audio.resampled_blocks(sample_rate, BLOCK, channel):
             start = len(samples)
-            samples.resize(start + len(own), refcheck=False)
-            samples[start:] = own
+            samples.resize(start + len(block), refcheck=False)
+            samples[start:] = block
         return samples, own_rate
 
 
@@ -96,11 +93,7 @@ def read_blocks(
         channel: index of the channel to read, from 0, or None to average all of them.
     """
     with open_audio(path) as audio:
-        resampler = BlockResampler(audio.info.sample_rate, sample_rate)
-        for mono in audio.mono_blocks(num_samples, channel):
-            yield resampler(mono)
-        if len(rest := resampler(np.zeros(0), last=True)):
-            yield rest
+        yield from audio.resampled_blocks(sample_rate, num_samples, channel)
 
 
 def read_segment(path: Path, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
@@ -232,6 +225,16 @@ class AudioFile:
             yield mixer.mix(block)
         with self._errors():
             self.warn(*mixer.effect())
+
+    def resampled_blocks(
+        self, sample_rate: int, num_samples: int, channel: int | None
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield what `mono_blocks` does, block by block at another sample rate in Hz."""
+        resampler = BlockResampler(self.info.sample_rate, sample_rate)
+        for mono in self.mono_blocks(num_samples, channel):
+            yield resampler(mono)
+        if len(rest := resampler(np.zeros(0), last=True)):
+            yield rest
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file in hexadecimal."""
