@@ -102,7 +102,7 @@ def blocks_of(signal: Samples) -> Iterator[Tensor]:
         yield signal[start : start + BLOCK]
 
 
-def held(signal: LazySignal) -> Samples:
+def computed(signal: LazySignal) -> Samples:
     """Return a signal whose samples have been computed: of a long one in single precision."""
     if not is_long(len(signal)):
         return signal[:]

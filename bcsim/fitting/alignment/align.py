@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bcsim.dsp.activity import frame_energies_of, is_active, rms_of, rms_of_speech
 from bcsim.dsp.delay import delayed
-from bcsim.dsp.lazy_signal import LazySignal, Samples, held, is_long, part_of
+from bcsim.dsp.lazy_signal import LazySignal, Samples, computed, is_long, part_of
 from bcsim.dsp.resample import on_clock
 from bcsim.dsp.spectra import (
     CrossSpectra,
@@ -313,7 +313,7 @@ def _overlap(
         parts = tuple(part.delayed(-shift).within(len(air), len(bone)) for part in timing.parts)
         joined_air = joined([air.part(part.start, part.stop) for part in parts], sample_rate)
         joined_bone = joined([bone_on_air_clock(bone, part) for part in parts], sample_rate)
-        return _Overlap(joined_air, held(joined_bone), parts, lag, drift_ppm)
+        return _Overlap(joined_air, computed(joined_bone), parts, lag, drift_ppm)
     on_air_clock = on_clock(bone, 1e-6 * drift_ppm)
     start = max(timing.start, -lag)
     stop = max(start, min(timing.stop, len(air), len(on_air_clock) - lag))

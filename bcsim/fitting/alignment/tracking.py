@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +105,12 @@ def best_track(
     def track(place: Place) -> Track:
         return _track(air, whitener, bone, place, sample_rate)
 
-    def likely(places: Iterable[Place]) -> list[Place]:
-        return _likely(air, bone, places, sample_rate)
-
     start = track(Place(0.0, middle, np.array([lag / sample_rate]), evidence))
     best = start
     if place is not None and not _is_near(place, lag / sample_rate):
         best = better(best, track(place))
     if place is not None and seconds < SHORT_S and evidence < SURE_EVIDENCE:
+        likely = _likeliest_in_bass(air, bone, sample_rate)
         near = place.rate + _steps(RATE_EDGE_S / seconds, RATE_STEP)
         best = max([best, *map(track, likely(_at_rates(place, near)))], key=_gain)
         is_poor = best.gain < POOR_GAIN * seconds or best.breaks
@@ -169,8 +167,10 @@ def _on_rate(track: Track, slope: float, sample_rate: int) -> Place:
     return Place(rate, times, bone / (1 + rate) - times, 0.0)
 
 
-def _likely(air: Samples, bone: Samples, places: Iterable[Place], sample_rate: int) -> list[Place]:
-    """Return the `KEPT_PLACES` places at which the bass of short channels fits best."""
+def _likeliest_in_bass(
+    air: Samples, bone: Samples, sample_rate: int
+) -> Callable[[Iterable[Place]], list[Place]]:
+    """Return a function: of places, the `KEPT_PLACES` at which short channels' bass fits best."""
     rate = min(BASS_RATE_HZ, sample_rate)
     bass_air, bass_bone = (
         torch.from_numpy(resample(channel[:].double().numpy(), sample_rate, rate))
@@ -184,7 +184,7 @@ def _likely(air: Samples, bone: Samples, places: Iterable[Place], sample_rate: i
         gain, _ = best_path(curves, _jump_cost(curves, seconds))
         return gain - sum(curve.ordinary for curve in curves)
 
-    return sorted(places, key=gain, reverse=True)[:KEPT_PLACES]
+    return lambda places: sorted(places, key=gain, reverse=True)[:KEPT_PLACES]
 
 
 def _curves(
