@@ -104,6 +104,9 @@ def main() -> None:
         seconds = copy_corpus(arguments.air, folder / "corpus", arguments.copies)
         count = len(audio_files(folder / "corpus"))
         timed = runs(folder, folder / "corpus", arguments.jobs)
+        if unknown := set(arguments.runs or ()) - set(timed):
+            there = "; ".join(timed)
+            parser.error(f"no such run: {'; '.join(sorted(unknown))}. There are: {there}")
         floor = next(iter(timed))
         timed = {run: timed[run] for run in timed if run in (floor, *(arguments.runs or timed))}
         taken: dict[str, list[float]] = {run: [] for run in timed}

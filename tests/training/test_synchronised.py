@@ -22,14 +22,7 @@ from bcsim.workflows import train as workflow
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
 RATE = 16_000
-RECIPE = """
-kind: training
-sample_rate: 16000
-model: {name: eben, width: 2, latent: 2}
-losses: [{name: l1}]
-training: {num_steps: 1, device: cpu}
-data: {crop_s: 0.1, batch_size: 2, num_workers: 0, real_fraction: 0.5}
-"""
+SETTINGS = ("data.batch_size=2", "data.real_fraction=0.5")
 PAIRS = ("fine", "late", "inverted")
 SECONDS = 2.5
 
@@ -102,15 +95,14 @@ def check_synchronised(pairs: Any) -> None:
 
 
 @pytest.fixture
-def trained_on(tmp_path, monkeypatch) -> Callable[..., Any]:
+def trained_on(tmp_path, recipe, monkeypatch) -> Callable[..., Any]:
     """Return a function that returns the pairs that `train` would train on."""
     taken: dict[str, Any] = {}
     monkeypatch.setattr(workflow, "train_model", lambda _, data, *__, **___: taken.update(d=data))
     monkeypatch.setattr(workflow, "write_run_report", lambda _: None)
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
 
     def run(**inputs: Any) -> Any:
-        workflow.train(str(tmp_path / "tiny.yaml"), tmp_path / "run", **inputs)
+        workflow.train(recipe, tmp_path / "run", settings=SETTINGS, **inputs)
         return taken["d"]
 
     return run
