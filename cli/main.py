@@ -36,16 +36,10 @@ class LazyGroup(click.Group):
             hint = did_you_mean(cmd_name, COMMANDS)
             raise click.UsageError(f"unknown command {cmd_name!r}{hint}")
         module = MODULES.get(cmd_name, cmd_name.replace("-", "_"))
-        return importlib.import_module(f"bcsim_cli.{module}").command
+        self.asked_for = importlib.import_module(f"bcsim_cli.{module}").command
+        return self.asked_for
 
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except BcsimError as error:
-            command = self.get_command(ctx, ctx.invoked_subcommand or "")
-            if command is not None:
-                error.args = (with_options(str(error), command),)
-            raise
+    asked_for: click.Command = click.Command("bcsim")
 
 
 @click.group(
@@ -104,6 +98,7 @@ def run(debug: bool = False) -> int:
             message, code = str(error), error.exit_code
         else:
             message, code = describe_error(error)
+        message = with_options(message, cli.asked_for)
     say(f"Error: {message}")
     return code
 

@@ -8,6 +8,7 @@ import click
 REMEDIES = {
     "resume it": ("resume",),
     "resume the run": ("resume",),
+    "the same command again": ("resume",),
     "overwrite this one": ("overwrite",),
     "overwrite it": ("overwrite",),
     "choose another output folder": ("out",),

@@ -59,6 +59,11 @@ def test_every_remedy_that_is_an_option_has_it_named():
         ("verify", "resume it, or choose another folder", "resume it, or choose another folder"),
         ("train", "resume it.wav: is empty; resume it", "resume it.wav: is empty; resume it "
          "(--resume)"),
+        (
+            "train",
+            "x: the disk is full; free some space and run the same command again",
+            "x: the disk is full; free some space and run the same command again (--resume)",
+        ),
         ("train", "resume it: use --resume", "resume it: use --resume"),
         (
             "synthesize",
@@ -79,6 +84,17 @@ def test_the_command_line_says_the_option(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bcsim", "demo", "--out", str(folder)])
     assert main.run() == 2
     assert "choose another folder (--out)" in capsys.readouterr().err
+
+
+def test_what_memory_is_short_for_goes_on_with_the_option_that_it_wants(monkeypatch, capsys):
+    def run_out_of_memory(**options):
+        raise MemoryError
+
+    monkeypatch.setattr(command("train"), "callback", run_out_of_memory)
+    words = ["bcsim", "train", "--recipe", "x", "--out", "y"]
+    monkeypatch.setattr("sys.argv", words)
+    assert main.run() == 5
+    assert "then the same command again (--resume) goes on" in capsys.readouterr().err
 
 
 def test_what_is_logged_names_the_option_too():

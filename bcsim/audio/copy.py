@@ -1,6 +1,7 @@
 """Copying recordings without loss, whole or in part."""
 
 import io
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,9 @@ def copy_audio(
             path = stem.with_name(stem.name + suffix)
             for _ in audio.blocks(warn=False):  # checks the samples
                 pass
+            num_bytes = file.seek(0, os.SEEK_END)
             file.seek(0)
-            with replacing(path) as temporary, temporary.open("wb") as copy:
+            with replacing(path, num_bytes=num_bytes) as temporary, temporary.open("wb") as copy:
                 shutil.copyfileobj(file, copy)
             return CopiedAudio(path, info.sample_rate, info.frames, whole)
         is_integer = info.codec.startswith("PCM")

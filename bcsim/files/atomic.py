@@ -36,6 +36,7 @@ _REMEDIES = {
     errno.ENFILE: f"too many open files on this machine; close other programs, {_AGAIN}",
     errno.EFBIG: f"larger than files may be here; raise ulimit -f or take another disk, {_AGAIN}",
 }
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # never of reading
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{12}\.tmp")  # see replacing
 
 
@@ -92,10 +93,18 @@ def environment_faults(path: Path, num_bytes: int | None = None) -> Iterator[Non
     try:
         yield
     except OSError as error:
-        place = path
-        if isinstance(error.filename, str) and not is_temporary(os.path.basename(error.filename)):
-            place = Path(error.filename)
+        place = _place(error, path)
         raise EnvironmentFault(f"{place}: {_remedy(error, place, num_bytes)}") from error
+
+
+def _place(error: OSError, path: Path) -> Path:
+    """Return the path that an error is about, or `path` if it names none, or a temporary one."""
+    named = error.filename
+    if error.filename2 is not None and error.errno in _OF_WRITING:
+        named = error.filename2  # of a copy that stops, Python names the source first
+    if isinstance(named, str) and not is_temporary(os.path.basename(named)):
+        return Path(named)
+    return path
 
 
 def _remedy(error: OSError, path: Path, num_bytes: int | None) -> str:

@@ -16,6 +16,7 @@ from bcsim.datasets.pairs import Pair, Pairs
 from bcsim.errors import BcsimError
 from bcsim.rng import stream
 from bcsim.training.config import DataConfig
+from bcsim.workers.limits import shared_memory_faults
 
 
 class Batch(NamedTuple):
@@ -126,13 +127,14 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         asked = time.monotonic()
-        for batch in self._loader:
-            self.waited_s += time.monotonic() - asked
-            if isinstance(batch, BcsimError):
-                raise batch
-            self.simulated_s += batch.simulated_s
-            yield batch
-            asked = time.monotonic()
+        with shared_memory_faults():
+            for batch in self._loader:
+                self.waited_s += time.monotonic() - asked
+                if isinstance(batch, BcsimError):
+                    raise batch
+                self.simulated_s += batch.simulated_s
+                yield batch
+                asked = time.monotonic()
 
 
 class _Dataset(Dataset[Batch | BcsimError]):

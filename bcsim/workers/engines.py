@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bcsim.errors import EnvironmentFault
 from bcsim.extras import optional_import
-from bcsim.workers.limits import OutOfMemoryError, prepare_worker
+from bcsim.workers.limits import OutOfMemoryError, prepare_worker, shared_memory_faults
 
 NO_WORKERS_S = 60.0
 IDLE_S = 300
@@ -101,7 +101,7 @@ class _Processes:
         while True:
             # Suppressed: a worker may have died just now. SIGINT: this may start processes, which
             # would answer Ctrl-C with a traceback each before `prepare_worker` is reached.
-            with contextlib.suppress(self.broken), _sigint_blocked():
+            with contextlib.suppress(self.broken), shared_memory_faults(), _sigint_blocked():
                 self._pool = self._executor(  # a new one, if a worker of the last one died
                     self.jobs,
                     timeout=IDLE_S,

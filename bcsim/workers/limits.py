@@ -6,6 +6,7 @@ never comes back to Python, so the kernel ends it, and the rest of the run goes 
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import re
@@ -18,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcsim.errors import is_out_of_memory
+from bcsim.files.atomic import environment_faults
 from bcsim.progress import LineFormatter
 
 GIB = 2**30
 _PR_SET_PDEATHSIG = 1
-_SEMAPHORES = Path("/dev/shm")
+_SHARED = Path("/dev/shm")  # where the kernel keeps semaphores, and torch what it shares
+# In the words of torch, which raises a RuntimeError; a write to a page without room is a bus error.
+_NO_ROOM = ("No space left on device", "allocate shared memory", "out of shared memory")
 _OF_OTHERS = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"}  # signals that no decoder ends by
 
 _mapped_at_first: list[int] = []  # bytes: torch alone maps gigabytes, long before the first item
@@ -121,6 +125,26 @@ def end_with(parent: int) -> None:
         os._exit(1)  # the parent died before the line above could see to it
 
 
+@contextlib.contextmanager
+def shared_memory_faults() -> Iterator[None]:
+    """Name /dev/shm where there is no room for semaphores or shared tensors: no error does.
+
+    Raises:
+        EnvironmentFault: in place of such an error.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError):
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None
+        else:
+            is_full = any(sign in str(error) for sign in _NO_ROOM)
+        if not is_full:
+            raise
+        with environment_faults(_SHARED):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
 def sweep_semaphores(pid: int) -> None:
     """Remove the semaphores that loky made for a process that was killed with all its children.
 
@@ -129,7 +153,7 @@ def sweep_semaphores(pid: int) -> None:
     """
     if pid <= 0 or Path("/proc", str(pid)).exists():
         return
-    for path in _SEMAPHORES.glob(f"sem.loky-{pid}-*"):
+    for path in _SHARED.glob(f"sem.loky-{pid}-*"):
         with contextlib.suppress(OSError):
             status = path.lstat()
             if stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid():

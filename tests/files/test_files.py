@@ -175,6 +175,17 @@ def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(tmp_path, monk
         write_bytes(tmp_path / "sub/x", b"")
 
 
+def test_a_copy_onto_a_full_disk_blames_the_disk_that_it_goes_to(tmp_path, monkeypatch):
+    """The source was blamed, with the free space of its disk: Python names both, it first."""
+    source, copy = tmp_path / "source/x.wav", tmp_path / "full/x.wav"
+    source.parent.mkdir()
+    source.write_bytes(bytes(1_234_567))
+    monkeypatch.setattr("os.sendfile", _fail_with(errno.ENOSPC))
+    with pytest.raises(EnvironmentFault, match=r"/full/x.wav: the .*\(needs 1.2 MB, .* free\)"):
+        copy_file(source, copy)
+    assert [*copy.parent.iterdir()] == []
+
+
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [

@@ -16,9 +16,15 @@ import numpy as np
 import pytest
 
 from bcsim.errors import EnvironmentFault, is_out_of_memory
+from bcsim.files.atomic import environment_faults
 from bcsim.workers import engines
 from bcsim.workers import limits as worker_limits
-from bcsim.workers.limits import Limits, OutOfMemoryError, sweep_semaphores
+from bcsim.workers.limits import (
+    Limits,
+    OutOfMemoryError,
+    shared_memory_faults,
+    sweep_semaphores,
+)
 from bcsim.workers.pool import Workers, run_parallel
 
 CRASH, SLEEP, HANG, FILL = range(-4, 0)
@@ -177,7 +183,7 @@ def test_the_semaphores_of_a_run_that_was_killed_with_its_children_are_swept():
 
 
 def test_only_semaphores_of_the_dead_are_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_limits, "_SEMAPHORES", tmp_path)
+    monkeypatch.setattr(worker_limits, "_SHARED", tmp_path)
     dead = 2**22 + 1  # more than there can be
     alive = tmp_path / f"sem.loky-{os.getpid()}-a"
     other = tmp_path / f"sem.loky-{dead}9-a"
@@ -189,3 +195,28 @@ def test_only_semaphores_of_the_dead_are_swept(tmp_path, monkeypatch):
     for pid in (dead, os.getpid(), 0, -1):
         sweep_semaphores(pid)
     assert sorted(tmp_path.iterdir()) == sorted([alive, other, link])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),  # a semaphore's
+        RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"),
+        RuntimeError("DataLoader worker (pid(s) 1) exited: out of shared memory"),
+    ],
+)
+def test_a_full_shared_memory_is_not_taken_for_a_full_output_disk(tmp_path, error):
+    with (
+        pytest.raises(EnvironmentFault, match=r"^/dev/shm: the disk is full \(.*free"),
+        environment_faults(tmp_path / "out"),
+        shared_memory_faults(),
+    ):
+        raise error
+
+
+def test_other_errors_are_none_of_shared_memory():
+    others = (OSError(errno.ENOSPC, "full", "/data/x"), OSError(errno.EIO, "x"), RuntimeError("x"))
+    for other in others:
+        with pytest.raises(type(other)) as caught, shared_memory_faults():
+            raise other
+        assert caught.value is other
