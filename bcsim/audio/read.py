@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import io
 import logging
 import math
 import os
@@ -21,10 +22,12 @@ from bcsim.audio.validation.containers import check_header
 from bcsim.dsp.lazy_signal import is_long
 from bcsim.dsp.resample import BlockResampler, resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
+from bcsim.files.atomic import CHANGED
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import printable
 
 BLOCK = 1 << 16  # samples of each channel
+MOST_HELD = 1 << 25  # bytes of a file that `open_unchanging` reads into memory
 _MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
 _MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
@@ -126,6 +129,26 @@ def open_audio(path: Path, whole: bool = True) -> Iterator["AudioFile"]:
         yield audio
 
 
+@contextlib.contextmanager
+def open_unchanging(path: Path) -> Iterator["AudioFile"]:
+    """Open an audio file to be read more than once, while others may write to it or replace it.
+
+    A file of up to 32 MiB is read into memory, so that header, samples, hash and copy are those of
+    one content. A larger one is hashed before and after: `AudioFile.check_unchanged`.
+    """
+    with open_regular(path) as file:
+        try:
+            before = _state(file)
+            is_held = before[0] <= MOST_HELD
+            content = io.BytesIO(file.read()) if is_held else file
+            if _state(file) != before:  # it is being written
+                raise InputError(f"{path}: {CHANGED}")
+        except OSError as error:
+            raise reading_error(path, error) from error
+        with AudioFile(content, path) as audio:
+            yield audio
+
+
 class AudioFile:
     """An open audio file, whose header has been checked.
 
@@ -145,7 +168,7 @@ class AudioFile:
     def __init__(self, file: BinaryIO, name: object, whole: bool = True) -> None:
         self.name = name
         self._file = file
-        self._hashed: tuple[int, int] | None = None
+        self._hashed: str | None = None
         with self._errors():
             info = check_header(file, whole)
             file.seek(0)
@@ -238,20 +261,28 @@ class AudioFile:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file in hexadecimal."""
+        self._hashed = self._hash()
+        return self._hashed
+
+    def content(self) -> bytes | None:
+        """Return the bytes of the file, if `open_unchanging` holds them in memory."""
+        return self._file.getvalue() if isinstance(self._file, io.BytesIO) else None
+
+    def check_unchanged(self) -> None:
+        """Raise an InputError if the file was written to since it was hashed, if it was.
+
+        Not by size and time: what is written twice within a tick of the clock has one time.
+        """
+        if self._hashed is not None and self.content() is None and self._hash() != self._hashed:
+            raise InputError(f"{self.name}: {CHANGED}")
+
+    def _hash(self) -> str:
         with self._errors():
-            self._hashed = _state(self._file)
             position = self._file.tell()  # where libsndfile goes on
             self._file.seek(0)
             digest = hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
             self._file.seek(position)
         return digest
-
-    def check_unchanged(self) -> None:
-        """Raise an InputError if the file was written to since it was hashed, if it was."""
-        if self._hashed not in (None, _state(self._file)):
-            raise InputError(
-                f"{self.name}: was changed while it was read; run the same command again"
-            )
 
     def warn(self, *warnings: str) -> None:
         """Log warnings that name the file."""

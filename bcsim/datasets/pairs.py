@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bcsim.audio.read import audio_info, open_audio, read_audio, read_blocks, read_segment
+from bcsim.audio.read import BLOCK, AudioFile, audio_info, open_audio, read_audio, read_segment
 from bcsim.datasets.dataset import PairFiles, read_manifest
 from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
@@ -368,9 +368,6 @@ class RenderedPairs(Pairs):
         clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
         # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
         indices = [index for index, _ in picks]
-        for index in indices:
-            if index not in self._levels:
-                self._levels[index] = speech_level(self.files[index], self.sample_rate)
         level, offset = map(torch.cat, zip(*(self._levels[i] for i in indices), strict=True))
         whole = {"level": level, "offset": offset}
         return self._render(indices, airs, clip_ids, num_samples, whole)
@@ -381,6 +378,8 @@ class RenderedPairs(Pairs):
 
     def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
         with open_audio(self.files[index]) as audio:
+            if index not in self._levels:
+                self._levels[index] = speech_level(audio, self.sample_rate)
             if (audio.info.sample_rate, audio.info.channels) == (self.sample_rate, 1):
                 start = self.crop_start(index, epoch, audio.info.frames, num_samples)
                 return audio.read_segment(start, num_samples)
@@ -422,11 +421,13 @@ class RenderedPairs(Pairs):
         ]
 
 
-def speech_level(path: Path, sample_rate: int) -> tuple[Tensor, Tensor]:
+def speech_level(recording: AudioFile, sample_rate: int) -> tuple[Tensor, Tensor]:
     """Return the RMS of speech in a file, and its mean, (1,) each, read at `sample_rate`."""
-    level = speech_rms_of_blocks(read_blocks(path, sample_rate), sample_rate)
+    with recording.again(whole=False) as audio:
+        blocks = audio.resampled_blocks(sample_rate, BLOCK, None)
+        level = speech_rms_of_blocks(blocks, sample_rate)
     if level is None:
-        raise InputError(f"{path}: holds no samples")
+        raise InputError(f"{recording.name}: holds no samples")
     return level
 
 

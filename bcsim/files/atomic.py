@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bcsim.errors import EnvironmentFault
-from bcsim.files.hashing import hash_text
+from bcsim.errors import EnvironmentFault, InputError
+from bcsim.files.hashing import hash_if_readable, hash_text
 
 _AGAIN = "then run the same command again"
+CHANGED = "was changed while it was read; run the same command again"
 _REMEDIES = {
     errno.EACCES: "permission denied; choose a place that you may use, or ask for permission",
     errno.EPERM: "not permitted; choose a place that you may use, or ask for permission",
@@ -180,29 +181,48 @@ def to_json(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def copy_file(source: Path, path: Path, sync_folder: bool = True) -> None:
-    """Copy a file's content, whole or not at all; permissions and times are not copied."""
+def copy_file(
+    source: Path, path: Path, sync_folder: bool = True, sha256: str | None = None
+) -> None:
+    """Copy a file's content, whole or not at all; permissions and times are not copied.
+
+    Raises:
+        InputError: if the content has not the SHA-256 that is given: it was changed since.
+    """
     with environment_faults(source):
         num_bytes = source.stat().st_size
     with replacing(path, sync_folder, num_bytes) as temporary:
         shutil.copyfile(source, temporary)
+        _check_content(temporary, source, sha256)
 
 
-def link_file(source: Path, path: Path, sync_folder: bool = True) -> None:
+def link_file(
+    source: Path, path: Path, sync_folder: bool = True, sha256: str | None = None
+) -> None:
     """Give a file a second name (a hard link), or copy it where that cannot be.
 
     Writing into one of the two later writes into both; bcsim only replaces names.
+
+    Raises:
+        InputError: if the content has not the SHA-256 that is given: it was changed since.
     """
     with contextlib.suppress(OSError):
-        if path.samefile(source):
-            return  # renaming one name of a file to another does nothing, and leaves both
+        if path.samefile(source):  # renaming one of its names to another does nothing
+            _check_content(path, source, sha256)
+            return
     try:
         with replacing(path, sync_folder) as temporary:
             temporary.unlink()  # a link is made new, and through no other
             os.link(source.resolve(), temporary)
+            _check_content(temporary, source, sha256)
     except EnvironmentFault:
         # Another device, a file system without links, somebody else's file: copying tells.
-        copy_file(source, path, sync_folder)
+        copy_file(source, path, sync_folder, sha256)
+
+
+def _check_content(path: Path, source: Path, sha256: str | None) -> None:
+    if sha256 is not None and hash_if_readable(path) != sha256:
+        raise InputError(f"{source}: {CHANGED}")
 
 
 def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:

@@ -32,11 +32,12 @@ def hash_files(paths: Iterable[Path], num_threads: int) -> Iterator[str | None]:
     with ThreadPoolExecutor(num_threads) as threads:
         while block := [*itertools.islice(waiting, num_threads * HASHED_AT_ONCE)]:
             parts = [block[at : at + HASHED_AT_ONCE] for at in range(0, len(block), HASHED_AT_ONCE)]
-            for digests in threads.map(lambda part: [*map(_hash_if_readable, part)], parts):
+            for digests in threads.map(lambda part: [*map(hash_if_readable, part)], parts):
                 yield from digests
 
 
-def _hash_if_readable(path: Path) -> str | None:
+def hash_if_readable(path: Path) -> str | None:
+    """Return the SHA-256 of a regular file, or None where none can be read."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

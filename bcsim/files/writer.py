@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bcsim.errors import InputError
 from bcsim.files.atomic import copy_file, link_file, write_bytes
 
 WRITERS = 4  # threads
@@ -21,6 +22,7 @@ class Writer:
 
     Raises:
         EnvironmentFault: from any method, if a file could not be written.
+        InputError: from any method, if a file to copy or to link has another content by now.
     """
 
     def __init__(self) -> None:
@@ -40,13 +42,13 @@ class Writer:
         if not _holds(path, content):
             self._submit(write_bytes, path, content)
 
-    def copy(self, source: Path, path: Path) -> None:
-        """Copy a file as `copy_file` does."""
-        self._submit(copy_file, source, path)
+    def copy(self, source: Path, path: Path, sha256: str) -> None:
+        """Copy a file of this SHA-256 as `copy_file` does."""
+        self._submit(copy_file, source, path, sha256=sha256)
 
-    def link(self, source: Path, path: Path) -> None:
-        """Link a file as `link_file` does."""
-        self._submit(link_file, source, path)
+    def link(self, source: Path, path: Path, sha256: str, content: bytes | None = None) -> None:
+        """Link a file of this SHA-256 as `link_file` does; write `content` if it has another."""
+        self._submit(_link_or_write, source, path, sha256=sha256, content=content)
 
     def after(self, function: Callable[[], object]) -> None:
         """Call a function in this thread, once all that was asked for before is written."""
@@ -54,10 +56,11 @@ class Writer:
         while self._pending and (callable(self._pending[0]) or self._pending[0].done()):
             self._settle_first()
 
-    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _submit(self, function: Callable[..., None], *arguments: Any, **options: Any) -> None:
         while len(self._pending) >= MAX_PENDING:  # contents wait in memory
             self._settle_first()
-        self._pending.append(self._threads.submit(function, *arguments, sync_folder=False))
+        future = self._threads.submit(function, *arguments, **options, sync_folder=False)
+        self._pending.append(future)
 
     def _settle_first(self) -> None:
         first = self._pending.popleft()
@@ -66,6 +69,17 @@ class Writer:
         except BaseException:
             self._pending.clear()  # nothing comes after what was not written
             raise
+
+
+def _link_or_write(
+    source: Path, path: Path, sync_folder: bool, sha256: str, content: bytes | None
+) -> None:
+    try:
+        link_file(source, path, sync_folder, sha256)
+    except InputError:
+        if content is None:
+            raise
+        write_bytes(path, content, sync_folder)
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.audio.read import BLOCK, AudioFile, open_audio
+from bcsim.audio.read import BLOCK, AudioFile, open_unchanging
 from bcsim.audio.validation.base import AudioInfo
 from bcsim.audio.write import encoding_audio
 from bcsim.datasets.recordings import LENGTH_TOLERANCE_S
@@ -36,13 +36,16 @@ def open_recordings(source: Path, air: Path | None) -> Iterator[tuple[AudioFile,
         InputError: if one of them is no recording.
     """
     with ExitStack() as stack:
-        bone = stack.enter_context(open_audio(source, whole=False))
-        yield bone, None if air is None else stack.enter_context(open_audio(air, whole=False))
+        bone = stack.enter_context(open_unchanging(source))
+        yield bone, None if air is None else stack.enter_context(open_unchanging(air))
 
 
 def enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) -> None:
     """Enhance the recordings of two paths; see `enhance_recordings`."""
     with open_recordings(source, air) as recordings:
+        for recording in recordings:
+            if recording is not None:
+                recording.sha256()  # what is enhanced has to be this to the end
         enhance_recordings(enhancer, *recordings, out)
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.audio.read import read_blocks
+from bcsim.audio.read import BLOCK, AudioFile
 from bcsim.audio.validation.base import AudioInfo
 from bcsim.datasets.pairs import speech_level
 from bcsim.dsp.filter_bank import FilterBank
@@ -57,7 +57,7 @@ def is_long(path: Path, info: AudioInfo, simulator: Simulator) -> bool:
 def render_segments(
     simulator: Simulator,
     draws: Mapping[str, Draw],
-    path: Path,
+    recording: AudioFile,
     factors: Mapping[str, float] | None = None,
 ) -> Iterator[Scene]:
     """Yield the segments of a long file in their order, each a scene of one clip.
@@ -65,7 +65,7 @@ def render_segments(
     Args:
         simulator: simulator of which no effect, but perhaps the last, needs the whole clip.
         draws: values that the simulator's effects drew for the file.
-        path: path of the recording.
+        recording: open recording; it is read twice.
         factors: factors by signal, in place of a last effect that scales the whole clip
             (`needed_factors`): the file's peaks are known when all of it has been rendered.
 
@@ -74,8 +74,8 @@ def render_segments(
     """
     body, _ = _split(simulator)
     rate = simulator.sample_rate
-    level, offset = speech_level(path, rate)
-    for samples, start, before, length in _windows(path, rate, _context(body)):
+    level, offset = speech_level(recording, rate)
+    for samples, start, before, length in _windows(recording, rate, _context(body)):
         air = torch.from_numpy(samples)[None]
         inside = slice(before, before + length)
         known = {"start": start, "inside": inside, "level": level, "offset": offset}
@@ -139,7 +139,7 @@ def _context(simulator: Simulator) -> int:
 
 
 def _windows(
-    path: Path, sample_rate: int, context: int
+    recording: AudioFile, sample_rate: int, context: int
 ) -> Iterator[tuple[NDArray[np.float64], int, int, int]]:
     """Yield each segment with its context.
 
@@ -150,11 +150,12 @@ def _windows(
     # Whole frames of the filter bank, so that frames fall alike in all segments.
     length = SEGMENT_FRAMES * FilterBank(sample_rate).hop
     held, first, start = np.zeros(0), 0, 0  # samples, their start, the start of the segment
-    for block in read_blocks(path, sample_rate):
-        held = np.concatenate([held, block])
-        while first + len(held) >= start + length + context:
-            yield held[: start + length + context - first], first, start - first, length
-            start += length
-            held, first = held[max(0, start - context) - first :], max(0, start - context)
+    with recording.again(whole=False) as audio:
+        for block in audio.resampled_blocks(sample_rate, BLOCK, None):
+            held = np.concatenate([held, block])
+            while first + len(held) >= start + length + context:
+                yield held[: start + length + context - first], first, start - first, length
+                start += length
+                held, first = held[max(0, start - context) - first :], max(0, start - context)
     if (left := first + len(held) - start) > 0:
         yield held, first, start - first, left

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.audio.read import open_audio
+from bcsim.audio.read import AudioFile, open_unchanging
 from bcsim.audio.validation.base import AudioInfo
 from bcsim.audio.write import BITS, encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
+from bcsim.files.atomic import CHANGED
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
 from bcsim.files.writer import Writer
@@ -54,13 +55,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class _Source:
-    """A recording: what it says about itself, samples (T,) unless it is long, and its SHA-256."""
+    """A recording: what it says about itself, samples (T,) unless it is long, SHA-256, bytes."""
 
     clip: Clip
     path: Path
     info: AudioInfo
     samples: NDArray[np.float64]
     sha256: str
+    content: bytes  # none where the recording is long, or its file large
     draws: dict[str, Draw]
 
 
@@ -181,10 +183,12 @@ class Renderer:
     def _read(self, clip: Clip) -> _Source | Skipped:
         path = self.source_folder / clip.source
         try:
-            with open_audio(path) as audio:
+            with open_unchanging(path) as audio:
+                digest = audio.sha256()
                 long = is_long(path, audio.info, self.simulator)
                 samples = np.zeros(0) if long else audio.read(self.simulator.sample_rate)
-                digest = audio.sha256()
+                audio.check_unchanged()
+                content = b"" if long else audio.content() or b""
         except InputError as error:
             return Skipped(str(error))
         draws = self.simulator.sample(self.options.seed, clip.id, self.options.mean)
@@ -195,7 +199,7 @@ class Renderer:
             if not _alike(row.drawn, draws):
                 return Skipped(f"{clip.id}: its draw does not fit the recipe's effects")
             draws = row.drawn
-        return _Source(clip, path, audio.info, samples, digest, draws)
+        return _Source(clip, path, audio.info, samples, digest, content, draws)
 
     def _render_whole(
         self, sources: Sequence[_Source], writer: Writer
@@ -253,32 +257,42 @@ class Renderer:
                 writer.write(path, content)
                 sha256.append(hashlib.sha256(content).hexdigest())
             else:
-                take = writer.link if self.options.air_files == "link" else writer.copy
-                take(source.path, folder / file_name)
+                self._take(source, folder / file_name, writer)
                 sha256.append(source.sha256)
         self._warn_of_clipping(source, {name: peaks[name] for name in encoded})
         return WrittenPair(row.to_json(), tuple(sha256))
 
+    def _take(self, source: _Source, path: Path, writer: Writer) -> None:
+        """Copy or link a recording that is held as it was read, whatever its path leads to now."""
+        if self.options.air_files == "link":
+            writer.link(source.path, path, source.sha256, source.content)
+        else:
+            writer.write(path, source.content)
+
     def _is_the_file(self, source: _Source, air: NDArray[np.float64]) -> bool:
-        """Tell whether a recording's file holds `air` (T,) in the way in which it is wanted."""
+        """Tell whether a file that is held has `air` (T,) in the way in which it is wanted."""
         rate, suffix = self.simulator.sample_rate, f".{self.audio_format}"
         same = air is source.samples or np.array_equal(air, source.samples)
-        return same and is_as_written(source.info, suffix, rate, len(air), self.subtype)
+        as_written = is_as_written(source.info, suffix, rate, len(air), self.subtype)
+        return bool(source.content) and same and as_written
 
     def _render_long(self, source: _Source) -> WrittenPair | Skipped:
         """Render and write a long clip segment by segment."""
         try:
-            entry, peaks = self._write_segments(source, {})
-            factors = needed_factors(self.simulator, peaks)
-            if min(factors.values(), default=1.0) < 1:
-                entry, peaks = self._write_segments(source, factors)
+            with open_unchanging(source.path) as audio:
+                if audio.sha256() != source.sha256:
+                    raise InputError(f"{source.path}: {CHANGED}")
+                entry, peaks = self._write_segments(source, audio, {})
+                factors = needed_factors(self.simulator, peaks)
+                if min(factors.values(), default=1.0) < 1:
+                    entry, peaks = self._write_segments(source, audio, factors)
             self._warn_of_clipping(source, peaks)
             return entry
         except (_UnusableError, InputError) as error:
             return Skipped(str(error))
 
     def _write_segments(
-        self, source: _Source, factors: Mapping[str, float]
+        self, source: _Source, audio: AudioFile, factors: Mapping[str, float]
     ) -> tuple[WrittenPair, dict[str, float]]:
         """Write a long clip times factors; return the pair and the peak of each signal."""
         append: dict[str, Callable[[NDArray[np.float64]], None]] = {}
@@ -286,7 +300,7 @@ class Renderer:
         num_samples = 0
         measured: list[tuple[int, Mapping[str, Tensor]]] = []
         with torch.inference_mode(), contextlib.ExitStack() as files:
-            for scene in render_segments(self.simulator, source.draws, source.path, factors):
+            for scene in render_segments(self.simulator, source.draws, audio, factors):
                 for name, signal in _signals(scene, 0).items():
                     _check_finite(source, signal)
                     if name not in append:
@@ -297,6 +311,7 @@ class Renderer:
                     peaks[name] = max(peaks.get(name, 0.0), float(signal.abs().max()))
                 num_samples += scene.air.shape[-1]
                 measured.append((scene.air.shape[-1], scene.measured))
+            audio.check_unchanged()  # before the files get their names
             gains_db = {name: _decibels(factor) for name, factor in factors.items()}
             told = _numbers(snr_of_segments(measured), 0) | _facts(source, peaks)
             row = self._row(source, append, num_samples, gains_db, told)

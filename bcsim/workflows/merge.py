@@ -209,8 +209,8 @@ def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterato
     with Writer() as writer:
         bring = writer.copy if copy else writer.link
         for row, written, part in _pairs(parts, split):
-            for name in row.file_names.values():
-                bring(beneath(part.folder, f"{split}/{name}"), out / split / name)
+            for name, digest in zip(row.file_names.values(), written.sha256, strict=True):
+                bring(beneath(part.folder, f"{split}/{name}"), out / split / name, digest)
             yield written
     sync_folders(out / split)  # the manifest takes its name after this
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.read import audio_info
+from bcsim.audio.read import audio_info, open_audio
 from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.dsp.filter_bank import FilterBank
@@ -56,13 +56,18 @@ def in_one_piece(simulator, draws, path) -> Scene:
     return simulator.apply(Scene.from_air(torch.from_numpy(air)[None], RATE), [draws])
 
 
+def segments(simulator, draws, path, factors=None) -> list[Scene]:
+    with open_audio(path) as recording:
+        return list(render_segments(simulator, draws, recording, factors))
+
+
 def in_stretches(simulator, draws, path) -> tuple[torch.Tensor, torch.Tensor]:
-    unscaled = list(render_segments(simulator, draws, path))
+    unscaled = segments(simulator, draws, path)
     peaks = {
         name: max(float(getattr(scene, name).abs().max()) for scene in unscaled)
         for name in ("air", "bone")
     }
-    scenes = list(render_segments(simulator, draws, path, needed_factors(simulator, peaks)))
+    scenes = segments(simulator, draws, path, needed_factors(simulator, peaks))
     assert len(scenes) == 6
     return torch.cat([s.air for s in scenes], dim=1), torch.cat([s.bone for s in scenes], dim=1)
 
@@ -86,7 +91,7 @@ def test_the_snr_that_came_about_is_that_of_one_piece(long_file, sensor, tmp_pat
     simulator = Simulator((effect,), RATE)
     draws = simulator.sample(0, "clip")
     whole = in_one_piece(simulator, draws, long_file).measured["recorded_noise.snr_db"]
-    scenes = [*render_segments(simulator, draws, long_file)]
+    scenes = segments(simulator, draws, long_file)
     found = snr_of_segments([(scene.air.shape[-1], scene.measured) for scene in scenes])
     assert len(scenes) == 6
     assert abs(float(whole) - 10) > 0.5  # what is played is not as loud as the whole recording
@@ -106,7 +111,7 @@ def test_the_context_is_as_long_as_effects_reach(long_file, monkeypatch, effect)
     simulator = Simulator((effect,), RATE)
     draws = simulator.sample(0, "clip")
     whole = in_one_piece(simulator, draws, long_file)
-    scenes = list(render_segments(simulator, draws, long_file))
+    scenes = segments(simulator, draws, long_file)
     assert len(scenes) > 3
     bone = torch.cat([scene.bone for scene in scenes], dim=1)
     torch.testing.assert_close(bone, whole.bone, rtol=0, atol=1e-10)
@@ -147,16 +152,16 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
     simulator = Simulator((Gain(),), RATE)
     air, _ = soundfile.read(long_file)
     soundfile.write(long_file, np.repeat(air, 3), 3 * RATE)
-    total = sum(
-        s.air.shape[1] for s in render_segments(simulator, simulator.sample(0, "a"), long_file)
-    )
+    found = segments(simulator, simulator.sample(0, "a"), long_file)
+    total = sum(scene.air.shape[1] for scene in found)
     assert abs(total - len(air)) <= 1
 
 
 @pytest.mark.parametrize("num_samples", [2, 100, 512])
 def test_a_file_shorter_than_a_frame_has_a_level(tmp_path, num_samples):
     write_audio(tmp_path / "a.wav", 0.25 * (-1.0) ** np.arange(num_samples), RATE)
-    level, mean = stretches.speech_level(tmp_path / "a.wav", RATE)
+    with open_audio(tmp_path / "a.wav") as recording:
+        level, mean = stretches.speech_level(recording, RATE)
     assert level.item() == pytest.approx(0.25)
     assert mean.item() == 0
 
@@ -164,7 +169,8 @@ def test_a_file_shorter_than_a_frame_has_a_level(tmp_path, num_samples):
 def test_a_stretch_knows_how_loud_the_whole_file_is(long_file):
     air, _ = soundfile.read(long_file)
     whole = Scene.from_air(torch.from_numpy(air)[None], RATE)
-    level, mean = stretches.speech_level(long_file, RATE)
+    with open_audio(long_file) as recording:
+        level, mean = stretches.speech_level(recording, RATE)
     assert mean.item() == pytest.approx(air.mean(), abs=1e-15)
     assert level.item() == pytest.approx(whole.speech_level().item(), rel=1e-7)
     assert replace(whole, level=level).speech_level() is not None

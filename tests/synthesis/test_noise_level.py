@@ -10,6 +10,7 @@ import soundfile
 import soxr
 import torch
 
+from bcsim.audio.read import open_audio
 from bcsim.audio.write import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.sensor_noise import SensorNoise
@@ -63,7 +64,8 @@ def noise_db(simulator: Simulator, speech: np.ndarray, folder: Path | None) -> f
         scenes = [simulator.apply(scene, [draws])]
     else:
         write_audio(folder / "a.wav", speech, simulator.sample_rate)
-        scenes = list(long_files.render_segments(simulator, draws, folder / "a.wav"))
+        with open_audio(folder / "a.wav") as recording:
+            scenes = list(long_files.render_segments(simulator, draws, recording))
         assert len(scenes) > 1
     added = torch.cat([scene.bone - scene.air for scene in scenes], dim=1)
     return 10 * math.log10(float(added.square().mean()))
