@@ -17,14 +17,15 @@ def open_closed_streams() -> None:
 
     Otherwise the next opened files would get their descriptors, and messages would end up in them.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number in range(3):  # all of them first: what is opened takes the lowest free number
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free descriptor is this one; child processes need it as well.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # child processes need it
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -120,15 +121,22 @@ def test_training_goes_on_only_where_it_is_asked_to(arguments, how):
     assert run_command(command) == (130, f"interrupted; the same command {how} goes on\n")
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [" ".join(c) for n in (1, 2, 3) for c in combinations(("<&-", ">&-", "2>&-"), n)]
+)
 def test_streams_that_are_closed_are_as_good_as_dev_null(closed):
-    """What is said must not get into a file that took the number of a stream."""
+    """What is said must not get into a file that took the number of a stream.
+
+    With all three closed, children had no stdout and no stderr: every worker of `synthesize` closed
+    its own pipe with the number 2, and every recording was called its killer.
+    """
     program = """
-import sys
+import os, sys
 from bcsim_cli.streams import open_closed_streams, say
 open_closed_streams()
 with open(sys.argv[1], "w") as file:
     assert file.fileno() > 2
+    assert all(os.get_inheritable(number) for number in range(3))
     say("not into the file")
     print("nor this", flush=True)
     sys.stdin.read()
