@@ -36,6 +36,8 @@ from bcsim.registry import build, check_keys, convert_plain
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 
+MAX_EFFECTS = 100  # of a recipe
+
 T = TypeVar("T")
 
 
@@ -191,6 +193,8 @@ def build_simulator(
     Raises:
         UsageError: as `build_effect`, or if the sensor was fitted at another rate.
     """
+    if len(effects) > MAX_EFFECTS:
+        raise UsageError(f"{where}: {len(effects)} effects; it takes {MAX_EFFECTS} at most")
     built = tuple(build_effect(spec, where, sensor) for spec in effects)
     if sensor is not None and sensor.sample_rate != sample_rate:
         raise UsageError(

@@ -29,6 +29,7 @@ S = TypeVar("S")
 Convert = Callable[[Any, Any, str], Any]  # annotated type, plain data, name in messages
 
 MAX_NUMBER = 1e9  # larger sizes are nobody's network, and would take all memory
+MAX_ITEMS = 256  # of a list that is a parameter: levels, periods, resolutions
 MAX_TOLD = 80  # characters of a refused value in a message
 
 
@@ -144,7 +145,9 @@ def build(
         told = f"{place}{separator}{key}"
         if isinstance(value, int | float) and MAX_NUMBER < abs(value) < math.inf:
             raise UsageError(f"{told} is {fit_line(repr(value), MAX_TOLD)}; it wants 1e9 or less")
-        values[key] = convert(hints.get(key, Any), value, told)
+        value = values[key] = convert(hints.get(key, Any), value, told)
+        if isinstance(value, Collection) and len(value) > MAX_ITEMS and not isinstance(value, str):
+            raise UsageError(f"{told} has {len(value)} entries; it takes {MAX_ITEMS} at most")
     if "sensor" in parameters:
         if sensor is None:
             raise UsageError(f"{place} needs a sensor; name its file or a bundled one")

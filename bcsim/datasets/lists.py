@@ -19,10 +19,11 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from bcsim.datasets.speaker_names import known_name
 from bcsim.errors import InputError
-from bcsim.files.opening import open_regular
+from bcsim.files.opening import most_expanded, open_regular
 from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 
 MAX_LIST_BYTES = 1 << 30
+MAX_LIST_LINES = 1_000_000  # of which each takes up to a kilobyte of memory
 TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl",)  # either may be packed, `.gz`
 _DELIMITERS = ",;\t"
 # Columns and keys of who speaks, the surest first.
@@ -57,20 +58,25 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the place of each line of a list, for messages, and the line; `.gz` is expanded.
 
     Raises:
-        InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, or more than
-            1 MiB in a line.
+        InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, a million
+            lines, or 1 MiB in a line; if it is packed, also if it expands a hundredfold.
     """
     what = "a list of recordings in UTF-8"
-    message = f"{path}: larger than {MAX_LIST_BYTES} bytes; split it into several lists"
     with open_regular(path, what) as raw:
-        if os.fstat(raw.fileno()).st_size > MAX_LIST_BYTES:
-            raise InputError(message)
+        size = os.fstat(raw.fileno()).st_size
         packed = path.suffix == ".gz"
+        most = min(MAX_LIST_BYTES, most_expanded(size)) if packed else MAX_LIST_BYTES
+        too_large = InputError(f"{path}: larger than {most} bytes; split it into several lists")
+        if size > most:
+            raise too_large
         with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
             try:
                 for number, line in numbered_lines(file, path, what):
-                    if file.tell() > MAX_LIST_BYTES:
-                        raise InputError(message)
+                    if file.tell() > most:
+                        raise too_large
+                    if number > MAX_LIST_LINES:
+                        told = f"more than {MAX_LIST_LINES} lines"
+                        raise InputError(f"{path}: {told}; split it into several lists")
                     yield f"{path} line {number}", line
             except (OSError, EOFError, zlib.error) as error:
                 raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+MAX_SCALES = 16  # of a discriminator that looks at speech at several rates
 Features = list[list[Tensor]]  # of every network: its inner features, then its score map
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool1d
 from torch.nn.utils.parametrizations import weight_norm
 
 from bcsim.discriminators import DISCRIMINATORS
-from bcsim.discriminators.base import Discriminator, Features
+from bcsim.discriminators.base import MAX_SCALES, Discriminator, Features
 
 SLOPE = 0.2  # of the leaky ReLUs
 STRIDE, NUM_STRIDED = 4, 4
@@ -41,8 +41,8 @@ class MelGAN(Discriminator):
         self, num_scales: int = 3, width: int = 16, groups: Sequence[int] = GROUPS
     ) -> None:
         super().__init__()
-        if num_scales < 1:
-            raise ValueError(f"melgan: num_scales is {num_scales}; it wants 1 or more")
+        if not 1 <= num_scales <= MAX_SCALES:
+            raise ValueError(f"melgan: num_scales is {num_scales}; it wants 1 to {MAX_SCALES}")
         self.scales = nn.ModuleList(WaveNetwork(width, groups) for _ in range(num_scales))
 
     def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:

@@ -15,6 +15,7 @@ from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator, Features
 from bcsim.discriminators.multi_period import features_and_score
 
+MAX_FFT_SIZE = 1 << 16  # samples
 SLOPE = 0.2  # of the leaky ReLUs
 DILATIONS = (1, 2, 4)
 
@@ -40,10 +41,10 @@ class MultiResolutionSTFT(Discriminator):
 
     def __init__(self, width: int = 32, fft_sizes: Sequence[int] = (1024, 2048, 512)) -> None:
         super().__init__()
-        if width < 1 or not fft_sizes or min(fft_sizes) < 4:
+        if width < 1 or not fft_sizes or min(fft_sizes) < 4 or max(fft_sizes) > MAX_FFT_SIZE:
             raise ValueError(
                 f"multi_resolution_stft: width {width}, fft_sizes {list(fft_sizes)}; it wants a "
-                "positive width and at least one size, all of 4 samples or more"
+                f"positive width and at least one size, all of 4 to {MAX_FFT_SIZE} samples"
             )
         self.discriminators = nn.ModuleList(_STFTNetwork(width, size) for size in fft_sizes)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool1d
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from bcsim.discriminators import DISCRIMINATORS
-from bcsim.discriminators.base import Discriminator, Features
+from bcsim.discriminators.base import MAX_SCALES, Discriminator, Features
 from bcsim.discriminators.multi_period import features_and_score
 
 SLOPE = 0.1  # of the leaky ReLUs
@@ -49,8 +49,8 @@ class MultiScale(Discriminator):
                 f"multi_scale: width is {width}; it wants a multiple of {max(GROUPS)}, the groups "
                 "that the channels are divided into"
             )
-        if num_scales < 1:
-            raise ValueError(f"multi_scale: num_scales is {num_scales}; it wants 1 or more")
+        if not 1 <= num_scales <= MAX_SCALES:
+            raise ValueError(f"multi_scale: num_scales is {num_scales}; it wants 1 to {MAX_SCALES}")
         self.discriminators = nn.ModuleList(
             _ScaleNetwork(width, weight_norm if scale else spectral_norm)
             for scale in range(num_scales)

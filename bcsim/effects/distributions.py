@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from bcsim.errors import check_that
 from bcsim.rng import MAX_SEED
 
+MAX_SIZE = 1000  # of a vector: a manifest lists its numbers
+
 Value = float | int | str | list[float]
 
 
@@ -102,8 +104,8 @@ class Normal(Distribution):
 
     def __post_init__(self) -> None:
         check_that(self.std >= 0, f"normal [{self.mean}, {self.std}]: the deviation is negative")
-        whole = self.size is None or (isinstance(self.size, int) and self.size >= 1)
-        check_that(whole, f"the size is {self.size}; it wants a whole number from 1 on")
+        whole = self.size is None or (isinstance(self.size, int) and 1 <= self.size <= MAX_SIZE)
+        check_that(whole, f"the size is {self.size}; it wants a whole number from 1 to {MAX_SIZE}")
 
     def draw(self, generator: np.random.Generator) -> Value:
         if self.size is None:

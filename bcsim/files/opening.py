@@ -10,13 +10,16 @@ from bcsim.errors import BcsimError, EnvironmentFault, InputError
 
 # Errors of the machine, which the same command may not meet again.
 _PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+MAX_EXPANDED_BYTES = 1 << 30  # of a packed file
+_SMALL_BYTES = 1 << 26  # to which any packed file may expand
+_MAX_RATIO = 100  # of text with its repetitions; a bomb expands by a thousand
 _KINDS = {
     **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
     **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
 }
 
 
-def open_regular(path: Path, what: str | None = None) -> BufferedReader:
+def open_regular(path: Path | str, what: str | None = None) -> BufferedReader:
     """Open a regular file for reading; pipes, devices and the like are refused, not waited for.
 
     Args:
@@ -59,7 +62,17 @@ def reading_error(path: object, error: OSError, what: str | None = None) -> Bcsi
     return InputError(f"{path}: cannot be read ({reason}){_remedy(what)}")
 
 
-def _check_regular(path: Path, found: os.stat_result, what: str | None) -> None:
+def most_expanded(packed_bytes: int) -> int:
+    """Return to how many bytes a packed file of a size may expand.
+
+    Example:
+        >>> most_expanded(1000), most_expanded(2**30)
+        (67108864, 1073741824)
+    """
+    return min(MAX_EXPANDED_BYTES, max(_SMALL_BYTES, _MAX_RATIO * packed_bytes))
+
+
+def _check_regular(path: Path | str, found: os.stat_result, what: str | None) -> None:
     if stat.S_ISREG(found.st_mode):
         return
     if what is not None:

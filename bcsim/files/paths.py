@@ -87,11 +87,11 @@ def existing_spelling(folder: Path, name: str) -> Path:
     Some systems compose the accents of names, some take them apart, and Windows divides folders by
     backslashes; lists travel between them.
     """
-    spellings = [
+    spellings = dict.fromkeys(
         form
         for text in (name, name.replace("\\", "/"))
         for form in (text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD")))
-    ]
+    )
     return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / name)
 
 

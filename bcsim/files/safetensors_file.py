@@ -4,6 +4,7 @@ Both may come from strangers. Nothing in them is run; a header tells the shapes 
 that they can be compared with the network's before memory is taken.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from bcsim.files.opening import open_regular
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
 _MAX_CONFIG_BYTES = 2**20
+MAX_HEADER_BYTES = 2**21  # of a hundred bytes a tensor
 _MAX_TOLD = 160  # characters of what a network says
 _NUM_DIFFERENCES_TOLD = 3
 
@@ -37,12 +39,27 @@ def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
     """Return the shapes of a file's tensors; an InputError says that it is no whole safetensors."""
-    open_regular(path, "the folder that holds it").close()
+    check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(f"{path}: {_what_instead(path, error)}") from error
+
+
+def check_header(path: Path) -> None:
+    """Raise an InputError if a safetensors file is not there, or its header is beyond reason.
+
+    A header of a million tensors without values is read for minutes, and takes gigabytes.
+    """
+    with open_regular(path, "the folder that holds it") as file:
+        start, num_bytes = file.read(9), os.fstat(file.fileno()).st_size
+    size = int.from_bytes(start[:8], "little")
+    if start[8:] == b"{" and MAX_HEADER_BYTES < size < num_bytes:
+        raise InputError(
+            f"{path}: a header of {size} bytes; at most {MAX_HEADER_BYTES} are read, some 20,000 "
+            "tensors"
+        )
 
 
 def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:

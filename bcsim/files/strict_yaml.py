@@ -6,6 +6,7 @@ import yaml
 
 from bcsim.files.text import MAX_DEPTH, reason_of, shown
 
+MAX_CHARACTERS = 1 << 18  # of a YAML text, which is read at some 100 kB a second
 MAX_NODES = 100_000  # of a YAML text, with its aliases written out
 _TAGS = {"str", "int", "float", "bool", "null", "seq", "map", "merge"}  # what JSON has, too
 
@@ -16,6 +17,8 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: if it is not YAML, says a key twice, or is deep or large beyond reason.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{len(text)} characters, and {MAX_CHARACTERS} are read at most")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:

@@ -13,6 +13,7 @@ from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import shortened
 
 MAX_DEPTH = 64  # of JSON
+MAX_CONTAINERS = 1_000_000  # objects and lists of JSON, of which empty ones take 60 bytes, too
 MAX_LINE_BYTES = 1 << 20
 BYTE_ORDER_MARK = "\ufeff"
 SAFETENSORS_ONLY = "bcsim reads safetensors only; where you trust it, save its weights as such"
@@ -80,7 +81,7 @@ def parse_json(text: str | bytes) -> Any:
 
     Raises:
         ValueError: if it is not JSON in UTF-8, or has a key twice, a number that is not finite,
-            half a character, or more than 64 levels.
+            half a character, more than 64 levels, or a million objects and lists.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -90,13 +91,16 @@ def parse_json(text: str | bytes) -> Any:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
+    containers = text.count("[") + text.count("{")
+    if containers > MAX_CONTAINERS:
+        raise ValueError(f"more than {MAX_CONTAINERS} objects and lists")
     try:
         content = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_check_constant, parse_float=_finite
         )
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from error
-    if text.count("[") + text.count("{") > MAX_DEPTH:  # or it cannot be that deep
+    if containers > MAX_DEPTH:  # or it cannot be that deep
         _check_depth(content)
     if _LONE_SURROGATE.search(text):
         json.dumps(content, ensure_ascii=False).encode("utf-8")

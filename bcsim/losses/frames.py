@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+MAX_FFT_SIZE = 1 << 16  # samples: more than a second at any usual rate
+
 
 def spectrum_parts(
     signal: Tensor, fft_size: int, hop_size: int, window: Tensor, center: bool = True
@@ -15,11 +17,11 @@ def spectrum_parts(
 
 
 def check_frames(fft_size: int, hop_size: int, win_length: int) -> None:
-    """Raise a ValueError unless 0 < hop <= window <= fft size."""
-    if not 0 < hop_size <= win_length <= fft_size:
+    """Raise a ValueError unless 0 < hop <= window <= fft size <= 65,536."""
+    if not 0 < hop_size <= win_length <= fft_size <= MAX_FFT_SIZE:
         raise ValueError(
             f"fft size {fft_size}, hop {hop_size}, window {win_length}; "
-            "it wants 0 < hop <= window <= fft size"
+            f"it wants 0 < hop <= window <= fft size <= {MAX_FFT_SIZE}"
         )
 
 

@@ -21,6 +21,7 @@ from bcsim.models.receptive_field import Layer, receptive_field
 
 DILATIONS = (1, 3, 9)
 MAX_FRAME_SAMPLES = 16_384
+MAX_LEVELS = 14  # of which each halves the rate at least, in a frame of so many samples
 
 
 @MODELS.register("seanet")
@@ -70,6 +71,8 @@ class SEANet(Enhancer):
         super().__init__()
         if min(width, latent, sample_rate, len(strides), *strides) < 1:
             raise ValueError("seanet: width, latent, strides and sample_rate have to be positive")
+        if len(strides) > MAX_LEVELS:
+            raise ValueError(f"seanet: {len(strides)} strides; it takes {MAX_LEVELS} at most")
         if math.prod(strides) > MAX_FRAME_SAMPLES:
             raise ValueError(
                 f"seanet: the strides make a frame of {math.prod(strides)} samples; "

@@ -31,6 +31,7 @@ _TENSORS = (
 )  # fmt: skip
 _INTEGERS = ("sample_rate", "polarity")
 _PLAIN_FACTS = ("name", *_INTEGERS, *NUMBERS, "usable_band_hz")
+_MAX_TENSORS = 64
 _SPEECH = "speech."  # before the names of its tensors
 _RESIDUAL = "residual.factor_db"
 _RESIDUAL_FACTS = {"memory", "rise_db"}
@@ -156,6 +157,7 @@ def _read_facts(content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     check_value(len(content) >= 8 and length <= len(content) - 8, "header", "cut short", "whole")
     header = parse_json(content[8 : 8 + length])
+    check_value(len(header) <= _MAX_TENSORS, "number of tensors", len(header), _MAX_TENSORS)
     metadata = header["__metadata__"]
     _check_keys("metadata", metadata, {_METADATA_KEY})
     facts = parse_json(metadata[_METADATA_KEY])

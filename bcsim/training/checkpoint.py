@@ -23,7 +23,7 @@ from torch import Tensor
 from bcsim.errors import DivergedError, InputError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, write_bytes, write_text
 from bcsim.files.hashing import hash_text
-from bcsim.files.safetensors_file import shapes_of, state_differences
+from bcsim.files.safetensors_file import check_header, shapes_of, state_differences
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
 FORMAT = "bcsim-checkpoint"
@@ -130,6 +130,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     tensors_path = path.with_suffix(".safetensors")
     facts = _read_facts(path)
+    if tensors_path.is_file():
+        check_header(tensors_path)
     content = _read_tensors(tensors_path, facts["tensors_bytes"])
     if hashlib.sha256(content).hexdigest() != facts["tensors_sha256"]:
         raise InputError(

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 from urllib.parse import unquote
 
 from bcsim.audio.folder import AUDIO_SUFFIXES, OTHER_SUFFIXES
@@ -29,10 +30,11 @@ from bcsim.datasets.importers.base import (
 )
 from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
-from bcsim.datasets.told_facts import Told
+from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
-from bcsim.files.opening import open_regular
+from bcsim.files.opening import most_expanded, open_regular
 from bcsim.files.paths import printable
+from bcsim.files.tar_file import Member, tar_members
 from bcsim.files.text import reason_of
 
 _PLACES = ("", "*/", "*/*/", "*/*/*/")
@@ -41,7 +43,6 @@ _PACKED_OTHERWISE = ("*.tar.xz", "*.tar.bz2", "*.tar.zst", "*.txz", "*.tbz2")
 _SOUND = AUDIO_SUFFIXES | OTHER_SUFFIXES  # of which some cannot be read, and are named
 _MAX_JSON_BYTES = 1 << 20
 _MAX_MEMBER_BYTES = 2 << 30
-_MAX_EXPANDED_BYTES = 1 << 30  # of a packed shard, which is in memory as a whole
 _GZIP = b"\x1f\x8b"
 _LOOKED_AT = 1000  # members from which a shard is recognised
 
@@ -50,11 +51,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Sample:
-    """The members of one key: recordings by role, what JSON says, and what is wrong with them."""
+    """The recordings of one key by role, and what is wrong with them."""
 
     recordings: dict[str, Recording] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the JSON of a key says; the rest of it is not kept."""
+
+    id: str | None = None
+    speaker: str | None = None
+    told: Told = NOTHING_TOLD
 
 
 @IMPORTERS.register("webdataset")
@@ -91,7 +100,7 @@ class WebDataset(Importer):
 
     def _pairs(self, path: Path, split: str | None) -> list[FoundPair]:
         samples: dict[str, _Sample] = {}
-        facts: dict[str, dict[str, Any] | InputError] = {}
+        facts: dict[str, _Facts | InputError] = {}
         others: list[str] = []
         for member, read in _members(path):
             name = f"{path}: {member.name}"
@@ -117,7 +126,7 @@ class WebDataset(Importer):
             )
         return [
             replace(
-                _found(key, sample, facts.get(key, facts.get(_first_part(key), {})), split),
+                _found(key, sample, facts.get(key, facts.get(_first_part(key), _Facts())), split),
                 part=part_of(path),
             )
             for key, sample in samples.items()
@@ -140,63 +149,42 @@ class WebDataset(Importer):
         return f"wants {keys}, or the roles of channels"
 
 
-def _found(
-    key: str, sample: _Sample, facts: dict[str, Any] | InputError, split: str | None
-) -> FoundPair:
+def _found(key: str, sample: _Sample, facts: _Facts | InputError, split: str | None) -> FoundPair:
     pair_id = unquote(key)
-    try:
-        if isinstance(facts, InputError):
-            raise facts
-        told = name_of(facts.get("id"))
-        speaker, pair_id = speaker_of(facts), pair_id if told is None else told
-    except InputError as error:
-        return FoundPair(pair_id, {}, split=split, problem=f"{key}.json: {error}")
-    told = Told.of(facts)
-    return FoundPair(pair_id, sample.recordings, speaker, split, sample.problem, told=told)
+    if isinstance(facts, InputError):
+        return FoundPair(pair_id, {}, split=split, problem=f"{key}.json: {facts}")
+    return FoundPair(
+        *(pair_id if facts.id is None else facts.id, sample.recordings),
+        *(facts.speaker, split, sample.problem),
+        told=facts.told,
+    )
 
 
-def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, partial[BinaryIO]]]:
+def _members(path: Path) -> Iterator[tuple[Member, partial[BinaryIO]]]:
     """Yield the regular members of a tar file, and for each what opens it.
 
     Raises:
         InputError: if the file is no tar file, or damaged.
     """
     try:
-        size = len(_expanded(path)) if _is_packed(path) else path.stat().st_size
-        with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as shard:
-            for member in shard:
-                if not 0 <= member.size <= size:  # below: this one again, for ever
-                    raise tarfile.ReadError(f"a member of {member.size} bytes")
-                if member.isreg() and not member.issparse():
-                    yield member, partial(_member, path, member.offset_data, member.size)
+        if _is_packed(path):
+            content = _expanded(path)
+            members = tar_members(lambda start, size: content[start : start + size], len(content))
+            for member in members:
+                yield member, partial(_member, path, member.offset, member.size)
+            return
+        with open_regular(path) as file:
+
+            def read(start: int, size: int) -> bytes:
+                file.seek(start)
+                return file.read(size)
+
+            for member in tar_members(read, os.fstat(file.fileno()).st_size):
+                yield member, partial(_member, path, member.offset, member.size)
     except InputError:
         raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: is no tar file ({reason_of(error)}); make it again") from error
-
-
-class _Bounded(io.FileIO):
-    """A file of which tarfile can read no header that would fill the memory."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(_checked_size(size))
-
-
-class _BoundedBytes(io.BytesIO):
-    """The same for a shard that was packed."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(_checked_size(size))
-
-
-def _checked_size(size: int | None) -> int:
-    if size is None or not 0 <= size <= _MAX_JSON_BYTES:
-        raise tarfile.ReadError(f"a header of {size} bytes")
-    return size
-
-
-def _opened(path: Path) -> io.FileIO | io.BytesIO:
-    return _BoundedBytes(_expanded(path)) if _is_packed(path) else _Bounded(path)
 
 
 def _is_packed(path: Path) -> bool:
@@ -206,19 +194,22 @@ def _is_packed(path: Path) -> bool:
 
 @lru_cache(maxsize=1)  # members are asked for in turn, shard by shard
 def _expanded_as_of(path: Path, modified_ns: int) -> bytes:
+    content = bytearray()
     try:
         with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) as file:
-            content = file.read(_MAX_EXPANDED_BYTES + 1)
+            most = most_expanded(os.fstat(raw.fileno()).st_size)
+            while block := file.read(1 << 20):
+                content += block
+                if len(content) > most:
+                    raise InputError(
+                        f"{path}: expands to more than {most} bytes; expand it with gunzip, and "
+                        "give the .tar"
+                    )
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be expanded ({reason_of(error)}); copy it again"
         ) from error
-    if len(content) > _MAX_EXPANDED_BYTES:
-        raise InputError(
-            f"{path}: expands to more than {_MAX_EXPANDED_BYTES} bytes; expand it with gunzip, "
-            "and give the .tar"
-        )
-    return content
+    return bytes(content)
 
 
 def _expanded(path: Path) -> bytes:
@@ -235,12 +226,17 @@ def _member(path: Path, offset: int, size: int) -> BinaryIO:
         return io.BytesIO(file.read(size))
 
 
-def _facts(content: bytes, name: str) -> dict[str, Any] | InputError:
+def _facts(content: bytes, name: str) -> _Facts | InputError:
     try:
         facts = json.loads(content)
     except (ValueError, RecursionError):
         return InputError(f"{name}: is no JSON")
-    return facts if isinstance(facts, dict) else {}
+    if not isinstance(facts, dict):
+        return _Facts()
+    try:
+        return _Facts(name_of(facts.get("id")), speaker_of(facts), Told.of(facts))
+    except InputError as error:
+        return error
 
 
 def _first_part(key: str) -> str:

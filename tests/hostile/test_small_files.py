@@ -1,0 +1,190 @@
+"""Small files that would take hours or all memory: refused by their counts, before they do.
+
+Without the caps each of these tests takes minutes and gigabytes, or does not end.
+"""
+
+import gzip
+import io
+import json
+import struct
+import tarfile
+
+import pytest
+
+from bcsim.datasets import lists
+from bcsim.datasets.importers import IMPORTERS
+from bcsim.effects.distributions import Normal
+from bcsim.errors import InputError, UsageError
+from bcsim.files import tar_file
+from bcsim.files.safetensors_file import read_shapes
+from bcsim.files.strict_yaml import parse_yaml
+from bcsim.files.tar_file import tar_members
+from bcsim.files.text import parse_json
+from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
+from bcsim.recipe import build_simulator
+from bcsim.registry import convert_stored
+from bcsim.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+
+def header(kind, size, name="PaxHeaders/k"):
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def padded(content):
+    return content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def webdataset(path):
+    return IMPORTERS["webdataset"]().read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"2 " * 100_000 + b"=", id="records of two bytes, and one '=' at the end"),
+        pytest.param(b"1" * 200_000, id="a length of 200,000 digits"),
+        pytest.param(b"20 hdrcharset=BINARY" * 10_000, id="records without their ends"),
+    ],
+)
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE])
+@pytest.mark.parametrize("length", [200_000, tar_file.MAX_HEADER_BYTES])
+def test_an_extended_header_of_a_tar_is_looked_at_once(tmp_path, content, kind, length):
+    content = content[-length:]
+    path = tmp_path / "0.tar"
+    path.write_bytes(header(kind, len(content)) + padded(content) + bytes(1024))
+    with pytest.raises(InputError, match=r"0\.tar: is no tar file \(.*header"):
+        webdataset(path)
+
+
+def test_long_names_holes_and_links_are_read_as_tarfile_reads_them(tmp_path):
+    names = ["k.air.flac", "f/" * 150 + "k.air.flac", "é" * 90 + ".air.flac", "x" * 99 + ".flac"]
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        path = tmp_path / f"{form}.tar"
+        with tarfile.open(path, "w", format=form, pax_headers={"comment": "of all"}) as tar:
+            for number, name in enumerate(names):
+                link = tarfile.TarInfo(f"link{number}")
+                link.type, link.linkname = tarfile.SYMTYPE, name
+                tar.addfile(link)
+                member = tarfile.TarInfo(name)
+                member.size = 600 * number
+                tar.addfile(member, io.BytesIO(bytes([number]) * member.size))
+        content = path.read_bytes()
+        found = [*tar_members(lambda start, size: content[start : start + size], len(content))]  # noqa: B023
+        with tarfile.open(path) as tar:
+            wanted = [(m.name, m.offset_data, m.size) for m in tar if m.isreg()]
+        assert [tuple(member) for member in found] == wanted
+        assert len(wanted) == len(names)
+
+
+def test_a_tar_of_too_many_members_is_refused_with_the_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(tar_file, "MAX_MEMBERS", 20)
+    path = tmp_path / "0.tar"
+    members = [header(tarfile.REGTYPE, 0, f"{number}.air.flac") for number in range(21)]
+    path.write_bytes(b"".join(members[:20]) + bytes(1024))
+    assert len(webdataset(path)) == 20
+    path.write_bytes(b"".join(members) + bytes(1024))
+    with pytest.raises(InputError, match="more than 20 members"):
+        webdataset(path)
+
+
+def test_a_tar_that_is_damaged_half_way_is_not_taken_for_its_first_half(tmp_path):
+    path = tmp_path / "0.tar"
+    first, second = (header(tarfile.REGTYPE, 0, f"{n}.air.flac") for n in "ab")
+    path.write_bytes(first + b"?" + second[1:] + bytes(1024))
+    with pytest.raises(InputError, match="at byte 512: bad checksum"):
+        webdataset(path)
+
+
+@pytest.mark.parametrize("name", ["0.tar.gz", "cuts.jsonl.gz"])
+def test_a_packed_file_that_expands_a_thousandfold_is_refused(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("bcsim.files.opening._SMALL_BYTES", 1 << 20)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress((b" " * 1023 + b"\n") * 2000))
+    reader = "webdataset" if "tar" in name else "lhotse"
+    with pytest.raises(InputError, match=r"(expands to more|larger) than 1048576 bytes"):
+        IMPORTERS[reader]().read(path)
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "pairs.csv", "cuts.jsonl", "blank.jsonl.gz"])
+def test_a_list_of_too_many_lines_is_refused_with_the_number(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(lists, "MAX_LIST_LINES", 1000)
+    path = tmp_path / name
+    for count in (1000, 1001):
+        content = b"\n" * count
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        if count == 1000:
+            assert sum(1 for _ in lists.lines_of_list(path)) == count
+            continue
+        with pytest.raises(InputError, match=r"more than 1000 lines; split it into several lists"):
+            for _ in lists.lines_of_list(path):
+                pass
+
+
+@pytest.mark.parametrize("key", ["strides", "channels"])
+def test_a_network_of_half_a_million_levels_is_refused_before_it_is_built(tmp_path, key):
+    save_enhancer(tmp_path, build_enhancer({"name": "seanet", "width": 2, "latent": 2}, 1), {})
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["model"][key] = [1] * 500_000 if key == "strides" else ["bone"] * 100_000
+    path.write_text(json.dumps(config, separators=(",", ":")))
+    with pytest.raises(InputError, match=rf"{key} has \d+ entries; it takes 256 at most"):
+        load_enhancer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("model", {"name": "seanet", "strides": [1] * 200}),
+        ("discriminator", {"name": "melgan", "num_scales": 10**9}),
+        ("discriminator", {"name": "multi_scale", "num_scales": 10**9}),
+        ("discriminator", {"name": "multi_resolution_stft", "fft_sizes": [10**9]}),
+        ("loss", {"name": "multi_resolution_stft", "fft_sizes": [10**9] * 3}),
+        ("loss", {"name": "mel_l1", "fft_size": 10**9}),
+    ],
+)
+def test_sizes_that_would_take_all_memory_are_refused_with_the_most(kind, spec):
+    from bcsim.discriminators import DISCRIMINATORS
+    from bcsim.losses import LOSSES
+    from bcsim.models import MODELS
+    from bcsim.registry import build
+
+    registry = {"model": MODELS, "discriminator": DISCRIMINATORS, "loss": LOSSES}[kind]
+    with pytest.raises(UsageError, match=r"at most|1 to 16|65536"):
+        build(registry, spec, sample_rate=16_000, convert=convert_stored)
+
+
+def million_tensors(count):
+    entries = ",".join(
+        f'"{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(count)
+    )
+    content = f"{{{entries}}}".encode()
+    return struct.pack("<Q", len(content)) + content
+
+
+def test_a_header_of_a_hundred_thousand_empty_tensors_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(million_tensors(100_000))
+    with pytest.raises(InputError, match=r"a header of \d+ bytes; at most 2097152 are read"):
+        read_shapes(path)
+    save_checkpoint(tmp_path, Checkpoint(1, {}, {}))
+    (facts,) = tmp_path.glob("step_*.json")
+    facts.with_suffix(".safetensors").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"at most 2097152 are read"):
+        load_checkpoint(facts)
+
+
+def test_a_recipe_of_thousands_of_effects_or_a_long_vector_is_refused():
+    effects = [{"name": "polarity"}] * 101
+    with pytest.raises(UsageError, match="101 effects; it takes 100 at most"):
+        build_simulator(effects, 16_000, None, "x.yaml")
+    with pytest.raises(ValueError, match="whole number from 1 to 1000"):
+        Normal(0.0, 1.0, 10**8)
+
+
+def test_text_that_takes_minutes_or_gigabytes_to_parse_is_refused():
+    with pytest.raises(ValueError, match="600003 characters, and 262144 are read at most"):
+        parse_yaml("a: " + "[1,2]," * 100_000)
+    with pytest.raises(ValueError, match="more than 1000000 objects and lists"):
+        parse_json(f"[{'[],' * 1_000_000}[]]")
