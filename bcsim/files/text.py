@@ -4,11 +4,12 @@ import itertools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bcsim.errors import InputError, one_line
+from bcsim.errors import InputError, check_value, one_line
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import shortened
 
@@ -28,6 +29,10 @@ _KINDS = (
     (re.compile(rb"RIFF|fLaC|OggS"), "audio"),
     (re.compile(rb"version https://git-lfs"), "a pointer of git lfs; fetch the file itself"),
 )
+# Categories of characters that a terminal may obey, that end a line, or that are half of one; and
+# those that turn the order of what is shown round.
+_UNFIT = {"Cc", "Cs", "Zl", "Zp"}
+_TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -117,6 +122,29 @@ def kind_of(content: bytes) -> str | None:
     if content[8:9] == b"{":  # safetensors: what stands before is a length
         return None
     return next((kind for start, kind in _KINDS if start.match(content)), None)
+
+
+def check_text(name: str, value: Any, several_lines: bool = True) -> None:
+    """Check that a text may be written to a file, and shown again.
+
+    No-break spaces, soft hyphens and spaces without width are text like any other.
+
+    Args:
+        name: name of the text, for the message.
+        value: text to check; nothing else is one.
+        several_lines: whether there may be ends of lines and tabs in it.
+
+    Raises:
+        ValueError: if it holds control characters, bytes that are no UTF-8, or what turns the
+            order of writing round.
+    """
+    check_value(isinstance(value, str), name, value, "text")
+    kept = "\n\t" if several_lines else ""
+    is_plain = all(
+        c in kept or (unicodedata.category(c) not in _UNFIT and ord(c) not in _TURNING)
+        for c in value
+    )
+    check_value(is_plain, name, value, "text without control characters")
 
 
 def shown(value: object) -> str:

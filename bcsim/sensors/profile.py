@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from bcsim.errors import InputError, check_value, fit_line, one_line
+from bcsim.errors import InputError, UsageError, check_value, fit_line, one_line
 from bcsim.files.atomic import write_bytes
-from bcsim.files.text import kind_of, read_bytes
+from bcsim.files.text import check_text, kind_of, read_bytes
 from bcsim.sensors.profile_file import NUMBERS, decode, encode
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.base import SpeechResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
 MAX_BYTES = 2**23  # of a profile's file
+MAX_NAME = 200  # characters of a sensor's name
 MAX_REASON = 100  # characters of an error that is quoted
 MAX_COMPONENTS = 8
 LOWEST_HZ, BAND_EDGE = 60.0, 0.93  # a band from there up to that part of half the rate is whole
@@ -104,7 +105,9 @@ class SensorProfile:
     def __post_init__(self) -> None:
         bins = len(self.transfer_function.frequencies_hz)
         components = self.spread_components_db
-        check_value(0 < len(self.name) <= 200, "name", self.name, "1 to 200 characters")
+        check_value(
+            0 < len(self.name) <= MAX_NAME, "name", self.name, f"1 to {MAX_NAME} characters"
+        )
         same_rate = self.sample_rate == self.transfer_function.sample_rate
         check_value(same_rate, "sample_rate", self.sample_rate, "that of the response")
         check_value(1000 <= self.sample_rate <= 384_000, "sample_rate", self.sample_rate, "audio")
@@ -170,12 +173,15 @@ class SensorProfile:
         """Write the profile, whole or not at all; equal profiles give equal bytes.
 
         Raises:
+            UsageError: if its name, source or licence is no plain text.
             InputError: if it would exceed 8 MiB.
             EnvironmentFault: if the disk is full or forbidden.
         """
+        check_labels(self.name, self.provenance.source, self.provenance.licence)
         content = self.to_bytes()
         if len(content) > MAX_BYTES:
             raise InputError(f"{path}: {len(content)} bytes exceed the {MAX_BYTES} of a profile")
+        self.from_bytes(content)  # what could not be read again gets no name
         write_bytes(Path(path), content)
 
     @classmethod
@@ -198,6 +204,22 @@ class SensorProfile:
             raise InputError(
                 f"{path}: not a sensor profile ({reason}); fit it again with bcsim fit-response"
             ) from error
+
+
+def check_labels(name: str, source: str, licence: str) -> None:
+    """Check what the user says of a sensor, before anything is fitted.
+
+    Raises:
+        UsageError: if a text holds control characters or no UTF-8, or the name is empty, longer
+            than 200 characters or not on one line.
+    """
+    try:
+        check_value(0 < len(name) <= MAX_NAME, "name", name, f"1 to {MAX_NAME} characters")
+        check_text("name", name, several_lines=False)
+        check_text("source", source)
+        check_text("licence", licence)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_range(name: str, values: NDArray[np.float64]) -> None:

@@ -16,7 +16,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from bcsim.errors import InputError, check_value
-from bcsim.files.text import parse_json, shown
+from bcsim.files.text import check_text, parse_json, shown
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
 from bcsim.sensors.responses.residual import Residual
@@ -55,7 +55,6 @@ def encode(fields: Mapping[str, Any]) -> bytes:
         residual = {} if speech.residual is None else {_RESIDUAL: speech.residual.factor_db}
         for name, values in {**speech.arrays(), **residual}.items():
             tensors[_SPEECH + name] = np.ascontiguousarray(values)
-    _check_text("name", fields["name"])
     facts = {
         "schema": SCHEMA,
         "speech": None if speech is None else _speech_facts(speech),
@@ -169,8 +168,7 @@ def _read_facts(content: bytes) -> dict[str, Any]:
         )
     nested = {"schema", "num_averages", "lowpass", "provenance", "speech"}
     _check_keys("facts", facts, nested | set(_PLAIN_FACTS))
-    _check_text("name", facts["name"])
-    check_value("\n" not in facts["name"], "name", facts["name"], "one line")
+    check_text("name", facts["name"], several_lines=False)
     for name in _INTEGERS:
         check_value(type(facts[name]) is int, name, facts[name], "an integer")
     return facts
@@ -188,20 +186,13 @@ def _facts_of(kind: type, facts: Any) -> Any:
         elif kinds[key] is int:
             check_value(type(value) is int, f"{name}.{key}", value, "an integer")
         elif kinds[key] is str:
-            _check_text(f"{name}.{key}", value)
+            check_text(f"{name}.{key}", value)
         else:
             check_value(isinstance(value, dict), f"{name}.{key}", value, "a mapping")
             for label in value:
-                _check_text(f"{name}.{key}", label)
+                check_text(f"{name}.{key}", label)
             facts[key] = {label: _number(label, number) for label, number in value.items()}
     return kind(**facts)
-
-
-def _check_text(name: str, value: Any) -> None:
-    """Raise ValueError for text with control characters, which a terminal might obey."""
-    check_value(isinstance(value, str), name, value, "text")
-    is_plain = all(c.isprintable() or c in "\n\t" for c in value)
-    check_value(is_plain, name, value, "text without control characters")
 
 
 def _number(name: str, value: Any) -> float:

@@ -25,7 +25,7 @@ from bcsim.fitting.selection import AUTO
 from bcsim.fitting.simulation import simulate
 from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import check_report_packages, write_page
-from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.profile import SensorProfile, check_labels
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.workflows.presets import find_sensor
 
@@ -93,6 +93,7 @@ def fit_sensor(
         UsageError: for an unknown estimator, or an option that it does not have.
     """
     check_rate(sample_rate)
+    check_labels(name, source, licence)
     check_estimator(estimator, settings)  # before hours of recordings are read
     if ambient is not None:
         for role, signal in (("air", ambient.air), ("bone", ambient.bone)):
@@ -156,12 +157,14 @@ def fit_response(
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
 
     Raises:
-        UsageError: if `out` is no .sensor file or an input, a report is asked for and cannot be
-            drawn, or the estimator lacks an option asked for.
+        UsageError: if `out` is no .sensor file or an input, a text cannot be kept, a report is
+            asked for and cannot be drawn, or the estimator lacks an option asked for.
         InputError: if no pair can be used.
     """
     if out.suffix != ".sensor" or out.is_dir():
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
+    name = name or out.stem
+    check_labels(name, source, licence)  # before hours of recordings are read, as what follows
     page = out.with_name(f"{out.stem}.report.html")
     report = _can_report(report)
     check_estimator(estimator, settings)  # before hours of recordings are read
@@ -182,7 +185,7 @@ def fit_response(
         pairs,
         sample_rate,
         estimator=estimator,
-        name=name or out.stem,
+        name=name,
         source=source,
         licence=licence,
         settings=settings,
