@@ -8,7 +8,8 @@ There are two ways to fill an output folder, each with a lock of its own:
 - **Staged** (`staged_folder`): `convert`, `import` and `import-checkpoint` give a whole folder or
   none. They write to a hidden folder beside the output folder and rename it at the end; there is
   nothing to continue, and what a killed run left is thrown away. The output folder does not exist
-  yet, so the lock is on a file in the hidden one; it goes once the folder has its final name.
+  yet, so the lock is on a file in the hidden one; it goes once the folder has its final name. A
+  run that was killed after that is finished by the same command: it finds the same content there.
 
 Both locks are `flock`s: the kernel releases them when the process ends, however it ends, and a
 second run in the same process is refused like one of another process. A forked child inherits the
@@ -18,6 +19,7 @@ every child closes its copy first.
 
 import contextlib
 import fcntl
+import filecmp
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -81,7 +83,7 @@ os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 @contextlib.contextmanager
-def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
+def staged_folder(out: Path, replace: bool = False, again: bool = False) -> Iterator[Path]:
     """Give an empty folder to write to; on leaving, it becomes the output folder.
 
     After an error it is removed; what a killed run left there is thrown away by the next one.
@@ -89,15 +91,17 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     Args:
         out: new or empty output folder.
         replace: the output folder may hold something, which goes when the new one is whole.
+        again: the output folder may hold what the new one will, file for file and byte for byte;
+            it is left as it is then, but for the lock of a killed run.
 
     Raises:
-        UsageError: if `out` is a link, or there and not an empty folder.
+        UsageError: if `out` is a link, or there and neither an empty folder nor what it may be.
         EnvironmentFault: if another run is writing there, or the disk is full or forbidden.
     """
     check_is_no_link(out)
     out = out.resolve()
-    if not replace and not is_free(out):
-        raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
+    if not replace and not again:
+        _check_free(out)
     staging, aside = (
         out.with_name(f".{hash_text(out.name)[:16]}.{ending}") for ending in ("part", "old")
     )
@@ -109,6 +113,12 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
             try:
                 clear_folder(staging, kept={LOCK_NAME})
                 yield staging
+                if again and not replace and not is_free(out):
+                    if not _hold_the_same(staging, out):
+                        _check_free(out)
+                    remove_left_lock(out)
+                    shutil.rmtree(staging)
+                    return
                 sync_folders(staging)
                 shutil.rmtree(aside, ignore_errors=True)  # a killed run's
                 if replace and out.is_dir():
@@ -121,6 +131,42 @@ def staged_folder(out: Path, replace: bool = False) -> Iterator[Path]:
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
+
+
+def remove_left_lock(out: Path) -> None:
+    """Remove the lock that a killed run left in a folder which it had given its final name.
+
+    Raises:
+        EnvironmentFault: if the run is still at it.
+    """
+    lock = out / LOCK_NAME
+    if lock.is_file():
+        with locked(out, lock), environment_faults(lock):
+            lock.unlink(missing_ok=True)
+            sync(out)
+
+
+def _check_free(out: Path) -> None:
+    if not is_free(out):
+        raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
+
+
+def _hold_the_same(one: Path, other: Path) -> bool:
+    """Tell whether two folders hold the same files and folders, locks aside; no link is one."""
+    found = [
+        {path.relative_to(folder): path for path in folder.rglob("*")} for folder in (one, other)
+    ]
+    for paths in found:
+        paths.pop(Path(LOCK_NAME), None)
+    if found[0].keys() != found[1].keys():
+        return False
+    for name, path in found[0].items():
+        there = found[1][name]
+        if there.is_symlink() or path.is_dir() != there.is_dir():
+            return False
+        if not path.is_dir() and not filecmp.cmp(path, there, shallow=False):
+            return False
+    return True
 
 
 def differences(begun: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -71,16 +71,18 @@ def import_checkpoint(
 
     Args:
         source: folder with `model.safetensors`, or `Owner/Name` on the hub.
-        out: folder of the run, new or empty.
+        out: folder of the run, new or empty; one that already holds this very run is left as it
+            is.
         discriminator: folder with the discriminator's weights, or `Owner/Name` on the hub.
         direction: direction of the generator; by default "air-to-bone" if the source has "reverse"
             in its name.
 
     Raises:
-        UsageError: if `out` holds something, or a package is missing.
+        UsageError: if `out` holds something else, or a package is missing.
         InputError: if a source cannot be found or downloaded, is damaged, or is no EBEN.
     """
-    if not is_free(out):
+    again = (out / WEIGHTS_FILE).is_file() and (out / CONFIG_FILE).is_file()
+    if not again and not is_free(out):
         raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
     published = _find_checkpoint(source)
     check_disjoint(published.folder, out)
@@ -98,7 +100,7 @@ def import_checkpoint(
         )
         spec = _eben(sizes | bands)
         facts["discriminator"] = published.facts()
-    with staged_folder(out) as folder:
+    with staged_folder(out, again=again) as folder:
         if imported is not None:
             save_discriminator(folder, imported, spec)
         save_enhancer(folder, enhancer, facts, direction)

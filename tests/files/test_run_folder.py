@@ -9,7 +9,13 @@ import sys
 import pytest
 
 from bcsim.errors import EnvironmentFault, UsageError
-from bcsim.files.run_folder import check_same_settings, clear_folder, locked
+from bcsim.files.run_folder import (
+    LOCK_NAME,
+    check_same_settings,
+    clear_folder,
+    locked,
+    staged_folder,
+)
 
 
 def test_a_second_run_of_the_same_process_is_refused(tmp_path):
@@ -76,3 +82,22 @@ def test_clearing_a_folder_follows_no_link(tmp_path):
     clear_folder(tmp_path / "out", kept={"kept"})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
     assert (tmp_path / "elsewhere/file").is_file()
+
+
+def test_a_run_that_was_killed_behind_its_renaming_is_finished_by_the_same_run(tmp_path):
+    def write(content: str) -> None:
+        with staged_folder(out, again=True) as folder:
+            (folder / "a").mkdir()
+            (folder / "a/file").write_text(content)
+
+    out = tmp_path / "out"
+    write("1")
+    (out / LOCK_NAME).touch()
+    write("1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a", "file"]
+    (out / LOCK_NAME).touch()
+    with pytest.raises(UsageError, match="is there already"):
+        write("2")
+    assert (out / "a/file").read_text() == "1"
+    with locked(out, out / LOCK_NAME), pytest.raises(EnvironmentFault, match="another run"):
+        write("1")

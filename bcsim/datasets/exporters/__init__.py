@@ -12,7 +12,7 @@ from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.exporters.base import Exporter, check_exportable, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
-from bcsim.files.run_folder import check_disjoint, is_free, staged_folder
+from bcsim.files.run_folder import check_disjoint, is_free, remove_left_lock, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -64,6 +64,7 @@ def export(
     metadata = _metadata(found, exporter, format)
     counts = metadata["num_pairs"]
     if _metadata_of(out) == metadata:
+        remove_left_lock(out)
         log.info("%s: holds this export already", out)
         return counts
     with staged_folder(out, overwrite and _metadata_of(out) is not None) as staging:

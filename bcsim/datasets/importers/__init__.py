@@ -16,10 +16,12 @@ from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
 from bcsim.datasets.manifest import (
+    DATASET_NAME,
     MANIFEST_NAME,
     MAX_NAME_BYTES,
     RECORDED,
     SIGNALS,
+    SUMS_NAME,
     PairRow,
     write_manifest,
 )
@@ -28,12 +30,15 @@ from bcsim.datasets.told_facts import check_told
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
-from bcsim.files.paths import printable
+from bcsim.files.paths import printable, shortened
 from bcsim.files.run_folder import check_disjoint, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
 IMPORTERS: Registry[type[Importer]] = Registry("format", "bcsim.datasets.importers")
+
+_MAX_PATH_BYTES = 4095  # that Linux takes, and less than half of it elsewhere
+_AROUND_ID = 64  # bytes: the role before the id, the ending behind it, or a temporary name
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +81,7 @@ def import_pairs(
 
     Args:
         source: file or folder; never written to.
-        out: new or empty folder.
+        out: new or empty folder; one that already holds this very import is left as it is.
         format: name in `IMPORTERS`; None to tell it from the files.
         names: the source's names of "air", "bone" or "noisy_air", where they are not usual.
         channels: roles of the channels of stereo files, such as ("air", "bone").
@@ -111,7 +116,7 @@ def import_pairs(
     blocked: dict[str, set[str]] = defaultdict(set)
     known: dict[tuple[str, ...], FoundPair] = {}
     num_again = 0
-    with staged_folder(out) as staging:
+    with staged_folder(out, again=_is_import(out)) as staging:
         for pair in track(found, len(found), f"importing {name}"):
             split = pair.split or ""
             try:
@@ -119,6 +124,7 @@ def import_pairs(
                     raise InputError(pair.problem)
                 _check_sides(pair)
                 pair_id = _checked_id(pair.id, rows[split], blocked[split])
+                _check_length(pair_id, out.absolute() / split, staging / split)
                 row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
                 num_again += _is_known(pair, row, staging / split, known)
                 rows[split][pair_id] = row
@@ -290,6 +296,19 @@ def _checked_id(pair_id: str, taken: Collection[str], blocked: set[str]) -> str:
         raise InputError(f"{name}: a folder is called like the file of another pair; rename one")
     blocked |= like_files
     return name
+
+
+def _check_length(pair_id: str, *folders: Path) -> None:
+    """Raise an InputError if a file of this id could have no path in one of the folders."""
+    for folder in folders:
+        size = len(os.fsencode(folder)) + len(pair_id.encode()) + _AROUND_ID
+        if size > _MAX_PATH_BYTES:
+            told = f"{size} bytes with its folder, of {_MAX_PATH_BYTES}"
+            raise InputError(f"{shortened(pair_id)}: too long for a path ({told}); rename the pair")
+
+
+def _is_import(out: Path) -> bool:
+    return (out / SUMS_NAME).is_file() and not (out / DATASET_NAME).exists()
 
 
 def _store(
