@@ -1,7 +1,7 @@
 """Whether the files of a dataset are those that were written."""
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bcsim.audio.read import audio_info, read_audio
@@ -25,6 +25,7 @@ from bcsim.files.paths import beneath, printable
 from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
+_HASHED_AT_ONCE = 4096  # files: the paths of a million take gigabytes
 _PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
 
 
@@ -71,25 +72,37 @@ def verify_files(
     yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sorted(listed - sums.keys()))
     if hashes:
         left_out = {split for split in SPLITS if split not in splits}
-        yield from _changed(
-            dataset, {n: digest for n, digest in sums.items() if n.split("/")[0] not in left_out}
-        )
+        names = [name for name in sums if name.split("/")[0] not in left_out]
+        yield from _changed(dataset, names, sums)
 
 
-def _changed(dataset: Path, sums: dict[str, str]) -> Iterator[str]:
-    paths = []
-    for name in sums:
-        try:
-            paths.append(beneath(dataset, name))
-        except InputError as error:
-            yield f"{dataset / SUMS_NAME}: {error}"
-            return
-    hashed = track(hash_files(paths, num_cores()), len(paths), "verifying")
-    for path, wanted, found in zip(paths, sums.values(), hashed, strict=True):
-        if found is None:
+def _changed(dataset: Path, names: Sequence[str], sums: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each named file that has not the SHA-256 that `sums` says."""
+    for name, path, found in track(_hashed(dataset, names), len(names), "verifying"):
+        if path is None:
+            yield f"{dataset / SUMS_NAME}: {found}"
+        elif found is None:
             yield f"{path}: is missing"
-        elif found != wanted:
+        elif found != sums[name]:
+            wanted = sums[name]
             yield f"{path}: is not what was written there (SHA-256 {found[:12]}, not {wanted[:12]})"
+
+
+def _hashed(
+    dataset: Path, names: Sequence[str]
+) -> Iterator[tuple[str, Path, str | None] | tuple[str, None, str]]:
+    """Yield name, path and SHA-256 of each file; few paths are in memory at a time.
+
+    It ends at a name that leads out of the dataset, with None and the reason.
+    """
+    for start in range(0, len(names), _HASHED_AT_ONCE):
+        block = names[start : start + _HASHED_AT_ONCE]
+        try:
+            paths = [beneath(dataset, name) for name in block]
+        except InputError as error:
+            yield block[0], None, str(error)
+            return
+        yield from zip(block, paths, hash_files(paths, num_cores()), strict=True)
 
 
 def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
