@@ -26,7 +26,7 @@ from tests.hostile.case import BUNDLED_SENSOR, RATE, encode, generator, speech
 MAX_SECONDS = 60.0  # milliseconds are usual, but a busy machine may look away
 START_SECONDS = 600.0  # to import everything
 BATCH = 500  # mutants a child
-MAX_BYTES = 2**31  # of address space for a mutant, beside what the imports took
+MAX_BYTES = 2**30  # of address space for a mutant, beside what the imports took
 READER = (sys.executable, "-m", "tests.hostile.mutations", "--child")
 ROOT = Path(__file__).parents[2]
 SMALL_SENSOR = ROOT / "assets/demo/known.sensor"
@@ -160,6 +160,13 @@ class Subjects:
 
         manifest = "dataset/train/" + MANIFEST_NAME
         add("manifest", (folder / manifest).read_bytes(), self._reader(manifest, pairs))
+
+        from tests.hostile.mutated_sources import sources
+
+        for name, content, read in sources(folder):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+            add(name, content, self._reader(name, read))
 
         import torch
 
