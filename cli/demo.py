@@ -4,18 +4,19 @@ from pathlib import Path
 
 import click
 
-from .options import COUNT, PATH
+from .options import COUNT, PATH, overwrite_option
 
 
 @click.command("demo")
 @click.option("--out", type=PATH, default=Path("demo_out"), show_default=True)
 @click.option("--steps", type=COUNT, help="Training steps.")
-def command(out: Path, steps: int | None) -> None:
+@overwrite_option
+def command(out: Path, steps: int | None, overwrite: bool) -> None:
     """Fit, synthesize, train and enhance on bundled data whose truth is known."""
     from bcsim.metrics import METRICS
     from bcsim.workflows.demo import NUM_STEPS, run_demo
 
-    result = run_demo(out, steps or NUM_STEPS)
+    result = run_demo(out, steps or NUM_STEPS, overwrite)
     low, high = result.band_hz
     click.echo(
         f"fit against the known sensor: {result.error_db:.2f} dB rms over {low:.0f}-{high:.0f} Hz, "

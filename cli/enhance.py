@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_option
+from .options import PATH, device_option, overwrite_option
 from .streams import say
 
 
@@ -18,7 +18,10 @@ from .streams import say
 )
 @click.option("--out", type=PATH, required=True, help="File, or folder.")
 @device_option
-def command(model: Path, source: Path, air: Path | None, out: Path, device: str) -> int:
+@overwrite_option
+def command(
+    model: Path, source: Path, air: Path | None, out: Path, device: str, overwrite: bool
+) -> int:
     """Enhance recordings of the sensor: any length, any rate.
 
     The output has the rate, the depth and the channels of the input, of which each is enhanced by
@@ -26,7 +29,7 @@ def command(model: Path, source: Path, air: Path | None, out: Path, device: str)
     """
     from bcsim.workflows.enhance import enhance
 
-    result = enhance(model, source, out, device, air)
+    result = enhance(model, source, out, device, air, overwrite)
     kept = f", {len(result.kept)} there already" if result.kept else ""
     click.echo(f"{len(result.written)} enhanced{kept}, in {out}")
     if result.failures:

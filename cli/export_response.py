@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, json_option
+from .options import PATH, json_option, overwrite_option
 
 if TYPE_CHECKING:
     from bcsim.sensors.filters.export import Kind
@@ -28,9 +28,16 @@ KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
     "--order", type=click.IntRange(2, 32), help="Of an iir [default: the least within 1 dB rms]."
 )
 @click.option("--out", type=PATH, required=True, help="NAME.json, .wav or .npy")
+@overwrite_option
 @json_option
 def command(
-    sensor: str, kind: "Kind", taps: int | None, order: int | None, out: Path, as_json: bool
+    sensor: str,
+    kind: "Kind",
+    taps: int | None,
+    order: int | None,
+    out: Path,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Write the response of a sensor as a filter: for convolvers, plug-ins, firmware."""
     if kind == "iir" and taps is not None:
@@ -39,7 +46,8 @@ def command(
         raise click.UsageError(f"a {kind} FIR has no --order; use --taps")
     from bcsim.workflows.export_response import export_response
 
-    exported = export_response(sensor, out, kind, order if kind == "iir" else taps)
+    size = order if kind == "iir" else taps
+    exported = export_response(sensor, out, kind, size, overwrite)
     facts = exported.facts()
     if as_json:
         click.echo(json.dumps({**facts, "path": str(out)}, indent=2))

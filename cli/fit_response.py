@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import PATH, Real, json_option
+from .options import PATH, Real, json_option, overwrite_option
 from .recordings import recordings_options
 from .registered import registered_names
 from .streams import say
@@ -50,6 +50,7 @@ ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
 @click.option(
     "--report/--no-report", default=None, help="Write NAME.report.html, too [default: report]."
 )
+@overwrite_option
 @json_option
 def command(
     out: Path,

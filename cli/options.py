@@ -30,6 +30,9 @@ def options(*declared: Callable[..., Any]) -> Callable[..., Any]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace what this command did not write, too."
+)
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )

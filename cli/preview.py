@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import PATH, SEED, Real, recipe_options
+from .options import PATH, SEED, Real, overwrite_option, recipe_options
 from .streams import say
 
 
@@ -49,6 +49,7 @@ from .streams import say
     show_default=True,
     help="Only the first N files of a folder.",
 )
+@overwrite_option
 def command(inputs: tuple[Path, ...], out: Path, num_draws: int, **options: Any) -> int:
     """Write one page on which a sensor or recipe can be heard and seen, before a corpus is made.
 

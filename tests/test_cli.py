@@ -253,7 +253,7 @@ def test_only_silence_is_refused(copy):
         (["--in", "missing"], 2, "missing: no such folder"),
         (["--in", "empty"], 2, "no audio files"),
         (["--out", "recordings/air/pairs"], 2, "must not contain each other"),
-        (["--out", "foreign"], 2, "no dataset of bcsim"),
+        (["--out", "foreign"], 2, "did not write"),
         (["--out", "file.txt"], 2, "is a file"),
         (["--sensor", "vibravox_throt"], 2, "did you mean 'vibravox_throat'"),
         (["--sensor", "none.sensor"], 2, "no such sensor file"),

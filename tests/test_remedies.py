@@ -83,7 +83,7 @@ def test_the_command_line_says_the_option(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     monkeypatch.setattr("sys.argv", ["bcsim", "demo", "--out", str(folder)])
     assert main.run() == 2
-    assert "choose another folder (--out)" in capsys.readouterr().err
+    assert "choose another output folder (--out)" in capsys.readouterr().err
 
 
 def test_what_memory_is_short_for_goes_on_with_the_option_that_it_wants(monkeypatch, capsys):

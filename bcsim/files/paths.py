@@ -1,13 +1,11 @@
 """Untrusted names of files: kept beneath a root folder, and made safe to show."""
 
-import contextlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from bcsim.errors import InputError, UsageError, percent_encoded
+from bcsim.errors import InputError, percent_encoded
 
 MAX_SHOWN = 80  # characters of a name in a message
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -93,22 +91,6 @@ def existing_spelling(folder: Path, name: str) -> Path:
         for form in (text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD")))
     )
     return next((folder / s for s in spellings if os.path.isfile(folder / s)), folder / name)
-
-
-def check_not_input(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Check that an output is none of the inputs, under this or another name.
-
-    Args:
-        out: output file or folder, which need not exist.
-        inputs: input files and folders; None and missing ones are passed over.
-
-    Raises:
-        UsageError: if the output is an input.
-    """
-    for path in inputs:
-        with contextlib.suppress(OSError):  # one of the two is not there
-            if path is not None and path.samefile(out):
-                raise UsageError(f"{out}: the output is an input ({path}); choose another output")
 
 
 def printable(name: str) -> str:

@@ -29,6 +29,7 @@ from typing import Any, TextIO
 from bcsim.errors import EnvironmentFault, UsageError
 from bcsim.files.atomic import environment_faults, not_a_link, sync, sync_folders
 from bcsim.files.hashing import hash_text
+from bcsim.files.outputs import check_is_no_link, is_free
 from bcsim.files.text import shown
 
 LOCK_NAME = ".lock"
@@ -211,26 +212,6 @@ def told_by_hash(setting: str) -> str:
     """
     meaning = _HASHES.get(setting.rpartition(".")[2])
     return "" if meaning is None else f": {meaning}"
-
-
-def is_free(out: Path) -> bool:
-    """Tell whether a folder is not there, or empty."""
-    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
-
-
-def check_is_no_link(out: Path) -> None:
-    """Raise a UsageError if an output folder is a link."""
-    if out.is_symlink():
-        raise UsageError(f"{out}: is a link; give the folder that it leads to as output folder")
-
-
-def check_disjoint(source: Path, out: Path) -> None:
-    """Raise a UsageError if an output folder contains its input or is in it, links followed."""
-    inside, outside = (Path(os.path.realpath(path)) for path in (source, out))
-    if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(
-            f"{out}: output folder and input must not contain each other; choose another"
-        )
 
 
 def clear_folder(folder: Path, kept: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Enhancement of files: recordings of any length in, a file of the same kind out."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -40,17 +40,27 @@ def open_recordings(source: Path, air: Path | None) -> Iterator[tuple[AudioFile,
         yield bone, None if air is None else stack.enter_context(open_unchanging(air))
 
 
-def enhance_file(enhancer: Enhancer, source: Path, air: Path | None, out: Path) -> None:
+def enhance_file(
+    enhancer: Enhancer,
+    source: Path,
+    air: Path | None,
+    out: Path,
+    before_naming: Callable[[Path], object] = lambda written: None,
+) -> None:
     """Enhance the recordings of two paths; see `enhance_recordings`."""
     with open_recordings(source, air) as recordings:
         for recording in recordings:
             if recording is not None:
                 recording.sha256()  # what is enhanced has to be this to the end
-        enhance_recordings(enhancer, *recordings, out)
+        enhance_recordings(enhancer, *recordings, out, before_naming)
 
 
 def enhance_recordings(
-    enhancer: Enhancer, source: AudioFile, air: AudioFile | None, out: Path
+    enhancer: Enhancer,
+    source: AudioFile,
+    air: AudioFile | None,
+    out: Path,
+    before_naming: Callable[[Path], object] = lambda written: None,
 ) -> None:
     """Enhance a recording of any length, block by block.
 
@@ -62,6 +72,8 @@ def enhance_recordings(
         source: recording of the sensor.
         air: recording of the noisy air microphone, for an enhancer that takes it; else None.
         out: path of the file to write, .wav or .flac.
+        before_naming: function that gets the path of the whole file before it becomes `out`; what
+            it raises leaves `out` as it was.
 
     Raises:
         InputError: if a recording cannot be read, the two are not equally long, exchanged or not
@@ -82,6 +94,7 @@ def enhance_recordings(
         for recording in (source, air):
             if recording is not None:
                 recording.check_unchanged()
+        before_naming(temporary)
 
 
 def _write(

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 import bcsim
 from bcsim.audio.write import write_audio
+from bcsim.errors import InputError
 from bcsim.extras import optional_import
 from bcsim.files.atomic import write_text
+from bcsim.files.opening import open_regular
 from bcsim.reports.pictures import Picture
 from bcsim.reports.plots import spectrograms
 
 Cell = str | int | float | None
+_GENERATOR = b'<meta name="generator" content="bcsim">'  # of page.html
+_HEAD_BYTES = 1024
 _NUMBER = re.compile("[-+\N{MINUS SIGN}]?[0-9][0-9,.]*")
 
 
@@ -148,6 +152,15 @@ def render(page: Page) -> str:
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         page=page, version=bcsim.__version__
     )
+
+
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page that `render` made."""
+    try:
+        with open_regular(path) as file:
+            return _GENERATOR in file.read(_HEAD_BYTES)
+    except InputError:
+        return False
 
 
 def write_page(path: Path, page: Page) -> None:

@@ -23,7 +23,8 @@ from bcsim.datasets.manifest import (
 )
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, write_json
-from bcsim.files.run_folder import check_is_no_link, check_same_settings, locked
+from bcsim.files.outputs import Inputs, check_output_folder
+from bcsim.files.run_folder import check_same_settings, locked
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import RenderingOptions
 from bcsim.workers.limits import sweep_semaphores
@@ -49,13 +50,7 @@ def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
         EnvironmentFault: if another run is writing there.
     """
     state = out / STATE_FOLDER
-    check_is_no_link(out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; choose another output folder")
-    ours = _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
-    if out.is_dir() and not ours and any(out.iterdir()):
-        raise UsageError(f"{out}: is not empty and no dataset of bcsim; choose another folder")
-    _check_no_links(out)
+    check_dataset_folder(out, ())
     state.mkdir(parents=True, exist_ok=True)
     for folder in (out, out.parent):
         sync(folder)
@@ -73,12 +68,22 @@ def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
         yield state
 
 
-def _check_no_links(out: Path) -> None:
-    """Raise if a folder below is a link: what is written there would go elsewhere."""
-    for parent, folders, _ in os.walk(out):
-        for name in folders:
-            if (path := Path(parent, name)).is_symlink():
-                raise UsageError(f"{path}: is a link; remove it, or choose another output folder")
+def check_dataset_folder(out: Path, inputs: Inputs) -> None:
+    """Check that a folder may become a dataset: it is new, empty, or a dataset, perhaps unfinished.
+
+    Args:
+        out: output folder.
+        inputs: files and folders that the dataset is made of.
+
+    Raises:
+        UsageError: as `check_output_folder` does.
+    """
+    check_output_folder(out, inputs, _is_dataset)
+
+
+def _is_dataset(out: Path) -> bool:
+    state = out / STATE_FOLDER
+    return _is_ours(out / DATASET_NAME) or _is_ours(state / RUN_NAME) or _is_fresh(state)
 
 
 def _is_ours(path: Path) -> bool:

@@ -10,8 +10,10 @@ from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
 from bcsim.dsp.delay import delay_signal
 from bcsim.errors import UsageError
-from bcsim.files.atomic import environment_faults, write_text
-from bcsim.files.run_folder import LOCK_NAME, clear_folder, is_free, locked
+from bcsim.files.atomic import environment_faults, is_temporary, write_text
+from bcsim.files.failures import FAILURES_NAME
+from bcsim.files.outputs import check_output_folder
+from bcsim.files.run_folder import LOCK_NAME, clear_folder, locked
 from bcsim.metrics import METRICS
 from bcsim.metrics.scores import enhancement_scores
 from bcsim.reports import plots
@@ -26,6 +28,10 @@ from bcsim.workflows.train import train
 
 MARKER = ".bcsim-demo"
 NUM_STEPS = 600
+_OF_A_DEMO = {
+    *(MARKER, LOCK_NAME, FAILURES_NAME, "recordings", "pairs", "run", "enhanced.wav"),
+    *("fitted.sensor", "fitted.report.html", "report.html"),
+}
 CURVES = ("train/loss", "validation/si_sdr", "validation/stoi", "validation/lsd")
 
 
@@ -50,20 +56,27 @@ class DemoResult:
     after: dict[str, float]
 
 
-def run_demo(out: Path, num_steps: int = NUM_STEPS) -> DemoResult:
+def run_demo(out: Path, num_steps: int = NUM_STEPS, overwrite: bool = False) -> DemoResult:
     """Record, fit, synthesize, train, enhance and report, in a few minutes on a CPU.
 
     Args:
         out: folder of the demo, made anew; an earlier demo there is replaced.
         num_steps: number of training steps.
+        overwrite: throw away files in an earlier demo that are not of it.
 
     Raises:
         UsageError: if `out` holds anything but an earlier demo.
         EnvironmentFault: if another demo is at work there, or the disk is full or forbidden.
     """
     with environment_faults(out):
-        if not is_free(out) and not (out / MARKER).is_file():
-            raise UsageError(f"{out}: is not empty and no earlier demo; choose another folder")
+        check_output_folder(out, (), lambda _: (out / MARKER).is_file())
+        names = [path.name for path in out.iterdir()] if out.is_dir() else []
+        others = sorted(name for name in {*names} - _OF_A_DEMO if not is_temporary(name))
+        if others and not overwrite:
+            raise UsageError(
+                f"{out}: holds {others[0]!r}, which is of no demo; choose another folder, or "
+                "overwrite it"
+            )
         write_text(out / MARKER, "made by bcsim demo\n")  # first and last: a kill changes nothing
     with locked(out, out / LOCK_NAME):
         clear_folder(out, kept={MARKER, LOCK_NAME})

@@ -1,24 +1,34 @@
 """`bcsim enhance`: a trained enhancer on recordings of the sensor."""
 
+import filecmp
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import bcsim
-from bcsim.audio.folder import audio_files
-from bcsim.audio.read import AudioFile
+from bcsim.audio.folder import audio_files, list_audio
+from bcsim.audio.read import AudioFile, open_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file, hash_text
-from bcsim.files.paths import check_not_input, printable
-from bcsim.files.run_folder import check_disjoint, locked
+from bcsim.files.outputs import check_output_file, check_output_folder, check_targets
+from bcsim.files.paths import printable
+from bcsim.files.run_folder import locked
 from bcsim.files.text import parse_json
 from bcsim.inference.files import enhance_file, enhance_recordings, open_recordings
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import BONE_TO_AIR, fingerprint_of, load_enhancer
+from bcsim.models.storage import (
+    BONE_TO_AIR,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    fingerprint_of,
+    load_enhancer,
+)
 from bcsim.progress import track
 from bcsim.workers.device import choose_device
 
@@ -44,7 +54,12 @@ class EnhanceResult:
 
 
 def enhance(
-    model: Path, source: Path, out: Path, device: str = "auto", air: Path | None = None
+    model: Path,
+    source: Path,
+    out: Path,
+    device: str = "auto",
+    air: Path | None = None,
+    overwrite: bool = False,
 ) -> EnhanceResult:
     """Enhance a recording, or every recording below a folder.
 
@@ -60,10 +75,13 @@ def enhance(
         device: "auto", "cpu" or "cuda".
         air: file or folder of the noisy air microphone's recordings, for a model that takes it
             too; in a folder each has the relative path of the sensor's recording.
+        overwrite: whether files may be replaced that this did not write: those that `out` holds
+            without a note of them, and a single file that holds anything else than the result.
 
     Raises:
-        UsageError: if input and output are or contain each other, two recordings would be
-            written to one file, or the model takes other channels than are given.
+        UsageError: if input and output are or contain each other, an output is below a link or
+            somebody else's, two recordings would be written to one file, or the model takes other
+            channels than are given.
         InputError: if the model or a single recording cannot be read, the recordings of one name
             differ in length, or the model turns air into bone.
         EnvironmentFault: if another run is writing to the same folder, or the disk is full.
@@ -81,14 +99,11 @@ def enhance(
             out /= _written_name(source.name)
         elif not out.suffix:
             out = out.with_suffix(".wav")
-        check_not_input(out, inputs)
-        sweep_beside(out)
-        enhance_file(_load(model, device, air is not None), source, air, out)
-        return EnhanceResult([out])
-    for folder in inputs:
-        check_disjoint(folder, out)
+        return _enhance_single(model, source, out, device, air, overwrite)
+    check_output_folder(out, inputs, overwrite=True, links_below=True)
     enhancer = _load(model, device, air is not None)
     targets = _targets(source, out)
+    _check_targets(out, targets, air and [air / name for name in list_audio(air).names], overwrite)
     with environment_faults(out):
         out.mkdir(parents=True, exist_ok=True)
     with locked(out, out / NOTES_NAME) as notes:
@@ -98,6 +113,64 @@ def enhance(
     if not (result.written or result.kept):
         raise InputError(f"{source}: none of {len(targets)} recordings can be used")
     return result
+
+
+def _enhance_single(
+    model: Path, source: Path, out: Path, device: str, air: Path | None, overwrite: bool
+) -> EnhanceResult:
+    inputs = [source, air, *(model / name for name in (WEIGHTS_FILE, CONFIG_FILE))]
+
+    def check_what_is_there(written: Path) -> None:
+        """Refuse to replace anything but the same: no file tells who wrote it."""
+        check_output_file(out, inputs, partial(filecmp.cmp, written, shallow=False), overwrite)
+
+    check_output_file(out, inputs, partial(_may_come_of, source), overwrite)
+    sweep_beside(out)
+    enhancer = _load(model, device, air is not None)
+    enhance_file(enhancer, source, air, out, check_what_is_there)
+    return EnhanceResult([out])
+
+
+def _may_come_of(source: Path, out: Path) -> bool:
+    """Tell by the headers whether a file may be what a recording becomes."""
+    try:
+        with open_audio(source, whole=False) as recording, open_audio(out, whole=False) as there:
+            facts = [
+                (f.info.sample_rate, f.info.channels, f.info.frames) for f in (recording, there)
+            ]
+    except InputError:
+        return False
+    return facts[0] == facts[1]
+
+
+def _check_targets(
+    out: Path, targets: dict[Path, Path], air: Sequence[Path] | None, overwrite: bool
+) -> None:
+    """Check the files that are to be written below a folder, before anything is written."""
+    notes = out / NOTES_NAME
+    check_targets(out, [notes, out / FAILURES_NAME], targets.values(), lambda _: True)
+    noted: set[str] = set()
+    if notes.is_file():
+        with environment_faults(notes), notes.open(errors="replace") as file:
+            noted = {name for name, *_ in _noted(file)}
+    check_targets(
+        out,
+        targets,
+        [*targets.values(), *(air or ())],
+        lambda path: path.relative_to(out).as_posix() in noted,
+        overwrite,
+    )
+
+
+def _noted(file: TextIO) -> Iterator[list[str]]:
+    """Yield the notes in a file: the name of an output, what it was made from, and its hash."""
+    for line in file:
+        try:
+            entry = parse_json(line)
+        except ValueError:  # a kill came while it was written
+            continue
+        if isinstance(entry, list) and [*map(type, entry)] == [str] * 3:
+            yield entry
 
 
 def _enhance_folder(
@@ -113,15 +186,16 @@ def _enhance_folder(
             # Opened once: what is enhanced is what was hashed, even if the file is replaced.
             with open_recordings(path, partner) as recordings:
                 made_from = notes.made_from(*recordings)
-                if notes.tell_of(target) == [made_from, _hash_if_there(target)]:
+                if notes.tells_of(target, made_from, _hash_if_there(target)):
                     result.kept.append(target)
                     continue
-                enhance_recordings(enhancer, *recordings, target)
+                # Noted first: a run that is killed behind the renaming has to know its own file.
+                note = partial(notes.add, target, made_from)
+                enhance_recordings(enhancer, *recordings, target, note)
         except InputError as error:
             result.failures[str(path)] = str(error)
             log.warning("skipped: %s", printable(str(error)))
         else:
-            notes.add(target, made_from)
             result.written.append(target)
     return result
 
@@ -138,17 +212,10 @@ class _Notes:
     def __init__(self, file: TextIO, out: Path, model: Path) -> None:
         self._file, self._out = file, out
         self._model = [bcsim.__version__, fingerprint_of(model)]
-        self._told: dict[str, list[str | None]] = {}
         file.seek(0)
-        line = "\n"
-        for line in file:
-            try:
-                entry = parse_json(line)
-            except ValueError:  # a kill came while it was written
-                continue
-            if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str):
-                self._told[entry[0]] = entry[1:]
-        if not line.endswith("\n"):
+        self._told = {tuple(note) for note in _noted(file)}
+        file.seek(0)
+        if file.read()[-1:] not in ("", "\n"):
             file.write("\n")
 
     def made_from(self, source: AudioFile, air: AudioFile | None) -> str:
@@ -156,13 +223,13 @@ class _Notes:
         inputs = [source] if air is None else [source, air]
         return hash_text("\n".join([*self._model, *(audio.sha256() for audio in inputs)]))
 
-    def tell_of(self, target: Path) -> list[str | None] | None:
-        """Return what a file was made from, and its hash, if it was written."""
-        return self._told.get(self._name(target))
+    def tells_of(self, target: Path, made_from: str, digest: str | None) -> bool:
+        """Tell whether a file with this SHA-256 was made from just that."""
+        return (self._name(target), made_from, digest) in self._told
 
-    def add(self, target: Path, made_from: str) -> None:
-        """Note down a file that has just been written."""
-        line = json.dumps([self._name(target), made_from, hash_file(target)])
+    def add(self, target: Path, made_from: str, written: Path) -> None:
+        """Note down a file that has been written, and is about to get its name."""
+        line = json.dumps([self._name(target), made_from, hash_file(written)])
         with environment_faults(self._out / NOTES_NAME):
             self._file.write(f"{line}\n")
             self._file.flush()

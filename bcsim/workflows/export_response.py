@@ -2,15 +2,17 @@
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bcsim.audio.write import write_audio
+from bcsim.audio.write import encode_audio
 from bcsim.errors import UsageError
-from bcsim.files.atomic import sweep_beside, write_bytes, write_json
-from bcsim.files.paths import check_not_input
+from bcsim.files.atomic import sweep_beside, to_json, write_bytes
+from bcsim.files.outputs import check_output_file
+from bcsim.files.text import parse_json
 from bcsim.sensors.filters.export import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
@@ -41,20 +43,26 @@ class ExportedResponse:
 
 
 def export_response(
-    sensor: str, out: Path, kind: Kind = "minimum-phase", size: int | None = None
+    sensor: str,
+    out: Path,
+    kind: Kind = "minimum-phase",
+    size: int | None = None,
+    overwrite: bool = False,
 ) -> ExportedResponse:
     """Write the filter of a sensor.
 
     Args:
         sensor: file, or name of a bundled sensor.
         out: NAME.json (coefficients and facts), NAME.wav (taps at 24 bits, for convolvers) or
-            NAME.npy (float64: taps, or sections in scipy's form); replaced if it is there.
+            NAME.npy (float64: taps, or sections in scipy's form).
         kind: kind of the filter.
         size: number of taps, or order of an iir; see `response_filter`.
+        overwrite: whether another file may be replaced, not only one with the very same content.
 
     Raises:
-        UsageError: for another suffix, a kind that the file cannot hold, a size that is not
-            possible, taps beyond the full scale of a WAV file, or the sensor's own file as `out`.
+        UsageError: if something else is there already; for another suffix, a kind that the file
+            cannot hold, a size that is not possible, taps beyond the full scale of a WAV file, or
+            the sensor's own file as `out`.
         InputError: if there is no such sensor.
     """
     suffix = out.suffix.lower()
@@ -65,23 +73,37 @@ def export_response(
     if kind == "iir" and suffix == ".wav":
         raise UsageError(f"{out}: a WAV file holds taps; write the sections of an iir to .json")
     path = find_sensor(sensor)
-    check_not_input(out, [path])
+    check_output_file(out, [path], lambda _: True)  # what is there is looked at below
     profile = SensorProfile.load(path)
     designed = response_filter(profile.transfer_function, kind, size, profile.polarity)
     exported = ExportedResponse(profile, designed)
-    sweep_beside(out)
     if suffix == ".json":
-        write_json(out, exported.facts())
+        content = to_json(exported.facts()).encode("utf-8")
     elif suffix == ".wav":
-        _write_wav(out, designed)
+        content = _wav(out, designed)
     else:
-        content = io.BytesIO()
-        np.save(content, designed.coefficients, allow_pickle=False)
-        write_bytes(out, content.getvalue())
+        array = io.BytesIO()
+        np.save(array, designed.coefficients, allow_pickle=False)
+        content = array.getvalue()
+    check_output_file(out, [path], partial(_is_own, content), overwrite)
+    sweep_beside(out)
+    write_bytes(out, content)
     return exported
 
 
-def _write_wav(path: Path, designed: ResponseFilter) -> None:
+def _is_own(content: bytes, path: Path) -> bool:
+    """Tell whether a file was written here: audio and arrays that are not the same tell nothing."""
+    there = path.read_bytes()
+    if there == content:
+        return True
+    try:
+        facts = parse_json(there)
+    except ValueError:
+        return False
+    return isinstance(facts, dict) and {"sensor", "polarity", "sensor_delay_ms"} <= facts.keys()
+
+
+def _wav(path: Path, designed: ResponseFilter) -> bytes:
     # Fixed point, for a floating-point WAV carries the time of day, and equal filters would
     # give unequal files; 24 bits leave an error 140 dB under full scale.
     peak = float(np.abs(designed.coefficients).max())
@@ -89,4 +111,4 @@ def _write_wav(path: Path, designed: ResponseFilter) -> None:
         raise UsageError(
             f"{path}: a tap of {peak:.2f} exceeds full scale; write it to .json or .npy"
         )
-    write_audio(path, designed.coefficients, designed.sample_rate, subtype="PCM_24")
+    return encode_audio(path, designed.coefficients, designed.sample_rate, subtype="PCM_24")

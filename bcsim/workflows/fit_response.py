@@ -17,14 +17,14 @@ from bcsim.dsp.signals import Signal, as_batch, check_rate
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
 from bcsim.files.failures import FAILURES_NAME, write_failures
-from bcsim.files.paths import check_not_input
+from bcsim.files.outputs import check_output_file
 from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.fit import FitResult, check_estimator, fit_pairs
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.selection import AUTO
 from bcsim.fitting.simulation import simulate
 from bcsim.reports.fit import Example, fit_page
-from bcsim.reports.html import check_report_packages, write_page
+from bcsim.reports.html import check_report_packages, is_page, write_page
 from bcsim.sensors.profile import SensorProfile, check_labels
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.workflows.presets import find_sensor
@@ -135,14 +135,15 @@ def fit_response(
     talkers: Path | None = None,
     channels: Mapping[str, str] | None = None,
     noise: tuple[Path, Path] | None = None,
+    overwrite: bool = False,
 ) -> FittedSensor:
     """Fit a sensor to recordings and write its profile, and perhaps a report.
 
     Args:
         air: file or folder of the air microphone.
         bone: file or folder of the sensor.
-        out: NAME.sensor; replaced as a whole if it is there. Pairs that were left out are listed
-            in `failures.jsonl` beside it.
+        out: NAME.sensor; an earlier sensor there is replaced as a whole. Pairs that were left out
+            are listed in `failures.jsonl` beside it.
         estimator: a registered name, or "auto" for the best on held-out recordings.
         sample_rate: sample rate of the fit in Hz; recordings are resampled.
         name: name of the sensor; by default that of the file.
@@ -155,13 +156,14 @@ def fit_response(
         talkers: table of who speaks in which recording.
         channels: channel of "air" and "bone", where files have several.
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
+        overwrite: whether files that bcsim did not write may be replaced.
 
     Raises:
-        UsageError: if `out` is no .sensor file or an input, a text cannot be kept, a report is
-            asked for and cannot be drawn, or the estimator lacks an option asked for.
+        UsageError: if `out` is no .sensor file, an input or somebody else's, a text cannot be kept,
+            a report is asked for and cannot be drawn, or the estimator lacks an option asked for.
         InputError: if no pair can be used.
     """
-    if out.suffix != ".sensor" or out.is_dir():
+    if out.suffix != ".sensor":
         raise UsageError(f"{out}: a sensor's file is called NAME.sensor")
     name = name or out.stem
     check_labels(name, source, licence)  # before hours of recordings are read, as what follows
@@ -169,8 +171,11 @@ def fit_response(
     report = _can_report(report)
     check_estimator(estimator, settings)  # before hours of recordings are read
     prior_path = None if prior is None else find_sensor(prior)
-    for written in (out, page) if report else (out,):
-        check_not_input(written, [air, bone, talkers, prior_path, *(noise or ())])
+    inputs = [air, bone, talkers, prior_path, *(noise or ())]
+    check_output_file(out, inputs, _is_sensor, overwrite)
+    check_output_file(out.with_name(FAILURES_NAME), inputs, lambda _: True)  # lines are added
+    if report:
+        check_output_file(page, inputs, is_page, overwrite)
     start = None if prior_path is None else SensorProfile.load(prior_path)
     ambient = None
     if noise is not None:
@@ -257,6 +262,14 @@ def _pairs_of_samples(
         RecordedPair(str(number), air, bone)
         for number, (air, bone) in enumerate(zip(*signals, strict=True))
     ]
+
+
+def _is_sensor(path: Path) -> bool:
+    try:
+        SensorProfile.load(path)
+    except InputError:
+        return False
+    return True
 
 
 def _can_report(wanted: bool | None) -> bool:

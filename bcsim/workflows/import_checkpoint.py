@@ -8,9 +8,10 @@ from typing import Any
 
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
-from bcsim.errors import InputError, UsageError
+from bcsim.errors import InputError
 from bcsim.files.hashing import hash_file
-from bcsim.files.run_folder import check_disjoint, is_free, staged_folder
+from bcsim.files.outputs import check_output_folder
+from bcsim.files.run_folder import staged_folder
 from bcsim.files.safetensors_file import Network, Shapes, load_network, read_json, read_shapes
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
@@ -81,11 +82,10 @@ def import_checkpoint(
         UsageError: if `out` holds something else, or a package is missing.
         InputError: if a source cannot be found or downloaded, is damaged, or is no EBEN.
     """
+    inputs = [Path(name) for name in (source, discriminator) if name]
     again = (out / WEIGHTS_FILE).is_file() and (out / CONFIG_FILE).is_file()
-    if not again and not is_free(out):
-        raise UsageError(f"{out}: is there already, and not empty; choose another output folder")
+    check_output_folder(out, inputs, lambda _: again)
     published = _find_checkpoint(source)
-    check_disjoint(published.folder, out)
     if direction is None:
         reverse = "reverse" in Path(source).name.lower()
         direction = AIR_TO_BONE if reverse else BONE_TO_AIR

@@ -30,14 +30,14 @@ from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folde
 from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.hashing import hash_files
 from bcsim.files.paths import beneath
-from bcsim.files.run_folder import check_disjoint, differences
+from bcsim.files.run_folder import differences
 from bcsim.files.text import read_bytes
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
 from bcsim.synthesis.rendering import RenderingOptions
 from bcsim.synthesis.run import SynthesisResult, finish_dataset
-from bcsim.synthesis.run_folder import continue_or_begin, locked_output
+from bcsim.synthesis.run_folder import check_dataset_folder, continue_or_begin, locked_output
 from bcsim.workers.pool import num_cores
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
@@ -75,8 +75,7 @@ def merge(
             something else.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    for folder in folders:
-        check_disjoint(folder, out)
+    check_dataset_folder(out, folders)
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.shard.number)
     _check_complete(parts)
     settings = {**parts[0].settings, "shard": None}

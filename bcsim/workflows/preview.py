@@ -12,10 +12,11 @@ from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Seed
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside
-from bcsim.files.paths import check_not_input, printable
+from bcsim.files.outputs import check_output_file
+from bcsim.files.paths import printable
 from bcsim.progress import track
 from bcsim.recipe import resolve_effect
-from bcsim.reports.html import check_report_packages, write_page
+from bcsim.reports.html import check_report_packages, is_page, write_page
 from bcsim.reports.preview import PreviewClip, Rendering, preview_page
 from bcsim.reports.recipe_text import flow
 from bcsim.simulator import Simulator
@@ -34,6 +35,7 @@ def preview(
     num_draws: int = 4,
     seconds: float = 10.0,
     limit: int = 2,
+    overwrite: bool = False,
 ) -> tuple[list[PreviewClip], dict[str, str]]:
     """Render recordings through the mean sensor and a few draws, and write a page to hear them.
 
@@ -43,7 +45,7 @@ def preview(
     Args:
         inputs: recordings, and folders of them. A clip's id is its path below the folder that was
             given, as it is for `synthesize`; that of a single file is its name.
-        out: path of the page, NAME.html; an earlier one is replaced.
+        out: path of the page, NAME.html; an earlier one of bcsim is replaced.
         sensor: file of a sensor, or name of a bundled one or of a preset.
         recipe: file of a synthesis recipe; the default is that of `synthesize`.
         settings: `KEY=VALUE` overrides of the recipe.
@@ -51,6 +53,7 @@ def preview(
         num_draws: number of renderings beside the mean sensor's.
         seconds: longest part of a recording that is rendered, from its start, in seconds.
         limit: largest number of recordings of a folder, in the order of their paths.
+        overwrite: whether a file that bcsim did not write may be replaced.
 
     Returns:
         The recordings with their renderings, and the reason for each file that could not be used.
@@ -61,9 +64,7 @@ def preview(
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: a preview is a page, NAME.html")
-    if out.is_dir():
-        raise UsageError(f"{out}: is a folder; a preview is a page, NAME.html")
-    check_not_input(out, [*inputs, recipe, Path(sensor or "")])
+    check_output_file(out, [*inputs, recipe, Path(sensor or "")], is_page, overwrite)
     check_report_packages()
     sources = _sources(inputs, limit)
     resolved = resolve_simulator(sensor, recipe, settings)

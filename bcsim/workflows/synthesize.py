@@ -16,7 +16,8 @@ from bcsim.effects.sensor_level import SensorLevel
 from bcsim.errors import InputError, UsageError
 from bcsim.extras import optional_import
 from bcsim.files.hashing import hash_file
-from bcsim.files.run_folder import check_disjoint, told_by_hash
+from bcsim.files.outputs import check_disjoint
+from bcsim.files.run_folder import told_by_hash
 from bcsim.synthesis.clips import (
     Clip,
     Shard,
@@ -26,6 +27,7 @@ from bcsim.synthesis.clips import (
 )
 from bcsim.synthesis.rendering import Renderer, RenderingOptions
 from bcsim.synthesis.run import SynthesisPlan, SynthesisResult, synthesize_corpus
+from bcsim.synthesis.run_folder import check_dataset_folder
 from bcsim.synthesis.speakers import find_speakers
 from bcsim.workers.device import choose_device
 from bcsim.workers.pool import Workers, num_cores
@@ -66,8 +68,8 @@ def plan_synthesis(
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
     """
+    check_dataset_folder(out, [air])
     names = audio_names(air)
-    check_disjoint(air, out)
     resolved = resolve_simulator(sensor, recipe, settings)
     found = find_speakers(air, names, speakers, speaker_level)
     splits = resolved.recipe.splits
@@ -113,10 +115,10 @@ def plan_replay(
     Raises:
         UsageError: if the request cannot be met; nothing has been written.
     """
+    check_dataset_folder(out, [air])
     rows = read_manifest(manifest)
     if not rows:
         raise InputError(f"{manifest}: lists no pairs")
-    check_disjoint(air, out)
     dataset = manifest.resolve().parent
     if dataset.name in SPLITS:
         dataset = dataset.parent

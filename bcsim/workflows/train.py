@@ -18,6 +18,7 @@ from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.outputs import check_output_folder
 from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
@@ -37,7 +38,7 @@ from bcsim.training.data import TrainingData
 from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
-from bcsim.training.run_folder import RECIPE_FILE, clear_samples
+from bcsim.training.run_folder import RECIPE_FILE, check_run_folder, clear_samples
 from bcsim.workflows.presets import (
     bundled_recipes,
     find_sensor,
@@ -116,6 +117,12 @@ def train(
         InputError: if pairs or model cannot be read.
         EnvironmentFault: if another process trains in `out`.
     """
+    if is_main_process():
+        inputs = (pairs, air, bone, real_pairs, validation_pairs, init_from)
+        check_output_folder(
+            out, [path for path in inputs if path and path.is_dir()], lambda _: True
+        )
+        check_run_folder(out, resume)
     config = _load_recipe(recipe, settings)
     told = (speakers, speaker_level)
     options = PairOptions(config.sample_rate, config.seed, channels, talkers)

@@ -21,7 +21,8 @@ from bcsim.files.atomic import (
     sweep_temporaries,
     write_bytes,
 )
-from bcsim.files.paths import beneath, check_not_input
+from bcsim.files.outputs import check_not_input
+from bcsim.files.paths import beneath
 from bcsim.files.writer import Writer
 
 

@@ -66,6 +66,7 @@ def test_what_a_killed_run_left_of_a_single_file_goes(model, air, tmp_path):
     for name in ("mine.wav", "another.wav"):
         with replacing(tmp_path / name) as temporary:
             left.append(temporary)
+        (tmp_path / name).unlink()
         temporary.write_bytes(b"half")
     enhance(model, air / "s1/a.wav", tmp_path / "mine.wav", "cpu")
     assert [path.exists() for path in left] == [False, True]
@@ -103,11 +104,11 @@ def made(monkeypatch):
 
     made, enhance_recordings = Made(), workflow.enhance_recordings
 
-    def noting(enhancer, source, air, out):
+    def noting(enhancer, source, *rest):
         if len(made) == made.stop_at:
             raise Stopped
         made.append(source.name.name)
-        enhance_recordings(enhancer, source, air, out)
+        enhance_recordings(enhancer, source, *rest)
 
     monkeypatch.setattr(workflow, "enhance_recordings", noting)
     return made
@@ -161,15 +162,15 @@ def test_what_has_changed_since_is_made_anew(model, air, tmp_path, made, tree, w
 
 def at_the_first_look(monkeypatch, change):
     """Let a change happen once, after the recording was hashed and before it is enhanced."""
-    tell_of = workflow._Notes.tell_of
+    tells_of = workflow._Notes.tells_of
     changes = [change]
 
-    def looking(notes, target):
+    def looking(notes, *asked):
         if changes:
             changes.pop()()
-        return tell_of(notes, target)
+        return tells_of(notes, *asked)
 
-    monkeypatch.setattr(workflow._Notes, "tell_of", looking)
+    monkeypatch.setattr(workflow._Notes, "tells_of", looking)
 
 
 @pytest.fixture
@@ -236,3 +237,36 @@ def test_a_recording_that_failed_is_tried_again(model, air, tmp_path):
     result = enhance(model, air, tmp_path / "out", "cpu")
     assert (len(result.written), len(result.kept), result.failures) == (1, 5, {})
     assert not (tmp_path / "out/failures.jsonl").exists()
+
+
+def test_a_run_that_is_killed_behind_a_renaming_knows_its_own_file(
+    model, one, tmp_path, monkeypatch
+):
+    """Files were noted after they had got their names, and would be somebody else's now."""
+
+    def killed(*arguments):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bcsim.files.atomic.sync", lambda path: path.is_dir() and killed())
+        with pytest.raises(Stopped):
+            enhance(model, one, tmp_path / "out", "cpu")
+    assert (tmp_path / "out/a.wav").is_file()
+    assert len(enhance(model, one, tmp_path / "out", "cpu").kept) == 1
+
+
+def test_a_single_file_is_kept_where_it_holds_the_same_and_else_only_overwritten(
+    model, one, tmp_path
+):
+    out = tmp_path / "out.wav"
+    enhance(model, one / "a.wav", out, "cpu")
+    first = out.read_bytes()
+    enhance(model, one / "a.wav", out, "cpu")
+    assert out.read_bytes() == first
+    soundfile.write(out, *soundfile.read(tmp_path / "other.wav"))  # as long, and somebody else's
+    theirs = out.read_bytes()
+    with pytest.raises(UsageError, match="did not write it"):
+        enhance(model, one / "a.wav", out, "cpu")
+    assert out.read_bytes() == theirs
+    enhance(model, one / "a.wav", out, "cpu", overwrite=True)
+    assert out.read_bytes() == first

@@ -199,7 +199,7 @@ def test_output_and_input_must_not_contain_each_other(air, tmp_path, sensor_file
 def test_a_foreign_folder_is_left_alone_even_with_overwrite(air, tmp_path, sensor_file, tree):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="no dataset of bcsim"):
+    with pytest.raises(UsageError, match="is not empty, and holds what this command did not write"):
         run(air, tmp_path / "thesis", sensor_file, overwrite=True)
     assert tree(tmp_path / "thesis").keys() == {"chapter.tex"}
 
@@ -262,7 +262,7 @@ def test_a_folder_that_only_looks_like_a_dataset_is_left_alone(air, tmp_path, se
     (tmp_path / "mine/dataset.json").write_text('{"mine": 1}')
     (tmp_path / "mine/train/data.txt").write_text("precious")
     before = tree(tmp_path / "mine")
-    with pytest.raises(UsageError, match="no dataset of bcsim"):
+    with pytest.raises(UsageError, match="is not empty, and holds what this command did not write"):
         run(air, tmp_path / "mine", sensor_file, overwrite=True)
     assert tree(tmp_path / "mine") == before
 

@@ -12,7 +12,8 @@ from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.exporters.base import Exporter, check_exportable, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
-from bcsim.files.run_folder import check_disjoint, is_free, remove_left_lock, staged_folder
+from bcsim.files.outputs import check_is_no_link, check_output_folder, is_free
+from bcsim.files.run_folder import remove_left_lock, staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -58,9 +59,9 @@ def export(
         raise UsageError(f"shard size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
     dataset = dataset.resolve()  # lists of files hold absolute paths
+    check_output_folder(out, [dataset], _is_export)
     check_listable(dataset)
     found = Dataset.open(dataset)
-    check_disjoint(dataset, out)
     metadata = _metadata(found, exporter, format)
     counts = metadata["num_pairs"]
     if _metadata_of(out) == metadata:
@@ -92,6 +93,7 @@ def plan_export_beside(dataset: Path, format: str, overwrite: bool = False) -> P
         raise UsageError(f"{dataset}: has no place beside it; choose another output folder")
     out = dataset.with_name(f"{dataset.name}.{format}")
     with environment_faults(out):
+        check_is_no_link(out)
         if is_free(out):
             return out
         there = _metadata_of(out)
@@ -121,6 +123,10 @@ def _metadata(dataset: Dataset, exporter: Exporter, format: str) -> dict[str, An
         "manifests_sha256": digest.hexdigest(),
         "num_pairs": {split: dataset.count(split) for split in dataset.manifests},
     }
+
+
+def _is_export(out: Path) -> bool:
+    return _metadata_of(out) is not None
 
 
 def _metadata_of(out: Path) -> Any:

@@ -30,8 +30,9 @@ from bcsim.datasets.told_facts import check_told
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.hashing import hash_file
+from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable, shortened
-from bcsim.files.run_folder import check_disjoint, staged_folder
+from bcsim.files.run_folder import staged_folder
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -97,6 +98,7 @@ def import_pairs(
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder")
+    check_output_folder(out, [source], _is_import)
     source = source.absolute()  # importers join paths to its own and to the root
     _check_roles(names or {}, channels)
     options = {"names": names or {}, "channels": channels, "root": root and root.absolute()}
@@ -104,7 +106,6 @@ def import_pairs(
     importer = IMPORTERS[name](**options)
     if channels and not importer.takes_channels:
         raise UsageError(f"channels {','.join(channels)}: {name} has files of one channel only")
-    check_disjoint(source, out)
     found = importer.read(source)
     if not found:
         raise InputError(f"{source}: holds no pairs of the format {name}; name another format")
