@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import json_option
 from .recordings import recordings_options
 
 MARKS = {"ok": "ok", "warning": "warning", "unusable": "UNUSABLE"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=RecordingsCommand)
 @recordings_options
 @click.option(
     "--sample-rate",

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, device_option, overwrite_option
 from .streams import say
 
 
-@click.command("enhance")
+@click.command("enhance", cls=RecordingsCommand)
 @click.option("--model", type=PATH, required=True, help="Folder of a trained run.")
 @click.option("--in", "source", type=PATH, required=True, help="Recording, or folder.")
 @click.option(

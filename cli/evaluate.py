@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import json_option
 from .recordings import recordings_options
 from .streams import say
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=RecordingsCommand)
 @click.option(
     "--sensor",
     "sensors",

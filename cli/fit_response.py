@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, Real, json_option, overwrite_option
 from .recordings import recordings_options
 from .registered import registered_names
@@ -14,7 +15,7 @@ from .streams import say
 ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
 
 
-@click.command("fit-response")
+@click.command("fit-response", cls=RecordingsCommand)
 @recordings_options
 @click.option("--out", type=PATH, required=True, help="NAME.sensor")
 @click.option("--estimator", default="auto", show_default=True, help=", ".join(ESTIMATORS))

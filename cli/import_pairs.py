@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, new_folder_option
 from .registered import registered_names
 from .streams import say
 
 
-@click.command("import")
+@click.command("import", cls=RecordingsCommand)
 @click.argument("source", type=PATH)
 @new_folder_option
 @click.option(

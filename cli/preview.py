@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, SEED, Real, overwrite_option, recipe_options
 from .streams import say
 
 
-@click.command("preview")
+@click.command("preview", cls=RecordingsCommand)
 @click.option(
     "--in",
     "inputs",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, SEED, device_option, recipe_options, speaker_options, worker_options
 from .registered import registered_names
 from .streams import say, say_turned_down
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from bcsim.workers.pool import Workers
 
 
-@click.command("synthesize")
+@click.command("synthesize", cls=RecordingsCommand)
 @click.option(
     "--in",
     "air",

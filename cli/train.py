@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from .findings import RecordingsCommand
 from .options import PATH, PROCESSES, speaker_options
 from .recordings import channel_options, named_channels, talkers_option
 
 
-@click.command("train")
+@click.command("train", cls=RecordingsCommand)
 @click.option("--recipe", required=True, help="YAML file, or a bundled one: eben, seanet, ...")
 @click.option("--pairs", type=PATH, help="Folder of synthesize or import, or recordings.")
 @click.option("--air", type=PATH, help="Air speech, rendered on the fly; or, with --bone:")

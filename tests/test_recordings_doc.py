@@ -7,6 +7,7 @@ import pytest
 
 from bcsim.audio.averaging import MAX_CANCELLATION_DB
 from bcsim.audio.folder import AUDIO_SUFFIXES
+from bcsim.audio.inspection import CLIPPED_SHARE, DC_LEAST, DC_SHARE
 from bcsim.audio.validation.containers import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.lists import TALKER_COLUMNS
@@ -20,9 +21,6 @@ from bcsim.fitting.alignment.envelopes import LEAST_OVERLAP_S, MAX_RATE
 from bcsim.fitting.alignment.path import LEAST_SIDE_S
 from bcsim.fitting.alignment.timing import JUMP_MARGIN_S
 from bcsim.fitting.diagnosis.defects import (
-    CLIPPED_SHARE,
-    DC_LEAST,
-    DC_SHARE,
     DEAD_DB,
     DEAD_S,
     HELD_IN_PAUSE_S,

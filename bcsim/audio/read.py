@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
+from bcsim.audio.inspection import Levels, inspect
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.dsp.lazy_signal import is_long
 from bcsim.dsp.resample import BlockResampler, resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
 from bcsim.files.atomic import CHANGED
+from bcsim.files.findings import Finding, note
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import printable
 
@@ -159,6 +161,7 @@ class AudioFile:
 
     Attributes:
         info: what the header says.
+        findings: what is to be said of the recording, once all of it was read.
 
     Raises:
         InputError: if the file cannot be used; every method that reads raises it, too.
@@ -169,6 +172,7 @@ class AudioFile:
         self.name = name
         self._file = file
         self._hashed: str | None = None
+        self.findings: tuple[Finding, ...] = ()
         with self._errors():
             info = check_header(file, whole)
             file.seek(0)
@@ -204,6 +208,9 @@ class AudioFile:
             oddities = _oddities(self.info, _check_magnitude(samples))
             mono = mixer.mix(samples)
             self.warn(*missing, *oddities, *mixer.effect())
+        levels = Levels()
+        levels.add(_used(samples, mixer.channel))
+        self._note(levels)
         return mono if sample_rate is None else resample(mono, self.info.sample_rate, sample_rate)
 
     def read_segment(self, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
@@ -229,22 +236,32 @@ class AudioFile:
                 _check_count(self.info, start + len(samples))
         return samples
 
-    def blocks(self, num_samples: int = BLOCK, warn: bool = True) -> Iterator[NDArray[np.float64]]:
-        """Yield the whole file in blocks (num_samples, C); check it, and warn, as `read` does."""
-        count, largest = 0, 0.0
+    def blocks(
+        self, num_samples: int = BLOCK, warn: bool = True, channel: int | None = None
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the whole file in blocks (num_samples, C); check it, and warn, as `read` does.
+
+        Args:
+            num_samples: number of samples of each channel in a block.
+            warn: whether to log what is odd.
+            channel: index of the only channel that is used, from 0; None for all.
+        """
+        count, largest, levels = 0, 0.0, Levels()
         with self._errors():
             self._rewind()
             while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
                 count, largest = count + len(block), max(largest, _check_magnitude(block))
+                levels.add(_used(block, channel))
                 yield block
             missing = _check_count(self.info, count)
             self.warn(*missing, *(_oddities(self.info, largest) if warn else ()))
+        self._note(levels)
 
     def mono_blocks(self, num_samples: int, channel: int | None) -> Iterator[NDArray[np.float64]]:
         """Yield the whole file in blocks (num_samples,) of one channel, as `read` reads it."""
         with self._errors():
             mixer = ChannelMixer(self.info.channels, channel)
-        for block in self.blocks(num_samples):
+        for block in self.blocks(num_samples, channel=mixer.channel):
             yield mixer.mix(block)
         with self._errors():
             self.warn(*mixer.effect())
@@ -288,6 +305,10 @@ class AudioFile:
         """Log warnings that name the file."""
         for warning in warnings:
             log.warning("%s: %s", printable(str(self.name)), warning)
+
+    def _note(self, levels: Levels) -> None:
+        self.findings = inspect(levels, self.info)
+        note(self.name, self.findings)
 
     def _rewind(self) -> None:
         if self._sound.tell():  # at the start already, MP3 would decode differently after a seek
@@ -335,6 +356,11 @@ def _check_count(info: AudioInfo, count: int) -> list[str]:
             f"cut short or damaged: claims {claimed} samples, {count} can be decoded; {COPY}"
         )
     return [f"ends {claimed - count} samples before its header claims"] if count < claimed else []
+
+
+def _used(samples: NDArray[Any], channel: int | None) -> NDArray[Any]:
+    """Return the samples (T, C) of one channel, or of all of them one after the other."""
+    return samples.ravel() if channel is None else samples[:, channel]
 
 
 def _check_magnitude(samples: NDArray[Any]) -> float:

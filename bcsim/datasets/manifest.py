@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bcsim.datasets.remarks import Remarks
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
+from bcsim.files.findings import FindingsFile
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
 from bcsim.files.text import (
@@ -66,6 +67,8 @@ class PairRow:
             in the clip; "bone.peak_dbfs", the peak of the file; "source.bandwidth_hz", half of the
             recording's sample rate. In dB or Hz; None for what has no number, such as the SNR
             without noise.
+        findings: what is to be said of the recording that the pair was rendered from: kind, text
+            and remedy of each finding. None where there is nothing to say.
     """
 
     id: str
@@ -82,6 +85,7 @@ class PairRow:
     drawn: dict[str, Any]
     applied_gain_db: dict[str, float] | None = None
     measured: dict[str, float | None] | None = None
+    findings: list[dict[str, str]] | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
@@ -108,7 +112,7 @@ class PairRow:
         What was measured may differ in its last digit from one machine to the next.
         """
         told = {key: value for key, value in vars(earlier).items() if value is not None}
-        told = {k: v for k, v in told.items() if k not in ("applied_gain_db", "measured")}
+        told = {k: v for k, v in told.items() if k not in _OBSERVED}
         return self.file_names == earlier.file_names and told.items() <= vars(self).items()
 
     @classmethod
@@ -143,6 +147,7 @@ class PairRow:
 
 
 _ROW = TypeAdapter(PairRow)
+_OBSERVED = ("applied_gain_db", "measured", "findings")  # keys of what came about
 
 
 def is_rendered(content: Mapping[str, Any]) -> bool:
@@ -195,10 +200,16 @@ def write_manifest(path: Path, rows: Iterable[PairRow]) -> None:
     write_lines(path, (row.to_json() + "\n" for row in sorted(rows, key=lambda row: row.id)))
 
 
-def write_lines(path: Path, lines: Iterable[str], remarks: Remarks | None = None) -> Tally:
+def write_lines(
+    path: Path,
+    lines: Iterable[str],
+    remarks: Remarks | None = None,
+    noticed: FindingsFile | None = None,
+) -> Tally:
     """Write the lines of a manifest, sorted by id, one by one: it may be larger than memory.
 
-    Their rows are counted in `remarks`, if there are some.
+    Their rows are counted in `remarks`, if there are some, and the findings of their recordings
+    written to `noticed`.
     """
     tally = Tally()
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -210,7 +221,9 @@ def write_lines(path: Path, lines: Iterable[str], remarks: Remarks | None = None
             else:
                 tally.num_unknown += 1
             if remarks is not None:
-                remarks.add(row)
+                findings = remarks.add(row)
+                if noticed is not None:
+                    noticed.add(row["source"], findings)
             tally.durations_s.append(row["duration_s"])
             gains_db = row.get("applied_gain_db") or {}
             if min(gains_db.values(), default=0.0) < 0:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bcsim.files.findings import NUM_NAMED, kind_line
 from bcsim.files.text import shown
 
 FAINT_DBFS = -50.0  # peak; of 16 bits, half are left
@@ -23,6 +24,23 @@ class _Kind:
     count: int = 0
     first: str = ""
     most: float = -math.inf
+
+
+@dataclass
+class _Noticed:
+    """Recordings of which the same was noticed: their number, the first names, the first text."""
+
+    text: str
+    remedy: str
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+_TWICE = {
+    "kind": "duplicate",
+    "text": "is the same file as another recording",
+    "remedy": "leave one of them out, lest one be in training and the other in validation",
+}
 
 
 @dataclass
@@ -41,6 +59,8 @@ class Remarks:
     recorded_steps: frozenset[str] = frozenset()
     num_pairs: int = 0
     _kinds: dict[str, _Kind] = field(default_factory=dict)
+    _noticed: dict[str, _Noticed] = field(default_factory=dict)
+    _sources: set[int] = field(default_factory=set)  # eight bytes of the SHA-256 of each
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any]) -> "Remarks":
@@ -57,9 +77,24 @@ class Remarks:
         is_float = isinstance(audio, dict) and audio.get("subtype") == "FLOAT"
         return cls(recipe["sample_rate"], not is_float, frozenset(steps))
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row of a manifest, as JSON holds it."""
+    def add(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Count one row of a manifest, as JSON holds it; return the findings of its recording."""
         self.num_pairs += 1
+        self._count_measured(row)
+        findings = [*(row.get("findings") or ())]
+        source = int(str(row.get("source_sha256") or "0")[:16], 16)
+        if source and source in self._sources:
+            findings.append(_TWICE)
+        self._sources.add(source)
+        for found in findings:
+            fresh = _Noticed(found["text"], found["remedy"])
+            noticed = self._noticed.setdefault(found["kind"], fresh)
+            noticed.count += 1
+            if noticed.count <= NUM_NAMED:
+                noticed.names.append(str(row.get("source")))
+        return findings
+
+    def _count_measured(self, row: Mapping[str, Any]) -> None:
         drawn = row.get("drawn") or {}
         for name, value in (row.get("measured") or {}).items():
             step, _, quantity = name.rpartition(".")
@@ -84,6 +119,10 @@ class Remarks:
         return [
             f"{kind.count} of {self.num_pairs} pairs {self._text(name, kind)} (first: {kind.first})"
             for name, kind in sorted(self._kinds.items())
+        ] + [
+            kind_line(kind, found.count, found.names, found.text, found.remedy)
+            for kind, found in sorted(self._noticed.items())
+            if kind != "narrow" or "narrow" not in self._kinds  # which says it of the same pairs
         ]
 
     def _count(self, name: str, row: Mapping[str, Any], amount: float = 0.0) -> None:

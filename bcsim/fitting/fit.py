@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
+from bcsim.files.findings import note
 from bcsim.fitting.alignment.align import SAME_START_S, align, sensor_delay_s, synchronised
 from bcsim.fitting.alignment.timing import Timing
 from bcsim.fitting.coherence import coherence_ceiling
 from bcsim.fitting.cross_validation import Prediction
-from bcsim.fitting.diagnosis.diagnose import examine
+from bcsim.fitting.diagnosis.diagnose import Examination, diagnosis_of, examine
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
 from bcsim.fitting.leakage import leakage_db, recorded_noise_psd
 from bcsim.fitting.lowpass_equivalent import fit_lowpass
@@ -125,8 +126,10 @@ def fit_pairs(
     low_hz = settings.high_pass_hz
     if low_hz is not None:
         pairs = [high_passed(pair, low_hz, sample_rate) for pair in pairs]
-    usable, timings, skipped = _usable(pairs, sample_rate)
+    usable, timings, examined, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
+    for pair, found in zip(aligned, examined, strict=True):
+        note(pair.name, diagnosis_of(found.findings, pair, len(aligned)).findings)
     _warn_of_loss(pairs, aligned, sample_rate)
     if low_hz is not None:
         aligned = [replace(pair, low_hz=low_hz) for pair in aligned]
@@ -292,8 +295,8 @@ def _delay_std_s(pairs: Sequence[AlignedPair]) -> float:
 
 def _usable(
     pairs: Sequence[RecordedPair], sample_rate: int
-) -> tuple[list[RecordedPair], list[Timing], list[SkippedPair]]:
-    usable, timings, skipped = [], [], []
+) -> tuple[list[RecordedPair], list[Timing], list[Examination], list[SkippedPair]]:
+    usable, timings, examined, skipped = [], [], [], []
     for pair in pairs:
         found = examine(pair, sample_rate)
         if found.timing is None or found.refusal is not None:
@@ -302,10 +305,11 @@ def _usable(
         else:
             usable.append(pair)
             timings.append(found.timing)
+            examined.append(found)
     if not usable:
         if not skipped:
             raise InputError("no pairs to fit a sensor to")
         first = skipped[0]
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise InputError(f"no usable pair: {first.name}: {first.reason}{more}")
-    return usable, timings, skipped
+    return usable, timings, examined, skipped

@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair
 from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files.atomic import CHANGED
+from bcsim.files.findings import Finding, collecting
 from bcsim.files.hashing import hash_file
 from bcsim.files.paths import printable
 from bcsim.files.writer import Writer
@@ -64,6 +65,7 @@ class _Source:
     sha256: str
     content: bytes  # none where the recording is long, or its file large
     draws: dict[str, Draw]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +201,7 @@ class Renderer:
             if not _alike(row.drawn, draws):
                 return Skipped(f"{clip.id}: its draw does not fit the recipe's effects")
             draws = row.drawn
-        return _Source(clip, path, audio.info, samples, digest, content, draws)
+        return _Source(clip, path, audio.info, samples, digest, content, draws, audio.findings)
 
     def _render_whole(
         self, sources: Sequence[_Source], writer: Writer
@@ -299,7 +301,7 @@ class Renderer:
         peaks: dict[str, float] = {}
         num_samples = 0
         measured: list[tuple[int, Mapping[str, Tensor]]] = []
-        with torch.inference_mode(), contextlib.ExitStack() as files:
+        with torch.inference_mode(), collecting() as found, contextlib.ExitStack() as files:
             for scene in render_segments(self.simulator, source.draws, audio, factors):
                 for name, signal in _signals(scene, 0).items():
                     _check_finite(source, signal)
@@ -314,7 +316,8 @@ class Renderer:
             audio.check_unchanged()  # before the files get their names
             gains_db = {name: _decibels(factor) for name, factor in factors.items()}
             told = _numbers(snr_of_segments(measured), 0) | _facts(source, peaks)
-            row = self._row(source, append, num_samples, gains_db, told)
+            inspected = replace(source, findings=tuple(found.of(str(source.path))))
+            row = self._row(inspected, append, num_samples, gains_db, told)
         paths = [self.out / source.clip.split / name for name in row.file_names.values()]
         return WrittenPair(row.to_json(), tuple(map(hash_file, paths))), peaks
 
@@ -342,6 +345,7 @@ class Renderer:
             # In every row, since readers of JSON lines take the columns of the first ones.
             applied_gain_db={name: gains_db.get(name, 0.0) for name in signals},
             measured=measured,
+            findings=_told(source.findings),
         )
         replayed = clip.replayed and PairRow.from_json(clip.replayed, clip.id)
         if replayed and not row.is_pair_of(replayed):
@@ -417,6 +421,12 @@ def _facts(source: _Source, peaks: Mapping[str, float]) -> dict[str, float | Non
         for name, peak in peaks.items()
     }
     return {**levels, "source.bandwidth_hz": source.info.sample_rate / 2}
+
+
+def _told(findings: Sequence[Finding]) -> list[dict[str, str]] | None:
+    """Return the findings of a recording as its row holds them, or None without any."""
+    keys = ("kind", "text", "remedy")
+    return [{key: getattr(found, key) for key in keys} for found in findings] or None
 
 
 def _alike(recorded: Any, drawn: Any) -> bool:

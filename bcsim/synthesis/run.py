@@ -51,6 +51,7 @@ from bcsim.files.atomic import (
     write_text,
 )
 from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.findings import FINDINGS_NAME, FindingsFile
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
 from bcsim.progress import track
@@ -245,10 +246,14 @@ def finish_dataset(
         sync_folders(out / split)
     tallies = {split: Tally() for split in SPLITS}
     remarks = Remarks.of_recipe(settings["recipe"])
-    with replacing(out / SUMS_NAME) as temporary, temporary.open("w", encoding="utf-8") as sums:
+    with (
+        FindingsFile(out / FINDINGS_NAME, "synthesize") as noticed,
+        replacing(out / SUMS_NAME) as temporary,
+        temporary.open("w", encoding="utf-8") as sums,
+    ):
         for split, entries in pairs.items():
             lines = _summed(entries, split, sums)
-            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines, remarks)
+            tallies[split] = write_lines(out / split / MANIFEST_NAME, lines, remarks, noticed)
         splits = {split: tally.num_pairs for split, tally in tallies.items()}
         seconds = sum(tally.seconds for tally in tallies.values())
         totals = {

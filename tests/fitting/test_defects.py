@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
+from bcsim.audio.inspection import CLIPPED_SHARE, levels_of
+from bcsim.fitting.diagnosis.defects import dropouts
 
 RATE = 16_000
 
@@ -22,24 +23,26 @@ def channels(systems):
 def test_the_share_that_was_clipped_is_the_share_reported(share, gain, channels):
     for samples in channels:
         limit = np.quantile(np.abs(samples), 1 - share)
-        assert clipped_share(gain * np.clip(samples, -limit, limit)) == pytest.approx(share, 0.05)
+        assert levels_of(gain * np.clip(samples, -limit, limit)).clipped_share == pytest.approx(
+            share, 0.05
+        )
 
 
 def test_one_side_alone_may_be_clipped(channels):
     samples = channels[0]
     limit = np.quantile(samples, 0.99)
-    assert clipped_share(np.minimum(samples, limit)) == pytest.approx(0.01, rel=0.05)
+    assert levels_of(np.minimum(samples, limit)).clipped_share == pytest.approx(0.01, rel=0.05)
 
 
 def test_peaks_are_no_clipping(channels):
     for samples in channels:
-        assert clipped_share(samples) < CLIPPED_SHARE / 3
+        assert levels_of(samples).clipped_share < CLIPPED_SHARE / 3
 
 
 def test_dc_is_told_from_speech(channels):
     for samples in channels:
-        assert dc_offset(samples) == 0
-        assert dc_offset(samples + 0.034) == pytest.approx(0.034, abs=1e-3)
+        assert levels_of(samples).dc_offset == 0
+        assert levels_of(samples + 0.034).dc_offset == pytest.approx(0.034, abs=1e-3)
 
 
 SPEECH = round(0.95 * RATE)  # within a phrase

@@ -1,4 +1,4 @@
-"""What can be wrong with one channel of a pair: clipping, dropouts, DC."""
+"""Where one channel of a pair is missing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,8 @@ import scipy  # its parts are loaded when they are asked for
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bcsim.dsp.lazy_signal import BLOCK, LazySignal, Samples, mean, mean_square, of_frames
+from bcsim.dsp.lazy_signal import BLOCK, Samples, mean, of_frames
 
-FLAT_TOP = 1e-3  # of the peak: samples so close to it count as at it
-# Of the samples at the peak, 16 throat pairs and 60 airborne utterances have 0.004 % at most.
-CLIPPED_SHARE = 3e-4
-DC_SHARE = 0.1  # of the active level
-DC_LEAST = 1e-3
 HELD_S = 0.020  # a sample held for longer while the other channel speaks is a dropout
 HELD_IN_PAUSE_S = 0.100  # and so it is in a pause; shorter digital silence may be a codec's
 HELD_RANGE = 0.1  # of how much the channel moves in its quietest segments of that length
@@ -35,37 +30,6 @@ class Segment:
 
     start_s: float
     seconds: float
-
-
-def clipped_share(samples: NDArray[np.floating]) -> float:
-    """Return the share of samples (T,) that lie at the channel's own highest or lowest value.
-
-    Full scale is not needed for that: what was clipped and then turned down has flat tops too.
-    The samples must be at the rate at which they were recorded: a resampler rounds the tops off.
-
-    Example:
-        >>> clipped_share(np.clip(np.sin(np.arange(10_000.0)), -0.9, 0.9)) > 0.2
-        True
-        >>> clipped_share(np.random.default_rng(1).standard_normal(10_000)) < 3e-4
-        True
-    """
-    middle = float(np.median(samples))
-    share = 0.0
-    for sign, peak in ((1, float(samples.max())), (-1, float(samples.min()))):
-        limit = (1 - FLAT_TOP) * sign * (peak - middle)
-        count = sum(
-            int(np.count_nonzero(sign * (samples[at : at + BLOCK] - middle) >= limit))
-            for at in range(0, len(samples), BLOCK)
-        )
-        share += (count - 1) / len(samples)  # one sample is always the highest
-    return share
-
-
-def dc_offset(samples: NDArray[np.floating]) -> float:
-    """Return the mean of the samples if it is worth mentioning, else 0."""
-    offset = float(np.mean(samples, dtype=np.float64))
-    deviation = mean_square(LazySignal.of(samples), offset) ** 0.5
-    return offset if abs(offset) > max(DC_LEAST, DC_SHARE * deviation) else 0.0
 
 
 def dropouts(samples: Samples, other: Samples, sample_rate: int) -> list[Segment]:

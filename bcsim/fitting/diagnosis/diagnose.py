@@ -6,22 +6,24 @@ pairs that `examine` finds unusable.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from bcsim.audio.inspection import inspect, levels_of
 from bcsim.dsp.band_edge import recorded_band_hz
 from bcsim.dsp.spectra import CrossSpectra, fractional_octave_smooth
+from bcsim.files.findings import SEVERITIES, Finding
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.alignment.timing import Timing, measure_timing, synchronised_channels
-from bcsim.fitting.diagnosis.defects import CLIPPED_SHARE, clipped_share, dc_offset, dropouts
-from bcsim.fitting.diagnosis.findings import SEVERITIES, Finding
+from bcsim.fitting.diagnosis.defects import dropouts
 from bcsim.fitting.diagnosis.recognition import recognise
 from bcsim.fitting.pairs import AlignedPair, NoiseFloor, UnusablePair, check_pair
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
 
 MAX_DROPOUTS = 3  # that are named one by one, and so are jumps
+DC_REMEDY = "nothing: it is taken out before fitting"
 JUMP_REMEDY = "nothing: the parts between are joined; record with larger buffers"
 OFFSET_S = 0.008  # of a single pair, a delay is known to some milliseconds
 NOISY_DB = -12.0  # noise to speech; the worst of 16 throat pairs has -29
@@ -88,7 +90,7 @@ def diagnose(pairs: Sequence[RecordedPair], sample_rate: int) -> list[PairDiagno
     return [
         PairDiagnosis(pair.name, result.findings)
         if result.refusal is not None
-        else _diagnosis(result.findings, next(aligned), len(usable))
+        else diagnosis_of(result.findings, next(aligned), len(usable))
         for pair, result in zip(pairs, examined, strict=True)
     ]
 
@@ -112,7 +114,14 @@ def examine(pair: RecordedPair, sample_rate: int) -> Examination:
     return Examination(tuple(findings), timing)
 
 
-def _diagnosis(own: Iterable[Finding], pair: AlignedPair, num_pairs: int) -> PairDiagnosis:
+def diagnosis_of(own: Iterable[Finding], pair: AlignedPair, num_pairs: int) -> PairDiagnosis:
+    """Return the diagnosis of a pair among others.
+
+    Args:
+        own: findings of `examine` on the pair.
+        pair: the pair as it was aligned with the others.
+        num_pairs: number of all aligned pairs.
+    """
     coherence = _best_coherence(pair.spectra)
     findings = [*own, *_relative_findings(pair, num_pairs, coherence)]
     if any(finding.kind == "dropout" for finding in findings):
@@ -160,20 +169,9 @@ def _dropouts(pair: RecordedPair, timing: Timing, sample_rate: int) -> Iterator[
 
 def _channel_findings(pair: RecordedPair, sample_rate: int) -> Iterator[Finding]:
     for role, samples in (("air", pair.air), ("bone", pair.bone)):
-        share = clipped_share(samples)
-        if share > CLIPPED_SHARE:
-            yield Finding(
-                "clipping",
-                "warning",
-                f"{role} is clipped: {100 * share:.2g} % of its samples lie at its peak of "
-                f"{max(samples.max(), -samples.min()):.3g}",
-                "turn the gain down and record it again",
-                role,
-            )
-        mean = dc_offset(samples)
-        if mean:
-            text = f"{role} has a DC offset of {mean:+.3f} of full scale"
-            yield Finding("dc", "warning", text, "nothing: it is taken out before fitting", role)
+        for found in inspect(levels_of(samples)):
+            remedy = DC_REMEDY if found.kind == "dc" else found.remedy
+            yield replace(found, text=f"{role} {found.text}", remedy=remedy, channel=role)
         edge_hz = recorded_band_hz(samples, sample_rate)
         if edge_hz is not None:
             text = (

@@ -9,10 +9,10 @@ from bcsim.dsp.activity import is_active, loud_power, speech_power_of
 from bcsim.dsp.band_edge import band_edge_hz
 from bcsim.dsp.lazy_signal import LazySignal, Samples, mean, mean_square, part_of
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, spectra_at
+from bcsim.files.findings import Finding
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
 from bcsim.fitting.alignment.tracking import coarse_lag
-from bcsim.fitting.diagnosis.findings import Finding
 from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
 from bcsim.sensors.recorded_pair import RecordedPair

@@ -1,0 +1,192 @@
+"""Findings about recordings: what they are, who collects them, and `findings.jsonl`."""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from bcsim.files.atomic import environment_faults, replacing, write_text
+from bcsim.files.paths import printable
+
+SEVERITIES = ("unusable", "warning")  # a warning costs quality; what is unusable is left out
+FINDINGS_NAME = "findings.jsonl"
+NUM_NAMED = 3  # recordings that the line of a kind names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was noticed about a recording or a pair.
+
+    Args:
+        kind: of one recording: silent, lossy, coarse, narrow, short, quiet, clipping, dc,
+            duplicate. Of a pair besides: malformed, identical, unrelated, swapped, offset, drift,
+            jump, inverted, dropout, band, rumble, noisy, incoherent.
+        severity: one of `SEVERITIES`.
+        text: what was noticed, with the measured value and where.
+        remedy: what to do about it.
+        channel: air or bone, where the finding is about one of them.
+        time_s: time of what was noticed, where it has one.
+    """
+
+    kind: str
+    severity: Literal["unusable", "warning"]
+    text: str
+    remedy: str
+    channel: str | None = None
+    time_s: float | None = None
+
+
+@dataclass
+class FoundInRecordings:
+    """Findings of many recordings, by the name of the recording; each is kept once.
+
+    Args:
+        by_name: findings by the name of the recording or pair.
+    """
+
+    by_name: dict[str, dict[tuple[str, str | None, float | None], Finding]] = field(
+        default_factory=dict
+    )
+
+    def add(self, name: str, findings: Iterable[Finding]) -> None:
+        """Add findings of a recording or a pair."""
+        for finding in findings:
+            known = self.by_name.setdefault(name, {})
+            known.setdefault((finding.kind, finding.channel, finding.time_s), finding)
+
+    def of(self, name: str) -> list[Finding]:
+        """Return the findings of a recording or a pair."""
+        return [*self.by_name.get(name, {}).values()]
+
+    def lines(self) -> list[str]:
+        """Return a line for each kind: how many have it, the first ones, and what to do."""
+        kinds: dict[str, tuple[list[str], Finding]] = {}
+        for name in sorted(self.by_name):
+            for finding in self.by_name[name].values():
+                names, _ = kinds.setdefault(finding.kind, ([], finding))
+                if name not in names[-1:]:
+                    names.append(name)
+        return [
+            kind_line(kind, len(names), names[:NUM_NAMED], first.text, first.remedy)
+            for kind, (names, first) in sorted(kinds.items())
+        ]
+
+    def write(self, path: Path, run: str) -> None:
+        """Write a line for each finding, in place of those that the same run left there before.
+
+        Args:
+            path: path of `findings.jsonl`.
+            run: name of the run, such as "fit-response throat.sensor".
+        """
+        entries = [
+            {"run": run, "recording": printable(name), **_facts(finding)}
+            for name in sorted(self.by_name)
+            for finding in self.by_name[name].values()
+        ]
+        replace_lines(path, run, entries)
+
+
+def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: str) -> str:
+    """Return the line that tells of one kind of finding.
+
+    Args:
+        kind: kind of the finding.
+        count: number of recordings or pairs that have it.
+        names: names of the first of them.
+        text: what was noticed about the first.
+        remedy: what to do about it.
+    """
+    named = ", ".join(map(printable, names))
+    more = ", ..." if count > NUM_NAMED else ""
+    return f"{kind}: {count} recordings or pairs ({named}{more}); the first {text}; {remedy}"
+
+
+def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> None:
+    """Write entries of a run as JSON lines, in place of what the same run left there before.
+
+    Lines of other runs, and lines that are not bcsim's, stay as they are. A file without any line
+    left is removed.
+
+    Args:
+        path: path of the file of JSON lines.
+        run: name of the run, which every entry has under the key "run".
+        entries: entries of the run.
+    """
+    with environment_faults(path):
+        before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
+        lines = [line for line in before.splitlines() if _run_of(line) != run]
+        lines += [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        text = "".join(f"{line}\n" for line in lines)
+        if text == before:
+            return
+        if not lines:
+            path.unlink()
+            return
+    write_text(path, text)
+
+
+class FindingsFile:
+    """`findings.jsonl` of a dataset, written line by line: a corpus may be large.
+
+    It is there under its name when the block of its `with` ends, and not at all without findings.
+
+    Args:
+        path: path of the file.
+        run: name of the run.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        self._path, self._run = path, run
+        self._stack = contextlib.ExitStack()
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "FindingsFile":
+        return self
+
+    def add(self, recording: str, findings: Iterable[Mapping[str, Any]]) -> None:
+        """Write the findings of a recording, which are as JSON holds them."""
+        for finding in findings:
+            if self._file is None:
+                temporary = self._stack.enter_context(replacing(self._path))
+                self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+            entry = {"run": self._run, "recording": recording, **finding}
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._file is None and raised[0] is None:
+            self._path.unlink(missing_ok=True)
+        self._stack.__exit__(*raised)
+
+
+_collecting: list[FoundInRecordings] = []
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[FoundInRecordings]:
+    """Collect the findings of all recordings that this process reads, in any of its threads."""
+    found = FoundInRecordings()
+    _collecting.append(found)
+    try:
+        yield found
+    finally:
+        _collecting.remove(found)
+
+
+def note(name: object, findings: Iterable[Finding]) -> None:
+    """Hand findings of a recording or a pair to whoever collects them, if anybody does."""
+    for found in _collecting[-1:]:
+        found.add(str(name), findings)
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    return {key: value for key, value in vars(finding).items() if value is not None}
+
+
+def _run_of(line: str) -> Any:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry.get("run") if isinstance(entry, dict) else None

@@ -1,0 +1,77 @@
+"""What is noticed about one recording, and that no command keeps it to itself."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from bcsim_cli.findings import RecordingsCommand
+from bcsim_cli.main import COMMANDS, cli
+from click.testing import CliRunner
+
+from bcsim.audio.read import open_audio
+from bcsim.rng import stream
+
+RATE = 16_000
+READ_NO_RECORDINGS = {"show", "export-response", "import-checkpoint", "verify", "convert", "demo"}
+
+
+def speech(seconds: float = 1.0) -> np.ndarray:
+    samples = stream(0, "inspected").standard_normal(round(seconds * RATE))
+    return 0.2 * samples / np.abs(samples).max()
+
+
+SPOILT = {
+    "lossy": (speech(), "ULAW", RATE),
+    "coarse": (speech(), "PCM_U8", RATE),
+    "narrow": (speech(), "PCM_16", 8000),
+    "short": (speech(0.1), "PCM_16", RATE),
+    "quiet": (speech() * 1e-2, "PCM_16", RATE),
+    "clipping": (np.clip(speech(), -0.05, 0.05), "PCM_16", RATE),
+    "dc": (speech() + 0.1, "PCM_16", RATE),
+    "silent": (np.zeros(RATE), "PCM_16", RATE),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_what_is_wrong_with_a_recording_is_noticed_wherever_it_is_read(kind, tmp_path):
+    samples, subtype, rate = SPOILT[kind]
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype)
+    with open_audio(tmp_path / "a.wav") as audio:
+        audio.read()
+        assert {finding.kind for finding in audio.findings} == {kind}
+        for _ in audio.again().blocks(1000):
+            pass
+        assert {finding.kind for finding in audio.findings} == {kind}
+
+
+@pytest.mark.parametrize(("gain", "subtype"), [(1.0, "PCM_16"), (1e-3, "PCM_24"), (1e-3, "FLOAT")])
+def test_nothing_is_found_about_a_good_recording(gain, subtype, tmp_path):
+    soundfile.write(tmp_path / "a.wav", gain * speech(), RATE, subtype)
+    with open_audio(tmp_path / "a.wav") as audio:
+        audio.read()
+        assert audio.findings == ()
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - READ_NO_RECORDINGS))
+def test_no_command_that_takes_recordings_forgets_what_is_noticed(name):
+    command = cli.get_command(None, name)
+    assert isinstance(command, RecordingsCommand)
+    assert command.name == name
+
+
+def test_synthesize_says_and_writes_what_is_wrong_with_its_recordings(tmp_path):
+    (tmp_path / "air").mkdir()
+    for name, kind in (("a", "lossy"), ("b", "lossy"), ("c", "dc")):
+        soundfile.write(tmp_path / "air" / f"{name}.wav", *(SPOILT[kind][i] for i in (0, 2, 1)))
+    out = tmp_path / "out"
+    options = f"--in {tmp_path}/air --out {out} --jobs 1 --sensor temporal-transforms"
+    told = CliRunner().invoke(cli, ["synthesize", *options.split()])
+    assert told.exit_code == 0, told.output
+    assert "lossy: 2 recordings or pairs (a.wav, b.wav); the first is of a lossy codec" in (
+        told.output
+    )
+    entries = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
+    assert [(entry["recording"], entry["kind"]) for entry in entries] == [
+        ("a.wav", "lossy"), ("b.wav", "lossy"), ("b.wav", "duplicate"), ("c.wav", "dc")
+    ]  # fmt: skip
