@@ -29,10 +29,11 @@ def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
     errors = []
     for pair, profile in predictions:
         frames = speech_frames(pair, profile)
-        error = frames.speech_db - frames.fixed_db
-        error = error - _speech(profile).gains_db(frames.levels_db[None])[0]
-        above_noise = frames.recorded & (frames.bone_db > frames.noise_db + ABOVE_NOISE_DB)
-        errors.append(torch.where(above_noise, error, torch.nan)[frames.active])
+        active = frames.active
+        error = frames.speech_db - frames.fixed_db[active]
+        error = error - _speech(profile).gains_db(frames.levels_db[None])[0][active]
+        above_noise = frames.recorded & (frames.bone_db[active] > frames.noise_db + ABOVE_NOISE_DB)
+        errors.append(torch.where(above_noise, error, torch.nan))
     return errors
 
 
@@ -57,7 +58,7 @@ def wearer_curves(
         known = ~error.isnan()
         mean = torch.where(known, error, 0.0).sum(0) / known.sum(0).clamp(min=1)
         frames = speech_frames(pair, profile)
-        power = widths * (10 ** (frames.speech_db[frames.active] / 10)).mean(dim=0)
+        power = widths * (10 ** (frames.speech_db / 10)).mean(dim=0)
         power = torch.where(known.any(dim=0), power, 0.0)
         mean = mean - 10 * ((power * 10 ** (mean / 10)).sum() / power.sum()).log10()
         curves.append(torch.from_numpy(np.interp(grid, centres, mean.numpy())))

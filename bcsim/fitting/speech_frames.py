@@ -47,13 +47,14 @@ class SpeechFrames:
 
     @property
     def speech_db(self) -> Tensor:
-        """Level of bone less its noise, not more than 10 dB under bone, (frames, M).
+        """Level of bone less its noise in the frames with speech, (active frames, M).
 
-        In bands that the recordings do not hold, it is that which the fixed response gives.
+        Not more than 10 dB under bone. In bands that the recordings do not hold, it is that which
+        the fixed response gives.
         """
-        bone, noise = 10 ** (self.bone_db / 10), 10 ** (self.noise_db / 10)
+        bone, noise = 10 ** (self.bone_db[self.active] / 10), 10 ** (self.noise_db / 10)
         speech_db = 10 * torch.maximum(bone - noise, 0.1 * bone).log10()
-        return torch.where(self.recorded, speech_db, self.fixed_db)
+        return torch.where(self.recorded, speech_db, self.fixed_db[self.active])
 
     def error_db(self, gains_db: Tensor) -> Tensor:
         """Return the level with gains (frames, M) less that recorded, (active frames, M)."""

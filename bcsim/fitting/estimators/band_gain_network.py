@@ -74,7 +74,7 @@ class BandGainNetwork(PowerRatio):
     ) -> NetworkResponse:
         frames = thinned(frames)
         inputs = torch.cat([_inputs(f) for f in frames])
-        target = torch.cat([(f.speech_db - f.fixed_db)[f.active] for f in frames])
+        target = torch.cat([f.speech_db - f.fixed_db[f.active] for f in frames])
         if isinstance(prior, NetworkResponse):
             known = torch.cat(
                 [prior.predict(f.levels_db[None], _count(f))[0][f.active] for f in frames]
