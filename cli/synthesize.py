@@ -99,8 +99,6 @@ def command(
         say(f"would render {len(plan.todo)} files into {out}")
         return 0
     result = synthesize(plan, workers, overwrite)
-    if not result.num_pairs and result.failures and shard is None:
-        raise click.UsageError(f"{air}: none of its files can be used; see {out}/failures.jsonl")
     splits = ", ".join(f"{count} {split}" for split, count in result.splits.items() if count)
     click.echo(f"{result.num_pairs} pairs ({splits}), {result.seconds / 60:.1f} min, in {out}")
     if beside is not None:

@@ -1,7 +1,9 @@
 """`failures.jsonl`: the items that failed and why, one JSON line each."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from bcsim.errors import InputError
 from bcsim.files.findings import replace_lines
 from bcsim.files.paths import printable
 
@@ -24,3 +26,15 @@ def write_failures(path: Path, run: str, failures: dict[str, str]) -> None:
             for source, reason in sorted(failures.items())
         ),
     )
+
+
+def none_usable(source: object, what: str, failures: Mapping[str, str]) -> InputError:
+    """Return what to raise where nothing came out: a result without an item is none.
+
+    Args:
+        source: what held the items.
+        what: number and kind of the items, such as "3 recordings".
+        failures: reason of the failure by name of the item.
+    """
+    first = next(iter(failures.values()), "there is none")
+    return InputError(f"{source}: none of {what} can be used; first: {first}")

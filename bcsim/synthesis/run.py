@@ -50,7 +50,7 @@ from bcsim.files.atomic import (
     write_bytes,
     write_text,
 )
-from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.findings import FINDINGS_NAME, FindingsFile
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
@@ -170,7 +170,8 @@ def synthesize_corpus(
 
     Raises:
         UsageError: if the folder holds something else, or a dataset of other settings.
-        InputError: if the sensor is not what it was when this was planned.
+        InputError: if the sensor is not what it was when this was planned, or no recording can be
+            used; the folder is no dataset then, but for a shard, which `merge` needs.
         EnvironmentFault: if the disk is full or forbidden, or another run is at work there.
     """
     out, settings = plan.renderer.out, plan.settings()
@@ -214,6 +215,10 @@ def synthesize_corpus(
                 if names
             }
             sweep_temporaries(out)  # of workers that were killed at their limits
+            if not places and plan.todo and plan.shard is None:
+                write_failures(out / FAILURES_NAME, "synthesize", failures)
+                source, what = plan.renderer.source_folder, f"{len(plan.todo)} recordings"
+                raise none_usable(source, what, failures)
             kept = None if sensor is None else out / PROFILE_NAME
             result = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
         shutil.rmtree(state)

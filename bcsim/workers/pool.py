@@ -26,7 +26,8 @@ R = TypeVar("R")
 
 MAX_KILLS = 2  # of workers that had nothing but one item, until that item is given up
 MAX_SECONDS = 1e8  # three years
-MAX_DEATHS_IN_A_ROW = 20  # without a finished item: then the machine is asked, by a trivial task
+# Without a finished item; then, and at the first one of a run, a trivial task asks the machine.
+MAX_DEATHS_IN_A_ROW = 20
 BATCH_S = 0.5  # what a batch should take: dispatching is cheap beside it, and little is lost in it
 MAX_BATCH = 256
 STUCK_S = 5.0  # without a result, until the engine is asked to look after its workers
@@ -131,7 +132,7 @@ def _share_out(
     waiting = sizes.cut(iter(items))
     suspects: deque[tuple[T, int]] = deque()
     under_way: dict[Future[Any], tuple[list[T], int | None]] = {}
-    deaths_in_a_row = 0
+    deaths_in_a_row, is_tried = 0, False
 
     def submit(batch: list[T], deaths: int | None) -> None:
         under_way[engine.submit(_in_worker, function, batch, limits(batch))] = batch, deaths
@@ -158,9 +159,9 @@ def _share_out(
                     suspects.extend((item, 0) for item in batch)
                     continue
                 deaths_in_a_row += 1
-                if deaths_in_a_row == MAX_DEATHS_IN_A_ROW:
+                if deaths_in_a_row == MAX_DEATHS_IN_A_ROW or not is_tried:
                     _check_machine(engine, deaths_in_a_row)
-                    deaths_in_a_row = 0
+                    deaths_in_a_row, is_tried = deaths_in_a_row % MAX_DEATHS_IN_A_ROW, True
                 deaths += 1 + getattr(error, "allowed_failures", 0)  # Dask tried so often already
                 if deaths < MAX_KILLS and not Limits.is_fault_of_item(error):
                     suspects.appendleft((batch[0], deaths))
@@ -169,7 +170,7 @@ def _share_out(
                     reason = kept.reason_of(error) if kept else "took its worker down twice"
                     yield batch[0], give_up(batch[0], reason)
             else:
-                deaths_in_a_row = 0
+                deaths_in_a_row, is_tried = 0, True
                 sizes.learn(len(batch), seconds)
                 yield from zip(batch, results, strict=True)
 
@@ -180,8 +181,8 @@ def _check_machine(engine: Engine, deaths: int) -> None:
         engine.submit(os.getpid).result()
     except engine.losses:
         raise EnvironmentFault(
-            f"workers were lost {deaths} times in a row, and once more over nothing at all; is "
-            "there memory enough? The same command again goes on"
+            f"workers were lost ({deaths} in a row), and one more over nothing at all; is there "
+            "memory enough? The same command again goes on"
         ) from None
 
 

@@ -14,7 +14,7 @@ from bcsim.audio.folder import audio_files, list_audio
 from bcsim.audio.read import AudioFile, open_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_beside, sweep_temporaries
-from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.outputs import check_output_file, check_output_folder, check_targets
 from bcsim.files.paths import printable
@@ -111,7 +111,7 @@ def enhance(
         result = _enhance_folder(enhancer, targets, source, air, _Notes(notes, out, model))
         write_failures(out / FAILURES_NAME, "enhance", result.failures)
     if not (result.written or result.kept):
-        raise InputError(f"{source}: none of {len(targets)} recordings can be used")
+        raise none_usable(source, f"{len(targets)} recordings", result.failures)
     return result
 
 

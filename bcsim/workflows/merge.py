@@ -27,7 +27,7 @@ from bcsim.datasets.manifest import (
 )
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folders
-from bcsim.files.failures import FAILURES_NAME
+from bcsim.files.failures import FAILURES_NAME, none_usable
 from bcsim.files.hashing import hash_files
 from bcsim.files.paths import beneath
 from bcsim.files.run_folder import differences
@@ -73,6 +73,7 @@ def merge(
         UsageError: if a shard is missing, unfinished, there twice or of other settings, if two
             hold a pair of one id, if a file is not what was written there, or if `out` holds
             something else.
+        InputError: if none of the shards holds a pair.
         EnvironmentFault: if the disk is full or forbidden.
     """
     check_dataset_folder(out, folders)
@@ -82,6 +83,9 @@ def merge(
     failures = dict(itertools.chain.from_iterable(_failures(part.folder) for part in parts))
     recipe, profile = _recipe_and_profile(parts[0].folder)
     num_pairs = sum(1 for split in SPLITS for _ in _pairs(parts, split))  # no id is there twice
+    if not num_pairs:
+        what = f"{len(failures)} recordings of {len(parts)} shards"
+        raise none_usable(parts[0].folder, what, failures)
     for _ in track(_checked(parts), num_pairs, "verifying"):
         pass
     with environment_faults(out), locked_output(out, overwrite) as state:

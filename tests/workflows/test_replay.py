@@ -9,7 +9,7 @@ import soundfile
 from pydantic import TypeAdapter
 
 from bcsim.datasets import dataset, manifest
-from bcsim.errors import UsageError
+from bcsim.errors import InputError, UsageError
 from bcsim.rng import stream
 from bcsim.synthesis import rendering, run
 from bcsim.workers.pool import Workers
@@ -89,9 +89,12 @@ def test_a_source_that_changed_is_a_failure(air, tmp_path, pairs):
 
 def test_rows_of_another_recipe_are_failures(air, tmp_path, pairs):
     settings = ("effects.sensor_level={name: gain, gain_db: 3}",)
-    result = replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", settings=settings)
-    assert result.num_pairs == 0
-    assert all("does not fit the recipe's effects" in why for why in result.failures.values())
+    with pytest.raises(InputError, match=r"none of 6 .* does not fit the recipe's effects"):
+        replay(pairs / "train/metadata.jsonl", air, tmp_path / "again", settings=settings)
+    assert not (tmp_path / "again/dataset.json").exists()
+    failures = (tmp_path / "again/failures.jsonl").read_text().splitlines()
+    assert len(failures) == 6
+    assert all("does not fit the recipe's effects" in line for line in failures)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def export(
     found = Dataset.open(dataset)
     metadata = _metadata(found, exporter, format)
     counts = metadata["num_pairs"]
+    if not any(counts.values()):
+        raise InputError(f"{dataset}: holds no pairs; give a dataset that does")
     if _metadata_of(out) == metadata:
         remove_left_lock(out)
         log.info("%s: holds this export already", out)

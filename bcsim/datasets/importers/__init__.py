@@ -28,7 +28,7 @@ from bcsim.datasets.manifest import (
 from bcsim.datasets.talkers import talkers_of
 from bcsim.datasets.told_facts import check_told
 from bcsim.errors import InputError, UsageError
-from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.hashing import hash_file
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable, shortened
@@ -134,8 +134,7 @@ def import_pairs(
                 log.warning("skipped: %s", printable(str(error)))
         num_pairs = {split: len(members) for split, members in rows.items() if members}
         if not num_pairs:
-            first = next(iter(failures.values()))
-            raise InputError(f"{source}: none of {len(found)} pairs can be used; first: {first}")
+            raise none_usable(source, f"{len(found)} pairs", failures)
         if num_again:
             log.warning("%d pairs have the same two recordings as another one", num_again)
         if "" in num_pairs and len(num_pairs) > 1:
