@@ -125,7 +125,7 @@ def test_an_item_that_breaks_its_limits_is_tried_once_more_and_no_more(monkeypat
     monkeypatch.setattr(engines._Processes, "submit", counted)
     workers = Workers(1, item_timeout_s=1.0, item_memory_gib=0.5)
     list(run_parallel(work, [item], workers, give_up))
-    assert len(tries) == 2
+    assert sum(work in task for task in tries) == 2  # beside the task that asks the machine
 
 
 @pytest.mark.parametrize(
