@@ -156,7 +156,9 @@ def _read_facts(content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     check_value(len(content) >= 8 and length <= len(content) - 8, "header", "cut short", "whole")
     header = parse_json(content[8 : 8 + length])
-    check_value(len(header) <= _MAX_TENSORS, "number of tensors", len(header), _MAX_TENSORS)
+    check_value(
+        len(header) <= _MAX_TENSORS, "number of tensors", len(header), f"{_MAX_TENSORS} at most"
+    )
     metadata = header["__metadata__"]
     _check_keys("metadata", metadata, {_METADATA_KEY})
     facts = parse_json(metadata[_METADATA_KEY])

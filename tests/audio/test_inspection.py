@@ -1,17 +1,19 @@
 """What is noticed about one recording, and that no command keeps it to itself."""
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 import soundfile
-from bcsim_cli.findings import RecordingsCommand
-from bcsim_cli.main import COMMANDS, cli
 from click.testing import CliRunner
 
 from bcsim.audio.read import open_audio
 from bcsim.rng import stream
 
+RecordingsCommand = importlib.import_module("bcsim_cli.findings").RecordingsCommand
+main = importlib.import_module("bcsim_cli.main")
+COMMANDS, cli = main.COMMANDS, main.cli
 RATE = 16_000
 READ_NO_RECORDINGS = {"show", "export-response", "import-checkpoint", "verify", "convert", "demo"}
 

@@ -52,10 +52,10 @@ def sources(folder: Path) -> Iterator[Source]:
     yield "speechbrain/train.json", told, _importer(folder, "speechbrain", 1)
     table = f"ID,air_wav,bone_wav\na,{files['air']},{files['bone']}\n".encode()
     yield "table/train.csv", table, _importer(folder, "speechbrain", 1)
-    for name, form in {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}.items():
-        shard = _shard(sound, form)
-        yield f"{name}/0.tar", shard, _importer(folder, "webdataset", 1)
-    yield "tgz/0.tar.gz", gzip.compress(shard, mtime=0), _importer(folder, "webdataset", 1)
+    pax, gnu = (_shard(sound, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT))
+    packed = gzip.compress(gnu, mtime=0)
+    for name, shard in {"pax/0.tar": pax, "gnu/0.tar": gnu, "tgz/0.tar.gz": packed}.items():
+        yield name, shard, _importer(folder, "webdataset", 1)
     yield "recipe.yaml", RECIPE, _simulator
 
 

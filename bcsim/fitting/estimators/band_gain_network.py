@@ -120,7 +120,7 @@ class BandGainNetwork(PowerRatio):
         equaliser_db: float = 0.0,
     ) -> NetworkResponse:
         mean, std = torch.from_numpy(start.input_mean), torch.from_numpy(start.input_std)
-        x = ((inputs - mean) / std).float()
+        x = (inputs - mean).div_(std).float()  # in place: of an hour it is 150 MB
         y = (target - torch.from_numpy(start.mean_db)).float()
         layers = [
             (torch.tensor(weight), torch.tensor(bias)[:, None])
