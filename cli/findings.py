@@ -25,11 +25,11 @@ class RecordingsCommand(click.Command):
             return super().invoke(ctx)
         with collecting() as found:
             code = super().invoke(ctx)
-        for line in found.lines():
-            say(line)
         out = ctx.params.get("out")
         if isinstance(out, Path):
             _write(found, out, str(self.name))
+        for line in found.lines():
+            say(line)
         return code
 
 

@@ -19,6 +19,7 @@ FLAT_TOP = 1e-3  # of half the range: samples so close to the peak count as at i
 CLIPPED_SHARE = 3e-4
 # Eight bits have few values near the peak, of a logarithmic code steps of 1/32 of the value.
 CLIPPED_SHARE_OF_COARSE = 1e-2
+LEAST_FLAT = 5  # samples: a short recording has some there by chance
 DC_SHARE = 0.1  # of the standard deviation
 DC_LEAST = 1e-3
 LEAST_STEPS = 104.0  # at the peak: -50 dBFS in 16 bits
@@ -73,8 +74,9 @@ class Levels:
 
     @property
     def clipped_share(self) -> float:
-        """The share of samples at the highest or lowest value, without one of each."""
-        return max(0, self._num_high + self._num_low - 2) / max(self.count, 1)
+        """The share of samples at the highest or lowest value, without one of each; 0 of a few."""
+        flat = self._num_high + self._num_low - 2
+        return flat / self.count if flat >= LEAST_FLAT else 0.0
 
     @property
     def dc_offset(self) -> float:

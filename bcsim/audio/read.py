@@ -306,6 +306,12 @@ class AudioFile:
         for warning in warnings:
             log.warning("%s: %s", printable(str(self.name)), warning)
 
+    def look_through(self) -> None:
+        """Read the whole file for what is to be said of it, and nothing else."""
+        with self.again() as audio:
+            for _ in audio.blocks(warn=False):
+                pass
+
     def _note(self, levels: Levels) -> None:
         self.findings = inspect(levels, self.info)
         note(self.name, self.findings)

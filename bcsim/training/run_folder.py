@@ -13,6 +13,7 @@ from bcsim.datasets.pairs import Pair
 from bcsim.discriminators import storage as discriminators
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, is_temporary
+from bcsim.files.findings import FINDINGS_NAME
 from bcsim.files.run_folder import LOCK_NAME
 from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
 from bcsim.training.card import CARD_FILE
@@ -25,10 +26,15 @@ REPORT_FILE = "report.html"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
-    *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME),
+    *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME, FINDINGS_NAME),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
-_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME}  # may be there before the first step
+_BEFORE_A_RUN = {
+    RECIPE_FILE,
+    REPORT_FILE,
+    LOCK_NAME,
+    FINDINGS_NAME,
+}  # may be there before the first step
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

@@ -187,6 +187,9 @@ def _enhance_folder(
             with open_recordings(path, partner) as recordings:
                 made_from = notes.made_from(*recordings)
                 if notes.tells_of(target, made_from, _hash_if_there(target)):
+                    for recording in recordings:
+                        if recording is not None:
+                            recording.look_through()  # what is noticed is said of kept files too
                     result.kept.append(target)
                     continue
                 # Noted first: a run that is killed behind the renaming has to know its own file.
@@ -214,9 +217,9 @@ class _Notes:
         self._model = [bcsim.__version__, fingerprint_of(model)]
         file.seek(0)
         self._told = {tuple(note) for note in _noted(file)}
-        file.seek(0)
-        if file.read()[-1:] not in ("", "\n"):
-            file.write("\n")
+        file.buffer.seek(0)
+        content = file.buffer.read()
+        file.buffer.truncate(content.rfind(b"\n") + 1)  # a kill came while a line was written
 
     def made_from(self, source: AudioFile, air: AudioFile | None) -> str:
         """Return a hash of everything that decides what a recording becomes."""
@@ -229,7 +232,11 @@ class _Notes:
 
     def add(self, target: Path, made_from: str, written: Path) -> None:
         """Note down a file that has been written, and is about to get its name."""
-        line = json.dumps([self._name(target), made_from, hash_file(written)])
+        note = self._name(target), made_from, hash_file(written)
+        if note in self._told:  # by a run that was killed before the renaming
+            return
+        self._told.add(note)
+        line = json.dumps(note)
         with environment_faults(self._out / NOTES_NAME):
             self._file.write(f"{line}\n")
             self._file.flush()

@@ -46,7 +46,8 @@ def make_corpus(folder: Path, num_files: int = 12, seconds: float = 0.3) -> Path
         path = folder / f"s{number % 4}" / f"{number:04d}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = generator.standard_normal(round(seconds * RATE_HZ))
-        soundfile.write(path, 0.1 * np.cumsum(noise) / len(noise) ** 0.5, RATE_HZ)
+        walk = 0.1 * np.cumsum(noise) / len(noise) ** 0.5
+        soundfile.write(path, walk - walk.mean(), RATE_HZ)
     return folder
 
 

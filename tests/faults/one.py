@@ -12,7 +12,7 @@ import harness
 
 def main(folder: str, num_files: str, *outs: str) -> None:
     """Print exit code, lines on stderr, and what was wrong with that if it is a fault."""
-    air = harness.make_corpus(Path(folder) / "air", int(num_files), 0.1)
+    air = harness.make_corpus(Path(folder) / "air", int(num_files))
     for out in outs:
         outcome = harness.in_process(harness.synthesize(air, Path(out)))
         told = [outcome.code, "\n".join(outcome.lines), harness.complaints(outcome, Path(out))]

@@ -85,7 +85,7 @@ def test_a_file_gives_what_its_samples_give_in_one_piece(model, tmp_path, rate, 
     samples = noise(50_001)
     soundfile.write(tmp_path / "x.wav", samples, rate, subtype="DOUBLE")
     monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.5,))
-    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (777, True))
+    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (777, True, None))
     enhance_file(model, tmp_path / "x.wav", None, tmp_path / "y.wav")
     found, _ = soundfile.read(tmp_path / "y.wav")
     whole = enhance(model, samples, rate, chunk_s=1000)
@@ -95,7 +95,7 @@ def test_a_file_gives_what_its_samples_give_in_one_piece(model, tmp_path, rate, 
 def test_memory_does_not_grow_with_the_file(model, tmp_path, monkeypatch):
     """Of one hour 2.3 GB were held, for the samples of each step in double precision."""
     monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.3,))
-    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (4000, True))
+    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (4000, True, None))
     peaks, lengths_s = [], (3, 9)
     for seconds in lengths_s:
         path = tmp_path / f"{seconds}.flac"
@@ -144,7 +144,7 @@ def test_the_air_microphone_stays_in_time_at_another_rate_and_length(tmp_path, m
     air = np.zeros(120_300)
     air[:120_000] = 0.4 * np.sin(2 * np.pi * 300 * time_s[:120_000]) * np.hanning(120_000)
     soundfile.write(tmp_path / "air.wav", air, 48_000, subtype="DOUBLE")
-    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (999, True))
+    monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (999, True, None))
     enhance_file(both, tmp_path / "bone.wav", tmp_path / "air.wav", tmp_path / "y.wav")
     found, rate = read_audio(tmp_path / "y.wav")
     assert (len(found), rate) == (40_000, 16_000)
