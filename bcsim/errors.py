@@ -13,6 +13,7 @@ MAX_LINE = 200  # characters
 MAX_VALUE = 80  # characters of a value in a message
 # In the words of torch, C++ and libsndfile.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "bad_alloc", "malloc () failed")
+_NOT_MAPPED = "failed to map segment"  # in the words of the loader of shared libraries
 LEAST_OF_A_NAME = 32  # or a path: shorter ones, and what only looks like one, are left alone
 
 
@@ -131,6 +132,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
         if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            return True
+        if isinstance(error, ImportError) and _NOT_MAPPED in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -31,12 +31,13 @@ from bcsim.effects.distributions import (
 )
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.strict_yaml import parse_yaml
-from bcsim.files.text import shown
+from bcsim.files.text import read_bytes, shown
 from bcsim.registry import build, check_keys, convert_plain
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 
 MAX_EFFECTS = 100  # of a recipe
+MAX_RECIPE_BYTES = 1 << 20
 
 T = TypeVar("T")
 
@@ -92,10 +93,11 @@ class SynthesisRecipe:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping, or raise a UsageError that names the file and what is wrong with it."""
     try:
-        content = parse_yaml(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UsageError(f"{path}: cannot be read as a recipe ({reason})") from error
+        content = parse_yaml(read_bytes(path, MAX_RECIPE_BYTES, "a recipe").decode("utf-8"))
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text; a recipe is") from error
     except ValueError as error:
         raise UsageError(f"{path}: not YAML ({error})") from error
     if not isinstance(content, dict):

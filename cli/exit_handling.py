@@ -74,6 +74,7 @@ class ExitHandler:
             # The kernel takes up to 0.1 s to free a process of this size, and a signal that
             # arrives meanwhile would be lost. A small shell in its place still receives it.
             with contextlib.suppress(OSError):
+                os.chdir("/")  # the working folder may be gone, which the shell would tell
                 os.execve("/bin/sh", ["sh", "-c", f"exit {self.code}"], {})
         os._exit(self.code if self.signal_code is None else self.signal_code)
 

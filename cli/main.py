@@ -13,9 +13,10 @@ import click
 from bcsim.errors import BcsimError, did_you_mean
 from bcsim.progress import log_to_stderr
 
+from .environment import check_environment
 from .exit_handling import INTERRUPTED, ExitHandler
 from .remedies import OptionsInLog, with_options
-from .streams import open_closed_streams, say
+from .streams import open_closed_streams, outlive_readers, say
 from .unexpected_errors import describe_error, log_thread_failure
 
 COMMANDS = (
@@ -64,6 +65,7 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit."""
     open_closed_streams()
+    outlive_readers()
     exit_handler = ExitHandler()
     debug = "--debug" in sys.argv
     # Before torch is there: on a busy machine, threads that spin while they wait make training
@@ -82,6 +84,7 @@ def main() -> None:
 def run(debug: bool = False) -> int:
     """Run the command line and return the exit code; errors become one line on stderr."""
     try:
+        check_environment()
         code = cli.main(standalone_mode=False) or 0
         sys.stdout.flush()
         return code
@@ -89,8 +92,6 @@ def run(debug: bool = False) -> int:
         message, code = error.format_message().replace("\n\t", " "), error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        return 1
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -1,5 +1,6 @@
 """The standard streams of the command."""
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -26,6 +27,38 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+class _Unbreakable(io.TextIOWrapper):
+    """A stream whose reader may go away: what is written then is dropped, and the work goes on."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, self.fileno())
+        os.close(nobody)
+
+
+def outlive_readers() -> None:
+    """Let the command go on, to its own exit code, when nobody reads what it prints any more."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        encoding, errors = stream.encoding, stream.errors
+        told = _Unbreakable(stream.detach(), encoding, errors, line_buffering=stream.line_buffering)
+        for place in (name, f"__{name}__"):
+            setattr(sys, place, told)
 
 
 def say(text: str) -> None:

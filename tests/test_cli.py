@@ -261,7 +261,7 @@ def test_only_silence_is_refused(copy):
         (["--sensor", "file.txt"], 2, "not a sensor profile"),
         (["--set", "efects=[]"], 2, "did you mean 'effects'"),
         (["--set", "effects.sensor_noise.leve=1"], 2, "did you mean 'level'"),
-        (["--recipe", "missing.yaml"], 2, "cannot be read as a recipe"),
+        (["--recipe", "missing.yaml"], 2, "no such file; give a recipe"),
         (["--device", "cuda"], 2, "no CUDA device"),
         (["--jobs", "0"], 2, "--jobs"),
         (["--item-timeout", "nan"], 2, "'nan' is not a number"),

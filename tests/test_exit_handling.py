@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -254,3 +255,58 @@ def holds(path: Path, token: str) -> bool:
         return token.encode() in path.read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_ends_no_work(stream):
+    """`synthesize 2>&1 | true` ended with 1, a progress line being the last thing it did."""
+    command = f"""
+        def command(**options):
+            for number in range(3):
+                print(number, file=sys.{stream}, flush=True)
+            return 3
+    """
+    program = PROGRAM.replace('print("ready")\n', "").format(textwrap.dedent(command))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        streams: dict[str, Any] = {stream: gone}
+        done = subprocess.run([sys.executable, "-c", program], **streams)
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOKY_MAX_CPU_COUNT", "abc"), ("LOKY_MAX_CPU_COUNT", "0"), ("JOBLIB_START_METHOD", "x\n")],
+)
+def test_a_variable_that_joblib_stumbles_over_is_named(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["bcsim", "show"])
+    assert main.run() == 5
+    told = capsys.readouterr().err
+    assert f"the variable {name} is " in told
+    assert told.count("\n") == 1
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path):
+    """It was an abort of a library."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = 'rmdir "$0" && exec "$1" -m bcsim_cli.main show'
+    done = subprocess.run(
+        ["sh", "-c", command, str(gone), sys.executable], cwd=gone, capture_output=True, text=True
+    )
+    assert done.returncode == 5
+    assert done.stderr.startswith("Error: the working folder cannot be used")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_library_that_finds_no_room_in_memory_is_no_defect(monkeypatch, capsys):
+    """`ulimit -v` of too little was an internal error."""
+
+    def command(**_):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(main.cli, "main", command)
+    assert main.run() == 5
+    assert "not memory enough" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Recipes: data that is checked against signatures, with messages that help."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,3 +212,13 @@ def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(UsageError, match=r"r\.yaml") as caught:
         read_yaml(tmp_path / "r.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_no_file_is_neither_waited_for_nor_read_for_ever(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", Path("/dev/zero"), tmp_path):
+        with pytest.raises(UsageError, match="not a regular file; give a recipe"):
+            read_yaml(path)
+    (tmp_path / "large.yaml").write_bytes(b" " * (2 << 20))
+    with pytest.raises(UsageError, match="larger than 1048576 bytes; this is not a recipe"):
+        read_yaml(tmp_path / "large.yaml")

@@ -128,6 +128,7 @@ class Room(Effect):
         check_value(nearest >= 0.01, "distance_m", nearest, "0.01 m or more")
         half = min(smallest[:2]) / 2 - CLEARANCE_M
         check_value(farthest <= half, "distance_m", farthest, f"{half:.2f} m or less in this room")
+        check_value(longest <= 60, "rt60_s", longest, "60 s or less")
         order = _reflection_order(smallest, longest)
         check_value(
             order <= MAX_ORDER,

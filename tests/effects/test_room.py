@@ -39,6 +39,11 @@ def noise(noise_folder):
     return NoiseFolder(noise_folder)
 
 
+def test_a_reverberation_without_end_is_refused():
+    with pytest.raises(ValueError, match=r"rt60_s is 1e\+308; it wants 60 s or less"):
+        Room(rt60_s=Constant(1e308))
+
+
 @pytest.mark.parametrize("rt60_s", [0.2, 0.4, 0.6, 0.9])
 @pytest.mark.parametrize(
     ("length_m", "width_m", "height_m", "distance_m"),
