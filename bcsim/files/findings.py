@@ -100,7 +100,10 @@ def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: st
     """
     named = ", ".join(map(printable, names))
     more = ", ..." if count > NUM_NAMED else ""
-    return f"{kind}: {count} recordings or pairs ({named}{more}); the first {text}; {remedy}"
+    what, first = (
+        ("recordings or pairs", "the first ") if count > 1 else ("recording or pair", "it ")
+    )
+    return f"{kind}: {count} {what} ({named}{more}); {first}{text}; {remedy}"
 
 
 def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> None:

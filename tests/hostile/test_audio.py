@@ -47,7 +47,7 @@ def run(air: Path, out: Path, folder: Path) -> Finished:
         child.returncode = os.waitstatus_to_exitcode(status)
         stderr.seek(0)
         # But for what is said of all recordings of a kind: see tests/audio/test_inspection.py.
-        lines = [x for x in stderr.read().decode().split("\n") if " recordings or pairs (" not in x]
+        lines = [x for x in stderr.read().decode().split("\n") if " or pair" not in x]
     seconds = used.ru_utime + used.ru_stime  # of its workers, too
     return Finished(child.returncode, [x for x in lines if x], seconds, used.ru_maxrss / 1024)
 
