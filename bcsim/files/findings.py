@@ -11,6 +11,10 @@ from bcsim.files.atomic import environment_faults, replacing, write_text
 from bcsim.files.paths import printable
 
 SEVERITIES = ("unusable", "warning")  # a warning costs quality; what is unusable is left out
+# Kinds of findings about one recording, whose name tells which.
+OF_ONE_RECORDING = frozenset(
+    {"silent", "lossy", "coarse", "narrow", "short", "quiet", "clipping", "dc", "duplicate"}
+)
 FINDINGS_NAME = "findings.jsonl"
 NUM_NAMED = 3  # recordings that the line of a kind names
 
@@ -20,9 +24,8 @@ class Finding:
     """Something that was noticed about a recording or a pair.
 
     Args:
-        kind: of one recording: silent, lossy, coarse, narrow, short, quiet, clipping, dc,
-            duplicate. Of a pair besides: malformed, identical, unrelated, swapped, offset, drift,
-            jump, inverted, dropout, band, rumble, noisy, incoherent.
+        kind: one of `OF_ONE_RECORDING`; of a pair besides: malformed, identical, unrelated,
+            swapped, offset, drift, jump, inverted, dropout, band, rumble, noisy, incoherent.
         severity: one of `SEVERITIES`.
         text: what was noticed, with the measured value and where.
         remedy: what to do about it.
@@ -100,9 +103,11 @@ def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: st
     """
     named = ", ".join(map(printable, names))
     more = ", ..." if count > NUM_NAMED else ""
-    what, first = (
-        ("recordings or pairs", "the first ") if count > 1 else ("recording or pair", "it ")
-    )
+    what = "recordings or pairs" if count > 1 else "recording or pair"
+    if kind in OF_ONE_RECORDING:
+        first = "the first " if count > 1 else "it "
+    else:  # the text says which side of the pair it is about
+        first = "of the first, " if count > 1 else ""
     return f"{kind}: {count} {what} ({named}{more}); {first}{text}; {remedy}"
 
 
@@ -181,6 +186,12 @@ def note(name: object, findings: Iterable[Finding]) -> None:
     """Hand findings of a recording or a pair to whoever collects them, if anybody does."""
     for found in _collecting[-1:]:
         found.add(str(name), findings)
+
+
+def write_noticed(path: Path, run: str) -> None:
+    """Write what is collected so far, as `FoundInRecordings.write` does, if anybody collects."""
+    for found in _collecting[-1:]:
+        found.write(path, run)
 
 
 def _facts(finding: Finding) -> dict[str, Any]:

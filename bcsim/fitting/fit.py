@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
-from bcsim.files.findings import note
+from bcsim.files.findings import OF_ONE_RECORDING, note
 from bcsim.fitting.alignment.align import SAME_START_S, align, sensor_delay_s, synchronised
 from bcsim.fitting.alignment.timing import Timing
 from bcsim.fitting.coherence import coherence_ceiling
@@ -129,7 +129,9 @@ def fit_pairs(
     usable, timings, examined, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
     for pair, found in zip(aligned, examined, strict=True):
-        note(pair.name, diagnosis_of(found.findings, pair, len(aligned)).findings)
+        findings = diagnosis_of(found.findings, pair, len(aligned)).findings
+        # What one recording shows was noted, under its name, when it was read.
+        note(pair.name, [own for own in findings if own.kind not in OF_ONE_RECORDING])
     _warn_of_loss(pairs, aligned, sample_rate)
     if low_hz is not None:
         aligned = [replace(pair, low_hz=low_hz) for pair in aligned]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from scipy import signal
 
 from bcsim.audio.read import open_audio
+from bcsim.files.findings import OF_ONE_RECORDING
 from bcsim.rng import stream
 
 RecordingsCommand = importlib.import_module("bcsim_cli.findings").RecordingsCommand
@@ -41,7 +43,7 @@ def test_what_is_wrong_with_a_recording_is_noticed_wherever_it_is_read(kind, tmp
     soundfile.write(tmp_path / "a.wav", samples, rate, subtype)
     with open_audio(tmp_path / "a.wav") as audio:
         audio.read()
-        assert {finding.kind for finding in audio.findings} == {kind}
+        assert {finding.kind for finding in audio.findings} == {kind} <= OF_ONE_RECORDING
         for _ in audio.again().blocks(1000):
             pass
         assert {finding.kind for finding in audio.findings} == {kind}
@@ -77,3 +79,42 @@ def test_synthesize_says_and_writes_what_is_wrong_with_its_recordings(tmp_path):
     assert [(entry["recording"], entry["kind"]) for entry in entries] == [
         ("a.wav", "lossy"), ("b.wav", "lossy"), ("b.wav", "duplicate"), ("c.wav", "dc")
     ]  # fmt: skip
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Folders air and bone with a recording each, air with DC."""
+    samples = np.concatenate([np.zeros(RATE // 2), speech(2.0), np.zeros(RATE // 2)])
+    sections = signal.butter(2, 900, fs=RATE, output="sos")
+    through = np.asarray(signal.sosfilt(sections, samples))
+    hiss = 1e-4 * stream(1, "inspected").standard_normal(len(samples))
+    for role, own in (("air", samples + hiss + 0.1), ("bone", 0.5 * through + hiss)):
+        (tmp_path / role).mkdir()
+        soundfile.write(tmp_path / role / "a.wav", own, RATE)
+    return tmp_path
+
+
+def test_a_fit_says_once_what_one_recording_shows(pair):
+    """It was said of the file and of the pair: two recordings with DC where there was one."""
+    options = f"--air {pair}/air --bone {pair}/bone --out {pair}/x.sensor --no-report"
+    told = CliRunner().invoke(cli, ["fit-response", "--estimator", "h1", *options.split()])
+    assert told.exit_code == 0, told.output
+    assert "dc: 1 recording or pair (" in told.output
+    entries = [json.loads(line) for line in (pair / "findings.jsonl").read_text().splitlines()]
+    assert [entry["recording"] for entry in entries if entry["kind"] == "dc"] == [
+        f"{pair}/air/a.wav"
+    ]
+
+
+def test_the_same_import_again_finds_what_was_noticed_in_place(pair):
+    """findings.jsonl, written behind the renaming, made the folder somebody else's."""
+    for role in ("air", "bone"):
+        (pair / f"kaldi/train_{role}").mkdir(parents=True)
+        (pair / f"kaldi/train_{role}/wav.scp").write_text(f"s-a {pair}/{role}/a.wav\n")
+    command = ["import", f"{pair}/kaldi", "--from", "kaldi", "--out", f"{pair}/out"]
+    found = []
+    for _ in range(2):
+        told = CliRunner().invoke(cli, command)
+        assert told.exit_code == 0, told.output
+        found.append((pair / "out/findings.jsonl").read_text())
+    assert found[0] == found[1] != ""

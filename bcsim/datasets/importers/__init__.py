@@ -29,6 +29,7 @@ from bcsim.datasets.talkers import talkers_of
 from bcsim.datasets.told_facts import check_told
 from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
+from bcsim.files.findings import FINDINGS_NAME, write_noticed
 from bcsim.files.hashing import hash_file
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable, shortened
@@ -146,6 +147,7 @@ def import_pairs(
             write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
         write_sums(staging)
         write_failures(staging / FAILURES_NAME, "import", failures)
+        write_noticed(staging / FINDINGS_NAME, "import")  # the same import again finds it there
     speakers = [row.speaker for members in rows.values() for row in members.values()]
     known_speakers = frozenset(speaker for speaker in speakers if speaker is not None)
     return ImportResult(name, num_pairs, failures, known_speakers, speakers.count(None))
