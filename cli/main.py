@@ -27,7 +27,13 @@ MODULES = {"import": "import_pairs"}  # a keyword; every other module is called 
 
 
 class LazyGroup(click.Group):
-    """Imports a subcommand when it is asked for; none of them imports torch before it runs."""
+    """Imports a subcommand when it is asked for; none of them imports torch before it runs.
+
+    Attributes:
+        asked_for: subcommand that was asked for last, whose options messages name.
+    """
+
+    asked_for: click.Command = click.Command("bcsim")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,8 +45,6 @@ class LazyGroup(click.Group):
         module = MODULES.get(cmd_name, cmd_name.replace("-", "_"))
         self.asked_for = importlib.import_module(f"bcsim_cli.{module}").command
         return self.asked_for
-
-    asked_for: click.Command = click.Command("bcsim")
 
 
 @click.group(

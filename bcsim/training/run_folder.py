@@ -29,12 +29,8 @@ _OF_A_RUN = {
     *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME, FINDINGS_NAME),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
-_BEFORE_A_RUN = {
-    RECIPE_FILE,
-    REPORT_FILE,
-    LOCK_NAME,
-    FINDINGS_NAME,
-}  # may be there before the first step
+# What may be there before the first step.
+_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME, FINDINGS_NAME}
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from bcsim.audio.write import encode_audio
-from bcsim.errors import UsageError
+from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import sweep_beside, to_json, write_bytes
 from bcsim.files.outputs import check_output_file
-from bcsim.files.text import parse_json
+from bcsim.files.text import parse_json, read_bytes
 from bcsim.sensors.filters.export import KINDS, Kind, ResponseFilter, response_filter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import find_sensor
+
+MAX_FILTER_BYTES = 1 << 22  # 8192 taps in JSON are a twentieth of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,10 @@ def export_response(
 
 def _is_own(content: bytes, path: Path) -> bool:
     """Tell whether a file was written here: audio and arrays that are not the same tell nothing."""
-    there = path.read_bytes()
+    try:
+        there = read_bytes(path, MAX_FILTER_BYTES, "a filter")
+    except InputError:  # no regular file, such as a pipe, or larger than any filter
+        return False
     if there == content:
         return True
     try:

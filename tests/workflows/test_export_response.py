@@ -1,6 +1,7 @@
 """Filters in files: read back, they are what was designed; what cannot be is refused."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -157,3 +158,9 @@ def test_the_command_refuses_in_one_line(options, message, sensor_file, tmp_path
     assert code == 2
     assert [line for line in err.splitlines() if line.startswith("Error: ")] == err.splitlines()
     assert message in err
+
+
+def test_a_pipe_at_the_place_of_a_filter_is_refused_and_not_waited_for(sensor_file, tmp_path):
+    os.mkfifo(tmp_path / "f.json")
+    with pytest.raises(UsageError, match=r"f\.json: is there already"):
+        export_response(sensor_file, tmp_path / "f.json")
