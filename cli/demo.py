@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from .options import COUNT, PATH, overwrite_option
+from .options import COUNT, OUT, overwrite_option
 
 
 @click.command("demo")
-@click.option("--out", type=PATH, default=Path("demo_out"), show_default=True)
+@click.option("--out", type=OUT, default=Path("demo_out"), show_default=True)
 @click.option("--steps", type=COUNT, help="Training steps.")
 @overwrite_option
 def command(out: Path, steps: int | None, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH, device_option, overwrite_option
+from .options import OUT, PATH, device_option, overwrite_option
 from .streams import say
 
 
@@ -17,7 +17,7 @@ from .streams import say
     type=PATH,
     help="The same of the air microphone, if the model takes it.",
 )
-@click.option("--out", type=PATH, required=True, help="File, or folder.")
+@click.option("--out", type=OUT, required=True, help="File, or folder.")
 @device_option
 @overwrite_option
 def command(

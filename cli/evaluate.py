@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .findings import RecordingsCommand
-from .options import json_option
+from .options import NAMED, json_option
 from .recordings import recordings_options
 from .streams import say
 
@@ -15,6 +15,7 @@ from .streams import say
 @click.option(
     "--sensor",
     "sensors",
+    type=NAMED,
     required=True,
     multiple=True,
     help="NAME.sensor, a bundled sensor, or a preset; again for each one to compare.",

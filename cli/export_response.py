@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, json_option, overwrite_option
+from .options import NAMED, OUT, json_option, overwrite_option
 
 if TYPE_CHECKING:
     from bcsim.sensors.filters.export import Kind
@@ -15,7 +15,7 @@ KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
 
 
 @click.command("export-response")
-@click.option("--sensor", required=True, help="NAME.sensor, or a bundled sensor.")
+@click.option("--sensor", type=NAMED, required=True, help="NAME.sensor, or a bundled sensor.")
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
@@ -27,7 +27,7 @@ KINDS = ("linear-phase", "minimum-phase", "zero-phase", "iir")
 @click.option(
     "--order", type=click.IntRange(2, 32), help="Of an iir [default: the least within 1 dB rms]."
 )
-@click.option("--out", type=PATH, required=True, help="NAME.json, .wav or .npy")
+@click.option("--out", type=OUT, required=True, help="NAME.json, .wav or .npy")
 @overwrite_option
 @json_option
 def command(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH, Real, json_option, overwrite_option
+from .options import NAMED, OUT, PATH, Real, json_option, overwrite_option
 from .recordings import recordings_options
 from .registered import registered_names
 from .streams import say
@@ -17,7 +17,7 @@ ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
 
 @click.command("fit-response", cls=RecordingsCommand)
 @recordings_options
-@click.option("--out", type=PATH, required=True, help="NAME.sensor")
+@click.option("--out", type=OUT, required=True, help="NAME.sensor")
 @click.option("--estimator", default="auto", show_default=True, help=", ".join(ESTIMATORS))
 @click.option(
     "--average",
@@ -41,7 +41,7 @@ ESTIMATORS = ("auto", *registered_names("bcsim.fitting.estimators"))
     type=Real(0, 1000, min_open=True),
     help="Fit nothing below: for recordings with rumble [default: all is fitted].",
 )
-@click.option("--prior", help="Sensor of the kind to start from: file or bundled name.")
+@click.option("--prior", type=NAMED, help="Sensor of the kind to start from: file or bundled name.")
 @click.option("--noise-air", type=PATH, help="Ambient noise alone.")
 @click.option("--noise-bone", type=PATH, help="The same at the sensor.")
 @click.option("--sample-rate", default=16_000, show_default=True, type=click.IntRange(4000, 96_000))

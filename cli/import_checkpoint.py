@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH
+from .options import NAMED, OUT
 from .streams import say
 
 if TYPE_CHECKING:
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 @click.command("import-checkpoint")
-@click.argument("source")
-@click.option("--out", type=PATH, required=True, help="Folder of the run; new or empty.")
-@click.option("--discriminator", metavar="SOURCE", help="The same for the discriminator.")
+@click.argument("source", type=NAMED)
+@click.option("--out", type=OUT, required=True, help="Folder of the run; new or empty.")
+@click.option(
+    "--discriminator", type=NAMED, metavar="SOURCE", help="The same for the discriminator."
+)
 @click.option(
     "--direction",
     type=click.Choice(["bone-to-air", "air-to-bone"]),

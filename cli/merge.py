@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH
+from .options import OUT, PATH
 from .streams import say, say_turned_down
 
 
 @click.command("merge", cls=RecordingsCommand)
-@click.argument("out", type=PATH)
+@click.argument("out", type=OUT)
 @click.argument("shards", nargs=-1, required=True, type=PATH)
 @click.option("--copy", is_flag=True, help="Copy the files; by default they get a second name.")
 @click.option("--overwrite", is_flag=True, help="Throw an earlier dataset in OUT away.")

@@ -3,12 +3,13 @@
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-PATH = click.Path(path_type=Path)
+from .places import NameOrPlace, Place
+
+PATH, OUT, NAMED = Place(), Place(is_output=True), NameOrPlace()
 SEED = click.IntRange(-(2**53), 2**53)  # JSON, which keeps it, is exact up to there
 COUNT = click.IntRange(1, 1_000_000)
 PROCESSES = click.IntRange(1, 4096)
@@ -36,9 +37,11 @@ overwrite_option = click.option(
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
-new_folder_option = click.option("--out", type=PATH, required=True, help="New or empty folder.")
+new_folder_option = click.option("--out", type=OUT, required=True, help="New or empty folder.")
 recipe_options = options(
-    click.option("--sensor", help="NAME.sensor, a bundled sensor, or temporal-transforms."),
+    click.option(
+        "--sensor", type=NAMED, help="NAME.sensor, a bundled sensor, or temporal-transforms."
+    ),
     click.option("--recipe", type=PATH, help="YAML file [default: sensor.yaml]."),
     click.option(
         "--set",

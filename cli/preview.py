@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH, SEED, Real, overwrite_option, recipe_options
+from .options import OUT, PATH, SEED, Real, overwrite_option, recipe_options
 from .streams import say
 
 
@@ -19,7 +19,7 @@ from .streams import say
     multiple=True,
     help="Air-conducted speech: a file or a folder; again for more.",
 )
-@click.option("--out", type=PATH, required=True, help="NAME.html, one page with all.")
+@click.option("--out", type=OUT, required=True, help="NAME.html, one page with all.")
 @recipe_options
 @click.option(
     "--seed",

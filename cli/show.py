@@ -5,14 +5,14 @@ import shutil
 
 import click
 
-from .options import json_option
+from .options import NAMED, json_option
 
 MAX_WIDTH = 100
 
 
 @click.command("show")
-@click.argument("what", metavar="SENSOR|recipe")
-@click.argument("name", metavar="[EFFECT|RECIPE]", required=False)
+@click.argument("what", type=NAMED, metavar="SENSOR|recipe")
+@click.argument("name", type=NAMED, metavar="[EFFECT|RECIPE]", required=False)
 @json_option
 def command(what: str, name: str | None, as_json: bool) -> None:
     """Print what a sensor profile holds, or what recipes may.

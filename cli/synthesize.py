@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH, SEED, device_option, recipe_options, speaker_options, worker_options
+from .options import OUT, PATH, SEED, device_option, recipe_options, speaker_options, worker_options
 from .registered import registered_names
 from .streams import say, say_turned_down
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     required=True,
     help="Folder tree of air-conducted speech (any rate; docs/recordings.md has the formats).",
 )
-@click.option("--out", type=PATH, required=True, help="Folder of the pairs.")
+@click.option("--out", type=OUT, required=True, help="Folder of the pairs.")
 @recipe_options
 @click.option("--seed", type=SEED, help="Root of everything random [default: 0].")
 @click.option(

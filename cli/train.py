@@ -8,16 +8,20 @@ from typing import Any
 import click
 
 from .findings import RecordingsCommand
-from .options import PATH, PROCESSES, speaker_options
+from .options import NAMED, OUT, PATH, PROCESSES, speaker_options
 from .recordings import channel_options, named_channels, talkers_option
 
 
 @click.command("train", cls=RecordingsCommand)
-@click.option("--recipe", required=True, help="YAML file, or a bundled one: eben, seanet, ...")
+@click.option(
+    "--recipe", type=NAMED, required=True, help="YAML file, or a bundled one: eben, seanet, ..."
+)
 @click.option("--pairs", type=PATH, help="Folder of synthesize or import, or recordings.")
 @click.option("--air", type=PATH, help="Air speech, rendered on the fly; or, with --bone:")
 @click.option("--bone", type=PATH, help="Recordings of the sensor: --air and --bone are pairs.")
-@click.option("--sensor", help="With --air: NAME.sensor, a bundled sensor, or a preset.")
+@click.option(
+    "--sensor", type=NAMED, help="With --air: NAME.sensor, a bundled sensor, or a preset."
+)
 @speaker_options
 @click.option(
     "--real-pairs", type=PATH, help="Recordings that data.real_fraction of a batch comes from."
@@ -33,7 +37,7 @@ from .recordings import channel_options, named_channels, talkers_option
     type=click.Choice(["bone-to-air", "air-to-bone"]),
     help="air-to-bone trains a simulator, for the effect neural_response.",
 )
-@click.option("--out", type=PATH, required=True, help="Folder of the run.")
+@click.option("--out", type=OUT, required=True, help="Folder of the run.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
 )

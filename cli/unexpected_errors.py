@@ -7,10 +7,14 @@ import threading
 
 from bcsim.errors import is_out_of_memory
 
-FAILED, ENVIRONMENT = 1, 5
+FAILED, INPUT, ENVIRONMENT = 1, 2, 5
 OF_THE_MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+OF_NAMES = {
+    errno.ENAMETOOLONG: "the name is longer than names may be here; give a shorter one",
+    errno.ELOOP: "a link that leads to itself; give what it should lead to",
 }
 
 
@@ -23,13 +27,16 @@ def log_thread_failure(failed: threading.ExceptHookArgs) -> None:
 def describe_error(error: Exception) -> tuple[str, int]:
     """Return one line about an error, and the exit code.
 
-    Faults of disk, memory and the like give 5; anything else is a defect of bcsim and gives 1.
+    Faults of disk, memory and the like give 5, a name that no file can have 2; anything else is a
+    defect of bcsim and gives 1.
     """
     goes_on = "then the same command again goes on"
     if isinstance(error, RecursionError):
         return "the stack is full: something is nested too deeply; look at the input", ENVIRONMENT
     if is_out_of_memory(error):
         return f"there is not memory enough; free some, {goes_on}", ENVIRONMENT
+    if isinstance(error, OSError) and error.errno in OF_NAMES and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {OF_NAMES[error.errno]}", INPUT
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         name = "standard output" if error.filename is None else os.fsdecode(error.filename)
         return f"{name}: {(error.strerror or 'fails').lower()}; mend that, {goes_on}", ENVIRONMENT

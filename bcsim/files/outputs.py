@@ -39,10 +39,11 @@ def check_output_file(
         overwrite: whether any other existing file may be replaced.
 
     Raises:
-        UsageError: if the file is an input, a link, a folder, or somebody else's.
+        UsageError: if the file is an input, a link, a folder, below a file, or somebody else's.
     """
     check_not_input(out, inputs)
     check_is_no_link(out)
+    _check_above(out)
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; choose another output")
     if out.exists() and not overwrite and not is_own(out):
@@ -71,13 +72,14 @@ def check_output_folder(
             (`check_targets`).
 
     Raises:
-        UsageError: if the folder is a link, a file, contains an input or is in one, holds a link
-            to a folder, or is somebody else's.
+        UsageError: if the folder is a link, a file or below one, contains an input or is in one,
+            holds a link to a folder, or is somebody else's.
     """
     for path in inputs:
         if path is not None:
             check_disjoint(path, out)
     check_is_no_link(out)
+    _check_above(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; choose another output folder")
     if not (overwrite or is_free(out) or is_own(out)):
@@ -180,6 +182,16 @@ def check_is_no_link(out: Path) -> None:
             f"{out}: is a link, which nothing is written through; remove it, or choose another "
             "output"
         )
+
+
+def _check_above(out: Path) -> None:
+    """Raise a UsageError if an output would lie below a file, or a link that leads nowhere."""
+    for above in out.parents:
+        if os.path.lexists(above):
+            if not above.is_dir():
+                what = "a link that leads to no folder" if above.is_symlink() else "a file"
+                raise UsageError(f"{out}: {above} is {what}, and no folder; choose another output")
+            return
 
 
 def is_free(out: Path) -> bool:

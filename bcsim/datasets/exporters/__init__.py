@@ -58,6 +58,8 @@ def export(
     if shard_size is not None and shard_size < 1:
         raise UsageError(f"shard size {shard_size}: a shard holds at least 1 pair")
     exporter = kind() if shard_size is None else kind(shard_size)
+    if not dataset.is_dir():
+        raise InputError(f"{dataset}: no such folder; give the one that synthesize or import wrote")
     dataset = dataset.resolve()  # lists of files hold absolute paths
     check_output_folder(out, [dataset], _is_export)
     check_listable(dataset)
