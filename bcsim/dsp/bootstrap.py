@@ -8,7 +8,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts are loaded when they are asked for
 from numpy.typing import NDArray
 
 from bcsim.rng import stream

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-import scipy.fft
+import scipy  # its parts are loaded when they are asked for
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

@@ -7,10 +7,9 @@ prototype Lin and Vaidyanathan's (doi 10.1109/97.681427).
 """
 
 import numpy as np
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.signal.windows import kaiser
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv_transpose1d
 
@@ -118,13 +117,15 @@ def prototype_cutoff(num_bands: int, num_taps: int) -> float:
         return float(np.abs(autocorrelation[2 * num_bands :: 2 * num_bands]).max())
 
     bounds = (0.5 / num_bands, 0.75 / num_bands)
-    found = minimize_scalar(residue, bounds=bounds, method="bounded", options={"xatol": 1e-12})
+    found = scipy.optimize.minimize_scalar(
+        residue, bounds=bounds, method="bounded", options={"xatol": 1e-12}
+    )
     return float(found.x)
 
 
 def _prototype(cutoff: float, num_taps: int) -> NDArray[np.float64]:
     n = np.arange(num_taps) - (num_taps - 1) / 2
-    return cutoff * np.sinc(cutoff * n) * kaiser(num_taps, KAISER_BETA)
+    return cutoff * np.sinc(cutoff * n) * np.kaiser(num_taps, KAISER_BETA)
 
 
 def _filters(num_bands: int, num_taps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

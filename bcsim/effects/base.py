@@ -213,10 +213,8 @@ class Effect(ABC):
             if is_number and Distribution in typing.get_args(field.type):
                 value = Constant(float(value))
                 self._set(name, value)
-            check_that(
-                isinstance(value, Seed) == isinstance(field.default, Seed),
-                f"{name} is {value}; leave seeds to the program",
-            )
+            if isinstance(value, Seed) != isinstance(field.default, Seed):
+                raise ValueError(f"{name} is {value}; leave seeds to the program")
             if isinstance(value, Normal) and value.size is not None:
                 vector = isinstance(field.default, Normal) and field.default.size is not None
                 check_that(vector, f"{name} is a vector of {value.size}; it wants one number")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.signal
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
 

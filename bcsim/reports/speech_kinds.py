@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.cluster.vq
+import scipy  # its parts are loaded when they are asked for
 import torch
 from numpy.typing import NDArray
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.signal
+import scipy  # its parts are loaded when they are asked for
 from numpy.typing import NDArray
 
 from bcsim.errors import UsageError
