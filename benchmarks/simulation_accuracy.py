@@ -93,6 +93,13 @@ class Fits:
     ) -> None:
         self.pairs, self.sample_rate, self.held_out = pairs, sample_rate, held_out
         self._known: dict[tuple[object, ...], SensorProfile] = {}
+        self._synchronised: dict[str, RecordedPair] = {}
+
+    def synchronised(self, pair: RecordedPair) -> RecordedPair:
+        """Return a pair as it is scored, synchronised only once."""
+        if pair.name not in self._synchronised:
+            self._synchronised[pair.name] = synchronised_pair(pair, self.sample_rate)
+        return self._synchronised[pair.name]
 
     def fit(
         self, method: str, names: Sequence[str], prior: SensorProfile | None, held_out: bool
@@ -135,7 +142,7 @@ def measure(
         if way == OWN and names.count(pair.talker) < 2:
             continue
         simulator = simulator_of(fits.without(pair, method, way), rate)
-        aligned = synchronised_pair(pair, rate)
+        aligned = fits.synchronised(pair)
         air, real = (torch.from_numpy(np.float64(x[:])) for x in (aligned.air, aligned.bone))
         mean, drawn = (
             simulator.render(air[None], [pair.name], seed=0, mean=True, within_clip=varies).bone[0]

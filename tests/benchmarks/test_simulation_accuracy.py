@@ -35,6 +35,7 @@ def means(benchmark_module, shared):
         pairs=[pair for pair in pairs if pair.talker == TALKER],
         sample_rate=fits.sample_rate,
         without=fits.without,
+        synchronised=fits.synchronised,
     )
     assert len(tried.pairs) == 4
     found = {}
