@@ -10,8 +10,9 @@ import itertools
 import math
 import os
 import re
+import string
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,7 +37,8 @@ _PART_KEYS = frozenset(
         *("offset", "offset_s", "onset", "tmin", "tmax"),
     }
 )
-_MAX_LINES_OF_A_ROW = 100
+_MAX_LINES_OF_A_ROW = 30  # that a cell in quotation marks may have
+_MAX_COLUMNS = 1000
 _LOOKED_AT = 100  # entries from which a list is recognised: any of them may be malformed
 
 
@@ -190,6 +192,10 @@ def _rows(path: Path) -> Iterator[Entry]:
             if not first.strip() or re.fullmatch("sep=.?", first.strip()):
                 continue  # the latter is a line of Excel's, which names the delimiter
             delimiter = max(_DELIMITERS, key=first.count)
+        if heading is not None:
+            first = _without_last_dividers(first, delimiter)
+            if not first:
+                continue
         taken: list[tuple[str, str]] = []
         texts = itertools.chain([first], lines.texts(taken, _MAX_LINES_OF_A_ROW - 1))
         problem, cells = None, list[str]()
@@ -217,6 +223,15 @@ def _rows(path: Path) -> Iterator[Entry]:
             yield Entry(where, dict(zip(heading, cells, strict=True)))
 
 
+def _without_last_dividers(line: str, delimiter: str) -> str:
+    """Return a line of a table without what is behind its last cell that holds something.
+
+    A line with quotation marks, in which dividers may be text, is returned as it is. Lists of a
+    million empty cells, or of empty rows, are common exports, and slow to take apart.
+    """
+    return line if '"' in line else line.rstrip(delimiter + string.whitespace)
+
+
 class _Lines:
     """Lines with their places, of which some may be put back to be read again."""
 
@@ -242,7 +257,10 @@ class _Lines:
 
 
 def _checked_heading(cells: list[str], where: str) -> list[str]:
-    twice = [cell for cell in cells if cells.count(cell) > 1]
+    if len(cells) > _MAX_COLUMNS:
+        told = f"{len(cells)} columns; at most {_MAX_COLUMNS} are read"
+        raise InputError(f"{where}: the heading has {told}; is it a table?")
+    twice = [cell for cell, count in Counter(cells).items() if count > 1]
     if not cells or twice:
         told = f"the column {twice[0]!r} twice" if twice else "no columns"
         raise InputError(f"{where}: the heading has {told}; mend the table")

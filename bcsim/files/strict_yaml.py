@@ -6,8 +6,8 @@ import yaml
 
 from bcsim.files.text import MAX_DEPTH, reason_of, shown
 
-MAX_CHARACTERS = 1 << 18  # of a YAML text, which is read at some 100 kB a second
-MAX_NODES = 100_000  # of a YAML text, with its aliases written out
+MAX_CHARACTERS = 1 << 18  # of a YAML text
+MAX_NODES = 30_000  # of a YAML text, with its aliases written out: each takes 0.1 ms
 _TAGS = {"str", "int", "float", "bool", "null", "seq", "map", "merge"}  # what JSON has, too
 
 
@@ -20,16 +20,30 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"{len(text)} characters, and {MAX_CHARACTERS} are read at most")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None:
-            _measure(node, {})
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measure(node, {})
+        return loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(reason_of(error)) from error
     except LookupError as error:  # as PyYAML lets it through of `!!bool x`
         raise ValueError("a value is not what its tag says") from error
     except (RecursionError, OverflowError) as error:
         raise ValueError("nested too deep, or a number too large") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, which ends where there are too many nodes, before it has read them all."""
+
+    num_nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.num_nodes += 1
+        if self.num_nodes > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} values; shorten the lists in it")
+        return super().compose_node(parent, index)
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:

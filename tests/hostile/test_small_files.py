@@ -12,10 +12,11 @@ import tarfile
 import pytest
 
 from bcsim.datasets import lists
-from bcsim.datasets.importers import IMPORTERS
+from bcsim.datasets.importers import IMPORTERS, import_pairs
+from bcsim.datasets.importers.arrow_table import ArrowTable
 from bcsim.effects.distributions import Normal
 from bcsim.errors import InputError, UsageError
-from bcsim.files import tar_file
+from bcsim.files import strict_yaml, tar_file
 from bcsim.files.safetensors_file import read_shapes
 from bcsim.files.strict_yaml import parse_yaml
 from bcsim.files.tar_file import tar_members
@@ -122,6 +123,66 @@ def test_a_list_of_too_many_lines_is_refused_with_the_number(tmp_path, name, mon
                 pass
 
 
+def test_a_table_of_a_thousand_columns_is_refused_with_the_number(tmp_path):
+    path = tmp_path / "pairs.csv"
+    for count in (1000, 1001):
+        path.write_text(",".join(f"c{number}" for number in range(count)) + "\n1,2\n")
+        if count == 1000:
+            assert len([*lists.entries_of_list(path)]) == 1
+            continue
+        with pytest.raises(InputError, match="1001 columns; at most 1000 are read"):
+            [*lists.entries_of_list(path)]
+
+
+@pytest.mark.parametrize("row", [",\n", ",,,,,\n", " , ,\r\n", "\n"])
+def test_rows_without_a_value_are_passed_over_without_a_parser(tmp_path, monkeypatch, row):
+    path = tmp_path / "pairs.csv"
+    path.write_text("air,bone,\n" + row * 500 + "a.wav,b.wav,,,,\n" + row * 500)
+    parsed = []
+    reader = lists.csv.reader
+    monkeypatch.setattr(lists.csv, "reader", lambda *a, **k: parsed.append(a) or reader(*a, **k))
+    (entry,) = lists.entries_of_list(path)
+    assert entry.content == {"air": "a.wav", "bone": "b.wav"}
+    assert len(parsed) == 2  # the heading and the row
+
+
+def test_a_quotation_mark_that_is_not_closed_is_not_looked_for_through_the_table(tmp_path):
+    """Each of a million such rows would be read with the hundred rows behind it."""
+    path = tmp_path / "pairs.csv"
+    for count in (30, 31):
+        path.write_text('air,text\na.wav,"' + "x\n" * (count - 1) + 'x"\nb.wav,x\n')
+        entries = [*lists.entries_of_list(path)]
+        assert (len(entries) == 2) == (count == 30)
+        assert entries[-1].content == {"air": "b.wav", "text": "x"}
+
+
+def test_a_parquet_file_of_half_a_million_empty_rows_is_refused_with_the_number(tmp_path):
+    pyarrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    cells = pyarrow.nulls(500_001, pyarrow.binary())
+    parquet.write_table(pyarrow.table({"air": cells, "bone": cells}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="claims 500001 rows; at most 500000 are read"):
+        ArrowTable(tmp_path / "x.parquet", None).pairs({"air": ("air", None)}, tmp_path)
+
+
+def test_the_metadata_of_a_parquet_file_are_not_read_anew_for_each_row_group(tmp_path, monkeypatch):
+    pyarrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    cells = pyarrow.array([b""] * 40)
+    table = pyarrow.table({"air": cells, "bone": cells})
+    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=1)
+    opened = []
+
+    class Noted(parquet.ParquetFile):
+        def __init__(self, *arguments, metadata=None):
+            opened.append(metadata)
+            super().__init__(*arguments, metadata=metadata)
+
+    monkeypatch.setattr(parquet, "ParquetFile", Noted)
+    with pytest.raises(InputError, match="holds no audio"):
+        import_pairs(tmp_path / "x.parquet", tmp_path / "out")
+    assert len(opened) > 40
+    assert opened.count(None) < 10
+
+
 @pytest.mark.parametrize("key", ["strides", "channels"])
 def test_a_network_of_half_a_million_levels_is_refused_before_it_is_built(tmp_path, key):
     save_enhancer(tmp_path, build_enhancer({"name": "seanet", "width": 2, "latent": 2}, 1), {})
@@ -181,6 +242,15 @@ def test_a_recipe_of_thousands_of_effects_or_a_long_vector_is_refused():
         build_simulator(effects, 16_000, None, "x.yaml")
     with pytest.raises(ValueError, match="whole number from 1 to 1000"):
         Normal(0.0, 1.0, 10**8)
+
+
+@pytest.mark.parametrize("value", ["1,", "[],", "[1,2],", "{a: 1},"])
+def test_a_yaml_text_of_too_many_values_is_refused_before_it_is_read_to_its_end(monkeypatch, value):
+    """Of short lists, 180 kB took 13 s, twice read to the end."""
+    monkeypatch.setattr(strict_yaml, "MAX_NODES", 100)
+    assert parse_yaml("a: [" + value * 20 + "]")
+    with pytest.raises(ValueError, match="more than 100 values; shorten the lists"):
+        parse_yaml("a: [" + value * 300 + "@ is no YAML")
 
 
 def test_text_that_takes_minutes_or_gigabytes_to_parse_is_refused():

@@ -24,7 +24,7 @@ from bcsim.files.opening import open_regular
 from bcsim.files.text import parse_json, read_bytes, reason_of
 
 MAX_DEPTH = 3  # of folders: a configuration, a split, a version
-_MAX_ROWS = 10_000_000
+_MAX_ROWS = 500_000  # of which each takes a kilobyte of memory
 _MAX_STATE_BYTES = 1 << 24
 _MAX_EXPANDED_BYTES = 1 << 26
 _MAX_EXPANSION = 20  # times the size of the file
@@ -148,15 +148,18 @@ def _saved_files(state: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a table; what pyarrow says of a damaged one becomes one line that names it."""
+def _opened(path: Path, metadata: Any = None) -> Iterator[Any]:
+    """Open a table; what pyarrow says of a damaged one becomes one line that names it.
+
+    `metadata` is that of the parquet file, where it was read before.
+    """
     parquet = optional_import("pyarrow.parquet", extra="parquet")
     pyarrow = optional_import("pyarrow", extra="parquet")
     is_parquet = path.suffix == ".parquet"
     kind = "parquet file" if is_parquet else "Arrow file"
     try:
         if is_parquet:
-            with parquet.ParquetFile(path) as table:
+            with parquet.ParquetFile(path, metadata=metadata) as table:
                 yield table
         else:
             yield _mapped(path)
@@ -214,9 +217,15 @@ def _facts(table: Any, keys: list[str]) -> list[dict[str, Any]]:
     return table.read(columns=keys).to_pylist()
 
 
+@lru_cache(maxsize=1)  # or the metadata of all row groups were read again for each of them
+def _metadata(path: Path, modified_ns: int) -> Any:
+    with _opened(path) as table:
+        return None if hasattr(table, "column_names") else table.metadata
+
+
 @lru_cache(maxsize=2)  # the two sides of a pair are asked for in turn, row by row
 def _cells(path: Path, modified_ns: int, group: int, column: str) -> Any:
-    with _opened(path) as table:
+    with _opened(path, _metadata(path, modified_ns)) as table:
         if hasattr(table, "column_names"):
             names = table.column_names
             return table.column(column if column in names else column.partition(".")[0])
