@@ -86,7 +86,7 @@ def write_sums(dataset: Path) -> None:
     """Write `SHA256SUMS` of everything that is in a folder now."""
     names = [path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if path.is_file()]
     names = sorted(name for name in names if not name.startswith("."))
-    digests = hash_files([dataset / name for name in names], num_cores())
+    digests = hash_files((dataset / name for name in names), num_cores())
     hashed = track(digests, len(names), "hashing")
     lines = [sum_line(digest or "", name) for name, digest in zip(names, hashed, strict=True)]
     write_text(dataset / SUMS_NAME, "".join(lines))

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.audio.read import BLOCK, AudioFile, audio_info, open_audio, read_audio, read_segment
-from bcsim.datasets.dataset import PairFiles, read_manifest
+from bcsim.datasets.dataset import PairFiles, read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.datasets.speaker_names import split_of_folder
@@ -147,6 +148,11 @@ class StoredPairs(Pairs):
         sample_rate: sample rate in Hz that the pairs must have.
         seed: root seed of the crops.
 
+    Attributes:
+        file_names: names of the files of each pair by signal, below the folder of the split. Whole
+            rows would take ten times the memory.
+        are_rendered: whether `synthesize` rendered all of the pairs.
+
     Raises:
         InputError: naming file and line, if the manifest is missing, empty, of another sample
             rate, or names a file that is not there.
@@ -156,11 +162,12 @@ class StoredPairs(Pairs):
         path = folder / split / MANIFEST_NAME
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the one that synthesize wrote")
-        self.rows = read_manifest(path)
-        if not self.rows:
-            raise InputError(f"{path}: lists no pairs")
         self.folder = folder / split
-        for number, row in enumerate(self.rows, start=1):
+        self.file_names: list[dict[str, str]] = []
+        self.are_rendered = True
+        self._durations_s = array("d")
+        ids: list[str] = []
+        for number, row in enumerate(read_rows(path), start=1):
             if row.sample_rate != sample_rate:
                 raise InputError(
                     f"{path} line {number}: pairs are {row.sample_rate} Hz, the recipe wants "
@@ -171,7 +178,13 @@ class StoredPairs(Pairs):
                     raise InputError(
                         f"{path} line {number}: {shown(name)} is missing; run synthesize again"
                     )
-        super().__init__([row.id for row in self.rows], sample_rate, seed)
+            ids.append(row.id)
+            self.file_names.append(row.file_names)
+            self._durations_s.append(row.duration_s)
+            self.are_rendered = self.are_rendered and row.is_rendered
+        if not ids:
+            raise InputError(f"{path}: lists no pairs")
+        super().__init__(ids, sample_rate, seed)
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         start = self.crop_start(index, epoch, self._total(index), num_samples)
@@ -181,16 +194,16 @@ class StoredPairs(Pairs):
         return self._read(index, 0, self._total(index))
 
     def num_without_noise(self, num_samples: int) -> int:
-        return sum("noisy_air" not in row.file_names for row in self.rows)
+        return sum("noisy_air" not in names for names in self.file_names)
 
     def _total(self, index: int) -> int:
-        return round(self.rows[index].duration_s * self.sample_rate)
+        return round(self._durations_s[index] * self.sample_rate)
 
     def _read(self, index: int, start: int, num_samples: int) -> Pair:
         # Looked for again: a link may have come to lead elsewhere since the manifest was read.
         signals = {
             signal: read_segment(file_beneath(self.folder, name), start, num_samples)
-            for signal, name in self.rows[index].file_names.items()
+            for signal, name in self.file_names[index].items()
             if self._is_read(signal)
         }
         return self._padded(index, signals, num_samples)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bcsim.audio.read import audio_info, read_audio
 from bcsim.datasets.checksums import read_sums
-from bcsim.datasets.dataset import read_rows
+from bcsim.datasets.dataset import read_pairs
 from bcsim.datasets.manifest import (
     CARD_NAME,
     DATASET_NAME,
@@ -55,7 +55,8 @@ def verify_files(
             continue
         listed.update([manifest] if there else [])
         try:
-            for row in read_rows(dataset / manifest) if there else ():
+            # Not `read_rows`, which remembers the names of a manifest once more.
+            for row in (pair.row for pair in (read_pairs(dataset / manifest) if there else ())):
                 if seen.setdefault(row.id, manifest) != manifest:
                     yield f"{dataset / manifest}: {row.id!r} is in {seen[row.id]} as well"
                 names = [folder + name for name in row.file_names.values()]

@@ -10,7 +10,7 @@ from typing import Any
 
 from bcsim.audio.folder import audio_names
 from bcsim.audio.read import audio_info, read_audio
-from bcsim.datasets.dataset import read_manifest
+from bcsim.datasets.dataset import read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
 from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs
@@ -231,7 +231,7 @@ def check_dataset(dataset: Path, hashes: bool) -> None:
         problems = [
             line
             for split in splits
-            for row in read_manifest(dataset / split / MANIFEST_NAME)
+            for row in read_rows(dataset / split / MANIFEST_NAME)
             for line in unfit_files(dataset / split, row)
         ]
     for line in problems[1:NUM_TOLD]:

@@ -125,7 +125,7 @@ def _of_split(dataset: Path, split: str, options: PairOptions) -> Pairs:
     first = next(read_pairs(manifest), None)
     if first is None or first.is_rendered:
         stored = StoredPairs(dataset, split, options.sample_rate, options.seed)
-        if all(row.is_rendered for row in stored.rows):
+        if stored.are_rendered:
             return stored
     return options.open(dataset, split)
 

@@ -116,7 +116,7 @@ def test_a_link_that_comes_to_lead_out_while_training_is_not_followed(tmp_path, 
     pairs = StoredPairs(tmp_path / "dataset", "train", RATE, seed=0)
     pairs.whole(0)
     write_audio(tmp_path / "decoy.flac", speech(0.3), RATE)
-    bone = tmp_path / "dataset/train" / pairs.rows[0].bone_file_name
+    bone = tmp_path / "dataset/train" / pairs.file_names[0]["bone"]
     bone.unlink()
     bone.symlink_to(tmp_path / "decoy.flac")
     with pytest.raises(InputError, match=bone.name):

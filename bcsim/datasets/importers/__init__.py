@@ -116,10 +116,11 @@ def import_pairs(
     failures: dict[str, str] = {}
     rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
     blocked: dict[str, set[str]] = defaultdict(set)
-    known: dict[tuple[str, ...], FoundPair] = {}
+    known: dict[bytes, tuple[str | None, str]] = {}
     num_again = 0
+    total = len(found)
     with staged_folder(out, again=_is_import(out)) as staging:
-        for pair in track(found, len(found), f"importing {name}"):
+        for pair in track(_taken_out(found), total, f"importing {name}"):
             split = pair.split or ""
             try:
                 if pair.problem is not None:
@@ -135,7 +136,7 @@ def import_pairs(
                 log.warning("skipped: %s", printable(str(error)))
         num_pairs = {split: len(members) for split, members in rows.items() if members}
         if not num_pairs:
-            raise none_usable(source, f"{len(found)} pairs", failures)
+            raise none_usable(source, f"{total} pairs", failures)
         if num_again:
             log.warning("%d pairs have the same two recordings as another one", num_again)
         if "" in num_pairs and len(num_pairs) > 1:
@@ -151,6 +152,13 @@ def import_pairs(
     speakers = [row.speaker for members in rows.values() for row in members.values()]
     known_speakers = frozenset(speaker for speaker in speakers if speaker is not None)
     return ImportResult(name, num_pairs, failures, known_speakers, speakers.count(None))
+
+
+def _taken_out(found: list[FoundPair]) -> Iterator[FoundPair]:
+    """Yield pairs in their order and remove them: a source may list more than fit beside rows."""
+    found.reverse()
+    while found:
+        yield found.pop()
 
 
 def _recognise(source: Path, options: Mapping[str, Any]) -> str:
@@ -196,11 +204,14 @@ def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
     Where ids begin anew in each list, all ids of the split get the path of their list, below the
     folder that these lists have in common; where they do in each split, all ids get its name.
     """
-    places: dict[tuple[str | None, str], set[str]] = defaultdict(set)
-    for pair in found:
-        places[pair.split, pair.id].add(pair.part)
+    part_of_id: dict[tuple[str | None, str], str] = {}
+    several = {
+        pair.split
+        for pair in found
+        if part_of_id.setdefault((pair.split, pair.id), pair.part) != pair.part
+    }
     anew: dict[str | None, str] = {}
-    for split in {split for (split, _), parts in places.items() if len(parts) > 1}:
+    for split in several:
         folders = {os.path.dirname(pair.part) for pair in found if pair.split == split}
         anew[split] = os.path.commonpath(folders) or "."
     found = [
@@ -223,7 +234,7 @@ def _check_sides(pair: FoundPair) -> None:
 
 
 def _is_known(
-    pair: FoundPair, row: PairRow, folder: Path, known: dict[tuple[str, ...], FoundPair]
+    pair: FoundPair, row: PairRow, folder: Path, known: dict[bytes, tuple[str | None, str]]
 ) -> bool:
     """Tell whether a pair of the same split has the same two recordings, by what they hold.
 
@@ -231,19 +242,21 @@ def _is_known(
         pair: pair of the source.
         row: row of the copied pair.
         folder: folder of the split; the copies are removed if the pair cannot be used.
-        known: pair by the hashes of its two recordings, of those before; this one is added.
+        known: split and place of the pairs before, by the hashes of their two recordings; this one
+            is added.
 
     Raises:
         InputError: if a pair of another split has them.
     """
-    digest = hash_file(folder / row.bone_file_name)
-    other = known.setdefault((row.source_sha256, digest), pair)
-    if other.split != pair.split:
+    digests = row.source_sha256 + hash_file(folder / row.bone_file_name)
+    own = pair.split, _place(pair)
+    other = known.setdefault(bytes.fromhex(digests), own)
+    if other[0] != pair.split:
         for name in row.file_names.values():
             (folder / name).unlink()
-        told = f"{printable(_place(pair))}: these are the recordings of {printable(_place(other))}"
+        told = f"{printable(own[1])}: these are the recordings of {printable(other[1])}"
         raise InputError(f"{told}; leave one out")
-    return other is not pair
+    return other is not own
 
 
 def _with_talkers(found: Sequence[FoundPair], source: Path, table: Path) -> list[FoundPair]:
