@@ -1,6 +1,7 @@
 """The lists, shards and recipes that are mutated, each beside what reads it."""
 
 import gzip
+import importlib.util
 import io
 import json
 import shutil
@@ -57,6 +58,33 @@ def sources(folder: Path) -> Iterator[Source]:
     for name, shard in {"pax/0.tar": pax, "gnu/0.tar": gnu, "tgz/0.tar.gz": packed}.items():
         yield name, shard, _importer(folder, "webdataset", 1)
     yield "recipe.yaml", RECIPE, _simulator
+    if importlib.util.find_spec("pyarrow"):  # of an extra
+        yield from _tables(folder, sound)
+
+
+def _tables(folder: Path, sound: dict[str, bytes]) -> Iterator[Source]:
+    """Yield tables with the audio in their cells, as bytes or as `datasets` writes it."""
+    names = ("pyarrow", "pyarrow.parquet", "pyarrow.ipc")
+    pyarrow, parquet, ipc = (importlib.import_module(name) for name in names)
+    bare = pyarrow.table({role: [content] for role, content in sound.items()})
+    columns = {role: [{"bytes": c, "path": None}] * 3 for role, c in sound.items()}
+    told = {"id": ["a", "b", "c"], "speaker": ["s1", "s1", "s2"], "sampling_rate": [RATE] * 3}
+    full = pyarrow.table({**columns, **told})
+    options = {
+        "bare": (bare, {"compression": "none"}),
+        "zstd": (full, {"compression": "zstd", "row_group_size": 2}),
+        "pages": (full, {"data_page_version": "2.0", "write_page_index": True}),
+    }
+    for name, (table, wanted) in options.items():
+        file = io.BytesIO()
+        parquet.write_table(table, file, **wanted)
+        yield f"{name}/train.parquet", file.getvalue(), _importer(folder, "parquet", 1)
+    file = io.BytesIO()
+    with ipc.new_stream(file, full.schema) as writer:
+        writer.write_table(full)
+    (folder / "saved").mkdir()
+    (folder / "saved/state.json").write_text('{"_data_files": [{"filename": "0.arrow"}]}')
+    yield "saved/0.arrow", file.getvalue(), _importer(folder, "parquet", 1)
 
 
 def _importer(folder: Path, kind: str, depth: int) -> Callable[[Path], object]:

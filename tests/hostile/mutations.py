@@ -1,18 +1,21 @@
 """Seeded mutations of sound files, read in child processes: none may crash, hang or lie.
 
 `python -m tests.hostile.mutations --count 2000` tries so many; `--only 417` repeats one.
-What a mutant is depends on its number alone.
+What a mutant is depends on its number alone, and on whether pyarrow is installed.
 """
 
 import argparse
 import hashlib
 import json
+import math
 import os
 import resource
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +26,8 @@ import numpy as np
 from tests.hostile.broken_audio import ogg_page
 from tests.hostile.case import BUNDLED_SENSOR, RATE, encode, generator, speech
 
-MAX_SECONDS = 60.0  # milliseconds are usual, but a busy machine may look away
+MAX_CPU_S = 10  # seconds of a processor for a mutant; milliseconds are usual
+MAX_SECONDS = 60.0  # for one that waits: a busy machine may look away
 START_SECONDS = 600.0  # to import everything
 BATCH = 500  # mutants a child
 MAX_BYTES = 2**30  # of address space for a mutant, beside what the imports took
@@ -254,6 +258,7 @@ def child(numbers: range) -> None:
         for number in numbers:
             name, read = subjects.mutant(number)
             _say(f"{number} {name}")
+            limit_cpu(MAX_CPU_S)
             try:
                 read()
                 _say("accepted")
@@ -261,6 +266,12 @@ def child(numbers: range) -> None:
                 _say("refused")
             except BaseException as error:  # a defect, which is the parent's to tell
                 _say(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def limit_cpu(seconds: int) -> None:
+    """Let the system end this process once it has computed for so many seconds from now on."""
+    until = math.ceil(time.process_time()) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
 
 
 def _say(line: str) -> None:
@@ -327,7 +338,9 @@ def _run_child(reader: Sequence[str], first: int, end: int, outcome: Outcome) ->
                 break
             waiting = START_SECONDS  # what is left is the harness
         code = process.wait()
-    if code != 0 and not hung:
+    if code == -signal.SIGXCPU:
+        outcome.problems.append(f"{mutant}: computed for more than {MAX_CPU_S} s")
+    elif code != 0 and not hung:
         outcome.problems.append(f"{mutant}: its process ended with {code}")
     return max(number + 1, first + 1)
 
