@@ -10,6 +10,7 @@ import click
 from .findings import RecordingsCommand
 from .options import NAMED, OUT, PATH, PROCESSES, speaker_options
 from .recordings import channel_options, named_channels, talkers_option
+from .streams import say
 
 
 @click.command("train", cls=RecordingsCommand)
@@ -86,4 +87,7 @@ def command(
                 before = scores["unprocessed"].get(name)
                 if value is not None and before is not None:
                     click.echo(f"{split}/{name:<8} {before:8.3f} unprocessed -> {value:8.3f}")
+        if result.failures:
+            say(f"{len(result.failures)} recordings or pairs left out; see {out}/failures.jsonl")
+            return 3
     return 0

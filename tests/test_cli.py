@@ -244,7 +244,7 @@ def test_only_silence_is_refused(copy):
         break_silent(copy / f"bone/p{number}.wav")
     code, _, err = fit(copy)
     assert code == 2
-    assert_one_line(err, "bone is silent")
+    assert_one_line(err, "holds nothing but digital silence")
 
 
 @pytest.mark.parametrize(

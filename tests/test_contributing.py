@@ -120,7 +120,8 @@ def test_the_importer_reads_pairs_told_by_suffixes(example, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for role, level in (("air", 0.5), ("bone", 0.25)):
-        soundfile.write(source / f"one_{role}.wav", np.full(RATE, level), RATE)
+        samples = np.where(np.arange(RATE) % 100 < 50, level, -level)
+        soundfile.write(source / f"one_{role}.wav", samples, RATE)
     result = import_pairs(source, tmp_path / "pairs", "suffixes")
     assert result.failures == {}
     pair = PairDataset(tmp_path / "pairs")[0]

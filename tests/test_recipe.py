@@ -136,7 +136,7 @@ def test_what_is_written_beside_the_output_says_the_same_again(name, sensor, tmp
 
 def test_a_noisy_room_takes_its_noise_by_a_setting(sensor, tmp_path):
     sensor.save(tmp_path / "known.sensor")
-    write_audio(tmp_path / "noise/hum.wav", 0.1 * np.sin(np.arange(400)), 16_000)
+    write_audio(tmp_path / "noise/hum.wav", 0.1 * np.sin(np.arange(4000)), 16_000)
     noisy = resolve_simulator(
         str(tmp_path / "known.sensor"),
         bundled_recipes("synthesis")["noisy-room"],

@@ -1,13 +1,25 @@
 """docs/recordings.md says what the code does: its words, endings and limits are the code's."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from bcsim.audio.averaging import MAX_CANCELLATION_DB
+from bcsim.audio.averaging import MAX_CANCELLATION_DB, TOLD_CANCELLATION_DB
 from bcsim.audio.folder import AUDIO_SUFFIXES
-from bcsim.audio.inspection import CLIPPED_SHARE, DC_LEAST, DC_SHARE
+from bcsim.audio.inspection import (
+    CLIPPED_SHARE,
+    CLIPPED_SHARE_OF_COARSE,
+    DC_LEAST,
+    DC_SHARE,
+    LEAST_RATE_HZ,
+    LEAST_STEPS,
+    LOWEST_RATE_HZ,
+    SHORT_S,
+    SHORTEST_S,
+    STILL,
+)
 from bcsim.audio.validation.containers import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.lists import TALKER_COLUMNS
@@ -67,6 +79,14 @@ def test_its_words_are_those_of_the_code(start, end, known):
         f"{MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} Hz, 1 to {MAX_CHANNELS} channels",
         f"a number from 1 to {MAX_CHANNELS},",
         f"from {MAX_CANCELLATION_DB:g} dB below what independent channels",
+        f"average is {TOLD_CANCELLATION_DB:g} dB below what independent channels would leave | "
+        f"{MAX_CANCELLATION_DB:g} dB below; choose",
+        f"| under {SHORT_S:g} s, a syllable | under {1e3 * SHORTEST_S:g} ms |",
+        f"| below {LEAST_RATE_HZ:,} Hz | below {LOWEST_RATE_HZ:,} Hz:",
+        f"within one step of {1 - math.log2(STILL):g} bits",
+        f"under {LEAST_STEPS:g} steps of its bits",
+        f"{100 * CLIPPED_SHARE:g} % of the samples at the peak; of 8 bits "
+        f"{100 * CLIPPED_SHARE_OF_COARSE:g} %",
         f"A pair needs {MIN_SECONDS:g} s",
         f"under {MIN_SECONDS:g} s | no |",
         f"{ENOUGH_PAUSES_S:g} s of pauses in all",

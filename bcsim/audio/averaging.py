@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bcsim.audio.validation.base import AudioError
+from bcsim.files.findings import Finding
 
 MAX_CANCELLATION_DB = 10.0  # below what independent channels would leave
+TOLD_CANCELLATION_DB = 3.0  # the same, from which on it is worth a word
+_CHOOSE = "choose one channel"
 _ROUNDING = 1e-10  # part of the power that subtracting the mean leaves of a constant
 
 
@@ -42,30 +45,33 @@ class ChannelMixer:
         self._squares += [*np.square(block).sum(axis=0), np.square(mean).sum()]
         return mean
 
-    def effect(self) -> list[str]:
-        """Return what to warn of once all blocks are mixed: that channels were averaged.
+    def effect(self) -> tuple[list[str], list[Finding]]:
+        """Return what to warn of, and what is found, once all blocks are mixed.
 
-        Raises:
-            AudioError: if the channels cancel each other: the average is 10 dB or more below what
-                is left of independent channels, `sum(power) / num_channels**2`. Powers are those
-                about each channel's mean, so that gravity at an accelerometer does not count.
+        The channels cancel each other if their average is 3 dB or more below what is left of
+        independent channels, `sum(power) / num_channels**2`; from 10 dB on the recording cannot be
+        used. Powers are about each channel's mean, so that gravity at an accelerometer does not
+        count.
         """
         if self.channel is not None:
-            return []
+            return [], []
         powers = self._squares - self._sums**2 / max(self._count, 1)
         powers = np.where(powers > _ROUNDING * self._squares, powers, 0)
         *channels, average = powers.tolist()
         independent = sum(channels) / self.num_channels**2
         if independent == 0:
-            return [f"{self.num_channels} channels averaged to one"]
-        change_db = _decibels(average / max(channels))
-        if _decibels(average / independent) < -MAX_CANCELLATION_DB:
-            raise AudioError(
-                f"its {self.num_channels} channels cancel each other: their average is "
-                f"{-change_db:.0f} dB below the strongest; choose one channel"
-            )
+            text = f"stands still in each of its {self.num_channels} channels"
+            return [], [Finding("silent", "unusable", text, "leave it out, or record it again")]
+        change_db, lost_db = _decibels(average / max(channels)), -_decibels(average / independent)
+        text = f"has {self.num_channels} channels that cancel each other: their average is "
+        if lost_db > MAX_CANCELLATION_DB:
+            text += f"{-change_db:.0f} dB below the strongest"
+            return [], [Finding("cancelling", "unusable", text, _CHOOSE)]
         below = f"{abs(change_db):.1f} dB below the strongest"
-        return [f"{self.num_channels} channels averaged to one ({below})"]
+        warnings = [f"{self.num_channels} channels averaged to one ({below})"]
+        if lost_db < TOLD_CANCELLATION_DB:
+            return warnings, []
+        return warnings, [Finding("cancelling", "warning", text + below, _CHOOSE)]
 
 
 def _decibels(ratio: float) -> float:

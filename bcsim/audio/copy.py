@@ -12,11 +12,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from bcsim.audio.read import AudioFile
+from bcsim.audio.unchanging import unchanging
 from bcsim.audio.validation.containers import CONTAINERS
 from bcsim.audio.write import write_audio
 from bcsim.dsp.resample import resample
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing, write_bytes
+from bcsim.files.hashing import hash_file
+from bcsim.files.opening import CHANGED
 
 _SUFFIXES = {container.name: container.suffixes[0] for container in CONTAINERS}
 _BITS = {"PCM_S8": 16, "PCM_U8": 16, "PCM_16": 16, "PCM_24": 24}  # all else takes 32
@@ -73,26 +76,26 @@ def copy_audio(
         InputError: if it is no audio, has other channels, or is shorter.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    with AudioFile(file, name) as audio:
+    with unchanging(file, name) as audio:
         _check_channel(audio, channel, num_channels)
         start, stop = _segment(audio, start_s, duration_s, overshoot_s)
         whole = (audio.info.sample_rate, audio.info.frames)
         info, suffix = audio.info, _SUFFIXES.get(audio.info.container)
+        place = _place(audio, channel, start, stop)
         audio.warn(*info.warnings)
         if sample_rate not in (None, info.sample_rate):
-            return _resampled(audio, stem, channel or 0, (start, stop), sample_rate)
+            return _resampled(audio, stem, channel or 0, (start, stop), sample_rate, place)
         if suffix is not None and info.channels == 1 and (start, stop) == (0, info.frames):
             path = stem.with_name(stem.name + suffix)
             for _ in audio.blocks(warn=False):  # checks the samples
                 pass
-            num_bytes = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            with replacing(path, num_bytes=num_bytes) as temporary, temporary.open("wb") as copy:
-                shutil.copyfileobj(file, copy)
+            _copy_bytes(audio, file, path)
             return CopiedAudio(path, info.sample_rate, info.frames, whole)
         is_integer = info.codec.startswith("PCM")
         read = audio.read_frames(start, stop - start, "int32" if is_integer else "float64")
-    samples = read[:, channel or 0]
+        samples = read[:, channel or 0]
+        audio.inspect_part(samples * (2.0**-31 if is_integer else 1.0), place)
+        audio.check_unchanged()
     if not is_integer:
         samples = _as_int32(samples, name)
     bits = _BITS.get(info.codec, 32)
@@ -114,13 +117,41 @@ def _check_channel(audio: AudioFile, channel: int | None, num_channels: int | No
         raise InputError(f"{audio.name}: has {channels} channels, and {num_channels} are told")
 
 
+def _place(audio: AudioFile, channel: int | None, start: int, stop: int) -> str:
+    """Return the part of a recording that is copied, for messages, or "" for all of it."""
+    info = audio.info
+    parts = [f"channel {channel or 0}"] if info.channels > 1 else []
+    if (start, stop) != (0, info.frames):
+        parts.append(f"{start / info.sample_rate:.2f} to {stop / info.sample_rate:.2f} s")
+    return ", ".join(parts)
+
+
+def _copy_bytes(audio: AudioFile, file: BinaryIO, path: Path) -> None:
+    content = audio.content()
+    if content is not None:
+        write_bytes(path, content)
+        return
+    num_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with replacing(path, num_bytes=num_bytes) as temporary:
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+        if hash_file(temporary) != audio.sha256():
+            raise InputError(f"{audio.name}: {CHANGED}")
+
+
 def _resampled(
-    audio: AudioFile, stem: Path, channel: int, segment: tuple[int, int], sample_rate: int
+    audio: AudioFile,
+    stem: Path,
+    channel: int,
+    segment: tuple[int, int],
+    sample_rate: int,
+    place: str,
 ) -> CopiedAudio:
     start, stop = segment
     read = audio.read_frames(start, stop - start)[:, channel]
-    if not np.isfinite(read).all():
-        raise InputError(f"{audio.name}: holds samples that are not finite numbers; write it anew")
+    audio.inspect_part(read, place)
+    audio.check_unchanged()
     samples = resample(read, audio.info.sample_rate, sample_rate)
     path = stem.with_name(f"{stem.name}.wav")
     write_audio(path, samples, sample_rate, "FLOAT")

@@ -1,11 +1,12 @@
 """The inspection of one recording: what its author may not know, and training would suffer from.
 
-A new finding of a recording is a function in `CHECKS`; every command that reads recordings shows
-it.
+A new finding of a recording is a function in `HEADER_CHECKS` or `SAMPLE_CHECKS`; every command that
+reads recordings shows it. What is `unusable` is refused wherever a recording is read
+(`bcsim.audio.read.AudioFile`).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,12 @@ DC_SHARE = 0.1  # of the standard deviation
 DC_LEAST = 1e-3
 LEAST_STEPS = 104.0  # at the peak: -50 dBFS in 16 bits
 SHORT_S = 0.3  # a syllable
+# The burst of a plosive with its vowel takes about as long; no frame that is analysed is shorter.
+SHORTEST_S = 0.05
 LEAST_RATE_HZ = 16_000
+# Telephone speech has 8 kHz and accelerometers 6.6 kHz; below 3 kHz of band, vowels are not told.
+LOWEST_RATE_HZ = 6_000
+STILL = 2.0**-31  # of full scale: a step of 32 bits, within which all samples of silence lie
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 EXACT_BITS = 24  # that floating point holds, and the least that lossy codecs are taken for: 16
 _COARSE = ("ULAW", "ALAW", "PCM_S8", "PCM_U8")
@@ -112,37 +118,63 @@ def inspect(levels: Levels, info: AudioInfo | None = None) -> tuple[Finding, ...
         levels: levels of all of its samples.
         info: facts of its header; None for samples that come from no file.
     """
-    return tuple(finding for check in CHECKS for finding in check(levels, info))
+    found = () if info is None else inspect_header(info)
+    return (*found, *(finding for check in SAMPLE_CHECKS for finding in check(levels, info)))
+
+
+def inspect_header(info: AudioInfo) -> tuple[Finding, ...]:
+    """Return what is to be said about a recording by the facts of its header alone."""
+    return tuple(finding for check in HEADER_CHECKS for finding in check(info))
+
+
+def refusal_of(findings: Iterable[Finding]) -> str | None:
+    """Return why a recording cannot be used, with the remedy; None where it can be."""
+    for finding in findings:
+        if finding.severity == "unusable":
+            return f"{finding.text}; {finding.remedy}"
+    return None
 
 
 def _silent(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
-    if levels.peak == 0:
+    if levels.count and levels.high - levels.low < STILL:
         text = "holds nothing but digital silence"
-        yield Finding("silent", "warning", text, "leave it out, or record it again")
+        if levels.peak >= STILL:
+            text = f"stands still: every sample is {levels.high:.3g}"
+        yield Finding("silent", "unusable", text, "leave it out, or record it again")
 
 
-def _lossy(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
-    if info is not None and not info.codec.startswith(_LOSSLESS):
+def _lossy(info: AudioInfo) -> Iterator[Finding]:
+    if not info.codec.startswith(_LOSSLESS):
         text = f"is of a lossy codec ({info.codec})"
         yield Finding("lossy", "warning", text, _CONVERTED)
 
 
-def _coarse(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
-    if info is not None and BITS.get(info.codec, 16) <= 8:
+def _coarse(info: AudioInfo) -> Iterator[Finding]:
+    if BITS.get(info.codec, 16) <= 8:
         text = f"has {BITS[info.codec]} bits, whose noise is heard"
         yield Finding("coarse", "warning", text, _CONVERTED)
 
 
-def _narrow(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
-    if info is not None and info.sample_rate < LEAST_RATE_HZ:
+def _narrow(info: AudioInfo) -> Iterator[Finding]:
+    if info.sample_rate < LEAST_RATE_HZ:
         text = f"is at {info.sample_rate} Hz: it holds nothing above {info.sample_rate / 2:g} Hz"
-        yield Finding("narrow", "warning", text, "record at 16 kHz or more")
+        remedy = "record at 16 kHz or more"
+        if info.sample_rate >= LOWEST_RATE_HZ:
+            yield Finding("narrow", "warning", text, remedy)
+        else:
+            remedy = f"{remedy}, {LOWEST_RATE_HZ} Hz at the least"
+            yield Finding("narrow", "unusable", text, remedy)
 
 
-def _short(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
-    if info is not None and info.duration_s < SHORT_S:
+def _short(info: AudioInfo) -> Iterator[Finding]:
+    if info.duration_s < SHORT_S:
         text = f"lasts {1e3 * info.duration_s:.4g} ms, less than a syllable"
-        yield Finding("short", "warning", text, "leave it out, or join it with what comes next")
+        remedy = "leave it out, or join it with what comes next"
+        if info.duration_s >= SHORTEST_S:
+            yield Finding("short", "warning", text, remedy)
+        else:
+            text = f"lasts {1e3 * info.duration_s:.4g} ms, less than {1e3 * SHORTEST_S:g} ms"
+            yield Finding("short", "unusable", text, remedy)
 
 
 def _quiet(levels: Levels, info: AudioInfo | None) -> Iterator[Finding]:
@@ -178,6 +210,9 @@ def _bits_of(codec: str) -> int:
     return EXACT_BITS if codec in ("FLOAT", "DOUBLE") else max(16, BITS.get(codec, 16))
 
 
-CHECKS: tuple[Callable[[Levels, AudioInfo | None], Iterator[Finding]], ...] = (
-    *(_silent, _lossy, _coarse, _narrow, _short, _quiet, _clipped, _dc),
+HEADER_CHECKS: tuple[Callable[[AudioInfo], Iterator[Finding]], ...] = (
+    *(_lossy, _coarse, _narrow, _short),
+)
+SAMPLE_CHECKS: tuple[Callable[[Levels, AudioInfo | None], Iterator[Finding]], ...] = (
+    *(_silent, _quiet, _clipped, _dc),
 )

@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,19 +17,23 @@ import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
-from bcsim.audio.inspection import Levels, inspect
+from bcsim.audio.inspection import Levels, inspect, inspect_header, refusal_of
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
-from bcsim.dsp.lazy_signal import is_long
 from bcsim.dsp.resample import BlockResampler, resample
 from bcsim.errors import BcsimError, InputError, is_out_of_memory
-from bcsim.files.atomic import CHANGED
 from bcsim.files.findings import Finding, note
-from bcsim.files.opening import open_regular, reading_error
+from bcsim.files.opening import (
+    CHANGED,
+    FileState,
+    check_state,
+    open_regular,
+    reading_error,
+    state_of,
+)
 from bcsim.files.paths import printable
 
 BLOCK = 1 << 16  # samples of each channel
-MOST_HELD = 1 << 25  # bytes of a file that `open_unchanging` reads into memory
 _MAX_MAGNITUDE = 64.0  # 36 dB over full scale: more than floats need, less than integers have
 _MP3_SLACK = 4 * 1152  # samples: encoders differ in what they count as delay and padding
 
@@ -37,7 +41,10 @@ log = logging.getLogger(__name__)
 
 
 def read_audio(
-    path: Path, sample_rate: int | None = None, channel: int | None = None
+    path: Path,
+    sample_rate: int | None = None,
+    channel: int | None = None,
+    is_recording: bool = True,
 ) -> tuple[NDArray[np.float64], int]:
     """Read a file as one channel; several are averaged, with a warning that says what this did.
 
@@ -45,45 +52,20 @@ def read_audio(
         path: audio file of a container in `CONTAINERS`; its content decides, not its name.
         sample_rate: rate in Hz to resample to (soxr, very high quality), or None to keep the own.
         channel: index of the channel to read, from 0, or None to average all of them.
+        is_recording: whether the file is refused if it cannot be used; what bcsim wrote itself may
+            be silent.
 
     Returns:
         Samples (T,) with full scale at 1, and their rate in Hz.
 
     Raises:
         InputError: if the file is missing, none of these, cut short, cannot be decoded, holds no
-            samples, or some that are not finite or far above full scale, lacks the channel, or
-            has channels that cancel each other when they are averaged (`ChannelMixer.effect`).
+            samples, or some that are not finite or far above full scale, or lacks the channel;
+            or if the recording cannot be used: it is too short, of too low a rate or silent
+            (`inspect`), or its channels cancel each other when averaged (`ChannelMixer.effect`).
     """
-    with open_audio(path) as audio:
+    with open_audio(path, is_recording=is_recording) as audio:
         return audio.read(sample_rate, channel), sample_rate or audio.info.sample_rate
-
-
-def read_recording(
-    path: Path, sample_rate: int, channel: int | None = None
-) -> tuple[NDArray[np.floating], int]:
-    """Read a file as one channel as `read_audio` does, in single precision if it is long.
-
-    That holds 16 and 24 bits exactly, in half of the memory.
-
-    Args:
-        path: audio file.
-        sample_rate: rate in Hz to resample to.
-        channel: index of the channel to read, from 0, or None to average all of them.
-
-    Returns:
-        Samples (T,) at `sample_rate`, and the rate of the file in Hz.
-    """
-    with open_audio(path) as audio:
-        own_rate = audio.info.sample_rate
-        if not is_long(audio.info.frames * sample_rate / own_rate):
-            return audio.read(sample_rate, channel), own_rate
-        # One array that grows in place: blocks that are joined at the end need twice the memory.
-        samples = np.empty(0, dtype=np.float32)
-        for block in audio.resampled_blocks(sample_rate, BLOCK, channel):
-            start = len(samples)
-            samples.resize(start + len(block), refcheck=False)
-            samples[start:] = block
-        return samples, own_rate
 
 
 def read_blocks(
@@ -101,13 +83,25 @@ def read_blocks(
         yield from audio.resampled_blocks(sample_rate, num_samples, channel)
 
 
-def read_segment(path: Path, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
+def read_segment(
+    path: Path, start: int, num_samples: int, channel: int = 0, known: FileState | None = None
+) -> NDArray[np.float64]:
     """Read part of one channel of a file, thousands of times a second.
 
     Hence the pages of Ogg files are not checked and no warnings are given: both happen when the
     file is read as a whole or asked for its `audio_info`. See `AudioFile.read_segment`.
+
+    Args:
+        path: audio file.
+        start: first sample.
+        num_samples: number of samples.
+        channel: index of the channel to read, from 0.
+        known: state that the file has to have (`check_state`); None for any.
+
+    Raises:
+        InputError: if it cannot be read, or has another state.
     """
-    with open_audio(path, whole=False) as audio:
+    with open_audio(path, whole=False, known=known) as audio:
         return audio.read_segment(start, num_samples, channel)
 
 
@@ -121,33 +115,17 @@ def audio_info(path: Path) -> AudioInfo | None:
 
 
 @contextlib.contextmanager
-def open_audio(path: Path, whole: bool = True) -> Iterator["AudioFile"]:
-    """Open an audio file as `read_audio` does, and check its header.
+def open_audio(
+    path: Path, whole: bool = True, is_recording: bool = True, known: FileState | None = None
+) -> Iterator["AudioFile"]:
+    """Open an audio file as `read_audio` does, and check its header; see `AudioFile`.
 
-    With `whole`, all pages of an Ogg file are checked, which takes as long as reading it.
+    The file has to be in the state that is `known` of it, if one is (`check_state`).
     """
     # An open file, not its name: names need not be UTF-8.
-    with open_regular(path) as file, AudioFile(file, path, whole=whole) as audio:
-        yield audio
-
-
-@contextlib.contextmanager
-def open_unchanging(path: Path) -> Iterator["AudioFile"]:
-    """Open an audio file to be read more than once, while others may write to it or replace it.
-
-    A file of up to 32 MiB is read into memory, so that header, samples, hash and copy are those of
-    one content. A larger one is hashed before and after: `AudioFile.check_unchanged`.
-    """
     with open_regular(path) as file:
-        try:
-            before = _state(file)
-            is_held = before[0] <= MOST_HELD
-            content = io.BytesIO(file.read()) if is_held else file
-            if _state(file) != before:  # it is being written
-                raise InputError(f"{path}: {CHANGED}")
-        except OSError as error:
-            raise reading_error(path, error) from error
-        with AudioFile(content, path) as audio:
+        check_state(file, path, known)
+        with AudioFile(file, path, whole, is_recording, state_of(file)) as audio:
             yield audio
 
 
@@ -157,9 +135,12 @@ class AudioFile:
     Args:
         file: file open for reading and seeking; the caller closes it.
         name: name of the file, for messages.
-        whole: check all pages of an Ogg file.
+        whole: whether all pages of an Ogg file are checked, which takes as long as reading it.
+        is_recording: whether `read`, `blocks` and what builds on them refuse what cannot be used.
+        state: state of the file (`state_of`), for those who open it again.
 
     Attributes:
+        state: state of the file when it was opened, if it was told.
         info: what the header says.
         findings: what is to be said of the recording, once all of it was read.
 
@@ -168,9 +149,18 @@ class AudioFile:
         EnvironmentFault: if the machine cannot read the file for now.
     """
 
-    def __init__(self, file: BinaryIO, name: object, whole: bool = True) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: object,
+        whole: bool = True,
+        is_recording: bool = True,
+        state: FileState | None = None,
+    ) -> None:
         self.name = name
+        self._is_recording = is_recording
         self._file = file
+        self.state = state
         self._hashed: str | None = None
         self.findings: tuple[Finding, ...] = ()
         with self._errors():
@@ -194,7 +184,7 @@ class AudioFile:
 
     def again(self, whole: bool = True) -> "AudioFile":
         """Return the same open file to be read from the start, whatever its name leads to now."""
-        return AudioFile(self._file, self.name, whole=whole)
+        return AudioFile(self._file, self.name, whole, self._is_recording, self.state)
 
     def read(
         self, sample_rate: int | None = None, channel: int | None = None
@@ -202,16 +192,31 @@ class AudioFile:
         """Return the samples (T,) of the whole file as `read_audio` does."""
         with self._errors():
             mixer = ChannelMixer(self.info.channels, channel)
-            self._rewind()
+            self._begin()
             samples = self._decode_all()
             missing = _check_count(self.info, len(samples))
             oddities = _oddities(self.info, _check_magnitude(samples))
             mono = mixer.mix(samples)
-            self.warn(*missing, *oddities, *mixer.effect())
+            effect, found = mixer.effect()
+            self.warn(*missing, *oddities, *effect)
         levels = Levels()
         levels.add(_used(samples, mixer.channel))
-        self._note(levels)
+        self._note(*inspect(levels, self.info), *found)
         return mono if sample_rate is None else resample(mono, self.info.sample_rate, sample_rate)
+
+    def inspect_part(self, samples: NDArray[np.float64], place: str) -> None:
+        """Inspect part of the recording as `read` does the whole.
+
+        Args:
+            samples: (T,), samples of one channel at the rate of the file.
+            place: place of the part, which tells it from others of the file, or "".
+        """
+        with self._errors():
+            _check_magnitude(samples)
+        levels = Levels()
+        levels.add(samples)
+        info = dataclasses.replace(self.info, channels=1, frames=len(samples))
+        self._note(*inspect(levels, info), name=f"{self.name}{place and f' ({place})'}")
 
     def read_segment(self, start: int, num_samples: int, channel: int = 0) -> NDArray[np.float64]:
         """Read part of one channel as `read_frames` does; no warnings are given."""
@@ -248,14 +253,14 @@ class AudioFile:
         """
         count, largest, levels = 0, 0.0, Levels()
         with self._errors():
-            self._rewind()
+            self._begin()
             while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
                 count, largest = count + len(block), max(largest, _check_magnitude(block))
                 levels.add(_used(block, channel))
                 yield block
             missing = _check_count(self.info, count)
             self.warn(*missing, *(_oddities(self.info, largest) if warn else ()))
-        self._note(levels)
+        self._note(*inspect(levels, self.info))
 
     def mono_blocks(self, num_samples: int, channel: int | None) -> Iterator[NDArray[np.float64]]:
         """Yield the whole file in blocks (num_samples,) of one channel, as `read` reads it."""
@@ -263,8 +268,9 @@ class AudioFile:
             mixer = ChannelMixer(self.info.channels, channel)
         for block in self.blocks(num_samples, channel=mixer.channel):
             yield mixer.mix(block)
-        with self._errors():
-            self.warn(*mixer.effect())
+        effect, found = mixer.effect()
+        self.warn(*effect)
+        self._note(*self.findings, *found)
 
     def resampled_blocks(
         self, sample_rate: int, num_samples: int, channel: int | None
@@ -277,12 +283,13 @@ class AudioFile:
             yield rest
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the file in hexadecimal."""
-        self._hashed = self._hash()
+        """Return the SHA-256 of the file in hexadecimal, as it was when it was asked for first."""
+        if self._hashed is None:
+            self._hashed = self._hash()
         return self._hashed
 
     def content(self) -> bytes | None:
-        """Return the bytes of the file, if `open_unchanging` holds them in memory."""
+        """Return the bytes of the file, if they are in memory (`bcsim.audio.unchanging`)."""
         return self._file.getvalue() if isinstance(self._file, io.BytesIO) else None
 
     def check_unchanged(self) -> None:
@@ -312,13 +319,25 @@ class AudioFile:
             for _ in audio.blocks(warn=False):
                 pass
 
-    def _note(self, levels: Levels) -> None:
-        self.findings = inspect(levels, self.info)
-        note(self.name, self.findings)
+    def check_header(self) -> None:
+        """Raise an InputError if the header tells that the recording cannot be used."""
+        self._refuse(inspect_header(self.info))
 
-    def _rewind(self) -> None:
+    def _begin(self) -> None:
+        self.check_header()
         if self._sound.tell():  # at the start already, MP3 would decode differently after a seek
             self._sound.seek(0)
+
+    def _note(self, *findings: Finding, name: object = None) -> None:
+        """Keep what was found, and hand it on; an InputError if the recording cannot be used."""
+        self.findings = findings
+        self._refuse(findings, name)
+        note(name or self.name, findings)
+
+    def _refuse(self, findings: Iterable[Finding], name: object = None) -> None:
+        reason = refusal_of(findings) if self._is_recording else None
+        if reason is not None:
+            raise InputError(f"{name or self.name}: {reason}")
 
     def _decode_all(self) -> NDArray[Any]:
         if self.info.codec != "PCM_16":
@@ -344,12 +363,6 @@ class AudioFile:
                 f"{self.name}: cannot be read as audio ({reason}); copy the file again, or "
                 "convert it"
             ) from error
-
-
-def _state(file: BinaryIO) -> tuple[int, int]:
-    """Return size and time of the last change of an open file."""
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
 
 
 def _check_count(info: AudioInfo, count: int) -> list[str]:
@@ -389,8 +402,6 @@ def _oddities(info: AudioInfo, largest: float) -> list[str]:
     odd = list(info.warnings)
     if largest > 1.01:
         odd.append(f"peaks at {largest:.3g} of full scale")
-    if largest == 0:
-        odd.append("holds nothing but digital silence")
     return odd
 
 

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bcsim.audio.folder import audio_files
-from bcsim.audio.read import open_audio, read_audio
+from bcsim.audio.read import open_audio
+from bcsim.audio.unchanging import open_unchanging
 from bcsim.effects.distributions import Recordings
 from bcsim.effects.playback import SILENT
 from bcsim.errors import InputError
 from bcsim.files.atomic import environment_faults
 from bcsim.files.hashing import hash_text
+from bcsim.files.opening import FileState
 from bcsim.files.paths import printable
 from bcsim.progress import track
 from bcsim.simulator import Simulator
@@ -42,11 +44,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Contents:
-    """What is in a folder of noise: names that can be drawn, why others cannot, and a hash."""
+    """What is in a folder of noise: names that can be drawn, why others cannot, and a hash.
+
+    What is drawn later has to be of the files in the states that they were in.
+    """
 
     names: tuple[str, ...]
     failures: dict[str, str]
     sha256: str
+    states: dict[str, FileState | None]
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,9 @@ class NoiseFolder(Recordings):
                     f"{path}: no such recording of noise; put it back, or name the folder that "
                     "holds it"
                 )
-            samples, _ = read_audio(path, sample_rate)
+            known = None if self._looked_at is None else self._looked_at.states.get(name)
+            with open_audio(path, known=known) as audio:
+                samples = audio.read(sample_rate)
             samples = without_pauses(samples, sample_rate)
             samples = samples - samples.mean()  # a converter's offset is no noise
             samples.setflags(write=False)
@@ -134,14 +142,17 @@ class NoiseFolder(Recordings):
     def _look(self) -> _Contents:
         """Decode all recordings, and log what is left out of them."""
         names, failures, lines, short = [], {}, [], []
+        states: dict[str, FileState | None] = {}
         paused_s = 0.0
         for name in track(self._files, len(self._files), "reading noise"):
             path = self._root / name
             try:
-                with environment_faults(self._root), open_audio(path) as audio:
+                with environment_faults(self._root), open_unchanging(path) as audio:
                     rate, digest = audio.info.sample_rate, audio.sha256()
                     least = max(SILENT, ROUNDING.get(audio.info.codec, 0.0))
                     samples = audio.read()
+                    audio.check_unchanged()
+                    states[name] = audio.state
                 kept = without_pauses(samples, rate)
                 if not np.std(kept) > least:
                     raise InputError(
@@ -170,7 +181,7 @@ class NoiseFolder(Recordings):
             )  # fmt: skip
         if paused_s:
             log.info("noise: pauses of %.1f s in all are left out of the recordings", paused_s)
-        return _Contents(tuple(names), failures, hash_text("".join(lines)))
+        return _Contents(tuple(names), failures, hash_text("".join(lines)), states)
 
 
 def without_pauses(samples: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:

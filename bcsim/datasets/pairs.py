@@ -7,11 +7,10 @@ order, with other workers or after a restart gives the same numbers.
 import copy
 import logging
 import os
-import time
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -20,20 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
-from bcsim.audio.read import BLOCK, AudioFile, audio_info, open_audio, read_audio, read_segment
+from bcsim.audio.read import open_audio, read_segment
+from bcsim.audio.unchanging import read_pair
 from bcsim.datasets.dataset import PairFiles, read_rows
-from bcsim.datasets.manifest import MANIFEST_NAME, file_beneath
+from bcsim.datasets.manifest import MANIFEST_NAME, PairRow, file_beneath
 from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.datasets.speaker_names import split_of_folder
-from bcsim.dsp.activity import speech_rms_of_blocks
-from bcsim.effects.base import Scene
 from bcsim.errors import InputError
+from bcsim.files.opening import FileState, state_of
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
 from bcsim.rng import stream
-from bcsim.simulator import Simulator
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +78,7 @@ class Pairs(ABC):
         seed: root seed of crops and of everything that a simulator draws.
 
     Attributes:
+        failures: reasons why files and pairs are left out, by their names.
         channels: channels that a network takes from the pairs (`Pair.inputs`); `noisy_air` is read
             from disk only if "air" is one of them.
         simulated_s: time that simulating has taken so far, in seconds.
@@ -93,6 +91,7 @@ class Pairs(ABC):
         self.sample_rate = sample_rate
         self.seed = seed
         self.simulated_s = 0.0
+        self.failures: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,7 +134,7 @@ class Pairs(ABC):
         self, index: int, signals: Mapping[str, NDArray[np.float64]], num_samples: int
     ) -> Pair:
         """Return signals as the pair at `index`, with zeros behind up to `num_samples`."""
-        padded = {name: _as_float32(signal, num_samples) for name, signal in signals.items()}
+        padded = {name: as_float32(signal, num_samples) for name, signal in signals.items()}
         return Pair(self.ids[index], sample_rate=self.sample_rate, **padded)
 
 
@@ -166,6 +165,8 @@ class StoredPairs(Pairs):
         self.file_names: list[dict[str, str]] = []
         self.are_rendered = True
         self._durations_s = array("d")
+        # What is cropped out of them has to be of the files as they are now: size and time of each.
+        self._states, self._first_states = array("q"), array("q")
         ids: list[str] = []
         for number, row in enumerate(read_rows(path), start=1):
             if row.sample_rate != sample_rate:
@@ -173,11 +174,15 @@ class StoredPairs(Pairs):
                     f"{path} line {number}: pairs are {row.sample_rate} Hz, the recipe wants "
                     f"{sample_rate}; rerun synthesize, or set sample_rate"
                 )
-            for name in row.file_names.values():
-                if not os.path.isfile(self.folder / name):  # which a name too long is not either
-                    raise InputError(
-                        f"{path} line {number}: {shown(name)} is missing; run synthesize again"
-                    )
+            self._first_states.append(len(self._states))
+            try:
+                for name in row.file_names.values():
+                    self._states.extend(state_of(self.folder / name))
+            except (OSError, ValueError) as error:  # a name may be too long, or hold a NUL
+                raise InputError(
+                    f"{path} line {number}: {_missing(self.folder, row)} is missing; run "
+                    "synthesize again"
+                ) from error
             ids.append(row.id)
             self.file_names.append(row.file_names)
             self._durations_s.append(row.duration_s)
@@ -199,11 +204,18 @@ class StoredPairs(Pairs):
     def _total(self, index: int) -> int:
         return round(self._durations_s[index] * self.sample_rate)
 
+    def _state(self, index: int, place: int) -> FileState:
+        """Return the state of one of the files of a pair, by its place among them."""
+        first = self._first_states[index] + 2 * place
+        return self._states[first], self._states[first + 1]
+
     def _read(self, index: int, start: int, num_samples: int) -> Pair:
         # Looked for again: a link may have come to lead elsewhere since the manifest was read.
         signals = {
-            signal: read_segment(file_beneath(self.folder, name), start, num_samples)
-            for signal, name in self.file_names[index].items()
+            signal: read_segment(
+                file_beneath(self.folder, name), start, num_samples, known=self._state(index, place)
+            )
+            for place, (signal, name) in enumerate(self.file_names[index].items())
             if self._is_read(signal)
         }
         return self._padded(index, signals, num_samples)
@@ -213,7 +225,7 @@ class RecordedPairs(Pairs):
     """Pairs of files of any rate, as they were recorded: delay and polarity stay what they are.
 
     Files of another rate, or of several channels that are averaged, are read as a whole whenever
-    they are asked for.
+    they are asked for. A pair that the header of a file tells to be unusable is left out.
 
     Args:
         pairs: files of the pairs, which have different ids.
@@ -222,7 +234,7 @@ class RecordedPairs(Pairs):
         channels: index of the channel of "air" and "bone", from 0; None to average all.
 
     Raises:
-        InputError: if there are none, two have the same id, or a file holds no audio.
+        InputError: if there are none that can be used, or two have the same id.
     """
 
     def __init__(
@@ -238,11 +250,27 @@ class RecordedPairs(Pairs):
         twice = next((name for name, after in pairwise(sorted(names)) if name == after), None)
         if twice is not None:
             raise InputError(f"two pairs are called '{shown(twice)}'; rename one")
-        super().__init__(names, sample_rate, seed)
-        self.pairs = list(pairs)
+        super().__init__([], sample_rate, seed)
+        self.pairs: list[PairFiles] = []
         self.recorded_channels = dict(channels or {})
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.
-        self._num_samples = [self._common_length(pair.files) for pair in self.pairs]
+        self._num_samples: list[int | None] = []
+        # What is read of them has to be of the files as they are now.
+        self._states: list[dict[str, FileState | None]] = []
+        for pair in pairs:
+            try:
+                num_samples, states = self._look_at(pair.files)
+            except InputError as error:
+                self.failures[pair.id] = str(error)
+                log.warning("%s; left out", printable(str(error)))
+                continue
+            self.ids.append(pair.id)
+            self.pairs.append(pair)
+            self._num_samples.append(num_samples)
+            self._states.append(states)
+        if not self.pairs:
+            first = next(iter(self.failures.values()))
+            raise InputError(f"none of {len(pairs)} recorded pairs can be used; first: {first}")
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         total = self._num_samples[index]
@@ -250,7 +278,10 @@ class RecordedPairs(Pairs):
             start = self.crop_start(index, epoch, total, num_samples)
             end = min(start + num_samples, total)
             signals = {
-                name: read_segment(path, start, end - start, self.recorded_channels.get(name) or 0)
+                name: read_segment(
+                    *(path, start, end - start, self.recorded_channels.get(name) or 0),
+                    known=self._states[index][name],
+                )
                 for name, path in self._wanted(index).items()
             }
         else:
@@ -290,6 +321,7 @@ class RecordedPairs(Pairs):
         part.ids = [self.ids[index] for index in indices]
         part.pairs = [self.pairs[index] for index in indices]
         part._num_samples = [self._num_samples[index] for index in indices]
+        part._states = [self._states[index] for index in indices]
         return part
 
     def num_without_noise(self, num_samples: int) -> int:
@@ -301,27 +333,35 @@ class RecordedPairs(Pairs):
 
     def _decode(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Return the whole signals, cut to the shortest."""
-        wanted = self._wanted(index)
-        signals = {
-            name: read_audio(path, self.sample_rate, self.recorded_channels.get(name))[0]
-            for name, path in wanted.items()
-        }
+        signals = self._read_whole(index)
         overlap = min(map(len, signals.values()))
         return {name: signal[:overlap] for name, signal in signals.items()}
 
-    def _common_length(self, files: Mapping[str, Path]) -> int | None:
-        lengths = []
+    def _read_whole(self, index: int) -> dict[str, NDArray[np.floating]]:
+        """Return the whole signals as they were recorded, at the rate of the pairs."""
+        wanted, known = self._wanted(index), self._states[index]
+        read = read_pair(wanted, self.sample_rate, self.recorded_channels, known=known)
+        return {name: recording.samples for name, recording in read.items()}
+
+    def _look_at(self, files: Mapping[str, Path]) -> tuple[int | None, dict[str, FileState | None]]:
+        """Return the length that all files have, where crops of them are pairs, and their states.
+
+        Raises:
+            InputError: if a header tells that a file cannot be used, or it lacks the channel.
+        """
+        lengths: list[int] = []
+        states: dict[str, FileState | None] = {}
         for name, path in files.items():
             channel = self.recorded_channels.get(name)
-            info = audio_info(path)
-            if info is None or info.frames == 0:
-                raise InputError(f"{path}: holds no audio, or is missing; leave the pair out")
+            with open_audio(path) as audio:
+                audio.check_header()
+                info, states[name] = audio.info, audio.state
             if channel is not None and channel >= info.channels:
-                raise InputError(f"{path}: has no channel {channel + 1}; leave the pair out")
+                raise InputError(f"{path}: has no channel {channel + 1}")
             is_one = info.channels == 1 or channel is not None
             if is_one and info.sample_rate == self.sample_rate:
                 lengths.append(info.frames)
-        return min(lengths) if len(lengths) == len(files) else None
+        return min(lengths) if len(lengths) == len(files) else None, states
 
 
 def open_pairs(
@@ -351,100 +391,19 @@ def open_pairs(
     pairs, unmatched = find_pairs(folder, bone or folder, talkers, channels, split)
     for reason in unmatched.values():
         log.warning("%s; left out", printable(reason))
-    return RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))
+    recorded = RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))
+    recorded.failures = {**unmatched, **recorded.failures}
+    return recorded
 
 
-class RenderedPairs(Pairs):
-    """Air recordings, simulated as they are asked for: every epoch has other draws.
-
-    Args:
-        files: paths of the air recordings.
-        folder: common folder of the recordings; the paths below it are the ids.
-        simulator: simulator of the sensor; the pairs have its sample rate.
-        seed: root seed of crops and draws.
-    """
-
-    def __init__(
-        self, files: Sequence[Path], folder: Path, simulator: Simulator, seed: int
-    ) -> None:
-        ids = [path.relative_to(folder).as_posix() for path in files]
-        super().__init__(ids, simulator.sample_rate, seed)
-        self.files = list(files)
-        self.simulator = simulator
-        self._levels: dict[int, tuple[Tensor, Tensor]] = {}  # of whole files, by `speech_level`
-
-    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
-        return self.crops([(index, epoch)], num_samples)[0]
-
-    def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
-        airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
-        clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
-        # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
-        indices = [index for index, _ in picks]
-        level, offset = map(torch.cat, zip(*(self._levels[i] for i in indices), strict=True))
-        whole = {"level": level, "offset": offset}
-        return self._render(indices, airs, clip_ids, num_samples, whole)
-
-    def whole(self, index: int) -> Pair:
-        air, _ = read_audio(self.files[index], self.sample_rate)
-        return self._render([index], [air], [self.ids[index]], len(air))[0]
-
-    def _read(self, index: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
-        with open_audio(self.files[index]) as audio:
-            if index not in self._levels:
-                self._levels[index] = speech_level(audio, self.sample_rate)
-            if (audio.info.sample_rate, audio.info.channels) == (self.sample_rate, 1):
-                start = self.crop_start(index, epoch, audio.info.frames, num_samples)
-                return audio.read_segment(start, num_samples)
-            air = audio.read(self.sample_rate)
-        start = self.crop_start(index, epoch, len(air), num_samples)
-        return air[start : start + num_samples]
-
-    def _render(
-        self,
-        indices: Sequence[int],
-        airs: Sequence[NDArray[np.float64]],
-        clip_ids: Sequence[str],
-        num_samples: int,
-        whole: Mapping[str, Tensor] | None = None,
-    ) -> list[Pair]:
-        """Return the pairs, of `num_samples` each, that the simulator makes of air as one batch.
-
-        `whole` holds level and offset of the whole recordings, where `airs` are parts of them.
-        """
-        started = time.perf_counter()
-        batch = torch.stack([_as_float32(air, num_samples) for air in airs])
-        lengths = torch.tensor([len(air) for air in airs])
-        scene = Scene.from_air(batch, self.sample_rate, lengths)
-        draws = [self.simulator.sample(self.seed, clip_id) for clip_id in clip_ids]
-        with torch.inference_mode():
-            scene = self.simulator.apply(replace(scene, **(whole or {})), draws)
-        # An effect may have made the clips longer or shorter.
-        missing = (0, num_samples - scene.air.shape[-1])
-        self.simulated_s += time.perf_counter() - started
-        signals = {"air": scene.air, "bone": scene.bone, "noisy_air": scene.noisy_air}
-        padded = {name: pad(s, missing) for name, s in signals.items() if s is not None}
-        return [
-            Pair(
-                self.ids[index],
-                sample_rate=self.sample_rate,
-                **{name: batch[row] for name, batch in padded.items()},
-            )
-            for row, index in enumerate(indices)
-        ]
+def _missing(folder: Path, row: PairRow) -> str:
+    """Return the first file of a pair that is not there, for messages."""
+    there = (name for name in row.file_names.values() if not os.path.isfile(folder / name))
+    return shown(next(there, row.id))
 
 
-def speech_level(recording: AudioFile, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Return the RMS of speech in a file, and its mean, (1,) each, read at `sample_rate`."""
-    with recording.again(whole=False) as audio:
-        blocks = audio.resampled_blocks(sample_rate, BLOCK, None)
-        level = speech_rms_of_blocks(blocks, sample_rate)
-    if level is None:
-        raise InputError(f"{recording.name}: holds no samples")
-    return level
-
-
-def _as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:
+def as_float32(samples: NDArray[np.float64], num_samples: int) -> Tensor:
+    """Return samples (T,) in single precision, (num_samples,), with zeros behind."""
     padded = np.zeros(num_samples, dtype=np.float32)
     padded[: len(samples)] = samples
     return torch.from_numpy(padded)

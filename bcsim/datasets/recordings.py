@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bcsim.audio.channels import channel_index, strongest_channel
 from bcsim.audio.folder import AUDIO_SUFFIXES, list_audio
-from bcsim.audio.read import read_recording
+from bcsim.audio.unchanging import read_pair
 from bcsim.datasets.dataset import Dataset, ListedPair, PairFiles
 from bcsim.datasets.layouts import named_pairs
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
@@ -184,8 +184,10 @@ def channels_of(air: Path, bone: Path, channels: Mapping[str, str] | None) -> di
 
 
 def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None]) -> RecordedPair:
-    air, air_rate = read_recording(pair.files["air"], sample_rate, channels["air"])
-    bone, bone_rate = read_recording(pair.files["bone"], sample_rate, channels["bone"])
+    paths = {role: pair.files[role] for role in ROLES}
+    read = read_pair(paths, sample_rate, channels, single_if_long=True)
+    air, bone = read["air"].samples, read["bone"].samples
+    air_rate, bone_rate = read["air"].own_rate, read["bone"].own_rate
     if air_rate != bone_rate:
         log.warning(
             "%s: air is %d Hz, bone %d Hz; both resampled to %d Hz",
@@ -198,7 +200,12 @@ def _read(pair: PairFiles, sample_rate: int, channels: Mapping[str, int | None])
         )
     files = (str(pair.files["air"]), str(pair.files["bone"]))
     # Not cut here: one may have begun earlier; where they overlap is told by what they hold.
-    return RecordedPair(pair.id, air, bone, pair.speaker, files)
+    findings = tuple(
+        replace(finding, text=f"{role} {finding.text}", channel=role)
+        for role in ROLES
+        for finding in read[role].findings
+    )
+    return RecordedPair(pair.id, air, bone, pair.speaker, files, findings)
 
 
 def _both(pair: PairFiles) -> str:

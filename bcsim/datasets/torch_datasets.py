@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bcsim.audio.folder import audio_files
-from bcsim.datasets.pairs import Pairs, RenderedPairs, open_pairs
+from bcsim.datasets.pairs import Pairs, open_pairs
+from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.dsp.signals import check_rate
 from bcsim.errors import UsageError
 from bcsim.simulator import Simulator

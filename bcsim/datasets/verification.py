@@ -123,7 +123,7 @@ def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
             elif found.frames < wanted:
                 yield f"{folder / name}: holds {found.frames} samples, its row says {wanted}"
             elif found.codec in ("FLOAT", "DOUBLE"):
-                read_audio(path)  # which may hold what is no number
+                read_audio(path, is_recording=False)  # which may hold what is no number
         except InputError as error:
             yield str(error)
 

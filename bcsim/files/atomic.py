@@ -18,9 +18,9 @@ from typing import Any
 
 from bcsim.errors import EnvironmentFault, InputError
 from bcsim.files.hashing import hash_if_readable, hash_text
+from bcsim.files.opening import CHANGED
 
 _AGAIN = "then run the same command again"
-CHANGED = "was changed while it was read; run the same command again"
 _REMEDIES = {
     errno.EACCES: "permission denied; choose a place that you may use, or ask for permission",
     errno.EPERM: "not permitted; choose a place that you may use, or ask for permission",

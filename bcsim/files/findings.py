@@ -13,7 +13,10 @@ from bcsim.files.paths import printable
 SEVERITIES = ("unusable", "warning")  # a warning costs quality; what is unusable is left out
 # Kinds of findings about one recording, whose name tells which.
 OF_ONE_RECORDING = frozenset(
-    {"silent", "lossy", "coarse", "narrow", "short", "quiet", "clipping", "dc", "duplicate"}
+    {
+        *("silent", "lossy", "coarse", "narrow", "short", "quiet", "clipping", "dc"),
+        *("cancelling", "duplicate"),
+    }
 )
 FINDINGS_NAME = "findings.jsonl"
 NUM_NAMED = 3  # recordings that the line of a kind names
@@ -83,12 +86,9 @@ class FoundInRecordings:
             path: path of `findings.jsonl`.
             run: name of the run, such as "fit-response throat.sensor".
         """
-        entries = [
-            {"run": run, "recording": printable(name), **_facts(finding)}
-            for name in sorted(self.by_name)
-            for finding in self.by_name[name].values()
-        ]
-        replace_lines(path, run, entries)
+        with FindingsFile(path, run) as file:
+            for name in sorted(self.by_name):
+                file.add(printable(name), map(facts_of, self.by_name[name].values()))
 
 
 def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: str) -> str:
@@ -136,9 +136,10 @@ def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> No
 
 
 class FindingsFile:
-    """`findings.jsonl` of a dataset, written line by line: a corpus may be large.
+    """Writer of `findings.jsonl`, line by line: a corpus may be large.
 
-    It is there under its name when the block of its `with` ends, and not at all without findings.
+    The lines take the place of those that the same run left there before when the block of its
+    `with` ends; those of other runs stay. A file without any line is removed.
 
     Args:
         path: path of the file.
@@ -156,16 +157,34 @@ class FindingsFile:
     def add(self, recording: str, findings: Iterable[Mapping[str, Any]]) -> None:
         """Write the findings of a recording, which are as JSON holds them."""
         for finding in findings:
-            if self._file is None:
-                temporary = self._stack.enter_context(replacing(self._path))
-                self._file = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
             entry = {"run": self._run, "recording": recording, **finding}
-            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def __exit__(self, *raised: Any) -> None:
-        if self._file is None and raised[0] is None:
-            self._path.unlink(missing_ok=True)
+        with environment_faults(self._path):
+            if self._file is None and raised[0] is None and self._path.is_file():
+                if any(True for _ in self._others()):
+                    self._write("")
+                else:
+                    self._path.unlink()
         self._stack.__exit__(*raised)
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            temporary = self._stack.enter_context(replacing(self._path))
+            self._file = self._stack.enter_context(
+                temporary.open("w", encoding="utf-8", errors="surrogateescape")
+            )
+            self._file.writelines(self._others())
+        self._file.write(line)
+
+    def _others(self) -> Iterator[str]:
+        """Yield the lines of other runs that are there, and those that are not bcsim's."""
+        if self._path.is_file():
+            with self._path.open(encoding="utf-8", errors="surrogateescape") as before:
+                for line in before:
+                    if _run_of(line) != self._run:
+                        yield line if line.endswith("\n") else f"{line}\n"
 
 
 _collecting: list[FoundInRecordings] = []
@@ -194,8 +213,20 @@ def write_noticed(path: Path, run: str) -> None:
         found.write(path, run)
 
 
-def _facts(finding: Finding) -> dict[str, Any]:
+def facts_of(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON holds it."""
     return {key: value for key, value in vars(finding).items() if value is not None}
+
+
+def finding_of(facts: Any) -> Finding | None:
+    """Return the finding that `facts_of` wrote; None for anything else, which others may write."""
+    try:
+        finding = Finding(**facts)
+    except TypeError:
+        return None
+    texts = (finding.kind, finding.text, finding.remedy, finding.channel or "")
+    is_finding = all(isinstance(text, str) for text in texts) and finding.severity in SEVERITIES
+    return finding if is_finding and isinstance(finding.time_s, float | None) else None
 
 
 def _run_of(line: str) -> Any:

@@ -5,14 +5,17 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import IO, TypeAlias
 
 from bcsim.errors import BcsimError, EnvironmentFault, InputError
 
 # Errors of the machine, which the same command may not meet again.
 _PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+CHANGED = "was changed while it was read; run the same command again"
 MAX_EXPANDED_BYTES = 1 << 30  # of a packed file
 _SMALL_BYTES = 1 << 26  # to which any packed file may expand
 _MAX_RATIO = 100  # of text with its repetitions; a bomb expands by a thousand
+FileState: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in ns
 _KINDS = {
     **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
     **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
@@ -60,6 +63,21 @@ def reading_error(path: object, error: OSError, what: str | None = None) -> Bcsi
             f"{path}: {reason.lower()}; see to it, then run the same command again"
         )
     return InputError(f"{path}: cannot be read ({reason}){_remedy(what)}")
+
+
+def state_of(file: IO[bytes] | Path) -> FileState:
+    """Return size and time of the last change, in ns, of an open file or of a path.
+
+    Not its number: some file systems number their files anew.
+    """
+    found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def check_state(file: IO[bytes], name: object, known: FileState | None) -> None:
+    """Raise an InputError if an open file is not in the state that is known of it, if one is."""
+    if known is not None and state_of(file) != known:
+        raise InputError(f"{name}: {CHANGED}")
 
 
 def most_expanded(packed_bytes: int) -> int:

@@ -9,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bcsim.audio.read import BLOCK, AudioFile, open_unchanging
+from bcsim.audio.read import BLOCK, AudioFile
+from bcsim.audio.unchanging import open_unchanging
 from bcsim.audio.validation.base import AudioInfo
 from bcsim.audio.write import encoding_audio
 from bcsim.datasets.recordings import LENGTH_TOLERANCE_S
@@ -49,9 +50,6 @@ def enhance_file(
 ) -> None:
     """Enhance the recordings of two paths; see `enhance_recordings`."""
     with open_recordings(source, air) as recordings:
-        for recording in recordings:
-            if recording is not None:
-                recording.sha256()  # what is enhanced has to be this to the end
         enhance_recordings(enhancer, *recordings, out, before_naming)
 
 

@@ -162,7 +162,8 @@ def _newest_samples(folder: Path, reverse: bool) -> list[Sample]:
         step = max(steps)
         for name in steps[step][:MAX_ITEMS]:
             ends = (given, f"enhanced.step_{step:08d}", wanted)
-            audio = [read_audio(folder / f"{name}.{end}.flac") for end in ends]
+            paths = [folder / f"{name}.{end}.flac" for end in ends]
+            audio = [read_audio(path, is_recording=False) for path in paths]
             signals = dict(zip(labels, (signal for signal, _ in audio), strict=True))
             samples.append(Sample(name, split, step, signals, audio[0][1]))
     return samples

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.files.findings import Finding
+
 
 @dataclass(frozen=True, eq=False)
 class RecordedPair:
@@ -16,6 +18,7 @@ class RecordedPair:
         bone: (T',), samples of the sensor; either may begin earlier or last longer.
         talker: name of the talker, or None where the talker is not known.
         files: paths of the air file and of the bone file, for messages; None for samples.
+        findings: what was noticed about each of the two files, when it was read.
     """
 
     name: str
@@ -23,6 +26,7 @@ class RecordedPair:
     bone: NDArray[np.floating]
     talker: str | None = None
     files: tuple[str, str] | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def in_files(self) -> str:

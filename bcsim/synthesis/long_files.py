@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bcsim.audio.read import BLOCK, AudioFile
 from bcsim.audio.validation.base import AudioInfo
-from bcsim.datasets.pairs import speech_level
+from bcsim.datasets.rendered_pairs import speech_level
 from bcsim.dsp.filter_bank import FilterBank
 from bcsim.effects.base import Draw, Effect, Scene
 from bcsim.effects.spectral import SpectralEffect

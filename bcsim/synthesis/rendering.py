@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bcsim.audio.read import AudioFile, open_unchanging
+from bcsim.audio.read import AudioFile
+from bcsim.audio.unchanging import open_unchanging
 from bcsim.audio.validation.base import AudioInfo
 from bcsim.audio.write import BITS, encode_audio, is_as_written, writing_audio
 from bcsim.datasets.manifest import SIGNALS, PairRow, WrittenPair

@@ -21,6 +21,7 @@ class TrainingData:
             which weights are best.
         facts: hashes of what the pairs are made from, as JSON holds them; a run is continued with
             the same facts only.
+        failures: reasons why recordings that are rendered are left out, by their names.
     """
 
     training: Pairs
@@ -28,6 +29,7 @@ class TrainingData:
     real: Pairs | None = None
     validation_real: Pairs | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def for_network(self, channels: tuple[str, ...], reverse: bool) -> "TrainingData":
         """Return the pairs for a network of these channels, air and bone exchanged if `reverse`."""
@@ -38,6 +40,14 @@ class TrainingData:
                 pairs = ReversedPairs(pairs) if reverse else pairs
                 changed[name] = pairs.with_channels(channels)
         return replace(self, **changed)
+
+    @property
+    def all_failures(self) -> dict[str, str]:
+        """Reasons why files and pairs are left out, by their names, of all sets of pairs."""
+        found = dict(self.failures)
+        for pairs in self.sets.values():
+            found |= pairs.failures
+        return found
 
     @property
     def sets(self) -> dict[str, Pairs]:

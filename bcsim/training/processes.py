@@ -23,6 +23,7 @@ from bcsim.training.config import LoopConfig
 from bcsim.workers.device import choose_device
 from bcsim.workers.pool import end_with, num_cores
 
+PARTLY_DONE = 3  # exit code of a run that has ended, and left recordings out
 GRACE_S = 5.0  # time that processes get to end once another one has failed
 _WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # environment variables of torchrun
 _KINDS = ("NO", "MULTI_CPU", "MULTI_GPU")  # accelerate's names of what `Trainer` does
@@ -137,8 +138,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         arguments: arguments of the command.
 
     Returns:
-        0, or the exit code of the first that failed, 128 + n where signal n killed it; the errors
-        of that one alone are passed on.
+        0, or 3 where recordings were left out; or the exit code of the first that failed, 128 + n
+        where signal n killed it, and the errors of that one alone are passed on.
     """
     # The store at which the processes meet, on a port that the kernel picks, as in torchrun.
     meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -168,7 +169,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         finally:  # also where SystemExit comes from a SIGTERM
             _end(processes)
         if failed is None:
-            return 0
+            return processes[0].returncode
         code = processes[failed].returncode
         if failed > 0 and code not in (130, 143):  # interrupts, which the main process reports
             said[failed].seek(0)
@@ -193,9 +194,9 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     while True:
         try:
             for rank, process in enumerate(processes):
-                if process.poll():
+                if process.poll() not in (None, 0, PARTLY_DONE):
                     return rank
-            if all(process.returncode == 0 for process in processes):
+            if all(process.returncode is not None for process in processes):
                 return None
             time.sleep(0.05)
         except KeyboardInterrupt:

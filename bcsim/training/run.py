@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,15 @@ class TrainingResult:
     """The end of a run: its folder, the steps done, and the step of the exported weights.
 
     `scores[split][kind][metric]` are the mean scores of those weights, of a kind "enhanced",
-    "unprocessed" (their input) or "clean" (the target); empty without validation.
+    "unprocessed" (their input) or "clean" (the target); empty without validation. `failures` are
+    reasons why recordings were left out, by their names.
     """
 
     out: Path
     num_steps: int
     best_step: int
     scores: Mapping[str, Mapping[str, Scores]]
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(
@@ -104,7 +106,7 @@ def train(
             log.info("%s: beginning from the weights of %s", out, init_from)
         if is_main_process():
             before_steps()
-        return run.finish()
+        return replace(run.finish(), failures=data.all_failures)
 
 
 class TrainingRun:

@@ -13,6 +13,7 @@ from bcsim.datasets.pairs import Pair
 from bcsim.discriminators import storage as discriminators
 from bcsim.errors import UsageError
 from bcsim.files.atomic import environment_faults, is_temporary
+from bcsim.files.failures import FAILURES_NAME
 from bcsim.files.findings import FINDINGS_NAME
 from bcsim.files.run_folder import LOCK_NAME
 from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
@@ -27,10 +28,11 @@ CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
     *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME, FINDINGS_NAME),
+    FAILURES_NAME,
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
 # What may be there before the first step.
-_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME, FINDINGS_NAME}
+_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME, FINDINGS_NAME, FAILURES_NAME}
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

@@ -1,17 +1,17 @@
 """Recorded pairs of which is taken out what the recorders did: offset, drift, jumps, polarity."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bcsim.audio.read import read_audio
-from bcsim.datasets.dataset import PairFiles
+from bcsim.audio.unchanging import read_pair
 from bcsim.datasets.pairs import Pair, RecordedPairs
 from bcsim.errors import InputError
+from bcsim.files.opening import FileState
 from bcsim.files.paths import printable
 from bcsim.fitting.alignment.align import Recorder, recorders_of
 from bcsim.fitting.alignment.time_map import bone_on_air_clock, joined
@@ -23,7 +23,7 @@ SHARED_PAIRS = 8  # of neighbouring batches, which tell whether both have the sa
 BATCH_S = 1800.0  # of recordings that are in memory while they are compared
 CACHED_SAMPLES = 1 << 26  # of synchronised signals that are kept in memory
 
-AS_RECORDED = Recorder((), 1)  # too short to be timed, or unreadable
+AS_RECORDED = Recorder((), 1)  # too short to be timed
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,20 @@ class SynchronisedPairs(RecordedPairs):
     """
 
     def __init__(self, recorded: RecordedPairs) -> None:
-        files, channels = recorded.pairs, recorded.recorded_channels
-        found, failures = _examined(files, recorded.sample_rate, channels)
-        for reason in failures:
+        files = recorded.pairs
+        # Of when they were opened first: what is examined and cropped has to be of one content.
+        states = dict(zip(recorded.ids, recorded._states, strict=True))
+        found, failures = _examined(recorded, states)
+        for reason in failures.values():
             log.warning("%s; left out", printable(reason))
         if not found:
-            raise InputError(f"none of {len(files)} recorded pairs can be used; {failures[0]}")
+            first = next(iter(failures.values()))
+            raise InputError(f"none of {len(files)} recorded pairs can be used; {first}")
         usable = [pair for pair in files if pair.id in found]
-        super().__init__(usable, recorded.sample_rate, recorded.seed, channels)
-        self._recorders = [found[pair.id] for pair in usable]
+        super().__init__(usable, recorded.sample_rate, recorded.seed, recorded.recorded_channels)
+        self.failures |= {**recorded.failures, **failures}
+        self._states = [states[name] for name in self.ids]
+        self._recorders = [found[name] for name in self.ids]
         changed = sum(not recorder.is_neutral for recorder in self._recorders)
         if changed:
             log.warning(
@@ -72,17 +77,12 @@ class SynchronisedPairs(RecordedPairs):
         recorder = self._recorders[index]
         if recorder.is_neutral:
             return super()._decode(index)
-        wanted = self._wanted(index)
-        if index not in self._cache or not wanted.keys() <= self._cache[index].keys():
+        if index not in self._cache or not self._wanted(index).keys() <= self._cache[index].keys():
             kept = sum(len(s) for signals in self._cache.values() for s in signals.values())
             if kept > CACHED_SAMPLES:
                 self._cache.clear()
-            signals = {
-                name: torch.from_numpy(
-                    read_audio(path, self.sample_rate, self.recorded_channels.get(name))[0]
-                )
-                for name, path in wanted.items()
-            }
+            read = self._read_whole(index)
+            signals = {name: torch.from_numpy(samples) for name, samples in read.items()}
             self._cache[index] = _synchronised_signals(signals, recorder, self.sample_rate)
         return self._cache[index]
 
@@ -102,12 +102,12 @@ def _synchronised_signals(
 
 
 def _examined(
-    files: Sequence[PairFiles], sample_rate: int, channels: Mapping[str, int | None]
-) -> tuple[dict[str, Recorder], list[str]]:
-    """Return what the recorders did by the pair's name, and why other pairs cannot be used."""
+    recorded: RecordedPairs, states: Mapping[str, Mapping[str, FileState | None]]
+) -> tuple[dict[str, Recorder], dict[str, str]]:
+    """Return what the recorders did, and why other pairs cannot be used, by the pair's name."""
     found: dict[str, Recorder] = {}
     compared: dict[str, Recorder] = {}
-    failures: list[str] = []
+    failures: dict[str, str] = {}
     batch: list[RecordedPair] = []
     timings = []
 
@@ -123,29 +123,28 @@ def _examined(
                 compared.setdefault(name, replace(recorder, sign=turn * recorder.sign))
             del batch[:-SHARED_PAIRS], timings[:-SHARED_PAIRS]
 
-    seconds = 0.0
-    found.update((pair.id, AS_RECORDED) for pair in files if pair.is_rendered)
-    files = [pair for pair in files if not pair.is_rendered]
+    seconds, sample_rate = 0.0, recorded.sample_rate
+    found.update((pair.id, AS_RECORDED) for pair in recorded.pairs if pair.is_rendered)
+    files = [pair for pair in recorded.pairs if not pair.is_rendered]
     for pair in track(files, len(files), "synchronising"):
         try:
-            air, bone = (
-                read_audio(pair.files[role], sample_rate, channels.get(role))[0]
-                for role in ("air", "bone")
-            )
-        except InputError:  # the run is refused when its recordings are looked at
-            found[pair.id] = AS_RECORDED
+            known = states[pair.id]
+            read = read_pair(pair.files, sample_rate, recorded.recorded_channels, known=known)
+        except InputError as error:
+            failures[pair.id] = str(error)
             continue
-        recorded = RecordedPair(pair.id, air, bone, pair.speaker)
-        examined = examine(recorded, sample_rate)
+        air, bone = read["air"].samples, read["bone"].samples
+        both = RecordedPair(pair.id, air, bone, pair.speaker)
+        examined = examine(both, sample_rate)
         if examined.refusal is not None and examined.refusal.kind == "malformed":
             log.warning("%s: %s; taken as it is", printable(pair.id), examined.refusal.text)
             found[pair.id] = AS_RECORDED
             continue
         if examined.refusal is not None or examined.timing is None:
             reason = examined.refusal.text if examined.refusal else "nothing to be timed"
-            failures.append(f"{pair.id}: {reason}")
+            failures[pair.id] = f"{pair.id}: {reason}"
             continue
-        batch.append(recorded)
+        batch.append(both)
         timings.append(examined.timing)
         seconds += len(air) / sample_rate
         if seconds > BATCH_S:

@@ -15,7 +15,7 @@ from bcsim.audio.read import audio_info
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.recordings import find_pairs, read_found
 from bcsim.dsp.signals import check_rate
-from bcsim.files.findings import Finding, FoundInRecordings, collecting
+from bcsim.files.findings import Finding
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
 
 DEFAULT_RATE_HZ = 16_000
@@ -140,26 +140,19 @@ def doctor(
         check_rate(sample_rate)
     found, unmatched = find_pairs(Path(air), Path(bone), talkers, channels)
     rate = _own_rate(found) if sample_rate is None else sample_rate
-    with collecting() as noticed:
-        pairs, failures = read_found(found, unmatched, rate, channels)
+    pairs, failures = read_found(found, unmatched, rate, channels)
     files = {pair.name: pair.files for pair in pairs if pair.files is not None}
-    diagnoses = [_with_own(pair, files.get(pair.name), noticed) for pair in diagnose(pairs, rate)]
+    noticed = {pair.name: pair.findings for pair in pairs}
+    diagnoses = [_with_own(pair, noticed[pair.name]) for pair in diagnose(pairs, rate)]
     return Checkup(rate, diagnoses, failures, files)
 
 
-def _with_own(
-    pair: PairDiagnosis, files: tuple[str, str] | None, noticed: FoundInRecordings
-) -> PairDiagnosis:
+def _with_own(pair: PairDiagnosis, noticed: Sequence[Finding]) -> PairDiagnosis:
     """Return a diagnosis with what was noticed about the files of a usable pair."""
-    if files is None or pair.verdict == "unusable":  # what else is wrong may follow from it
+    if pair.verdict == "unusable":  # what else is wrong may follow from it
         return pair
     known = {(finding.kind, finding.channel) for finding in pair.findings}
-    own = [
-        replace(finding, text=f"{role} {finding.text}", channel=role)
-        for role, path in zip(("air", "bone"), files, strict=True)
-        for finding in noticed.of(path)
-        if (finding.kind, role) not in known
-    ]
+    own = [finding for finding in noticed if (finding.kind, finding.channel) not in known]
     return replace(pair, findings=(*pair.findings, *own))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bcsim.audio.read import read_audio
+from bcsim.audio.unchanging import read_pair
+from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.recordings import channels_of, read_recordings
 from bcsim.dsp.activity import active_frames, active_rms
 from bcsim.dsp.signals import Signal, as_batch, check_rate
@@ -180,11 +181,8 @@ def fit_response(
     ambient = None
     if noise is not None:
         chosen = channels_of(air, bone, channels)
-        at_air, at_bone = (
-            read_audio(path, sample_rate, chosen[role])[0]
-            for role, path in zip(("air", "bone"), noise, strict=True)
-        )
-        ambient = RecordedPair("ambient noise", at_air, at_bone)
+        read = read_pair(dict(zip(ROLES, noise, strict=True)), sample_rate, chosen)
+        ambient = RecordedPair("ambient noise", read["air"].samples, read["bone"].samples)
     pairs, failures = read_recordings(air, bone, sample_rate, talkers, channels)
     result = fit_pairs(
         pairs,

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.folder import audio_names
-from bcsim.audio.read import audio_info, read_audio
+from bcsim.audio.read import open_audio, read_audio
 from bcsim.datasets.dataset import read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
-from bcsim.datasets.pairs import Pairs, RecordedPairs, RenderedPairs, StoredPairs
+from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs
+from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
 from bcsim.files.atomic import write_text
+from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.outputs import check_output_folder
+from bcsim.files.paths import printable
 from bcsim.models.storage import WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
@@ -88,8 +91,9 @@ def train(
 ) -> TrainingResult:
     """Train the recipe's model on pairs from disk, or on pairs rendered as they are needed.
 
-    Before a run begins its files are looked at, and the first bad one is refused: of a dataset by
-    their hashes; recordings, and air of up to 2 GiB, are decoded; of more air the headers are read.
+    Before a run begins its files are looked at: recordings, and air of up to 2 GiB, are decoded; of
+    more air the headers are read. What cannot be used is left out and listed in `failures.jsonl`.
+    The files of a dataset are compared with their hashes, and the first bad one is refused.
 
     Args:
         recipe: path or bundled name of a training recipe.
@@ -143,21 +147,20 @@ def train(
         data = replace(data, validation_real=judged)
         tell_what_both_hold(data)
     data = replace(data, facts=facts)
-    for given, what in ((channels, "channels"), (talkers, "talkers")):
-        if given and not any(isinstance(pairs, RecordedPairs) for pairs in data.sets.values()):
-            raise UsageError(f"{what} are told of pairs of recordings, and there are none")
+    _check_told(data, channels=channels, talkers=talkers)
 
     def prepare(begins: bool) -> None:
         if pairs is not None and _is_checked(pairs, data.training):
             check_dataset(pairs, hashes=begins)
         if begins:
             clear_samples(out)
-            _check_recordings(data)
+            _check_rendered(data)
 
     def before_steps() -> None:
         content = json.loads(json.dumps(asdict(config)))  # tuples become lists
         content = {"kind": content.pop("kind"), **content}
         write_text(out / RECIPE_FILE, write_yaml(content))
+        write_failures(out / FAILURES_NAME, "train", data.all_failures)
 
     try:
         result = train_model(
@@ -177,6 +180,13 @@ def train(
     if is_main_process():
         write_run_report(out)
     return result
+
+
+def _check_told(data: TrainingData, **told: object) -> None:
+    """Raise UsageError for what is told of pairs of recordings where there are none."""
+    for what, given in told.items():
+        if given and not any(isinstance(pairs, RecordedPairs) for pairs in data.sets.values()):
+            raise UsageError(f"{what} are told of pairs of recordings, and there are none")
 
 
 def _training_data(
@@ -241,33 +251,46 @@ def check_dataset(dataset: Path, hashes: bool) -> None:
         raise InputError(f"{problems[0]}{more}; make the dataset again: see bcsim verify")
 
 
-def _check_recordings(data: TrainingData) -> None:
-    """Raise InputError for the first recording that could not be read when it is drawn.
+def _check_rendered(data: TrainingData) -> None:
+    """Raise InputError for the first file of a rendered pair, among recorded ones, that is bad.
 
-    All are decoded once, but for air of more than 2 GiB, of which the headers are read. Datasets
-    are left to `check_dataset`.
+    Recorded pairs were decoded when they were synchronised.
     """
-    air: list[Path] = []
-    recorded: list[tuple[Path, int | None]] = []
-    for pairs in data.sets.values():
-        if isinstance(pairs, RenderedPairs):
-            air += pairs.files
-        elif isinstance(pairs, RecordedPairs):
-            recorded += [
-                (pair.files[role], pairs.recorded_channels.get(role))
-                for pair in pairs.pairs
-                for role in ("air", "bone")
-            ]
-    are_small = _are_small(air)
-    decoded = [*recorded, *((path, None) for path in air if are_small)]
-    for path, channel in track(decoded, len(decoded), "looking at recordings"):
+    files = [
+        (path, pairs.recorded_channels.get(role))
+        for pairs in data.sets.values()
+        if isinstance(pairs, RecordedPairs)
+        for pair in pairs.pairs
+        if pair.is_rendered
+        for role, path in pair.files.items()
+    ]
+    for path, channel in track(files, len(files), "looking at rendered pairs"):
         try:
             read_audio(path, channel=channel)
         except InputError as error:
             raise InputError(f"{error}; or leave it out") from error
-    for path in track(air, len(air), "looking at headers") if not are_small else ():
-        if audio_info(path) is None:
-            raise InputError(f"{path}: cannot be read as audio; copy it again, or leave it out")
+
+
+def _usable_air(air: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the recordings that can be rendered, and why the others are left out.
+
+    All are decoded; of more than 2 GiB, which would take hours, only the headers are read.
+    """
+    usable, failures = [], {}
+    are_small = _are_small([air / name for name in names])
+    for name in track(names, len(names), "looking at recordings"):
+        try:
+            with open_audio(air / name) as audio:
+                audio.check_header()
+                if are_small:
+                    audio.read()
+            usable.append(name)
+        except InputError as error:
+            failures[name] = str(error)
+            log.warning("%s; left out", printable(str(error)))
+    if not usable:
+        raise none_usable(air, f"{len(names)} recordings", failures)
+    return usable, failures
 
 
 class _Reporter:
@@ -304,13 +327,14 @@ def _rendered(
     if sensor is None:
         raise UsageError(f"{air}: air recordings need a sensor that they are rendered through")
     path = None if sensor in sensorless_presets() else find_sensor(sensor)
+    usable, failures = _usable_air(air, names)
     if config.effects is None or path is None:  # a preset without a sensor has effects of its own
         settings = (f"sample_rate={config.sample_rate}",)
         simulator = resolve_simulator(sensor, settings=settings).simulator
     else:
         profile = SensorProfile.load(path)
         simulator = build_simulator(config.effects, config.sample_rate, profile, "recipe")
-    clips = plan_clips(names, VALIDATION, TEST, speakers=speakers)
+    clips = plan_clips(usable, VALIDATION, TEST, speakers=speakers)
     tell_splits(clips, speakers, {"train": 1.0, "validation": VALIDATION, "test": TEST})
     files, kept_back = (
         [air / clip.source for clip in clips if clip.split == split]
@@ -327,7 +351,7 @@ def _rendered(
     training = RenderedPairs(files, air, simulator, config.seed)
     validation = RenderedPairs(kept_back, air, simulator, config.seed) if kept_back else None
     effects = [resolve_effect(effect) for effect in simulator.effects]
-    sources = _fingerprint_corpus(air, [clip.source for clip in clips])
+    sources = _fingerprint_corpus(air, names)
     facts = {"sensor_sha256": path and hash_file(path), "sources_sha256": sources}
     noise = fingerprint(simulator)
     if noise is not None:
@@ -335,4 +359,4 @@ def _rendered(
     lines = [*lines_of_clips(clips, VALIDATION, TEST)]
     if any("\t" in line for line in lines):  # else the names of the sources tell the splits
         facts["speakers_sha256"] = hash_text("\n".join(lines))
-    return TrainingData(training, validation, facts=facts), effects
+    return TrainingData(training, validation, facts=facts, failures=failures), effects

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from bcsim.audio.channels import channel_index, strongest_channel
-from bcsim.audio.read import read_audio, read_blocks
+from bcsim.audio.read import open_audio, read_audio, read_blocks
 from bcsim.errors import InputError, UsageError
 
 TONE = 0.3 * np.sin(np.arange(4000) / 7)
@@ -23,7 +23,7 @@ def test_channels_that_cancel_each_other_are_refused(tmp_path, axes):
     """Three axes in antiphase became silence, with the advice to check the cable."""
     gravity = [axis + 0.2 * number for number, axis in enumerate(axes)]
     path = write(tmp_path / "x.wav", *gravity)
-    message = rf"its {len(axes)} channels cancel each other: .* dB below the strongest; choose one"
+    message = rf"has {len(axes)} channels that cancel each other: .* dB below the str.*; choose one"
     with pytest.raises(InputError, match=message):
         read_audio(path)
     with pytest.raises(InputError, match=message):
@@ -54,10 +54,23 @@ def test_what_averaging_did_is_told(tmp_path, caplog, channels, below_db):
     assert caplog.messages == [want]
 
 
-def test_a_constant_in_every_channel_cancels_nothing(tmp_path):
-    assert np.allclose(
-        read_audio(write(tmp_path / "x.wav", 0 * TONE + 0.1, 0 * TONE - 0.3))[0], -0.1
-    )
+def test_a_constant_in_every_channel_is_silence_and_not_cancellation(tmp_path):
+    path = write(tmp_path / "x.wav", 0 * TONE + 0.1, 0 * TONE - 0.3)
+    with pytest.raises(InputError, match=r"x\.wav: stands still in each of its 2 channels"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(-0.6, True), (-0.2, False), (0.0, False)])
+def test_channels_that_cancel_each_other_in_part_are_told(tmp_path, share, is_told):
+    path = write(tmp_path / "x.wav", TONE, share * TONE)
+    with open_audio(path) as audio:
+        audio.read()
+        told = audio.findings
+        for _ in audio.mono_blocks(1000, None):
+            pass
+        assert told == audio.findings
+    severities = {found.kind: found.severity for found in told}
+    assert severities.get("cancelling") == ("warning" if is_told else None)
 
 
 def test_a_channel_that_is_not_there_is_refused(tmp_path):

@@ -50,9 +50,9 @@ def test_lack_of_memory_is_not_the_fault_of_the_file(tmp_path, monkeypatch):
 
 
 def test_channels_are_averaged_with_a_warning(tmp_path, caplog):
-    soundfile.write(tmp_path / "s.wav", np.array([[0.5, 0.25]] * 100), 8000)
+    soundfile.write(tmp_path / "s.wav", np.outer(TONE, [1, 0.5]), 8000, "FLOAT")
     samples, _ = read_audio(tmp_path / "s.wav")
-    assert np.allclose(samples, 0.375)
+    assert np.allclose(samples, 0.75 * TONE)
     assert "2 channels averaged" in caplog.text
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_audio_is_named_with_the_reason(tmp_path, name, content, reas
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path):
-    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan] * 500), 8000, subtype="FLOAT")
     with pytest.raises(InputError, match="not finite"):
         read_audio(tmp_path / "nan.wav")
 
@@ -133,12 +133,9 @@ def test_samples_that_cannot_be_played_are_refused_and_odd_ones_named(tmp_path, 
         ):
             with pytest.raises(InputError, match=reason):
                 read(path)
-    for samples, warning in ((5 * TONE, "peaks at 1.5 of full scale"), (0 * TONE, "silence")):
-        caplog.clear()
-        soundfile.write(path, samples, 16_000, subtype="FLOAT")
-        read_audio(path)
-        assert caplog.messages == [m for m in caplog.messages if warning in m and "x.wav: " in m]
-        assert caplog.messages
+    soundfile.write(path, 5 * TONE, 16_000, subtype="FLOAT")
+    read_audio(path)
+    assert caplog.messages == [f"{path}: peaks at 1.5 of full scale"]
 
 
 def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path):

@@ -12,7 +12,8 @@ from bcsim.audio.folder import audio_files
 from bcsim.audio.write import write_audio
 from bcsim.datasets.dataset import read_manifest
 from bcsim.datasets.manifest import MANIFEST_NAME, write_manifest
-from bcsim.datasets.pairs import RenderedPairs, StoredPairs, open_pairs
+from bcsim.datasets.pairs import StoredPairs, open_pairs
+from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.dsp.noise import white_noise
 from bcsim.effects.distributions import Constant
 from bcsim.effects.gain import Gain

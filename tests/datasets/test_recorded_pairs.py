@@ -114,7 +114,11 @@ def test_folders_and_files_of_another_kind_are_refused_with_a_remedy(recorded, d
     with pytest.raises(InputError, match=r"set/trial/metadata\.jsonl: no such manifest"):
         open_pairs(dataset, RATE, 0, "trial")
     (recorded / "bone/ben/1.wav").write_bytes(b"not audio")
-    with pytest.raises(InputError, match=r"bone/ben/1\.wav: holds no audio"):
+    opened = open_pairs(recorded, RATE, 0)
+    assert opened.ids == ["anna/1"]
+    assert "bone/ben/1.wav: cannot be read as audio" in opened.failures["ben/1"]
+    (recorded / "air/anna/1.wav").write_bytes(b"not audio")
+    with pytest.raises(InputError, match=r"none of 2 recorded pairs .*anna/1\.wav: cannot be read"):
         open_pairs(recorded, RATE, 0)
     twice = [PairFiles("a", {role: recorded / role / "anna/1.wav" for role in ("air", "bone")})] * 2
     with pytest.raises(InputError, match="two pairs are called 'a'"):

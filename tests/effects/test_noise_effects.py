@@ -86,13 +86,13 @@ def test_an_offset_is_neither_speech_nor_noise(tmp_path, speech):
 
 
 def test_a_recording_that_turned_silent_is_refused_where_an_snr_is_asked_for(
-    tmp_path, sensor, speech
+    tmp_path, sensor, speech, monkeypatch
 ):
     write_audio(tmp_path / "nothing.wav", 0.1 * np.sin(np.arange(4000.0)), RATE)
     noise = NoiseFolder(tmp_path)
     effects = AmbientNoise(noise), RecordedNoise(sensor, noise)
     drawn = [drawn_for(effect) for effect in effects]
-    write_audio(tmp_path / "nothing.wav", np.full(4000, 0.1), RATE)
+    monkeypatch.setattr(NoiseFolder, "read", lambda *_: np.zeros(4000))
     for effect, draw in zip(effects, drawn, strict=True):
         scene = Scene.from_air(speech, RATE)
         with pytest.raises(InputError, match=r"'nothing.wav' is silent.*; take it out"):

@@ -10,7 +10,8 @@ import scipy.signal
 import soundfile
 import torch
 
-from bcsim.audio.read import read_audio, read_recording
+from bcsim.audio.read import read_audio
+from bcsim.audio.unchanging import read_pair
 from bcsim.dsp import lazy_signal
 from bcsim.dsp.delay import delay_signal, delayed
 from bcsim.dsp.lazy_signal import LazySignal
@@ -61,10 +62,11 @@ def test_a_long_recording_is_read_as_a_short_one_into_one_array(rate, in_blocks,
     whole, _ = read_audio(path, RATE)
     in_blocks()
     tracemalloc.start()
-    samples, own_rate = read_recording(path, RATE)
+    read = read_pair({"air": path}, RATE, {}, single_if_long=True)["air"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert own_rate == rate
+    samples = read.samples
+    assert read.own_rate == rate
     np.testing.assert_allclose(samples, whole, atol=1e-6)
     assert samples.dtype == np.float32
     assert peak < 1.6 * samples.nbytes

@@ -31,6 +31,7 @@ def write_broken_audio(folder: Path, canary: Path) -> list[Case]:
     _ogg(cases)
     _mp3(cases)
     _aiff(cases)
+    _unusable(cases)
     return cases.found
 
 
@@ -253,3 +254,27 @@ def _aiff(cases: Cases) -> None:
     no_comm = whole[:12] + whole[ssnd:]
     cases.add("aiff_no_comm.aiff", no_comm, REJECT, "nothing says what the samples are")
     assert np.frombuffer(whole[comm + 8 : comm + 10], ">i2")[0] == 1
+
+
+def _unusable(cases: Cases) -> None:
+    """Recordings that are sound files, and of which nothing can be learnt."""
+    samples = speech(SECONDS)
+    for name, content in {
+        "silence.wav": encode(0 * samples),
+        "silence_float.wav": encode(0 * samples, subtype="FLOAT"),
+        # Compressed to a five-hundredth, like a bomb, and honest.
+        "silence_minute.flac": encode(np.zeros(60 * RATE), "FLAC"),
+        "denormal_double.wav": encode(0 * samples + 1e-310, subtype="DOUBLE"),
+        "rounding_float.wav": encode(1e-30 * samples, subtype="FLOAT"),
+    }.items():
+        cases.add(name, content, REJECT, "nothing is learnt of silence", "digital silence")
+    cases.add("dc.wav", encode(0 * samples + 0.3), REJECT, "an offset alone", "stands still")
+    for size in (1, 2, RATE // 100):
+        part = samples[1000 : 1000 + size]
+        for suffix in ("WAV", "FLAC"):
+            name = f"samples_{size}_{suffix}.{suffix.lower()}"
+            cases.add(name, encode(part, suffix), REJECT, "no speech", "less than 50 ms")
+    slow = encode(speech(SECONDS, 4000), rate=4000)
+    cases.add("rate_4000.wav", slow, REJECT, "no vowel is told", "6000 Hz at the least")
+    opposite = encode(np.outer(samples, [1.0, -1.0]))
+    cases.add("channels_opposite.wav", opposite, REJECT, "R = -L", "cancel each other")

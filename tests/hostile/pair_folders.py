@@ -113,7 +113,7 @@ _PAIRS: dict[str, tuple[Verdict, str, str, Make]] = {
     ),
     "pair_stuck_bone": (
         REJECT,
-        "silent",
+        "stands still",
         "a sensor that gives one value",
         lambda a, b: (encode(a), encode(np.full(len(b), 0.25))),
     ),

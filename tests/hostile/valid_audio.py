@@ -81,7 +81,7 @@ def _rates_and_channels(cases: Cases) -> None:
     for rate in (8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000):
         content = encode(speech(SECONDS, rate), rate=rate)
         cases.add(f"rate_{rate}.wav", content, ACCEPT, "any usual rate", seconds=SECONDS)
-    for channels in (2, 8):
+    for channels in (2, 3, 6, 8):
         content = encode(speech(SECONDS, channels=channels))
         cases.add(f"channels_{channels}.wav", content, WARN, "averaged to one", seconds=SECONDS)
     content = encode(speech(SECONDS, channels=2), "FLAC")
@@ -89,7 +89,7 @@ def _rates_and_channels(cases: Cases) -> None:
 
 
 def _lengths(cases: Cases) -> None:
-    for size in (1, 2, 10):
+    for size in (RATE // 20, RATE // 5):
         content = encode(speech(SECONDS)[1000 : 1000 + size])
         cases.add(f"samples_{size}.wav", content, ACCEPT, "short, but sound", seconds=size / RATE)
         content = encode(speech(SECONDS)[1000 : 1000 + size], "FLAC")
@@ -175,23 +175,13 @@ def _containers(cases: Cases) -> None:
 def _values(cases: Cases) -> None:
     samples = speech(SECONDS)
     size = len(samples)
-    for name, content in {
-        "silence.wav": encode(np.zeros(size)),
-        "silence_float.wav": encode(np.zeros(size), subtype="FLOAT"),
-        # Compressed to a five-hundredth, like a bomb, and honest.
-        "silence_minute.flac": encode(np.zeros(60 * RATE), "FLAC"),
-    }.items():
-        cases.add(name, content, WARN, "silence is legal, and hardly meant", "silen")
     cases.add("over_full_scale.wav", encode(8 * samples, subtype="FLOAT"), WARN, "floats over 1")
-    tiny = encode(np.full(size, 1e-310), subtype="DOUBLE")
-    cases.add("denormal_double.wav", tiny, ACCEPT, "next to nothing")
-    quiet = encode(1e-30 * samples, subtype="FLOAT")
+    quiet = encode(1e-7 * samples, subtype="FLOAT")
     cases.add("quiet_float.wav", quiet, ACCEPT, "far below one step of 16 bits")
     lone = np.zeros(size)
     lone[size // 2] = 2**-15
     cases.add("single_step.wav", encode(lone), ACCEPT, "one sample, one step")
     cases.add("dc_and_speech.wav", encode(samples + 0.3), ACCEPT, "an offset beside speech")
-    cases.add("dc.wav", encode(np.full(size, 0.3)), ACCEPT, "an offset alone")
     square = np.sign(np.sin(2 * np.pi * 100 * np.arange(size) / RATE + 0.1))
     cases.add("square_full_scale.wav", encode(square), ACCEPT, "full scale is legal")
     clipped = np.clip(20 * samples, -1, 1)

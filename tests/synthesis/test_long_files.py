@@ -160,7 +160,7 @@ def test_another_rate_is_resampled_as_it_is_read(long_file, sensor):
 @pytest.mark.parametrize("num_samples", [2, 100, 512])
 def test_a_file_shorter_than_a_frame_has_a_level(tmp_path, num_samples):
     write_audio(tmp_path / "a.wav", 0.25 * (-1.0) ** np.arange(num_samples), RATE)
-    with open_audio(tmp_path / "a.wav") as recording:
+    with open_audio(tmp_path / "a.wav", is_recording=False) as recording:
         level, mean = stretches.speech_level(recording, RATE)
     assert level.item() == pytest.approx(0.25)
     assert mean.item() == 0

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from bcsim.datasets.pairs import RenderedPairs
+from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.discriminators.storage import load_discriminator
 from bcsim.effects.gain import Gain
 from bcsim.effects.white_noise import WhiteNoise

@@ -4,9 +4,9 @@ import hashlib
 import json
 
 import pytest
+import soundfile
 import torch
 
-from bcsim.audio.read import read_audio
 from bcsim.datasets.pairs import Pair
 from bcsim.training.card import write_card
 from bcsim.training.metrics_log import MetricsLog
@@ -85,7 +85,7 @@ def test_samples_of_real_pairs_lie_beside_those_of_synthetic_ones(tmp_path):
     for step in (10, 20):
         write_samples(tmp_path, 0, pair, torch.full((800,), step / 100), step=step)
         write_samples(tmp_path, 0, pair, torch.full((800,), step / 50), step=step, split=REAL)
-    found = {path.name: read_audio(path)[0][0] for path in (tmp_path / "samples").iterdir()}
+    found = {path.name: soundfile.read(path)[0][0] for path in (tmp_path / "samples").iterdir()}
     ends = ("air", "bone", "enhanced.step_00000010", "enhanced.step_00000020")
     levels = ((0.5, 0.25, 0.1, 0.2), (0.5, 0.25, 0.2, 0.4))
     names = ("00_anna_1", "validation_real_00_anna_1")

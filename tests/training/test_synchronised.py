@@ -118,9 +118,9 @@ def examined(monkeypatch) -> list[str]:
     """Names of the pairs that are synchronised."""
     found: list[str] = []
 
-    def examine(files: Any, rate: int, channels: Any) -> Any:
-        found.extend(pair.id for pair in files if not pair.is_rendered)
-        return {pair.id: synchronised.AS_RECORDED for pair in files}, []
+    def examine(recorded: Any, states: Any) -> Any:
+        found.extend(pair.id for pair in recorded.pairs if not pair.is_rendered)
+        return {pair.id: synchronised.AS_RECORDED for pair in recorded.pairs}, {}
 
     monkeypatch.setattr(synchronised, "_examined", examine)
     return found

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio import read
+from bcsim.audio import unchanging
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files.atomic import replacing
 from bcsim.files.run_folder import locked
@@ -198,7 +198,7 @@ def test_a_recording_that_is_replaced_meanwhile_is_noted_as_what_was_enhanced(
 def test_a_large_recording_that_is_written_to_meanwhile_is_a_failure(
     model, one, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(read, "MOST_HELD", 0)
+    monkeypatch.setattr(unchanging, "MOST_HELD", 0)
     other = (tmp_path / "other.wav").read_bytes()
     at_the_first_look(monkeypatch, lambda: (one / "a.wav").write_bytes(other))
     with pytest.raises(InputError, match="none of 1"):

@@ -1,6 +1,7 @@
 """What training wants to be true before its first step, and whenever it is taken up again."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def recorded(tmp_path):
 
 @pytest.mark.parametrize("given", ["pairs", "real_pairs", "air"])
 @pytest.mark.parametrize("damage", ["NaN", "cut"])
-def test_a_bad_recording_is_refused_before_the_first_step(
+def test_a_bad_recording_is_left_out_named_and_counted(
     recorded, dataset, tmp_path, recipe, sensor_file, given, damage
 ):
     path = recorded / "air/s1/a.wav"
@@ -145,16 +146,21 @@ def test_a_bad_recording_is_refused_before_the_first_step(
         "air": {"air": recorded / "air", "sensor": sensor_file},
     }[given]
     settings = ("data.batch_size=2", "data.real_fraction=0.5")
-    with pytest.raises(InputError, match=r"s1/a\.wav: .*leave"):
-        train(recipe, tmp_path / "run", settings=settings, **inputs)
-    assert {path.name for path in (tmp_path / "run").glob("*")} <= {".lock"}
+    result = train(recipe, tmp_path / "run", settings=settings, **inputs)
+    ((_, reason),) = result.failures.items()
+    assert f"{path}: cannot be read as audio" in reason
+    (line,) = (tmp_path / "run/failures.jsonl").read_text().splitlines()
+    assert json.loads(line)["error"] == reason
+    again = train(recipe, tmp_path / "run", settings=settings, resume=True, **inputs)
+    assert again.failures == result.failures
 
 
 def test_of_much_air_the_headers_are_read(recorded, tmp_path, recipe, sensor_file, monkeypatch):
     monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
     (recorded / "air/s1/a.wav").write_bytes(b"RIFF")
-    with pytest.raises(InputError, match=r"s1/a\.wav: cannot be read as audio; .*leave it out"):
-        train(recipe, tmp_path / "run", air=recorded / "air", sensor=sensor_file)
+    soundfile.write(recorded / "air/s2/a.wav", np.zeros(RATE), RATE)  # which takes decoding
+    result = train(recipe, tmp_path / "run", air=recorded / "air", sensor=sensor_file)
+    assert [*result.failures] == ["s1/a.wav"]
 
 
 def test_a_run_that_goes_on_elsewhere_keeps_its_recipe(dataset, tmp_path, recipe):

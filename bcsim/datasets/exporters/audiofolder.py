@@ -9,7 +9,10 @@ from bcsim.datasets.dataset import WHOLE, ListedPair
 from bcsim.datasets.exporters import EXPORTERS
 from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.datasets.manifest import MANIFEST_NAME
+from bcsim.errors import InputError
 from bcsim.files.atomic import link_file, replacing
+from bcsim.files.opening import CHANGED
+from bcsim.files.text import shown
 
 
 @EXPORTERS.register("audiofolder")
@@ -26,16 +29,24 @@ class AudioFolder(Exporter):
             temporary.open("w", encoding="utf-8") as manifest,
         ):
             for pair in pairs:
-                names = {}
+                names, before = {}, _identities(pair)
                 for role, path in pair.files.items():
                     name = f"{role}/{_without_dollar(pair.id)}{path.suffix}"
                     link_file(path, folder / name)
                     names[f"{role}_file_name"] = name
+                if _identities(pair) != before:  # one side may be of before a change, one of after
+                    raise InputError(f"{pair.where}: a file of {shown(pair.id)} {CHANGED}")
                 row = {"id": pair.id, **names, "speaker": pair.speaker, **facts_of(pair)}
                 # Text, for `datasets` takes nested keys as columns, equal in all splits; what was
                 # drawn may differ from pair to pair.
                 row["drawn"] = json.dumps(row.get("drawn"), ensure_ascii=False)
                 manifest.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _identities(pair: ListedPair) -> list[tuple[int, ...]]:
+    """Return what tells the files of a pair from others that get their names."""
+    found = [path.stat() for path in pair.files.values()]
+    return [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in found]
 
 
 def _without_dollar(name: str) -> str:

@@ -1,18 +1,22 @@
 """WebDataset: `WebDataset("train-{000000..000009}.tar")`, a few files a pair in tar shards."""
 
+import contextlib
 import io
 import itertools
 import json
 import tarfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 from urllib.parse import quote
 
+from bcsim.audio.unchanging import check_in_place
 from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.exporters import EXPORTERS
 from bcsim.datasets.exporters.base import Exporter, facts_of
 from bcsim.files.atomic import replacing
+from bcsim.files.opening import FileState, open_regular, state_of
 
 
 @EXPORTERS.register("webdataset")
@@ -51,12 +55,18 @@ def _add(shard: tarfile.TarFile, pair: ListedPair) -> None:
     key = _key(pair.id)
     members: dict[str, Path | bytes] = {f"{key}.json": text}
     members |= {f"{key}.{role}{path.suffix}": path for role, path in pair.files.items()}
-    for name, content in sorted(members.items()):
-        member = tarfile.TarInfo(name)  # no owner and no time: equal pairs, equal bytes
-        if isinstance(content, bytes):
-            member.size = len(content)
-            shard.addfile(member, io.BytesIO(content))
-        else:
-            with content.open("rb") as file:
-                member.size = content.stat().st_size
+    with contextlib.ExitStack() as stack:
+        files: dict[Path, tuple[BinaryIO, FileState]] = {}
+        for path in pair.files.values():  # all at once: one may be replaced while another is read
+            file = stack.enter_context(open_regular(path))
+            files[path] = file, state_of(file)
+        for name, content in sorted(members.items()):
+            member = tarfile.TarInfo(name)  # no owner and no time: equal pairs, equal bytes
+            if isinstance(content, bytes):
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+            else:
+                file, (member.size, _) = files[content]
                 shard.addfile(member, file)
+        for path, (file, known) in files.items():
+            check_in_place(file, known, path, partial(open_regular, path))

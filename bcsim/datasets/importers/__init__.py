@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import io
 import itertools
 import logging
 import os
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bcsim.audio.copy import copy_audio
+from bcsim.audio.copy import CopiedAudio, copy_audio
 from bcsim.audio.folder import without_audio_suffix
+from bcsim.audio.unchanging import check_in_place
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
 from bcsim.datasets.manifest import (
@@ -31,6 +33,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.findings import FINDINGS_NAME, write_noticed
 from bcsim.files.hashing import hash_file
+from bcsim.files.opening import state_of
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable, shortened
 from bcsim.files.run_folder import staged_folder
@@ -333,10 +336,12 @@ def _store(
 
     Files of several channels have at most `num_channels` of them, unless that is 0.
     """
-    copies = {}
+    copies: dict[str, CopiedAudio] = {}
     try:
-        for role, recording in pair.recordings.items():
-            with recording.open() as file:
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(each.open()) for each in pair.recordings.values()]
+            states = [None if isinstance(f, io.BytesIO) else state_of(f) for f in opened]
+            for (role, recording), file in zip(pair.recordings.items(), opened, strict=True):
                 copies[role] = copy_audio(
                     file,
                     recording.name,
@@ -348,7 +353,12 @@ def _store(
                     overshoot_s=recording.overshoot_s,
                     sample_rate=sample_rate or recording.sample_rate,
                 )
-            check_told(recording.told, [copies[role].whole], recording.name)
+                check_told(recording.told, [copies[role].whole], recording.name)
+            for recording, file, state in zip(
+                pair.recordings.values(), opened, states, strict=True
+            ):
+                if state is not None:  # or one side may be of before a change, and one of after it
+                    check_in_place(file, state, recording.name, recording.open)
         check_told(pair.told, [copies[role].whole for role in ("air", "bone")], pair_id)
         if filecmp.cmp(copies["air"].path, copies["bone"].path, shallow=False):
             raise InputError(f"{pair_id}: {pair.recordings['air'].name} is both air and bone")

@@ -32,7 +32,7 @@ from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
-from bcsim.files.opening import most_expanded, open_regular
+from bcsim.files.opening import FileState, check_state, most_expanded, open_regular, state_of
 from bcsim.files.paths import printable
 from bcsim.files.tar_file import Member, tar_members
 from bcsim.files.text import reason_of
@@ -167,20 +167,22 @@ def _members(path: Path) -> Iterator[tuple[Member, partial[BinaryIO]]]:
         InputError: if the file is no tar file, or damaged.
     """
     try:
+        known = state_of(path)
         if _is_packed(path):
-            content = _expanded(path)
+            content = _expanded(path, known)
             members = tar_members(lambda start, size: content[start : start + size], len(content))
             for member in members:
-                yield member, partial(_member, path, member.offset, member.size)
+                yield member, partial(_member, path, known, member.offset, member.size)
             return
         with open_regular(path) as file:
+            check_state(file, path, known)
 
             def read(start: int, size: int) -> bytes:
                 file.seek(start)
                 return file.read(size)
 
             for member in tar_members(read, os.fstat(file.fileno()).st_size):
-                yield member, partial(_member, path, member.offset, member.size)
+                yield member, partial(_member, path, known, member.offset, member.size)
     except InputError:
         raise
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
@@ -193,10 +195,11 @@ def _is_packed(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)  # members are asked for in turn, shard by shard
-def _expanded_as_of(path: Path, modified_ns: int) -> bytes:
+def _expanded(path: Path, known: FileState) -> bytes:
     content = bytearray()
     try:
         with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) as file:
+            check_state(raw, path, known)
             most = most_expanded(os.fstat(raw.fileno()).st_size)
             while block := file.read(1 << 20):
                 content += block
@@ -212,16 +215,13 @@ def _expanded_as_of(path: Path, modified_ns: int) -> bytes:
     return bytes(content)
 
 
-def _expanded(path: Path) -> bytes:
-    return _expanded_as_of(path, path.stat().st_mtime_ns)
-
-
-def _member(path: Path, offset: int, size: int) -> BinaryIO:
+def _member(path: Path, known: FileState, offset: int, size: int) -> BinaryIO:
     if size > _MAX_MEMBER_BYTES:
         raise InputError(f"{path}: a member of {size} bytes; at most {_MAX_MEMBER_BYTES} are read")
     if _is_packed(path):
-        return io.BytesIO(memoryview(_expanded(path))[offset : offset + size])
-    with path.open("rb") as file:
+        return io.BytesIO(memoryview(_expanded(path, known))[offset : offset + size])
+    with open_regular(path) as file:
+        check_state(file, path, known)  # the places are those of its members then
         file.seek(offset)
         return io.BytesIO(file.read(size))
 
