@@ -1,6 +1,7 @@
 """Fitting a sensor: recorded pairs in, a profile and a report on every pair out."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -128,8 +129,10 @@ def fit_pairs(
         pairs = [high_passed(pair, low_hz, sample_rate) for pair in pairs]
     usable, timings, examined, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
-    for pair, found in zip(aligned, examined, strict=True):
+    noticed: Counter[str] = Counter()
+    for recorded, pair, found in zip(usable, aligned, examined, strict=True):
         findings = diagnosis_of(found.findings, pair, len(aligned)).findings
+        noticed.update({finding.kind for finding in (*recorded.findings, *findings)})
         # What one recording shows was noted, under its name, when it was read.
         note(pair.name, [own for own in findings if own.kind not in OF_ONE_RECORDING])
     _warn_of_loss(pairs, aligned, sample_rate)
@@ -153,6 +156,7 @@ def fit_pairs(
         scores={} if selection.trial is None else selection.trial.scores,
         learning={point.label: point.lsd for point in selection.learning_curve},
         prior="" if prior is None else prior.name,
+        findings=dict(sorted(noticed.items())),
     )
     profile = replace(
         profile,

@@ -57,6 +57,7 @@ def sensor_summary(fitted: FitResult | SensorProfile) -> dict[str, Any]:
         "licence": provenance.licence,
         "speech": None if profile.speech is None else profile.speech.summary_word,
         "prior": provenance.prior,
+        "findings": dict(provenance.findings),
         "spread_between": provenance.spread,
         "magnitude_interval_db": _interval_db(profile),
         "leakage": profile.leakage_db is not None,

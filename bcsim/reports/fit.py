@@ -15,6 +15,7 @@ from bcsim.metrics import METRICS
 from bcsim.reports import plots, sensor_plots
 from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening, signed
 from bcsim.reports.speech_kinds import speech_kinds
+from bcsim.reports.text import findings_text
 from bcsim.sensors.profile import SensorProfile
 
 CLIP_S = 5.0  # length of each sound: keeps a page under some MB
@@ -331,6 +332,7 @@ def _provenance(profile: SensorProfile) -> Section:
         "talkers": str(provenance.num_talkers) if provenance.num_talkers else "not named",
         "duration": f"{provenance.seconds:.1f} s, {provenance.active_seconds:.1f} s of it speech, "
         f"{provenance.pause_seconds:.1f} s pauses",
+        "noticed (pairs)": findings_text(provenance.findings),
         "estimator": provenance.estimator,
         "prior": provenance.prior,
         "spread": {

@@ -59,6 +59,7 @@ def sensor_lines(facts: Facts) -> list[str]:
         "noise floor": _noise_floor(facts),
         "low-pass like": f"{lowpass['cutoff_hz']:.0f} Hz, Q {lowpass['q']:.2f}, "
         f"{lowpass['gain_db']:+.1f} dB",
+        "noticed": findings_text(facts["findings"]),
         "source": facts["source"],
         "licence": facts["licence"],
     }
@@ -67,6 +68,11 @@ def sensor_lines(facts: Facts) -> list[str]:
     rows["chosen"] = facts.get("choice", "")
     lines = [f"{label:<14}{text}" for label, text in rows.items() if text]
     return lines + [f"{'advice':<14}{sentence}" for sentence in facts["advice"]]
+
+
+def findings_text(findings: Mapping[str, int]) -> str:
+    """Return what was noticed about pairs, such as "dc 3, lossy 12"; "" where nothing was."""
+    return ", ".join(f"{kind} {count}" for kind, count in findings.items())
 
 
 def _recorded_band(facts: Facts) -> str:

@@ -64,9 +64,12 @@ def encode(fields: Mapping[str, Any]) -> bytes:
             **dataclasses.asdict(provenance),
             "scores": dict(provenance.scores),
             "learning": dict(provenance.learning),
+            "findings": dict(provenance.findings),
         },
         **{name: fields[name] for name in _PLAIN_FACTS},
     }
+    if not provenance.findings:  # as in profiles from before there were any
+        del facts["provenance"]["findings"]
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     # One metadata key: safetensors keeps the order of tensors, not that of metadata.
     return safetensors.numpy.save(tensors, metadata={_METADATA_KEY: text})
@@ -177,11 +180,14 @@ def _read_facts(content: bytes) -> dict[str, Any]:
 
 
 def _facts_of(kind: type, facts: Any) -> Any:
-    """Build a dataclass from JSON in which every field is present and of its type."""
+    """Build a dataclass from JSON in which every field is of its type, and none is missing.
+
+    Findings may be missing.
+    """
     name = kind.__name__.lower()
     check_value(isinstance(facts, dict), name, facts, "a mapping")
     kinds = {item.name: item.type for item in dataclasses.fields(kind)}
-    _check_keys(name, facts, set(kinds))
+    _check_keys(name, facts, set(kinds) - ({"findings"} - facts.keys()))
     for key, value in facts.items():
         if kinds[key] is float:
             facts[key] = _number(f"{name}.{key}", value)
@@ -194,6 +200,10 @@ def _facts_of(kind: type, facts: Any) -> Any:
             for label in value:
                 check_text(f"{name}.{key}", label)
             facts[key] = {label: _number(label, number) for label, number in value.items()}
+            if key == "findings":
+                is_count = all(type(number) is int and number > 0 for number in value.values())
+                check_value(is_count, f"{name}.{key}", value, "numbers of pairs")
+                facts[key] = dict(value)
     return kind(**facts)
 
 

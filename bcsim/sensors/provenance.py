@@ -39,6 +39,7 @@ class Provenance:
         spread: what the spread was measured between: "talkers", "utterances", or "prior" where it
             was taken from another sensor of the kind.
         prior: name of the sensor that the fit started from, or empty.
+        findings: number of the pairs of which something was noticed (`Finding`), by its kind.
     """
 
     estimator: str
@@ -54,3 +55,4 @@ class Provenance:
     learning: Mapping[str, float] = field(default_factory=dict)
     spread: str = "utterances"
     prior: str = ""
+    findings: Mapping[str, int] = field(default_factory=dict)

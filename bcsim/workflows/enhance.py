@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import bcsim
 from bcsim.audio.folder import audio_files, list_audio
@@ -15,6 +15,14 @@ from bcsim.audio.read import AudioFile, open_audio
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_beside, sweep_temporaries
 from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
+from bcsim.files.findings import (
+    Finding,
+    FoundInRecordings,
+    collecting,
+    facts_of,
+    finding_of,
+    note,
+)
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.outputs import check_output_file, check_output_folder, check_targets
 from bcsim.files.paths import printable
@@ -162,15 +170,21 @@ def _check_targets(
     )
 
 
-def _noted(file: TextIO) -> Iterator[list[str]]:
-    """Yield the notes in a file: the name of an output, what it was made from, and its hash."""
+def _noted(file: TextIO) -> Iterator[tuple[str, str, str, Any]]:
+    """Yield the notes in a file.
+
+    Yields:
+        The name of an output, what it was made from, its hash, and what was found about the
+        recordings, a list of each; None in notes from before these were noted.
+    """
     for line in file:
         try:
             entry = parse_json(line)
         except ValueError:  # a kill came while it was written
             continue
-        if isinstance(entry, list) and [*map(type, entry)] == [str] * 3:
-            yield entry
+        if isinstance(entry, list) and [*map(type, entry[:3])] == [str] * 3 and len(entry) < 5:
+            name, made_from, digest, *found = entry
+            yield name, made_from, digest, found[0] if found else None
 
 
 def _enhance_folder(
@@ -186,15 +200,17 @@ def _enhance_folder(
             # Opened once: what is enhanced is what was hashed, even if the file is replaced.
             with open_recordings(path, partner) as recordings:
                 made_from = notes.made_from(*recordings)
-                if notes.tells_of(target, made_from, _hash_if_there(target)):
-                    for recording in recordings:
-                        if recording is not None:
-                            recording.look_through()  # what is noticed is said of kept files too
+                there = _hash_if_there(target)
+                if notes.tells_of(target, made_from, there):
+                    notes.tell_again(target, made_from, there, recordings)
                     result.kept.append(target)
                     continue
-                # Noted first: a run that is killed behind the renaming has to know its own file.
-                note = partial(notes.add, target, made_from)
-                enhance_recordings(enhancer, *recordings, target, note)
+                with collecting() as found:
+                    # Noted first: a run that is killed behind the renaming has to know its file.
+                    note_down = partial(notes.add, target, made_from, found, recordings)
+                    enhance_recordings(enhancer, *recordings, target, note_down)
+            for name in found.by_name:
+                note(name, found.of(name))
         except InputError as error:
             result.failures[str(path)] = str(error)
             log.warning("skipped: %s", printable(str(error)))
@@ -216,7 +232,9 @@ class _Notes:
         self._file, self._out = file, out
         self._model = [bcsim.__version__, fingerprint_of(model)]
         file.seek(0)
-        self._told = {tuple(note) for note in _noted(file)}
+        self._found: dict[tuple[str, str, str | None], Any] = {
+            (name, made_from, digest): found for name, made_from, digest, found in _noted(file)
+        }
         file.buffer.seek(0)
         content = file.buffer.read()
         file.buffer.truncate(content.rfind(b"\n") + 1)  # a kill came while a line was written
@@ -228,21 +246,56 @@ class _Notes:
 
     def tells_of(self, target: Path, made_from: str, digest: str | None) -> bool:
         """Tell whether a file with this SHA-256 was made from just that."""
-        return (self._name(target), made_from, digest) in self._told
+        return (self._name(target), made_from, digest) in self._found
 
-    def add(self, target: Path, made_from: str, written: Path) -> None:
+    def tell_again(
+        self,
+        target: Path,
+        made_from: str,
+        digest: str | None,
+        recordings: Sequence[AudioFile | None],
+    ) -> None:
+        """Hand on what was found about the recordings of a file that is kept."""
+        found = self._found[self._name(target), made_from, digest]
+        for number, recording in enumerate(recordings):
+            if recording is not None:
+                known = _findings_in(found, number)
+                if known is None:
+                    recording.look_through()
+                else:
+                    note(recording.name, known)
+
+    def add(
+        self,
+        target: Path,
+        made_from: str,
+        found: FoundInRecordings,
+        recordings: Sequence[AudioFile | None],
+        written: Path,
+    ) -> None:
         """Note down a file that has been written, and is about to get its name."""
-        note = self._name(target), made_from, hash_file(written)
-        if note in self._told:  # by a run that was killed before the renaming
+        told = self._name(target), made_from, hash_file(written)
+        if told in self._found:  # by a run that was killed before the renaming
             return
-        self._told.add(note)
-        line = json.dumps(note)
+        names = [str(recording.name) for recording in recordings if recording is not None]
+        self._found[told] = [[*map(facts_of, found.of(name))] for name in names]
+        line = json.dumps([*told, self._found[told]])
         with environment_faults(self._out / NOTES_NAME):
             self._file.write(f"{line}\n")
             self._file.flush()
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._out).as_posix()
+
+
+def _findings_in(noted: Any, number: int) -> list[Finding] | None:
+    """Return the findings of a recording in a note, or None where it does not hold them."""
+    try:
+        found = [*map(finding_of, noted[number])]
+    except (TypeError, IndexError):
+        return None
+    known = [finding for finding in found if finding is not None]
+    return known if len(known) == len(found) else None
 
 
 def _hash_if_there(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """What is noticed about one recording, and that no command keeps it to itself."""
 
+import dataclasses
 import importlib
 import json
 
@@ -10,8 +11,10 @@ from click.testing import CliRunner
 from scipy import signal
 
 from bcsim.audio.read import open_audio
-from bcsim.files.findings import OF_ONE_RECORDING
+from bcsim.errors import InputError
+from bcsim.files.findings import OF_ONE_RECORDING, Finding, FoundInRecordings
 from bcsim.rng import stream
+from bcsim.sensors.profile import SensorProfile
 
 RecordingsCommand = importlib.import_module("bcsim_cli.findings").RecordingsCommand
 main = importlib.import_module("bcsim_cli.main")
@@ -33,7 +36,6 @@ SPOILT = {
     "quiet": (speech() * 1e-2, "PCM_16", RATE),
     "clipping": (np.clip(speech(), -0.05, 0.05), "PCM_16", RATE),
     "dc": (speech() + 0.1, "PCM_16", RATE),
-    "silent": (np.zeros(RATE), "PCM_16", RATE),
 }
 
 
@@ -104,6 +106,42 @@ def test_a_fit_says_once_what_one_recording_shows(pair):
     assert [entry["recording"] for entry in entries if entry["kind"] == "dc"] == [
         f"{pair}/air/a.wav"
     ]
+    told = CliRunner().invoke(cli, ["show", f"{pair}/x.sensor"])
+    assert "noticed       dc 1" in told.output
+
+
+def test_a_profile_from_before_findings_is_read_and_others_keep_them(sensor, tmp_path):
+    found = dataclasses.replace(sensor.provenance, findings={"dc": 2, "lossy": 1})
+    for name, profile in (
+        ("old", sensor),
+        ("new", dataclasses.replace(sensor, provenance=found)),
+    ):
+        profile.save(tmp_path / f"{name}.sensor")
+        assert SensorProfile.load(tmp_path / f"{name}.sensor").provenance == profile.provenance
+    assert b"findings" not in (tmp_path / "old.sensor").read_bytes()
+    content = (tmp_path / "new.sensor").read_bytes()
+    assert content.count(b'\\"dc\\": 2') == 1
+    (tmp_path / "new.sensor").write_bytes(content.replace(b'\\"dc\\": 2', b'\\"dc\\": 0'))
+    with pytest.raises(InputError, match=r"provenance\.findings"):
+        SensorProfile.load(tmp_path / "new.sensor")
+
+
+def test_findings_of_other_runs_stay_where_they_are(tmp_path):
+    path = tmp_path / "findings.jsonl"
+    path.write_text('{"run": "other", "kind": "dc"}\nno JSON')
+    found = FoundInRecordings()
+    found.add("a.wav", [Finding("dc", "warning", "has DC", "none")])
+    for _ in range(2):
+        found.write(path, "import")
+        lines = path.read_text().splitlines()
+        assert lines[:2] == ['{"run": "other", "kind": "dc"}', "no JSON"]
+        assert json.loads(lines[2])["recording"] == "a.wav"
+        assert len(lines) == 3
+    FoundInRecordings().write(path, "import")
+    assert path.read_text().splitlines() == lines[:2]
+    path.write_text("")
+    FoundInRecordings().write(path, "import")
+    assert not path.exists()
 
 
 def test_the_same_import_again_finds_what_was_noticed_in_place(pair):
