@@ -18,7 +18,7 @@ from bcsim.fitting.alignment.align import align
 from bcsim.fitting.alignment.consensus import common_delay, individual_delays
 from bcsim.fitting.alignment.envelopes import find_place
 from bcsim.fitting.alignment.time_map import Part
-from bcsim.fitting.alignment.timing import Timing
+from bcsim.fitting.alignment.timing import Timing, measure_timing
 from bcsim.fitting.alignment.trajectory import window_delays
 from bcsim.fitting.diagnosis.diagnose import diagnose
 from bcsim.fitting.diagnosis.recognition import recognise
@@ -158,6 +158,20 @@ def test_all_but_the_surroundings_of_a_lost_buffer_is_kept(role):
     assert aligned.start_delay_s == pytest.approx(DELAY_S, abs=0.1e-3)
     (found,) = diagnose([pair], RATE)
     assert [finding.kind for finding in found.findings] == ["jump"]
+
+
+@pytest.mark.parametrize("lost_at_s", [0.9, 3.7])
+def test_what_contradicts_the_rest_is_left_out_and_said(lost_at_s):
+    """A buffer that is lost near an end was not seen: what lay beyond was used 50 ms off."""
+    pair = recorded(5.0)
+    lost = round(lost_at_s * RATE)
+    pair = replace(pair, bone=np.delete(pair.bone, slice(lost, lost + 800)))
+    timing = measure_timing(pair, RATE)
+    (part,) = timing.parts
+    assert part.stop < lost + 800 if lost_at_s > 2 else part.start > lost - 800
+    assert part.stop - part.start > 3.5 * RATE
+    assert timing.jumps == ()
+    assert timing.doubted_s > 0.5
 
 
 @pytest.mark.parametrize("samples", [4, 6])

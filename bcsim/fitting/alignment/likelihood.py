@@ -7,6 +7,7 @@ add next to nothing.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,9 @@ WHITENING_TAPS = 1024  # at 16 kHz
 SPECTRUM_FRAMES = 4096  # from which the spectrum of a channel is taken, at most
 CELL_S = 0.0005  # of the lags of a segment
 OVERSAMPLING = 8  # of an octave's envelope
+# Parts of a spectrum that are 100 dB under its peak are what a filter left: whitened they stay
+# under others, and an octave that has so little power of all counts for little.
+EMPTY_GAIN, EMPTY = 1e-5, 0.1
 KEPT_SEGMENTS = 64  # of a channel: those of a short pair are the same at each rate that is tried
 
 
@@ -74,6 +78,7 @@ def lag_likelihood(
     first, last = lags
     frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
     likelihood = torch.zeros(last - first + 1, dtype=torch.float64)
+    floor_x, floor_y = (EMPTY * _power(spectrum).mean() for spectrum in (x, y))
     low = LOWEST_HZ
     while low < 0.9 * sample_rate / 2:
         high = min(2 * low, 0.95 * sample_rate / 2)
@@ -83,7 +88,10 @@ def lag_likelihood(
         few = min(size, fast_length(OVERSAMPLING * num_bins))
         product = x.new_zeros(few)
         product[:num_bins] = y[band] * x[band].conj()
-        norm = share * _power(x[band]).sum() * _power(y[band]).sum()
+        norm = share * math.prod(
+            torch.maximum(_power(part[band]).sum(), num_bins * floor)
+            for part, floor in ((x, floor_x), (y, floor_y))
+        )
         power = _power(torch.fft.ifft(product, norm="forward")).double()
         shared = (power / norm.clamp(min=1e-30)).clamp(max=1 - 1e-6)
         gain = -num_bins * torch.log1p(-shared)
@@ -127,7 +135,7 @@ class Whitener:
             block = signal[start : start + 255 * hop + size].double()
             power += _power(stft(block[None], size, hop)[0]).sum(0)
         smooth = fractional_octave_smooth(power, 6).clamp(min=0).sqrt()
-        gain = 1 / smooth.clamp(min=1e-6 * float(smooth.max()) + 1e-300)
+        gain = 1 / smooth.clamp(min=EMPTY_GAIN * float(smooth.max()) + 1e-300)
         taps = torch.fft.irfft(gain, size).roll(size // 2)
         taps = taps * torch.hann_window(size, dtype=torch.float64)
         self.taps = (taps / taps.norm().clamp(min=1e-300)).float()

@@ -17,6 +17,11 @@ SIDE_S = 8.0
 LEAST_SIDE_S = 0.8  # of speech, on either side
 MARGIN = 25.0
 OTHER_PART = 0.6
+# Segments contradict a path where their own lag is another, by more than pitch or formants feign,
+# and that of the path explains little of them; one buffer lost, the lag stays another to the end.
+LEAST_DOUBTED_S = 0.25  # of speech
+LEAST_CONTRADICTION = 5  # cells
+DOUBTED_PART = 0.3
 
 
 def best_path(
@@ -64,7 +69,7 @@ def confirmed(
     path: NDArray[np.int64],
     speech_s: NDArray[np.floating],
     slack: int = SLACK,
-) -> tuple[NDArray[np.int64], list[int]]:
+) -> NDArray[np.int64]:
     """Take the jumps out of a path that either side does not confirm twice.
 
     Args:
@@ -75,17 +80,18 @@ def confirmed(
 
     Returns:
         The path, in which the side with less speech has taken the lag of the other wherever there
-        is no jump, and the segments before which a jump is left.
+        is no jump.
     """
-    path = path.copy()
+    path, found = path.copy(), path
+    doubted = np.zeros(len(path), dtype=bool)
     breaks = breaks_of(path, slack)
     while breaks:
         bounds = [0, *breaks, len(path)]
         margins = []
         for number in range(len(breaks)):
             first, middle, last = bounds[number : number + 3]
-            left = _nearest(range(middle - 1, first - 1, -1), speech_s)
-            right = _nearest(range(middle, last), speech_s)
+            left = _nearest(range(middle - 1, first - 1, -1), speech_s, doubted)
+            right = _nearest(range(middle, last), speech_s, doubted)
             own, other = int(path[middle - 1]), int(path[middle])
             margins.append(
                 min(
@@ -97,23 +103,66 @@ def confirmed(
         if margins[worst] > 0:
             break
         first, middle, last = bounds[worst : worst + 3]
-        if speech_s[first:middle].sum() < speech_s[middle:last].sum():
+        trusted_s = speech_s * ~doubted
+        if trusted_s[first:middle].sum() < trusted_s[middle:last].sum():
             path[first:middle] = path[middle]
         else:
             path[middle:last] = path[middle - 1]
+        doubted = contradicting(curves, found, path, speech_s, slack)
         breaks = breaks_of(path, slack)
-    return path, breaks
+    return path
 
 
-def _nearest(segments: range, speech_s: NDArray[np.floating]) -> list[int]:
+def contradicting(
+    curves: Sequence[LagCurve],
+    found: NDArray[np.int64],
+    path: NDArray[np.int64],
+    speech_s: NDArray[np.floating],
+    slack: int = SLACK,
+) -> NDArray[np.bool_]:
+    """Tell which segments with speech clearly prefer the lags that were found to those of a path.
+
+    Args:
+        curves: likelihood of the lags of each segment.
+        found: (segments,), lags that were found, as cells.
+        path: (segments,), lags that are believed, as cells.
+        speech_s: (segments,), seconds of speech in each segment.
+        slack: cells that a lag may differ.
+    """
+    doubted = np.zeros(len(path), dtype=bool)
+    changes = np.flatnonzero(np.diff(found) | np.diff(path)) + 1
+    for first, last in itertools.pairwise([0, *changes.tolist(), len(path)]):
+        if abs(int(found[first] - path[first])) < LEAST_CONTRADICTION:
+            continue
+        is_island = 0 < first and last < len(path) and abs(path[last] - path[first - 1]) <= slack
+        if is_island and (found == path)[[first - 1, last]].all():
+            continue
+        own, theirs = (
+            np.array([curves[k].at(int(cells[k]), slack) for k in range(first, last)])
+            for cells in (found, path)
+        )
+        ordinary = np.array([curves[k].ordinary for k in range(first, last)])
+        gain, gain_there = (
+            float((values - ordinary).clip(min=0).sum()) for values in (own, theirs)
+        )
+        speaks = speech_s[first:last].sum() > LEAST_DOUBTED_S
+        is_clear = gain - gain_there > MARGIN and gain_there < DOUBTED_PART * gain
+        doubted[first:last] = speaks and is_clear
+    return doubted
+
+
+def _nearest(
+    segments: range, speech_s: NDArray[np.floating], doubted: NDArray[np.bool_]
+) -> list[int]:
     """Return the first of the segments that together hold `SIDE_S` of speech."""
     chosen: list[int] = []
     total = 0.0
     for segment in segments:
         if total >= SIDE_S:
             break
-        chosen.append(segment)
-        total += float(speech_s[segment])
+        if not doubted[segment]:
+            chosen.append(segment)
+            total += float(speech_s[segment])
     return chosen
 
 

@@ -42,6 +42,8 @@ from bcsim.fitting.pairs import Jump, frame_size, frames_with_speech
 from bcsim.sensors.recorded_pair import RecordedPair
 
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
+MISPLACED_S = 0.25  # of speech, within which the place of a jump is told
+LEAST_PART_S = 0.1  # beside what is left out, shorter parts tell nothing
 LEAST_JUMP_S = 0.001  # a smaller one, measured finely, is none
 OVERLAP_MARGIN_S = 0.3  # by which the envelopes may misplace an overlap
 FINE_ERROR_S = 0.00004  # of a window of the fine measurement
@@ -65,6 +67,8 @@ class Timing:
         likelihood_rate: log likelihood of the lags found over ordinary ones, per second.
         parts: parts between jumps, of a pair whose delay jumps or whose drift changes; their
             delays relative to each other are fine ones. Empty where lag and slope say all.
+        doubted_s: seconds that are in no part: their lag is another, but too little speech is
+            there to tell it twice, or to tell where it jumps.
     """
 
     lag: int
@@ -76,6 +80,7 @@ class Timing:
     evidence: float
     likelihood_rate: float
     parts: tuple[Part, ...] = ()
+    doubted_s: float = 0.0
 
     def moved(self, air: int, bone: int, sample_rate: int) -> "Timing":
         """Return the timing of recordings that begin so many samples earlier."""
@@ -153,15 +158,46 @@ def _timing_of(
     line = smoothed(measured, seconds, num_parts, LAG_ERROR_S, LEAST_SLOPE_S, CELL_S)
     places, jumps = _jumps(air, bone, found, line, sample_rate)
     parts = _parts(air, bone, found, line, places, jumps, sample_rate)
-    if jumps or not line.is_straight or seconds >= BEND_LEAST_S:
+    # What contradicts its neighbours is left out, and what the lag does beside it is not told.
+    is_whole = not found.doubted.any()
+    firsts = [0, *found.breaks]
+    lengths = [
+        0 if found.doubted[first] else part.stop - part.start
+        for part, first in zip(parts, firsts, strict=True)
+    ]
+    shortest = 0 if is_whole else min(LEAST_PART_S * sample_rate, max(lengths))
+    kept = [number for number, length in enumerate(lengths) if length >= shortest]
+    # A jump that both sides tell is claimed, though what lies between its likely places is left out.
+    told = [after == before + 1 for before, after in itertools.pairwise(kept)]
+    parts, jumps = [parts[number] for number in kept], [jumps[number - 1] for number in kept[1:]]
+    if jumps or not line.is_straight or seconds >= BEND_LEAST_S or not is_whole:
         parts, jumps, is_straight = _refined(air, bone, parts, jumps, sample_rate)
-        certain = [abs(jump.size_s) >= LEAST_JUMP_S for jump in jumps]
+        certain = [
+            abs(jump.size_s) >= LEAST_JUMP_S or not is_told
+            for jump, is_told in zip(jumps, told, strict=True)
+        ]
         if not all(certain):  # a drift, or a sound, that looked like a jump to whole segments
-            breaks = [k for k, is_jump in zip(found.breaks, certain, strict=True) if is_jump]
+            small = {firsts[k] for k, is_jump in zip(kept[1:], certain, strict=True) if not is_jump}
+            breaks = [k for k in found.breaks if k not in small]
             return _timing_of(air, bone, replace(found, breaks=breaks), coarse, sample_rate)
     else:
         is_straight = True
-    return _timing(air, bone, found, parts, jumps, is_straight, coarse, sample_rate)
+    jumps = [jump for jump, is_told in zip(jumps, told, strict=True) if is_told]
+    is_straight = is_straight and is_whole
+    timing = _timing(air, bone, found, parts, jumps, is_straight, coarse, sample_rate)
+    doubted = int(np.diff(found.edges)[found.doubted].sum())
+    for number, is_told in zip(kept[1:], told, strict=True):
+        if not is_told and number - 1 in kept:
+            doubted += places[number - 1][2] - places[number - 1][0]
+    return replace(timing, doubted_s=doubted / sample_rate)
+
+
+def _speech_s(air: Samples, sample_rate: int) -> float:
+    """Return the seconds of speech in a segment of air."""
+    num_fft = frame_size(sample_rate)
+    if len(air) < num_fft:
+        return len(air) / sample_rate
+    return int(frames_with_speech(air, sample_rate).sum()) * (num_fft // 4) / sample_rate
 
 
 def without_dc(pair: RecordedPair) -> tuple[LazySignal, LazySignal]:
@@ -233,17 +269,20 @@ def _straight_part(timing: Timing) -> Part:
 
 def _jumps(
     air: Samples, bone: Samples, track: Track, line: Trajectory, sample_rate: int
-) -> tuple[list[int], list[Jump]]:
-    """Return the samples of air at which the lag jumps, and the jumps."""
+) -> tuple[list[tuple[int, int, int]], list[Jump]]:
+    """Return the jumps, and between which samples of air each may be."""
     places, jumps = [], []
     on_track = on_clock(bone, track.rate) if track.breaks else bone
+    bounds = [0, *track.breaks, len(track.path)]
     for number, segment in enumerate(track.breaks):
-        first, last = int(track.edges[segment - 1]), int(track.edges[segment + 1])
+        # A segment in which the lag jumps may be taken for either side.
+        first = int(track.edges[max(bounds[number], segment - 2)])
+        last = int(track.edges[min(bounds[number + 2], segment + 2)])
         at = np.array([track.edges[segment] / sample_rate])
         before, after = (float(line.at(at, part)[0]) * sample_rate for part in (number, number + 1))
         place = jump_place(air, on_track, (first, last), (before, after), sample_rate)
         places.append(place)
-        jumps.append(Jump(place / sample_rate, (after - before) / sample_rate))
+        jumps.append(Jump(place[1] / sample_rate, (after - before) / sample_rate))
     return places, jumps
 
 
@@ -252,15 +291,17 @@ def _parts(
     bone: Samples,
     track: Track,
     line: Trajectory,
-    places: list[int],
+    places: list[tuple[int, int, int]],
     jumps: list[Jump],
     sample_rate: int,
 ) -> list[Part]:
     """Return the parts between jumps, without what is unsure beside these."""
-    bounds = [0, *places, len(air)]
+    starts = [0, *(last for _, _, last in places)]
+    stops = [*(first for first, _, _ in places), len(air)]
     spare = round(JUMP_MARGIN_S * sample_rate)
     parts = []
-    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        stop = max(start, stop)
         # What one channel lost has no partner in the other: a place is sure up to the jump's size.
         margins = [
             min(spare + round(abs(jump.size_s) * sample_rate), (stop - start) // 4)
@@ -271,7 +312,7 @@ def _parts(
         inner = line.knots_s[
             (line.knots_s > start / sample_rate) & (line.knots_s < stop / sample_rate)
         ]
-        knots = np.unique(np.concatenate([[start], inner * sample_rate, [stop]]))
+        knots = np.unique(np.concatenate([[start], inner * sample_rate, [max(stop, start + 1)]]))
         lags = line.at(knots / sample_rate, number) * sample_rate
         part = Part(start, stop, knots, (1 + track.rate) * (knots + lags))
         parts.append(part.within(len(air), len(bone)))

@@ -23,7 +23,7 @@ from bcsim.fitting.alignment.likelihood import (
     lag_likelihood,
     whitened,
 )
-from bcsim.fitting.alignment.path import best_path, breaks_of, confirmed
+from bcsim.fitting.alignment.path import best_path, breaks_of, confirmed, contradicting
 from bcsim.fitting.alignment.trajectory import Measured, smoothed
 from bcsim.fitting.diagnosis.defects import held
 from bcsim.fitting.pairs import frame_size, frames_with_speech
@@ -49,19 +49,33 @@ RATE_EDGE_S = 0.06  # by which the envelopes misplace the ends of such a recordi
 SURE_EVIDENCE = 17.0  # of a coarse lag that no other rate is tried beside
 BETTER = 1.15  # factor in likelihood by which another place or rate has to win,
 BETTER_BY = 40.0  # and the likelihood itself
+PLACE_MARGIN = 12.0  # of likelihood, by which a place of a jump beats those that are ruled out
+MOST_SHARED = 0.95  # of an octave, lest a noiseless one decide alone where a jump is
 LAG_ERROR_S = 0.0002  # of a segment
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """The lags of consecutive segments, on a clock without `rate`."""
+    """The lags of consecutive segments, on a clock without `rate`.
+
+    Args:
+        rate: rate of bone's clock that was taken out.
+        edges: (segments + 1,), samples of air.
+        curves: likelihood of the lags of each segment.
+        path: (segments,), lag of each segment, as a cell.
+        breaks: segments before which the lag is another.
+        doubted: (segments,), whether a segment tells a lag of its own, with too little speech.
+        gain: likelihood over ordinary lags, less the cost of jumps; that of doubted segments is
+            taken at the lag of their neighbours.
+    """
 
     rate: float
     edges: NDArray[np.int64]
     curves: list[LagCurve]
-    path: NDArray[np.int64]  # cells
+    path: NDArray[np.int64]
     breaks: list[int]
-    gain: float  # of likelihood over ordinary lags, less the cost of jumps
+    doubted: NDArray[np.bool_]
+    gain: float
 
     def lags(self, sample_rate: int) -> NDArray[np.floating]:
         """Return the lag of each segment in samples of air."""
@@ -238,14 +252,21 @@ def _track(
     _, path = best_path(sound, math.inf)
     cost = _jump_cost(sound, seconds)
     _, jumping = best_path(sound, cost)
-    if breaks_of(jumping):
+    # What is too little for a jump is enough for a doubt.
+    _, free = best_path(sound, JUMP_COST)
+    doubted, own = np.zeros(len(path), dtype=bool), path
+    if breaks_of(free):
         speech_s = _speech_s(air, intact, edges, sample_rate)
-        jumping, breaks = confirmed(sound, jumping, speech_s)
-        path = jumping if breaks else path
-    breaks = breaks_of(path)
+        sure = confirmed(sound, jumping, speech_s)
+        doubted = contradicting(sound, free, sure, speech_s)
+        doubted &= not doubted.all()
+        path = sure if breaks_of(sure) or doubted.any() else path
+        own = np.where(doubted, free, path)
     ordinary = sum(curve.ordinary for curve in curves)
     found = sum(curve.at(cell) for curve, cell in zip(curves, path.tolist(), strict=True))
-    return Track(place.rate, edges, curves, path, breaks, found - ordinary - cost * len(breaks))
+    gain = found - ordinary - cost * len(breaks_of(path))
+    breaks = sorted({*breaks_of(own), *breaks_of(doubted.astype(np.int64), 0)})
+    return Track(place.rate, edges, curves, own, breaks, doubted, gain)
 
 
 def coarse_lag(air: Samples, bone: Samples, sample_rate: int) -> tuple[int, float]:
@@ -322,11 +343,15 @@ def jump_place(
     within: tuple[int, int],
     lags: tuple[float, float],
     sample_rate: int,
-) -> int:
+) -> tuple[int, int, int]:
     r"""Find the sample of air from which on the second lag holds instead of the first.
 
     With :math:`p_k(t) = x_b^*(t)\,y_b(t+\tau_k)` of the octaves' analytic signals, it maximises
-    :math:`\sum_b |\sum_{t<s} p_1|^2 + |\sum_{t\ge s} p_2|^2` over s, each octave by its power.
+    :math:`\sum_b w_b\,(|\sum_{t<s} p_1| + |\sum_{t\ge s} p_2|)` over s: the log likelihood of
+    Gaussian noise, with :math:`w_b = n_b\rho_b/(1-\rho_b^2)` over the octave's power.
+
+    Returns:
+        The first likely sample, the likeliest one, and the last likely one.
     """
     first, last = within
     size = fast_length(last - first)
@@ -347,10 +372,13 @@ def jump_place(
         power = analytic(x).abs().square().sum() * analytic(y[0]).abs().square().sum()
         left = before.cumsum(0)
         right = after.sum() - after.cumsum(0)
-        bins = band.stop - band.start
-        score += bins * (left.abs().square() + right.abs().square()) / power.clamp(min=1e-30)
+        shared = (left.abs() + right.abs()) / power.sqrt().clamp(min=1e-30)
+        best = min(float(shared.max()), MOST_SHARED)
+        score += (band.stop - band.start) * best / (1 - best**2) * shared
         low *= 2
-    return first + int(score[: last - first].argmax())
+    score = score[: last - first]
+    likely = torch.nonzero(score > score.max() - PLACE_MARGIN)[:, 0] + first
+    return int(likely[0]), first + int(score.argmax()), int(likely[-1])
 
 
 def _zero_padded(signal: Samples, first: int, last: int) -> Tensor:

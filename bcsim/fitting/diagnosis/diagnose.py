@@ -132,6 +132,14 @@ def diagnosis_of(own: Iterable[Finding], pair: AlignedPair, num_pairs: int) -> P
 
 
 def _jumps(timing: Timing) -> Iterator[Finding]:
+    if timing.doubted_s:
+        yield Finding(
+            "unsure",
+            "warning",
+            f"{timing.doubted_s:.1f} s are left out: the delay is another there, with too little "
+            "speech to tell why",
+            "nothing; a buffer may have been lost: leave 2.5 s of speech at either end",
+        )
     if len(timing.jumps) > MAX_DROPOUTS:
         sizes_ms = [1e3 * abs(jump.size_s) for jump in timing.jumps]
         text = (

@@ -37,8 +37,8 @@ COPY_RANGE_HZ = (100.0, 7000.0)
 STRONG_DB = 25.0  # under the strongest third-octave of air
 COPY_DB = 1.0
 COPY_COHERENCE = 0.8
-COPY_AVERAGES = 20.0  # over the chance of coherence, from which on a copy shows in a band
-COPY_PART = 0.25  # of the coherence that a noisy copy has in weak bands
+COPY_AVERAGES = 80.0  # over the chance of coherence, from which on a copy shows in a band
+COPY_PART = 0.5  # of the coherence that a noisy copy has in weak bands
 TELEPHONE_HZ = 3400.0  # below it, a copy has all bands
 
 
