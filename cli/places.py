@@ -30,7 +30,7 @@ class Place(click.Path):
     """
 
     def __init__(self, is_output: bool = False) -> None:
-        super().__init__(path_type=Path, writable=is_output)
+        super().__init__(path_type=Path)  # permissions are the environment's: exit code 5
         self.is_output = is_output
 
     def convert(

@@ -28,7 +28,8 @@ class Finding:
 
     Args:
         kind: one of `OF_ONE_RECORDING`; of a pair besides: malformed, identical, unrelated,
-            swapped, offset, drift, jump, unsure, inverted, dropout, band, rumble, noisy, incoherent.
+            swapped, offset, drift, jump, unsure, inverted, dropout, band, rumble, noisy,
+            incoherent.
         severity: one of `SEVERITIES`.
         text: what was noticed, with the measured value and where.
         remedy: what to do about it.

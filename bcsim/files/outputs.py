@@ -190,7 +190,7 @@ def _check_above(out: Path) -> None:
         if os.path.lexists(above):
             if not above.is_dir():
                 what = "a link that leads to no folder" if above.is_symlink() else "a file"
-                raise UsageError(f"{out}: {above} is {what}, and no folder; choose another output")
+                raise UsageError(f"{out}: {above.name} is {what}, no folder; choose another output")
             return
 
 

@@ -53,9 +53,7 @@ def test_the_public_form_is_not_ours_under_another_name(eben_step):
 @pytest.mark.shared
 @pytest.mark.slow
 def test_sim_to_real_runs_at_a_small_size(shared, tmp_path):
-    talker = min(shared.glob("data/librispeech_air/*/"))  # every run reads all that it is given
-    options = ["--smoke", "--threads", "1", "--air", talker]
-    command = [sys.executable, BENCHMARKS / "sim_to_real.py", *options]
+    command = [sys.executable, BENCHMARKS / "sim_to_real.py", "--smoke", "--threads", "1"]
     done = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]

@@ -134,7 +134,7 @@ def contradicting(
     for first, last in itertools.pairwise([0, *changes.tolist(), len(path)]):
         if abs(int(found[first] - path[first])) < LEAST_CONTRADICTION:
             continue
-        is_island = 0 < first and last < len(path) and abs(path[last] - path[first - 1]) <= slack
+        is_island = first > 0 and last < len(path) and abs(path[last] - path[first - 1]) <= slack
         if is_island and (found == path)[[first - 1, last]].all():
             continue
         own, theirs = (

@@ -167,7 +167,7 @@ def _timing_of(
     ]
     shortest = 0 if is_whole else min(LEAST_PART_S * sample_rate, max(lengths))
     kept = [number for number, length in enumerate(lengths) if length >= shortest]
-    # A jump that both sides tell is claimed, though what lies between its likely places is left out.
+    # A jump that both sides tell is claimed; what lies between its likely places is not used.
     told = [after == before + 1 for before, after in itertools.pairwise(kept)]
     parts, jumps = [parts[number] for number in kept], [jumps[number - 1] for number in kept[1:]]
     if jumps or not line.is_straight or seconds >= BEND_LEAST_S or not is_whole:
