@@ -124,9 +124,13 @@ class Recorded:
         return min(self.speech_s) >= LEAST_SPEECH_S
 
     def is_true(self, jump: Jump, lost: tuple[int, int, float]) -> bool:
-        """Whether a jump is that of a lost buffer: in size, and in place but for pauses."""
+        """Whether a jump is that of a lost buffer: in size, and in place but for pauses.
+
+        The place is that which is nearest to the truth of those that the jump is said to have.
+        """
         start, stop, size = lost
-        place = round(jump.time_s * RATE)
+        first, last = ((jump.time_s + side * jump.within_s) * RATE for side in (-1, 1))
+        place = round(min(max(first, start), last))
         between = slice(place, start) if place < start else slice(stop, place)
         misplaced_s = np.count_nonzero(self.speech[between]) / RATE
         tolerance_s = 2 * WITHIN_S + 0.05 * abs(size) / RATE  # clocks differ by up to 4 %

@@ -26,6 +26,7 @@ from bcsim.fitting.alignment.time_map import Part
 from bcsim.sensors.recorded_pair import RecordedPair
 
 FRAME_S = 0.064
+TOLD_WITHIN_S = 0.05  # of a jump whose time is told as one
 MIN_SECONDS = 0.5
 LARGEST = 1e3  # of samples, whose full scale is 1: 60 dB over it is no recording
 
@@ -61,10 +62,18 @@ class Jump:
     Args:
         time_s: time of the jump in the recording of air.
         size_s: increase of bone's delay at the jump; negative where a piece of bone is missing.
+        within_s: how much earlier or later it may be: in a pause, nothing tells when it was.
     """
 
     time_s: float
     size_s: float
+    within_s: float = 0.0
+
+    def __str__(self) -> str:
+        if self.within_s < TOLD_WITHIN_S:
+            return f"{1e3 * self.size_s:+.1f} ms at {self.time_s:.2f} s"
+        first_s, last_s = self.time_s - self.within_s, self.time_s + self.within_s
+        return f"{1e3 * self.size_s:+.1f} ms between {first_s:.1f} and {last_s:.1f} s"
 
 
 @dataclass(frozen=True, eq=False)

@@ -287,9 +287,7 @@ def _pairs(result: FitResult) -> Section:
 
 def _remarks(pair: AlignedPair) -> str:
     remarks = ["polarity opposite to the others'"] if pair.inverted else []
-    for jump in pair.jumps:
-        size_ms = signed(1000 * jump.size_s, 1)
-        remarks.append(f"delay jumps by {size_ms} ms at {jump.time_s:.1f} s")
+    remarks += [f"delay jumps by {jump}" for jump in pair.jumps]
     return "; ".join(remarks)
 
 

@@ -42,7 +42,6 @@ from bcsim.fitting.pairs import Jump, frame_size, frames_with_speech
 from bcsim.sensors.recorded_pair import RecordedPair
 
 JUMP_MARGIN_S = 0.05  # that is left out beside a jump, and the jump's size
-MISPLACED_S = 0.25  # of speech, within which the place of a jump is told
 LEAST_PART_S = 0.1  # beside what is left out, shorter parts tell nothing
 LEAST_JUMP_S = 0.001  # a smaller one, measured finely, is none
 OVERLAP_MARGIN_S = 0.3  # by which the envelopes may misplace an overlap
@@ -100,7 +99,7 @@ class Timing:
             middle=self.middle + air,
             start=self.start + air,
             stop=self.stop + air,
-            jumps=tuple(Jump(j.time_s + air / sample_rate, j.size_s) for j in self.jumps),
+            jumps=tuple(replace(j, time_s=j.time_s + air / sample_rate) for j in self.jumps),
             parts=parts,
         )
 
@@ -188,16 +187,8 @@ def _timing_of(
     doubted = int(np.diff(found.edges)[found.doubted].sum())
     for number, is_told in zip(kept[1:], told, strict=True):
         if not is_told and number - 1 in kept:
-            doubted += places[number - 1][2] - places[number - 1][0]
+            doubted += places[number - 1][1] - places[number - 1][0]
     return replace(timing, doubted_s=doubted / sample_rate)
-
-
-def _speech_s(air: Samples, sample_rate: int) -> float:
-    """Return the seconds of speech in a segment of air."""
-    num_fft = frame_size(sample_rate)
-    if len(air) < num_fft:
-        return len(air) / sample_rate
-    return int(frames_with_speech(air, sample_rate).sum()) * (num_fft // 4) / sample_rate
 
 
 def without_dc(pair: RecordedPair) -> tuple[LazySignal, LazySignal]:
@@ -269,7 +260,7 @@ def _straight_part(timing: Timing) -> Part:
 
 def _jumps(
     air: Samples, bone: Samples, track: Track, line: Trajectory, sample_rate: int
-) -> tuple[list[tuple[int, int, int]], list[Jump]]:
+) -> tuple[list[tuple[int, int]], list[Jump]]:
     """Return the jumps, and between which samples of air each may be."""
     places, jumps = [], []
     on_track = on_clock(bone, track.rate) if track.breaks else bone
@@ -282,7 +273,9 @@ def _jumps(
         before, after = (float(line.at(at, part)[0]) * sample_rate for part in (number, number + 1))
         place = jump_place(air, on_track, (first, last), (before, after), sample_rate)
         places.append(place)
-        jumps.append(Jump(place[1] / sample_rate, (after - before) / sample_rate))
+        first_s, last_s = (bound / sample_rate for bound in place)
+        size_s = (after - before) / sample_rate
+        jumps.append(Jump((first_s + last_s) / 2, size_s, within_s=(last_s - first_s) / 2))
     return places, jumps
 
 
@@ -291,13 +284,13 @@ def _parts(
     bone: Samples,
     track: Track,
     line: Trajectory,
-    places: list[tuple[int, int, int]],
+    places: list[tuple[int, int]],
     jumps: list[Jump],
     sample_rate: int,
 ) -> list[Part]:
     """Return the parts between jumps, without what is unsure beside these."""
-    starts = [0, *(last for _, _, last in places)]
-    stops = [*(first for first, _, _ in places), len(air)]
+    starts = [0, *(last for _, last in places)]
+    stops = [*(first for first, _ in places), len(air)]
     spare = round(JUMP_MARGIN_S * sample_rate)
     parts = []
     for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
@@ -352,7 +345,9 @@ def _refined(
         float(after.bone_at(jump.time_s * sample_rate) - before.bone_at(jump.time_s * sample_rate))
         for (before, after), jump in zip(itertools.pairwise(parts), jumps, strict=True)
     ]
-    jumps = [Jump(jump.time_s, size / sample_rate) for jump, size in zip(jumps, sizes, strict=True)]
+    jumps = [
+        replace(jump, size_s=size / sample_rate) for jump, size in zip(jumps, sizes, strict=True)
+    ]
     slopes = np.diff(parts[0].bone_places) / np.diff(parts[0].places)
     mean = (parts[0].bone_places[-1] - parts[0].bone_places[0]) / (
         parts[0].places[-1] - parts[0].places[0]

@@ -152,7 +152,7 @@ def _jumps(timing: Timing) -> Iterator[Finding]:
         yield Finding(
             "jump",
             "warning",
-            f"the delay jumps by {1e3 * jump.size_s:+.1f} ms at {jump.time_s:.2f} s: "
+            f"the delay jumps by {jump}: "
             f"a buffer was lost in {'air' if jump.size_s > 0 else 'bone'}",
             JUMP_REMEDY,
             time_s=jump.time_s,
