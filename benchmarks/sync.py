@@ -129,7 +129,7 @@ class Recorded:
         The place is that which is nearest to the truth of those that the jump is said to have.
         """
         start, stop, size = lost
-        first, last = ((jump.time_s + side * jump.within_s) * RATE for side in (-1, 1))
+        first, last = jump.first_s * RATE, jump.last_s * RATE
         place = round(min(max(first, start), last))
         between = slice(place, start) if place < start else slice(stop, place)
         misplaced_s = np.count_nonzero(self.speech[between]) / RATE

@@ -26,7 +26,7 @@ from bcsim.fitting.alignment.time_map import Part
 from bcsim.sensors.recorded_pair import RecordedPair
 
 FRAME_S = 0.064
-TOLD_WITHIN_S = 0.05  # of a jump whose time is told as one
+TOLD_WITHIN_S = 0.1  # of a jump whose time is told as one
 MIN_SECONDS = 0.5
 LARGEST = 1e3  # of samples, whose full scale is 1: 60 dB over it is no recording
 
@@ -60,19 +60,26 @@ class Jump:
     """A sudden change of the delay between the channels, as a dropped buffer makes it.
 
     Args:
-        time_s: time of the jump in the recording of air.
+        time_s: likeliest time of the jump in the recording of air.
         size_s: increase of bone's delay at the jump; negative where a piece of bone is missing.
-        within_s: how much earlier or later it may be: in a pause, nothing tells when it was.
+        first_s: earliest likely time: in a pause, little tells when it was.
+        last_s: latest likely time.
     """
 
     time_s: float
     size_s: float
-    within_s: float = 0.0
+    first_s: float
+    last_s: float
+
+    def moved(self, by_s: float) -> "Jump":
+        """Return the jump in a recording that begins so many seconds earlier."""
+        times = (self.time_s + by_s, self.size_s, self.first_s + by_s, self.last_s + by_s)
+        return Jump(*times)
 
     def __str__(self) -> str:
-        if self.within_s < TOLD_WITHIN_S:
+        first_s, last_s = self.first_s, self.last_s
+        if last_s - first_s < TOLD_WITHIN_S:
             return f"{1e3 * self.size_s:+.1f} ms at {self.time_s:.2f} s"
-        first_s, last_s = self.time_s - self.within_s, self.time_s + self.within_s
         return f"{1e3 * self.size_s:+.1f} ms between {first_s:.1f} and {last_s:.1f} s"
 
 

@@ -112,7 +112,11 @@ def test_a_lost_buffer_is_found_where_it_was_and_both_sides_of_it_are_kept(
     assert 5.0 < jump.time_s < 5.2 + (lost_s if role == "bone" else 0)
     (aligned,), _ = align([pair], RATE)
     recorded_s = len(pair.air) / RATE
-    assert aligned.seconds == pytest.approx(recorded_s - 2 * lost_s - 0.1, abs=0.01 + lost_s)
+    # With air's, the rest of the syllable is lost: a pause follows, in which nothing tells when.
+    unsure_s = jump.last_s - jump.first_s
+    assert unsure_s < 1.0
+    kept_s = recorded_s - 2 * lost_s - 0.1 - unsure_s
+    assert aligned.seconds == pytest.approx(kept_s, abs=0.01 + lost_s)
     assert aligned.jumps == (jump,)
     (expected,), _ = align([whole], RATE)
     assert float(aligned.spectra.coherence[10:150].mean()) == pytest.approx(

@@ -99,7 +99,7 @@ class Timing:
             middle=self.middle + air,
             start=self.start + air,
             stop=self.stop + air,
-            jumps=tuple(replace(j, time_s=j.time_s + air / sample_rate) for j in self.jumps),
+            jumps=tuple(jump.moved(air / sample_rate) for jump in self.jumps),
             parts=parts,
         )
 
@@ -272,10 +272,10 @@ def _jumps(
         at = np.array([track.edges[segment] / sample_rate])
         before, after = (float(line.at(at, part)[0]) * sample_rate for part in (number, number + 1))
         place = jump_place(air, on_track, (first, last), (before, after), sample_rate)
-        places.append(place)
-        first_s, last_s = (bound / sample_rate for bound in place)
+        first, likeliest, last = place
+        places.append((first, last))
         size_s = (after - before) / sample_rate
-        jumps.append(Jump((first_s + last_s) / 2, size_s, within_s=(last_s - first_s) / 2))
+        jumps.append(Jump(likeliest / sample_rate, size_s, first / sample_rate, last / sample_rate))
     return places, jumps
 
 

@@ -343,7 +343,7 @@ def jump_place(
     within: tuple[int, int],
     lags: tuple[float, float],
     sample_rate: int,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     r"""Find the sample of air from which on the second lag holds instead of the first.
 
     With :math:`p_k(t) = x_b^*(t)\,y_b(t+\tau_k)` of the octaves' analytic signals, it maximises
@@ -351,7 +351,7 @@ def jump_place(
     Gaussian noise, with :math:`w_b = n_b\rho_b/(1-\rho_b^2)` over the octave's power.
 
     Returns:
-        The first likely sample, and the last one.
+        The first likely sample, the likeliest, and the last likely one.
     """
     first, last = within
     size = fast_length(last - first)
@@ -378,7 +378,7 @@ def jump_place(
         low *= 2
     score = score[: last - first]
     likely = torch.nonzero(score > score.max() - PLACE_MARGIN)[:, 0] + first
-    return int(likely[0]), int(likely[-1])
+    return int(likely[0]), first + int(score.argmax()), int(likely[-1])
 
 
 def _zero_padded(signal: Samples, first: int, last: int) -> Tensor:
