@@ -131,6 +131,7 @@ def test_findings_of_other_runs_stay_where_they_are(tmp_path):
     path.write_text('{"run": "other", "kind": "dc"}\nno JSON')
     found = FoundInRecordings()
     found.add("a.wav", [Finding("dc", "warning", "has DC", "none")])
+    lines: list[str] = []
     for _ in range(2):
         found.write(path, "import")
         lines = path.read_text().splitlines()

@@ -131,7 +131,7 @@ def test_a_table_of_a_thousand_columns_is_refused_with_the_number(tmp_path):
             assert len([*lists.entries_of_list(path)]) == 1
             continue
         with pytest.raises(InputError, match="1001 columns; at most 1000 are read"):
-            [*lists.entries_of_list(path)]
+            list(lists.entries_of_list(path))
 
 
 @pytest.mark.parametrize("row", [",\n", ",,,,,\n", " , ,\r\n", "\n"])

@@ -134,7 +134,7 @@ def test_recordings_that_are_exchanged_or_late_are_refused(model, tmp_path):
 
 def test_a_recording_without_its_partner_is_named_and_left_out(model, tmp_path):
     air, bone = speech(1)
-    for name, samples in (("bone/a", bone), ("bone/b", bone), ("air/a", air)):
+    for name, samples in {"bone/a": bone, "bone/b": bone, "air/a": air}.items():
         write_audio(tmp_path / f"{name}.wav", samples, RATE)
     result = enhance(model / "both", tmp_path / "bone", tmp_path / "out", "cpu", tmp_path / "air")
     assert [path.name for path in result.written] == ["a.wav"]

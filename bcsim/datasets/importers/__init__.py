@@ -370,13 +370,12 @@ def _store(
         for copy in copies.values():
             copy.path.unlink()
         raise
-    names = {
-        f"{role}_file_name": copy.path.relative_to(folder).as_posix()
-        for role, copy in copies.items()
-    }
+    names = {role: copy.path.relative_to(folder).as_posix() for role, copy in copies.items()}
     return PairRow(
         id=pair_id,
-        **names,
+        bone_file_name=names["bone"],
+        air_file_name=names["air"],
+        noisy_air_file_name=names.get("noisy_air"),
         speaker=None if pair.speaker is None else printable(pair.speaker),
         duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
         sample_rate=rates["air"],

@@ -7,7 +7,6 @@ add next to nothing.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,10 +87,11 @@ def lag_likelihood(
         few = min(size, fast_length(OVERSAMPLING * num_bins))
         product = x.new_zeros(few)
         product[:num_bins] = y[band] * x[band].conj()
-        norm = share * math.prod(
+        power_x, power_y = (
             torch.maximum(_power(part[band]).sum(), num_bins * floor)
             for part, floor in ((x, floor_x), (y, floor_y))
         )
+        norm = share * power_x * power_y
         power = _power(torch.fft.ifft(product, norm="forward")).double()
         shared = (power / norm.clamp(min=1e-30)).clamp(max=1 - 1e-6)
         gain = -num_bins * torch.log1p(-shared)
