@@ -8,6 +8,7 @@ interpolated or inherited; an unknown key is refused with the nearest known one.
 import copy
 import dataclasses
 import inspect
+import json
 import math
 import types
 import typing
@@ -106,8 +107,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(content: Mapping[str, Any]) -> str:
-    """Return `content` as YAML, keys in their order."""
-    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100)
+    """Return `content` as YAML, keys in their order, that `read_yaml` reads as the same.
+
+    Raises:
+        UsageError: if it is not plain data, or larger than what is read.
+    """
+    text = yaml.dump_all(
+        [dict(content)], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+    try:
+        back = parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"the recipe with all its defaults: {error}; make it smaller") from error
+    if json.dumps(back) != json.dumps(dict(content)):  # tuples are lists in both
+        raise UsageError("the recipe is another one when it is read again; use plain names in it")
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text with NEL in quotes, without which PyYAML folds it to a space."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Return the node of a text."""
+        style = '"' if "\x85" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def override(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

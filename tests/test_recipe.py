@@ -12,6 +12,7 @@ from bcsim.audio.write import write_audio
 from bcsim.effects.base import Scene
 from bcsim.effects.distributions import Choice, Constant, LogUniform, Normal, Uniform
 from bcsim.errors import UsageError
+from bcsim.files.strict_yaml import parse_yaml
 from bcsim.recipe import (
     SynthesisRecipe,
     build_effect,
@@ -21,6 +22,7 @@ from bcsim.recipe import (
     from_mapping,
     override,
     read_yaml,
+    write_yaml,
 )
 from bcsim.workflows.presets import bundled_recipes, resolve_simulator
 
@@ -222,3 +224,21 @@ def test_a_recipe_that_is_no_file_is_neither_waited_for_nor_read_for_ever(tmp_pa
     (tmp_path / "large.yaml").write_bytes(b" " * (2 << 20))
     with pytest.raises(UsageError, match="larger than 1048576 bytes; this is not a recipe"):
         read_yaml(tmp_path / "large.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a\u00a0b", "a\u00adb", "a\u200bb", "a\u2028b", "a\x85b", "\ufeffa", "a: b", "'a'"),
+        *('"a"', "a # b", "- a", "-a", "\N{GRINNING FACE}", "yes", "3e-4", "---", " a ", "a\nb"),
+    ],
+)
+def test_a_recipe_that_is_written_is_read_as_the_same(text):
+    """A next-line character in the name of a folder became a space: another folder."""
+    content = {text: text, "effects": [{"name": "n", "folder": text}]}
+    assert parse_yaml(write_yaml(content)) == content
+
+
+def test_a_recipe_that_could_not_be_read_again_is_refused_before_it_is_written():
+    with pytest.raises(UsageError, match=r"with all its defaults: .*characters"):
+        write_yaml({"name": "a" * (1 << 18)})

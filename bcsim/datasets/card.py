@@ -5,6 +5,8 @@ from typing import Any
 
 from bcsim.audio.write import BITS
 from bcsim.datasets.manifest import Tally
+from bcsim.files.strict_yaml import parse_yaml
+from bcsim.files.text import plain
 
 
 def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> str:
@@ -18,7 +20,7 @@ def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> s
         f"| {split} | {tally.num_pairs} | {len(tally.speakers)} | {tally.seconds / 60:.1f} |"
         for split, tally in tallies.items()
     )
-    sensor, rate = settings["sensor"], settings["recipe"]["sample_rate"]
+    sensor, rate = plain(settings["sensor"]), settings["recipe"]["sample_rate"]
     hours = sum(tally.seconds for tally in tallies.values()) / 3600
     audio = settings["recipe"].get("audio")
     subtype = str(audio.get("subtype")) if isinstance(audio, dict) else "PCM_16"
@@ -27,11 +29,13 @@ def dataset_card(settings: Mapping[str, Any], tallies: Mapping[str, Tally]) -> s
     but = f", but for the {unknown} pairs whose speaker is unknown" if unknown else ""
     mean = settings["mean"]
     kind = "the mean sensor, nothing random but its noise" if mean else "random draws"
-    return f"""---
-configs:
+    front_matter = f"""configs:
 - config_name: default
   data_files:
-{configs}---
+{configs}"""
+    parse_yaml(front_matter)  # what could not be read again is not written
+    return f"""---
+{front_matter}---
 # Simulated pairs: {sensor}
 
 Air-conducted speech (`air`) and what the body-conduction sensor `{sensor}` would pick up

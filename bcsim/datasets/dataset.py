@@ -36,7 +36,17 @@ def read_dataset_metadata(path: Path) -> dict[str, Any]:
         InputError: if the file cannot be read, or "schema", "bcsim", "recipe" or "seed" is missing
             or of a wrong type.
     """
-    text = read_bytes(path, _MAX_METADATA_BYTES, "the metadata of a dataset of bcsim")
+    return parse_dataset_metadata(
+        read_bytes(path, _MAX_METADATA_BYTES, "the metadata of a dataset of bcsim"), path
+    )
+
+
+def parse_dataset_metadata(text: bytes, path: Path) -> dict[str, Any]:
+    """Return what a text says that is, or is to be, in a file; see `read_dataset_metadata`."""
+    if len(text) > _MAX_METADATA_BYTES:
+        raise InputError(
+            f"{path}: larger than {_MAX_METADATA_BYTES} bytes; make the recipe smaller"
+        )
     try:
         content = parse_json(text)
     except ValueError as error:

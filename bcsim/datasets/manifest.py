@@ -94,6 +94,18 @@ class PairRow:
         content = {key: value for key, value in vars(self).items() if value is not None}
         return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
+    def read_back(self) -> "PairRow":
+        """Return the row as a reader of its line has it; call it before the line is written.
+
+        Raises:
+            InputError: if no reader takes it, or has another row.
+        """
+        line = self.to_json()
+        decode_line(line.encode("utf-8"), shown(self.id), "a manifest")
+        if PairRow.from_json(line, shown(self.id)).to_json() != line:
+            raise InputError(f"{self.id}: its row is another one when it is read again; rename it")
+        return self
+
     @property
     def file_names(self) -> dict[str, str]:
         """The pair's files, signal to path."""

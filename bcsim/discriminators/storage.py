@@ -12,8 +12,16 @@ import bcsim
 from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
-from bcsim.files.atomic import write_bytes, write_json
-from bcsim.files.safetensors_file import load_network, pack_weights, read_config
+from bcsim.files.atomic import to_json, write_bytes
+from bcsim.files.safetensors_file import (
+    check_config,
+    check_network,
+    load_network,
+    pack_weights,
+    parse_config,
+    read_json,
+    shapes_of,
+)
 from bcsim.registry import Convert, build, convert_plain, convert_stored
 
 WEIGHTS_FILE, CONFIG_FILE = "discriminator.safetensors", "discriminator.json"
@@ -37,6 +45,7 @@ def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping
 
     Raises:
         ValueError: if a weight is not a finite number.
+        InputError: if the config could not be read again, or makes another network.
         EnvironmentFault: if the disk is full or forbidden.
     """
     content = pack_weights(discriminator.state_dict())
@@ -47,8 +56,17 @@ def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "bcsim_version": bcsim.__version__,
     }
+    path, text = folder / CONFIG_FILE, to_json(config).encode("utf-8")
+    back = parse_config(text, path)  # what could not be read again gets no name
+    check_config(back, path, "discriminator", SCHEMA, key="discriminator")
+    check_network(
+        folder / WEIGHTS_FILE,
+        lambda: build_discriminator(back["discriminator"], 0, convert_stored),
+        blamed=path,
+        stored=shapes_of(discriminator.state_dict()),
+    )
     write_bytes(folder / WEIGHTS_FILE, content)
-    write_json(folder / CONFIG_FILE, config)
+    write_bytes(path, text)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -58,7 +76,8 @@ def load_discriminator(folder: Path) -> Discriminator:
         InputError: if a file is missing, damaged, newer than this version, or holds other weights
             than the network has; the first differences are listed.
     """
-    config = read_config(folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
+    config = read_json(folder / CONFIG_FILE)
+    check_config(config, folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
     return load_network(
         folder / WEIGHTS_FILE,
         lambda: build_discriminator(config["discriminator"], 0, convert_stored),

@@ -12,11 +12,12 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bcsim.errors import EnvironmentFault, InputError
+from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files.hashing import hash_if_readable, hash_text
 from bcsim.files.opening import CHANGED
 
@@ -148,8 +149,16 @@ def _size(num_bytes: int) -> str:
 def not_a_link(path: str, flags: int) -> int:
     """Open a file that is not a link: an opener for `open(..., opener=not_a_link)`.
 
-    For files that bcsim appends to, such as journals and locks; all others are replaced.
+    For files that bcsim appends to, such as journals and locks; all others are replaced. A pipe in
+    their place, which would be waited for, is refused.
+
+    Raises:
+        UsageError: if something else than a file is there.
     """
+    with contextlib.suppress(FileNotFoundError):
+        kind = os.lstat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+            raise UsageError(f"{path}: not a regular file, where bcsim writes one; remove it")
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 

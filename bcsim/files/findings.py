@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from bcsim.files.atomic import environment_faults, replacing, write_text
+from bcsim.files.atomic import environment_faults, replacing, write_bytes
 from bcsim.files.paths import printable
 
 SEVERITIES = ("unusable", "warning")  # a warning costs quality; what is unusable is left out
@@ -125,7 +125,8 @@ def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> No
     """
     with environment_faults(path):
         before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
-        lines = [line for line in before.splitlines() if _run_of(line) != run]
+        there = before.removesuffix("\n").split("\n") if before else []
+        lines = [line for line in there if _run_of(line) != run]
         lines += [json.dumps(entry, ensure_ascii=False) for entry in entries]
         text = "".join(f"{line}\n" for line in lines)
         if text == before:
@@ -133,7 +134,7 @@ def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> No
         if not lines:
             path.unlink()
             return
-    write_text(path, text)
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 class FindingsFile:

@@ -29,12 +29,33 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
-    """Return the content of a safetensors file, or raise a ValueError if a weight is not finite."""
+    """Return the content of a safetensors file that `load_network` reads.
+
+    Raises:
+        ValueError: if a weight is not a finite number.
+        InputError: if one is a whole number, or there are too many for the header.
+    """
     weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     not_finite = sorted(key for key, value in weights.items() if not value.isfinite().all())
     if not_finite:
         raise ValueError(f"{not_finite[0]} holds weights that are not finite; they are not saved")
-    return save(weights)
+    whole = [key for key, value in weights.items() if not value.is_floating_point()]
+    if whole:
+        told = f"{whole[0]} holds no floating-point numbers"
+        raise InputError(f"{told}, and no reader takes it; make it no part of the state")
+    content = save(weights)
+    check_header_size(content)
+    return content
+
+
+def check_header_size(content: bytes) -> None:
+    """Raise an InputError if a safetensors file to be written has a header beyond reason."""
+    size = int.from_bytes(content[:8], "little")
+    if size > MAX_HEADER_BYTES:
+        raise InputError(
+            f"the weights need a header of {size} bytes, and {MAX_HEADER_BYTES} are read at most; "
+            "make the network of fewer tensors"
+        )
 
 
 def read_shapes(path: Path) -> dict[str, list[int]]:
@@ -111,17 +132,32 @@ def load_network(
             the first differences are listed.
     """
     stored = {rename(key): shape for key, shape in read_shapes(path).items()}
+    check_network(path, build, blamed, stored)
+    weights = {rename(key): tensor for key, tensor in _read_weights(path, sha256).items()}
+    network = build()
+    check_values(path, network.state_dict(), weights)
+    network.load_state_dict(weights)
+    return network
+
+
+def check_network(path: Path, build: Callable[[], nn.Module], blamed: Path, stored: Shapes) -> None:
+    """Check that a network can be made, and has tensors of the shapes in a file.
+
+    Args:
+        path: safetensors file, which need not be there.
+        build: makes the network; called without memory for its weights.
+        blamed: file to name where the network cannot be made.
+        stored: shapes of the tensors by the network's names.
+
+    Raises:
+        InputError: if it cannot be made, or has other tensors; the first differences are listed.
+    """
     try:
         with torch.device("meta"):  # a config may ask for more than the machine has
             expected = shapes_of(build().state_dict())
     except UsageError as error:
         raise InputError(f"{blamed}: {fit_line(str(error), _MAX_TOLD)}") from error
     check_shapes(path, expected, stored)
-    weights = {rename(key): tensor for key, tensor in _read_weights(path, sha256).items()}
-    network = build()
-    check_values(path, network.state_dict(), weights)
-    network.load_state_dict(weights)
-    return network
 
 
 def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
@@ -172,7 +208,14 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a config; an InputError says that it is missing, too large or no JSON object."""
-    content = read_bytes(path, _MAX_CONFIG_BYTES, "a model, a folder that `bcsim train` wrote")
+    what = "a model, a folder that `bcsim train` wrote"
+    return parse_config(read_bytes(path, _MAX_CONFIG_BYTES, what), path)
+
+
+def parse_config(content: bytes, path: Path) -> dict[str, Any]:
+    """Return what a config says that is, or is to be, in a file; see `read_json`."""
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise InputError(f"{path}: larger than {_MAX_CONFIG_BYTES} bytes; this is no model config")
     try:
         config = parse_json(content)
     except ValueError as error:
@@ -183,16 +226,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
-    """Read the config of a network ("enhancer" or "discriminator"), which `key` says how to build.
+def check_config(config: dict[str, Any], path: Path, kind: str, schema: int, key: str) -> None:
+    """Check the config of a network ("enhancer" or "discriminator"), which `key` says how to build.
 
-    Returns:
-        The config, in which `key` is a mapping and "weights_sha256" a string.
+    In one that passes, `key` is a mapping and "weights_sha256" a string.
 
     Raises:
-        InputError: if the file is missing, of another kind or schema, or not whole.
+        InputError: if the config is of another kind or schema, or not whole.
     """
-    config = read_json(path)
     if config.get("format") != f"bcsim-{kind}":
         raise InputError(f"{path}: not the config of a bcsim {kind}")
     if type(config.get("schema")) is not int or config["schema"] != schema:
@@ -202,4 +243,3 @@ def read_config(path: Path, kind: str, schema: int, key: str) -> dict[str, Any]:
         )
     if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):
         raise InputError(f"{path}: {key!r} or 'weights_sha256' is missing")
-    return config

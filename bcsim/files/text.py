@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bcsim.errors import InputError, check_value, one_line
+from bcsim.errors import InputError, check_value, one_line, percent_encoded
 from bcsim.files.opening import open_regular, reading_error
 from bcsim.files.paths import shortened
 
@@ -140,11 +140,24 @@ def check_text(name: str, value: Any, several_lines: bool = True) -> None:
     """
     check_value(isinstance(value, str), name, value, "text")
     kept = "\n\t" if several_lines else ""
-    is_plain = all(
-        c in kept or (unicodedata.category(c) not in _UNFIT and ord(c) not in _TURNING)
-        for c in value
-    )
+    is_plain = all(c in kept or _is_plain(c) for c in value)
     check_value(is_plain, name, value, "text without control characters")
+
+
+def plain(text: str) -> str:
+    r"""Return a text with everything percent-encoded that `check_text` refuses on one line.
+
+    Unlike `printable`, it keeps no-break spaces and the like: it is for files, not for terminals.
+
+    Example:
+        >>> plain("a\u00a0b"), plain("a\nb")
+        ('a\xa0b', 'a%0Ab')
+    """
+    return "".join(c if _is_plain(c) else percent_encoded(c) for c in text)
+
+
+def _is_plain(character: str) -> bool:
+    return unicodedata.category(character) not in _UNFIT and ord(character) not in _TURNING
 
 
 def shown(value: object) -> str:

@@ -10,9 +10,17 @@ import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.dsp.signals import MAX_RATE, MIN_RATE
 from bcsim.errors import InputError, UsageError, did_you_mean
-from bcsim.files.atomic import write_bytes, write_json
+from bcsim.files.atomic import to_json, write_bytes
 from bcsim.files.hashing import hash_text
-from bcsim.files.safetensors_file import load_network, pack_weights, read_config
+from bcsim.files.safetensors_file import (
+    check_config,
+    check_network,
+    load_network,
+    pack_weights,
+    parse_config,
+    read_json,
+    shapes_of,
+)
 from bcsim.files.text import shown
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
@@ -59,6 +67,7 @@ def save_enhancer(
 
     Raises:
         ValueError: if a weight is not a finite number.
+        InputError: if the config could not be read again, or makes another network.
         EnvironmentFault: if the disk is full or forbidden.
     """
     content = pack_weights(enhancer.state_dict())
@@ -72,8 +81,17 @@ def save_enhancer(
         "bcsim_version": bcsim.__version__,
         "facts": dict(facts),
     }
+    text = to_json(config).encode("utf-8")
+    # What could not be read again gets no name.
+    back = _checked_config(parse_config(text, folder / CONFIG_FILE), folder / CONFIG_FILE)
+    check_network(
+        folder / WEIGHTS_FILE,
+        lambda: build_enhancer(back["model"], 0, convert_stored),
+        blamed=folder / CONFIG_FILE,
+        stored=shapes_of(enhancer.state_dict()),
+    )
     write_bytes(folder / WEIGHTS_FILE, content)
-    write_json(folder / CONFIG_FILE, config)
+    write_bytes(folder / CONFIG_FILE, text)
 
 
 def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enhancer:
@@ -138,7 +156,11 @@ def _facts_of(enhancer: Enhancer, direction: Direction) -> dict[str, Any]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
-    config = read_config(path, "enhancer", SCHEMA, key="model")
+    return _checked_config(read_json(path), path)
+
+
+def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    check_config(config, path, "enhancer", SCHEMA, key="model")
     direction = config.setdefault("direction", BONE_TO_AIR)
     if direction not in (BONE_TO_AIR, AIR_TO_BONE):
         raise InputError(

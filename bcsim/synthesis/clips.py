@@ -13,6 +13,7 @@ from bcsim.datasets.manifest import MAX_NAME_BYTES, PairRow
 from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files.hashing import hash_text
 from bcsim.files.paths import printable
+from bcsim.files.text import plain
 from bcsim.synthesis.speakers import Speakers, speakers_by_layout
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def plan_clips(
             Clip(
                 id=name if free else f"{name}~{hash_text(source)[:12]}",
                 source=source,
-                speaker=None if speaker is None else sys.intern(printable(speaker)),
+                speaker=None if speaker is None else sys.intern(plain(speaker)),
                 split=speakers.splits.get(source) or split_of(by, validation, test),
             )
         )

@@ -353,7 +353,7 @@ class Renderer:
             raise _UnusableError(
                 f"{clip.id}: renders to another pair; is this the recipe it was made by?"
             )
-        return row
+        return row.read_back()
 
     def _is_clipped(self, peak: float) -> bool:
         return self.subtype in BITS and peak > AUDIBLE_CLIPPING

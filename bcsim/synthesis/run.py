@@ -25,6 +25,7 @@ import yaml
 import bcsim
 from bcsim.datasets.card import dataset_card
 from bcsim.datasets.checksums import CHECKED_AT_ONCE, sum_line
+from bcsim.datasets.dataset import parse_dataset_metadata
 from bcsim.datasets.manifest import (
     CARD_NAME,
     DATASET_NAME,
@@ -268,6 +269,7 @@ def finish_dataset(
             "seconds": round(seconds, 3),
         }
         metadata = to_json({**settings, **totals})
+        parse_dataset_metadata(metadata.encode("utf-8"), out / DATASET_NAME)
         write_text(out / RECIPE_NAME, recipe_text)
         write_text(out / CARD_NAME, dataset_card(settings, tallies))
         names = [CARD_NAME, RECIPE_NAME, *(f"{split}/{MANIFEST_NAME}" for split in pairs)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.datasets.checksums import written_pairs
-from bcsim.datasets.dataset import read_dataset_metadata
+from bcsim.datasets.dataset import parse_dataset_metadata, read_dataset_metadata
 from bcsim.datasets.manifest import (
     CARD_NAME,
     DATASET_NAME,
@@ -22,7 +22,7 @@ from bcsim.datasets.manifest import (
     SUMS_NAME,
 )
 from bcsim.errors import InputError, UsageError
-from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, write_json
+from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, to_json, write_text
 from bcsim.files.outputs import Inputs, check_output_folder
 from bcsim.files.run_folder import check_same_settings, locked
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
@@ -150,7 +150,9 @@ def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> No
     if earlier == finished:
         _reopen(out, state)
     if earlier != begun:
-        write_json(begun, dict(settings))
+        text = to_json(dict(settings))
+        parse_dataset_metadata(text.encode("utf-8"), begun)  # which finishing it will need
+        write_text(begun, text)
 
 
 def _reopen(out: Path, state: Path) -> None:

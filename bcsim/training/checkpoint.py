@@ -23,7 +23,12 @@ from torch import Tensor
 from bcsim.errors import DivergedError, InputError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, write_bytes, write_text
 from bcsim.files.hashing import hash_text
-from bcsim.files.safetensors_file import check_header, shapes_of, state_differences
+from bcsim.files.safetensors_file import (
+    check_header,
+    check_header_size,
+    shapes_of,
+    state_differences,
+)
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
 
 FORMAT = "bcsim-checkpoint"
@@ -71,9 +76,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
     }
     written = folder / f"step_{checkpoint.step:08d}.json"
     tensors_path = written.with_suffix(".safetensors")
+    text = _text(facts)
+    check_header_size(content)
+    _parse_facts(text.encode("utf-8"), written)  # what could not be read again gets no name
     try:
         write_bytes(tensors_path, content)
-        write_text(written, _text(facts))
+        write_text(written, text)
     except BaseException:
         if not written.exists():  # then these tensors belong to nothing, and take up room
             with contextlib.suppress(OSError):
@@ -150,7 +158,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    content = read_bytes(path, MAX_FACTS_BYTES, "a checkpoint")
+    return _parse_facts(read_bytes(path, MAX_FACTS_BYTES, "a checkpoint"), path)
+
+
+def _parse_facts(content: bytes, path: Path) -> dict[str, Any]:
+    if len(content) > MAX_FACTS_BYTES:
+        raise InputError(f"{path}: larger than {MAX_FACTS_BYTES} bytes; this is not a checkpoint")
     try:
         facts = parse_json(content)
     except ValueError as error:

@@ -8,11 +8,12 @@ from typing import Any
 
 from bcsim.discriminators.base import Discriminator
 from bcsim.discriminators.storage import build_discriminator, save_discriminator
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.files.hashing import hash_file
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.run_folder import staged_folder
 from bcsim.files.safetensors_file import Network, Shapes, load_network, read_json, read_shapes
+from bcsim.files.text import check_text
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     AIR_TO_BONE,
@@ -82,6 +83,8 @@ def import_checkpoint(
         UsageError: if `out` holds something else, or a package is missing.
         InputError: if a source cannot be found or downloaded, is damaged, or is no EBEN.
     """
+    for name in filter(None, (source, discriminator)):
+        _check_text(name)  # before anything is downloaded: config and card will hold it
     inputs = [Path(name) for name in (source, discriminator) if name]
     again = (out / WEIGHTS_FILE).is_file() and (out / CONFIG_FILE).is_file()
     check_output_folder(out, inputs, lambda _: again)
@@ -106,6 +109,13 @@ def import_checkpoint(
         save_enhancer(folder, enhancer, facts, direction)
         write_card(folder, read_json(folder / CONFIG_FILE))
     return ImportedCheckpoint(enhancer.eval(), direction, imported)
+
+
+def _check_text(source: str) -> None:
+    try:
+        check_text("source", source, several_lines=False)
+    except ValueError as error:
+        raise UsageError(f"{error}; rename the folder") from error
 
 
 def _find_checkpoint(source: str) -> Published:

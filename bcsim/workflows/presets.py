@@ -8,6 +8,7 @@ from pathlib import Path
 from bcsim.effects import EFFECTS
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.hashing import hash_file
+from bcsim.files.text import plain
 from bcsim.recipe import (
     SynthesisRecipe,
     WrittenAudio,
@@ -171,7 +172,7 @@ def resolve_simulator(
     elif recipe is None:
         raise UsageError(f"name a sensor: a file, or one of {', '.join(_known_sensors())}")
     else:
-        name = recipe.stem
+        name = plain(recipe.stem)
     path = recipe if recipe is not None else bundled_recipes("synthesis")[DEFAULT_RECIPE]
     content = override(read_yaml(path), settings)
     sets_rate = any(setting.split("=")[0] == "sample_rate" for setting in settings)

@@ -3,12 +3,18 @@
 import dataclasses
 import json
 import os
+from array import array
 
 import pytest
 
+from bcsim.datasets import dataset as datasets
+from bcsim.datasets.card import dataset_card
 from bcsim.datasets.dataset import read_manifest
-from bcsim.datasets.manifest import PairRow, write_manifest
+from bcsim.datasets.manifest import PairRow, Tally, write_manifest
 from bcsim.errors import InputError
+from bcsim.files.strict_yaml import parse_yaml
+from bcsim.files.text import plain
+from bcsim.synthesis.run_folder import continue_or_begin
 
 
 @pytest.fixture
@@ -134,3 +140,39 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "metadata.jsonl")
     with pytest.raises(InputError, match=r"metadata\.jsonl: not a regular file; give the folder"):
         read_manifest(tmp_path / "metadata.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sample_rate": 500_000}, "which no recording has"),
+        ({"duration_s": 0.0}, "which no recording has"),
+        ({"air_file_name": "a\nb.wav"}, "leaves the dataset"),
+        ({"speaker": "x" * (1 << 20)}, "longer than 1048576 bytes"),
+        ({"measured": {"a": 1e308 * 10}}, "not JSON compliant"),
+    ],
+)
+def test_a_row_that_could_not_be_read_again_is_told_before_it_is_written(row, change, message):
+    assert row.read_back() is row
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(row, **change).read_back()
+
+
+def test_metadata_that_could_not_be_read_again_begin_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_MAX_METADATA_BYTES", 100)
+    settings = {"schema": 2, "bcsim": "0", "recipe": {"a": "x" * 100}, "seed": 0}
+    with pytest.raises(InputError, match="larger than 100 bytes; make the recipe smaller"):
+        continue_or_begin(tmp_path, tmp_path, settings)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["a\n---\nb", "a\u2028b", "a: b # 'c' \"d\" -", "---", "a\x1b[2J"])
+def test_the_front_matter_of_a_card_is_read_back_whatever_the_sensor_is_called(name):
+    settings = {"sensor": name, "recipe": {"sample_rate": 16_000}, "mean": False}
+    tally = Tally(durations_s=array("d", [1.0]))
+    card = dataset_card({**settings, "bcsim": "0", "seed": 0}, {"train": tally})
+    _, front, text = card.split("---\n", 2)
+    files = [{"split": "train", "path": "train/**"}]
+    assert parse_yaml(front) == {"configs": [{"config_name": "default", "data_files": files}]}
+    assert text.split("\n")[0] == f"# Simulated pairs: {plain(name)}"
+    assert "\x1b" not in text

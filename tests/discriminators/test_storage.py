@@ -111,3 +111,16 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(folder):
 def test_a_spec_that_names_no_discriminator_is_refused(spec, message):
     with pytest.raises(UsageError, match=message):
         build_discriminator(spec, seed=0)
+
+
+def test_a_discriminator_that_could_not_be_read_again_replaces_none(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    network = build_discriminator(SPEC, seed=1)
+    for spec, message in (
+        ({**SPEC, "width": 8}, r"is \[.*\], not \[.*\]"),
+        ({"name": "melgam"}, "did you mean 'melgan'"),
+        ({**SPEC, "groups": [2] * 300}, "300 entries"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_discriminator(folder, network, spec)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

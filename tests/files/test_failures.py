@@ -23,3 +23,14 @@ def test_without_failures_there_is_no_file(tmp_path):
     write_failures(path, "synthesize", {"x": "broken"})
     write_failures(path, "synthesize", {})
     assert not path.exists()
+
+
+def test_lines_of_others_stay_byte_for_byte_whatever_ends_a_line_elsewhere(tmp_path):
+    """A separator of lines within a text cut the line in two; bytes that are no text ended it."""
+    path = tmp_path / "failures.jsonl"
+    others = '{"run": "x", "error": "a\u2028b\x85c"}\n\n'.encode() + b"\xff\n"
+    path.write_bytes(others)
+    write_failures(path, "synthesize", {"x": "broken"})
+    assert path.read_bytes().startswith(others)
+    write_failures(path, "synthesize", {})
+    assert path.read_bytes() == others

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from bcsim.errors import EnvironmentFault, UsageError
+from bcsim.files.atomic import not_a_link
 from bcsim.files.run_folder import (
     LOCK_NAME,
     check_same_settings,
@@ -101,3 +102,17 @@ def test_a_run_that_was_killed_behind_its_renaming_is_finished_by_the_same_run(t
     assert (out / "a/file").read_text() == "1"
     with locked(out, out / LOCK_NAME), pytest.raises(EnvironmentFault, match="another run"):
         write("1")
+
+
+def test_a_pipe_where_a_lock_or_a_journal_should_be_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(UsageError, match="pipe: not a regular file, where bcsim writes one"),
+        locked(tmp_path, tmp_path / "pipe"),
+    ):
+        pass
+    with (
+        pytest.raises(UsageError, match="remove it"),
+        open(tmp_path / "pipe", "ab", opener=not_a_link),
+    ):
+        pass

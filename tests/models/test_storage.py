@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bcsim.errors import InputError, UsageError
+from bcsim.files import safetensors_file
 from bcsim.files.hashing import hash_file
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import build_enhancer, direction_of, load_enhancer, save_enhancer
@@ -243,3 +244,35 @@ def test_a_config_that_bcsim_did_not_write_is_refused(folder, content, message):
 def test_a_spec_that_names_no_model_is_refused(spec, message):
     with pytest.raises(UsageError, match=message):
         build_enhancer(spec, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "facts", "message"),
+    [
+        (lambda m: m.register_buffer("extra", torch.zeros(1)), {}, "extra is unknown"),
+        (lambda m: m.register_buffer("n", torch.tensor(1)), {}, "n holds no floating-point"),
+        (lambda m: None, {"data": "x" * (1 << 20)}, "larger than 1048576 bytes"),
+        (lambda m: None, {"score": float("nan")}, "not JSON compliant"),
+    ],
+)
+def test_a_model_that_could_not_be_read_again_replaces_none(folder, change, facts, message):
+    """Weights were written before it showed that their config could not be."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model = EBENGenerator(width=2, latent=2)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        save_enhancer(folder, model, facts)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_model_of_more_tensors_than_are_read_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(safetensors_file, "MAX_HEADER_BYTES", 1000)
+    with pytest.raises(InputError, match="1000 are read at most"):
+        save_enhancer(tmp_path, EBENGenerator(width=2, latent=2), {})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_facts_as_people_write_them_are_read_back(tmp_path):
+    text = "a\u00a0: 'b' # \u2028\x85\u200b-\N{GRINNING FACE}"
+    save_enhancer(tmp_path, EBENGenerator(width=2, latent=2), {text: text})
+    assert safetensors_file.read_json(tmp_path / "config.json")["facts"] == {text: text}

@@ -224,3 +224,14 @@ def test_recordings_in_folders_of_splits_are_trained_on_by_split(recipe, tmp_pat
         "validation": ["dev/u0"], "test": ["test/u0"], "train": ["train/u0"]
     }  # fmt: skip
     assert len(splits["train"].whole(0).air) == 3200
+
+
+@pytest.mark.parametrize("name", ["s\u00a01", "s\u00ad1", "s\u200b1", "a: b # 'c'", "-a", "a\\b"])
+def test_a_speaker_is_called_as_the_folder_is(name):
+    clips = plan_clips([f"{name}/a.wav", "other/b.wav"], 0.0, 0.0)
+    assert {clip.speaker for clip in clips} == {name, "other"}
+
+
+def test_two_speakers_whose_names_look_alike_when_they_are_shown_stay_two():
+    clips = plan_clips(["s\u00a01/a.wav", "s%C2%A01/b.wav"], 0.0, 0.0)
+    assert len({clip.speaker for clip in clips}) == 2

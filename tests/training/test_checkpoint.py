@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save
 
 from bcsim.errors import DivergedError, EnvironmentFault, InputError
+from bcsim.files import safetensors_file
 from bcsim.rng import stream
+from bcsim.training import checkpoint as checkpoints
 from bcsim.training.checkpoint import (
     Checkpoint,
     _text,
@@ -327,3 +329,21 @@ def test_an_optimizer_goes_on_as_if_it_had_never_been_saved(optimizer_class):
     steps(unbroken, one, 3)
     steps(resumed, other, 3)
     assert torch.equal(unbroken, resumed)
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(checkpoints, "MAX_FACTS_BYTES"), (safetensors_file, "MAX_HEADER_BYTES")]
+)
+def test_a_checkpoint_that_could_not_be_read_again_replaces_none(
+    where, name, tmp_path, monkeypatch
+):
+    """It would have been found out when the run was to be resumed."""
+    save_checkpoint(tmp_path, checkpoint(1))
+    monkeypatch.setattr(where, name, 20)
+    with pytest.raises(InputError, match="20 "):
+        save_checkpoint(tmp_path, checkpoint(2))
+    monkeypatch.undo()
+    assert steps_in(tmp_path) == ["step_00000001.json", "step_00000001.safetensors"]
+    loaded = load_newest([tmp_path])
+    assert loaded is not None
+    assert loaded.step == 1

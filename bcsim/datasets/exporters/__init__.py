@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,16 @@ from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.exporters.base import Exporter, check_exportable, check_listable
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, write_json
+from bcsim.files.opening import open_regular
 from bcsim.files.outputs import check_is_no_link, check_output_folder, is_free
 from bcsim.files.run_folder import remove_left_lock, staged_folder
+from bcsim.files.text import parse_json, read_bytes
 from bcsim.progress import track
 from bcsim.registry import Registry
 
 EXPORTERS: Registry[type[Exporter]] = Registry("format", "bcsim.datasets.exporters")
 EXPORT_NAME = "export.json"
+_MAX_EXPORT_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ def _metadata(dataset: Dataset, exporter: Exporter, format: str) -> dict[str, An
     # Over the folder as well, which lists of files point to.
     digest = hashlib.sha256(str(dataset.folder).encode())
     for path in dataset.manifests.values():
-        with environment_faults(path), path.open("rb") as file:
+        with environment_faults(path), open_regular(path) as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return {
         "schema": 1,
@@ -135,7 +137,7 @@ def _is_export(out: Path) -> bool:
 
 def _metadata_of(out: Path) -> Any:
     try:
-        metadata = json.loads((out / EXPORT_NAME).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        metadata = parse_json(read_bytes(out / EXPORT_NAME, _MAX_EXPORT_BYTES, "an export"))
+    except ValueError:  # nothing there, no file, or not JSON
         return None
     return metadata if isinstance(metadata, dict) and "manifests_sha256" in metadata else None

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.errors import InputError, UsageError
+from bcsim.files.text import check_text
 
 _NAMES = {"id", "speaker", *(f"{signal}_file_name" for signal in SIGNALS)}
 
@@ -19,7 +20,7 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
 
     Raises:
         InputError: naming file and line, if a pair has no duration or sample rate, a name that
-            is not printable text, an id that cannot be a path, or a file that is not there.
+            is not text on one line, an id that cannot be a path, or a file that is not there.
     """
     for pair in pairs:
         content = pair.content
@@ -27,7 +28,7 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
         if content.get("speaker") is not None:  # it may be unknown
             names.append(content["speaker"])
         numbers: list[Any] = [content.get(key) for key in ("duration_s", "sample_rate")]
-        named = all(isinstance(name, str) and name.isprintable() for name in names)
+        named = all(map(_is_text, names))
         # A bool is no number here, and not a number is not above 0.
         if not (named and all(type(n) in (int, float) and 0 < n < math.inf for n in numbers)):
             raise InputError(
@@ -47,9 +48,17 @@ def facts_of(pair: ListedPair) -> dict[str, Any]:
 
 
 def check_listable(folder: Path) -> None:
-    """Raise a UsageError if a path is not printable, and so cannot be in a list of files."""
-    if not str(folder).isprintable():
+    """Raise a UsageError if a path is not text on one line, and so cannot be in a list of files."""
+    if not _is_text(str(folder)):
         raise UsageError(f"{folder}: no list can name this path; rename or move the folder")
+
+
+def _is_text(name: Any) -> bool:
+    try:
+        check_text("name", name, several_lines=False)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

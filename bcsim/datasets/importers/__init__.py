@@ -37,6 +37,7 @@ from bcsim.files.opening import state_of
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable, shortened
 from bcsim.files.run_folder import staged_folder
+from bcsim.files.text import plain
 from bcsim.progress import track
 from bcsim.registry import Registry
 
@@ -371,12 +372,12 @@ def _store(
             copy.path.unlink()
         raise
     names = {role: copy.path.relative_to(folder).as_posix() for role, copy in copies.items()}
-    return PairRow(
+    row = PairRow(
         id=pair_id,
         bone_file_name=names["bone"],
         air_file_name=names["air"],
         noisy_air_file_name=names.get("noisy_air"),
-        speaker=None if pair.speaker is None else printable(pair.speaker),
+        speaker=None if pair.speaker is None else plain(pair.speaker),
         duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
         sample_rate=rates["air"],
         sensor=RECORDED,
@@ -385,3 +386,9 @@ def _store(
         seed=0,
         drawn={},
     )
+    try:
+        return row.read_back()
+    except InputError:
+        for copy in copies.values():
+            copy.path.unlink()
+        raise

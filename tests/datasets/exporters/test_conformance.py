@@ -47,6 +47,21 @@ def test_what_is_exported_and_imported_again_is_what_it_was(format, dataset, tmp
                 assert np.array_equal(stored, samples(split, pair.id, role))
 
 
+def test_names_as_people_write_them_are_kept(format, write, tmp_path):
+    """A no-break space in a speaker's name was called a row that bcsim did not write."""
+    odd = ["s\u00a01", "s\u00ad1", "\ufeffs", "a: 'b'", "#a", "-\u200b", "{a}", "a\\b"]
+    pairs = [(f"{speaker}/x", speaker) for speaker in odd if "\\" not in speaker]
+    pairs.append(("backslash", "a\\b"))
+    folder = tmp_path / "Corpus\u00a0: 12 # -\u200b\N{GRINNING FACE}"
+    dataset = write(folder, {"train": pairs}, ".wav", ("bone", "air"))
+    export(dataset, format, tmp_path / "out")
+    imported = import_pairs(tmp_path / "out", tmp_path / "back", root=dataset)
+    assert not imported.failures
+    assert imported.speakers == {*odd}
+    back = Dataset.open(tmp_path / "back").pairs("train")
+    assert {pair.speaker for pair in back} == {*odd}
+
+
 def test_fit_response_finds_the_pairs_that_were_imported(format, dataset, tmp_path):
     export(dataset, format, tmp_path / "out")
     import_pairs(tmp_path / "out", tmp_path / "back", root=dataset)
@@ -222,3 +237,10 @@ def test_only_an_export_is_overwritten_and_only_when_asked(dataset, format, tmp_
     (tmp_path / "out/export.json").unlink()
     with pytest.raises(UsageError, match="not empty"):
         export(dataset, format, tmp_path / "out", overwrite=True)
+
+
+def test_a_pipe_in_place_of_what_tells_of_an_export_is_not_waited_for(dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out/export.json")
+    with pytest.raises(UsageError, match="not empty"):
+        export(dataset, "kaldi", tmp_path / "out")
