@@ -39,7 +39,7 @@ AUDIO_CALLS = {
     *("librosa.load", "librosa.stream", "librosa.get_duration", "librosa.get_samplerate"),
     *("torchaudio.load", "torchaudio.info", "scipy.io.wavfile.read", "lhotse.load_audio"),
 }
-READERS = {"bcsim/audio/read.py", "bcsim/audio/write.py", "bcsim/audio/copy.py"}
+READERS = {"bcsim/audio/decoding.py", "bcsim/audio/write.py", "bcsim/audio/copy.py"}
 
 NETWORK = {
     *("socket", "socketserver", "ssl", "http", "urllib.request", "urllib3", "requests", "httpx"),
@@ -47,6 +47,8 @@ NETWORK = {
     "torch.distributed",
 }
 MAY_CALL = {
+    ("bcsim/audio/contained.py", "socket"): "a pair of sockets, to the process that decodes",
+    ("bcsim/audio/decoding.py", "socket"): "the other one of the pair",
     ("bcsim/losses/base.py", "torch.distributed"): "sums over the processes of one training",
     ("bcsim/workers/engines.py", "distributed"): "--engine dask: the cluster that is asked for",
     ("bcsim/workflows/synthesize.py", "distributed"): "is it installed?",
@@ -56,6 +58,7 @@ MAY_CALL = {
 
 # Final names come from bcsim.files: what is written goes to a `temporary` of `with replacing(...)`.
 MAY_WRITE = {
+    "bcsim/audio/contained.py": "memory that is shared with the process that decodes",
     "cli/streams.py": "/dev/null, where a standard stream is closed",
     "bcsim/workers/limits.py": "a worker's stderr",
     "bcsim/files/run_folder.py": "locks; and a folder that is whole gets its final name",

@@ -6,22 +6,22 @@ import hashlib
 import io
 import logging
 import math
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import soundfile
 import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
+from bcsim.audio.contained import open_sound
+from bcsim.audio.decoding import DecodingError
 from bcsim.audio.inspection import Levels, inspect, inspect_header, refusal_of
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.dsp.resample import BlockResampler, resample
-from bcsim.errors import BcsimError, InputError, is_out_of_memory
+from bcsim.errors import InputError
 from bcsim.files.findings import Finding, note
 from bcsim.files.opening import (
     CHANGED,
@@ -110,7 +110,7 @@ def audio_info(path: Path) -> AudioInfo | None:
     try:
         with open_audio(path) as audio:
             return audio.info
-    except BcsimError:
+    except InputError:
         return None
 
 
@@ -162,17 +162,17 @@ class AudioFile:
         self._file = file
         self.state = state
         self._hashed: str | None = None
+        self._is_at_start = True
         self.findings: tuple[Finding, ...] = ()
         with self._errors():
             info = check_header(file, whole)
             file.seek(0)
-            sound = soundfile.SoundFile(cast(BinaryIO, _Seekable(file)))
-            self._sound: Any = sound
+            self._sound = open_sound(file)
+            facts = self._sound.facts
             if info.frames == UNKNOWN_LENGTH:
-                info = dataclasses.replace(info, frames=sound.frames)
-            facts = (sound.subtype, sound.channels, sound.samplerate, sound.frames)
+                info = dataclasses.replace(info, frames=facts[-1])
             if facts != (info.codec, info.channels, info.sample_rate, info.frames):
-                sound.close()
+                self._sound.close()
                 raise AudioError("its header can be read in two ways; convert it to FLAC")
         self.info = info
 
@@ -192,7 +192,7 @@ class AudioFile:
         """Return the samples (T,) of the whole file as `read_audio` does."""
         with self._errors():
             mixer = ChannelMixer(self.info.channels, channel)
-            self._begin()
+            self.check_header()
             samples = self._decode_all()
             missing = _check_count(self.info, len(samples))
             oddities = _oddities(self.info, _check_magnitude(samples))
@@ -235,8 +235,8 @@ class AudioFile:
         """
         with self._errors():
             start = min(start, self.info.frames)
-            self._sound.seek(start)
-            samples = self._sound.read(num_samples, dtype=dtype, always_2d=True)
+            self._is_at_start = False
+            samples = self._sound.read(start, num_samples, dtype)
             if len(samples) < min(num_samples, self.info.frames - start):
                 _check_count(self.info, start + len(samples))
         return samples
@@ -253,8 +253,10 @@ class AudioFile:
         """
         count, largest, levels = 0, 0.0, Levels()
         with self._errors():
-            self._begin()
-            while len(block := self._sound.read(num_samples, dtype="float64", always_2d=True)):
+            self.check_header()
+            start = self._start()
+            while len(block := self._sound.read(start, num_samples, "float64")):
+                start = None
                 count, largest = count + len(block), max(largest, _check_magnitude(block))
                 levels.add(_used(block, channel))
                 yield block
@@ -323,10 +325,11 @@ class AudioFile:
         """Raise an InputError if the header tells that the recording cannot be used."""
         self._refuse(inspect_header(self.info))
 
-    def _begin(self) -> None:
-        self.check_header()
-        if self._sound.tell():  # at the start already, MP3 would decode differently after a seek
-            self._sound.seek(0)
+    def _start(self) -> int | None:
+        """Return where to begin; where it is the start, MP3 would differ a little after a seek."""
+        start = None if self._is_at_start else 0
+        self._is_at_start = False
+        return start
 
     def _note(self, *findings: Finding, name: object = None) -> None:
         """Keep what was found, and hand it on; an InputError if the recording cannot be used."""
@@ -341,9 +344,9 @@ class AudioFile:
 
     def _decode_all(self) -> NDArray[Any]:
         if self.info.codec != "PCM_16":
-            return self._sound.read(dtype="float64", always_2d=True)
+            return self._sound.read(self._start(), self.info.frames, "float64")
         # The same numbers in less time; torch, unlike numpy, reuses memory.
-        samples = torch.from_numpy(self._sound.read(dtype="int16", always_2d=True))
+        samples = torch.from_numpy(self._sound.read(self._start(), self.info.frames, "int16"))
         return samples.double().mul_(1 / 32768).numpy()
 
     @contextlib.contextmanager
@@ -355,10 +358,8 @@ class AudioFile:
             raise InputError(f"{self.name}: cannot be read as audio: {error}") from error
         except OSError as error:
             raise reading_error(self.name, error) from error
-        except RuntimeError as error:  # libsndfile's
-            if is_out_of_memory(error):  # torch's: the file is not to blame
-                raise
-            reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+        except DecodingError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(
                 f"{self.name}: cannot be read as audio ({reason}); copy the file again, or "
                 "convert it"
@@ -403,21 +404,3 @@ def _oddities(info: AudioInfo, largest: float) -> list[str]:
     if largest > 1.01:
         odd.append(f"peaks at {largest:.3g} of full scale")
     return odd
-
-
-class _Seekable:
-    """An open file that stays where it is when libsndfile seeks to before its beginning.
-
-    An exception raised in libsndfile's callback would be printed, and lost.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.read, self.tell = file.read, file.tell
-        self.readinto = getattr(file, "readinto", None)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return self._file.tell()

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.audio.contained import GIB, MAX_MEMORY_GIB
 from bcsim.audio.read import BLOCK, AudioFile
 from bcsim.dsp.lazy_signal import is_long
 from bcsim.errors import InputError
@@ -106,7 +107,13 @@ def read_pair(
         read = {}
         for role, file in files.items():
             with AudioFile(file, paths[role]) as audio:  # read once: it need not be held
-                is_single = single_if_long and is_long(audio.info.duration_s * sample_rate)
+                num_samples = audio.info.duration_s * sample_rate
+                if num_samples * np.dtype(np.float32).itemsize > MAX_MEMORY_GIB * GIB:
+                    raise InputError(
+                        f"{paths[role]}: {audio.info.duration_s / 3600:.3g} hours at {sample_rate} "
+                        f"Hz take more than {MAX_MEMORY_GIB:g} GiB of memory; cut it into parts"
+                    )
+                is_single = single_if_long and is_long(num_samples)
                 read_whole = _in_single_precision if is_single else AudioFile.read
                 samples = read_whole(audio, sample_rate, channels.get(role))
                 read[role] = ReadRecording(samples, audio.info.sample_rate, audio.findings)

@@ -17,8 +17,10 @@ from bcsim.workers.limits import OutOfMemoryError, prepare_worker, shared_memory
 NO_WORKERS_S = 60.0
 IDLE_S = 300
 END_S = 1.0  # for a worker or a thread to end
-# One thread a process; a crash in C is reported in one line by bcsim, not by faulthandler.
+# One thread a process; a crash in C is reported in one line by bcsim, not by faulthandler. A worker
+# may be lost with a recording, so it decodes itself (`audio/contained.py`).
 _ENVIRONMENT = {
+    "BCSIM_DECODES_ITSELF": "1",
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "PYTHONFAULTHANDLER": "",
 }

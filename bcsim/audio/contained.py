@@ -1,0 +1,351 @@
+"""Decoding in a process of its own: a file that breaks the decoder costs nothing but itself.
+
+One process decodes for all of this one: it starts with the first recording, ends with this process,
+however that ends, and is replaced when a file has broken it.
+"""
+
+import atexit
+import contextlib
+import io
+import itertools
+import json
+import mmap
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bcsim.audio import decoding
+from bcsim.audio.decoding import LARGE, MAX_MESSAGE, DecodingError, Sound, encoded
+from bcsim.errors import EnvironmentFault
+
+GIB = 2**30
+MAX_SECONDS = 60.0  # without an answer
+_SLICE_S = 1.0
+MAX_MEMORY_GIB = 4.0  # that the decoder takes, beside what it starts with
+PROGRAM = str(decoding.__file__)
+# Set in the workers of `synthesize`, which may be lost with a file themselves.
+IN_THIS_PROCESS = "BCSIM_DECODES_ITSELF"
+# A crash is told by its signal; one thread is enough for what decodes.
+_ENVIRONMENT = {"PYTHONFAULTHANDLER": "", "OPENBLAS_NUM_THREADS": "1"}
+_BLOCK = 1 << 16  # samples of each channel
+
+
+class OpenSound(Protocol):
+    """What `decoding.Sound` and `ContainedSound` have in common."""
+
+    facts: tuple[str, int, int, int]
+
+    def read(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
+        """Return samples (T, C), as `Sound.read` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+def open_sound(file: BinaryIO) -> OpenSound:
+    """Open a recording in the process that decodes, or here in a worker with limits of its own.
+
+    Args:
+        file: file open for reading and seeking; the caller closes it after the sound.
+
+    Raises:
+        DecodingError: if it cannot be decoded, or breaks the decoder; reading raises it, too.
+        OSError: if the file cannot be read.
+        EnvironmentFault: if no process can be started.
+    """
+    return Sound(file) if os.environ.get(IN_THIS_PROCESS) else ContainedSound(file)
+
+
+class ContainedSound:
+    """A recording that is open in the process that decodes; it stands in for `decoding.Sound`.
+
+    Where that process was lost, this recording is opened again in the next one, and decoded up to
+    where it was. What breaks that one as well is to blame: the first may have been broken by a
+    recording before.
+
+    Args:
+        file: file open for reading and seeking; the caller closes it after the sound.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decoder: _Decoder | None = None
+        self._number = next(_numbers)
+        self._sought: int | None = None  # where reading last started anew
+        self._since = 0  # samples read since
+        self.facts: tuple[str, int, int, int] = self._asked(None)
+        _, self._channels, _, self._frames = self.facts
+
+    def read(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
+        """Return samples (T, C), as `Sound.read` does."""
+        first = start if start is not None else (self._sought or 0) + self._since
+        count = min(count, self._frames - first)
+        if count <= 0:
+            return np.empty((0, self._channels), dtype)
+        samples = self._asked((start, (count, self._channels), dtype))
+        if start is not None:
+            self._sought, self._since = start, 0
+        self._since += len(samples)
+        return samples
+
+    def close(self) -> None:
+        """Let go of it; the file stays open."""
+        if self._decoder is not None:
+            self._decoder.close(self._number)
+
+    def _asked(self, wanted: tuple[int | None, tuple[int, int], str] | None) -> Any:
+        """Return the facts, or the samples that are wanted."""
+        for is_last in (False, True):
+            try:
+                with _running() as decoder:
+                    if decoder is not self._decoder:
+                        facts = decoder.open(self._number, self._file)
+                        self._go_on(decoder)
+                        self._decoder = decoder
+                    return facts if wanted is None else decoder.read(self._number, *wanted)
+            except _LostError as error:
+                if is_last or error.is_timeout:
+                    raise DecodingError(f"it {error}") from None
+
+    def _go_on(self, decoder: "_Decoder") -> None:
+        """Decode up to where another decoder was: MP3 differs a little after a seek."""
+        start, left = self._sought, self._since
+        while left or start is not None:
+            num_samples = min(_BLOCK, left)
+            decoder.read(self._number, start, (num_samples, self._channels), "int16")
+            start, left = None, left - num_samples
+
+
+class _LostError(Exception):
+    """The process that decodes has ended, or was ended."""
+
+    def __init__(self, reason: str, is_timeout: bool = False) -> None:
+        super().__init__(reason)
+        self.is_timeout = is_timeout
+
+
+class _Decoder:
+    """The process that decodes; one thread at a time may ask it.
+
+    Attributes:
+        is_idle: whether nothing is asked that is not answered yet.
+
+    Raises:
+        EnvironmentFault: if it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self._closing: list[int] = []
+        self._window: mmap.mmap | None = None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            paths = os.pathsep.join(path for path in sys.path if path)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-S", "-P", PROGRAM, str(int(MAX_MEMORY_GIB * GIB))],
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # of C libraries, which print what they please
+                    env=os.environ | _ENVIRONMENT | {"PYTHONPATH": paths},
+                )
+            except OSError as error:
+                ours.close()
+                raise _no_decoder(error.strerror or str(error)) from error
+        self._socket = ours
+        self._coming = select.poll()
+        self._coming.register(ours, select.POLLIN)
+        self.is_idle = True
+        try:
+            self._answer()
+        except _LostError as error:
+            self.end()
+            raise _no_decoder(f"it {error}; is there memory enough?") from None
+        except BaseException:  # such as Ctrl-C
+            self.end()
+            raise
+
+    def open(self, number: int, file: BinaryIO) -> tuple[str, int, int, int]:
+        """Open a recording under a number; return what `Sound.facts` is."""
+        with _descriptor_of(file) as descriptor:
+            answer = self._ask({"open": number}, descriptor)
+        codec, channels, sample_rate, frames = answer["facts"]
+        return codec, channels, sample_rate, frames
+
+    def read(
+        self, number: int, start: int | None, shape: tuple[int, int], dtype: str
+    ) -> NDArray[Any]:
+        """Return samples (T, C) of at most a shape, as `Sound.read` does."""
+        count, channels = shape
+        num_bytes = max(1, count * channels * np.dtype(dtype).itemsize)
+        if num_bytes > MAX_MEMORY_GIB * GIB:
+            raise _too_large()
+        if self._window is None or len(self._window) < num_bytes:
+            self._window = self._shared_memory(max(num_bytes, LARGE))
+        try:
+            answer = self._ask({"read": number, "start": start, "count": count, "dtype": dtype})
+        except (DecodingError, OSError):
+            self._window = None  # the process may have had no room for it
+            raise
+        found = np.frombuffer(self._window, dtype, answer["count"] * channels).copy()
+        if num_bytes > LARGE:
+            self._window = None
+        return found.reshape(-1, channels)
+
+    def close(self, number: int) -> None:
+        """Close a recording now, or with the next message if something is being asked."""
+        self._closing.append(number)
+        # Not waited for: the garbage collector may come here in the middle of a message.
+        if _asking.acquire(blocking=False):
+            try:
+                if self.is_running():
+                    self._send_closing()
+            except _LostError:
+                pass  # with all that it had open
+            finally:
+                _asking.release()
+
+    def is_running(self) -> bool:
+        """Tell whether the process can be asked something."""
+        return self.is_idle and self._process.poll() is None
+
+    def end(self) -> None:
+        """End the process."""
+        self.is_idle = False
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """Leave the process to the one that this process is a copy of."""
+        self.is_idle = False
+        self._socket.close()
+        self._process.returncode = 0  # for nobody to wait for it here
+
+    def _shared_memory(self, num_bytes: int) -> mmap.mmap:
+        """Make memory that the process sees as well; no limit of /dev/shm holds for it."""
+        with os.fdopen(os.memfd_create("bcsim-samples"), "r+b", buffering=0) as file:
+            os.ftruncate(file.fileno(), num_bytes)
+            memory = mmap.mmap(file.fileno(), num_bytes)
+            self._send({"window": num_bytes}, file.fileno())
+        return memory
+
+    def _ask(self, message: Mapping[str, Any], descriptor: int | None = None) -> dict[str, Any]:
+        """Send a message and return the answer."""
+        self._send_closing()
+        self.is_idle = False
+        self._send(message, descriptor)
+        answer = self._answer()
+        self.is_idle = True
+        if "error" not in answer:
+            return answer
+        if answer["kind"] == "system":
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        if answer["kind"] == "memory":
+            raise _too_large()
+        raise DecodingError(answer["error"])
+
+    def _send_closing(self) -> None:
+        while self._closing:
+            self._send({"close": self._closing.pop()})
+
+    def _send(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
+        descriptors = [] if descriptor is None else [descriptor]
+        try:
+            socket.send_fds(self._socket, [encoded(message)], descriptors, socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._lost() from None
+
+    def _answer(self) -> dict[str, Any]:
+        """Wait for an answer, second by second: a process may be stopped meanwhile."""
+        waited_s = 0.0
+        while not self._coming.poll(1000 * min(_SLICE_S, MAX_SECONDS)):
+            waited_s += _SLICE_S
+            if waited_s >= MAX_SECONDS:
+                raise _LostError(f"took longer than {MAX_SECONDS:g} s", is_timeout=True)
+        try:
+            answer = self._socket.recv(MAX_MESSAGE)
+        except ConnectionResetError:
+            answer = b""
+        if not answer:
+            raise self._lost()
+        return json.loads(answer)
+
+    def _lost(self) -> _LostError:
+        ended = self._process.wait()
+        how = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}"
+        return _LostError(f"took the decoder down ({how})")
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[_Decoder]:
+    """Hand out the decoder to one thread; end it where it was left in the middle of an answer."""
+    global _current
+    with _asking:
+        if _current is None or not _current.is_running():
+            _end_current()
+            _current = _Decoder()
+        decoder = _current
+        try:
+            yield decoder
+        finally:
+            if not decoder.is_running():
+                _end_current()
+
+
+def _end_current() -> None:
+    global _current
+    if _current is not None:
+        _current.end()
+    _current = None
+
+
+def _forget_current() -> None:
+    """Begin anew in a process that was forked, with a decoder of its own."""
+    global _asking, _current
+    _asking = threading.Lock()
+    if _current is not None:
+        _current.forget()
+    _current = None
+
+
+@contextlib.contextmanager
+def _descriptor_of(file: BinaryIO) -> Iterator[int]:
+    """Lend a descriptor that leads to the bytes of a file: its own, or that of a copy."""
+    if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
+        yield file.fileno()
+        return
+    file.seek(0)
+    with os.fdopen(os.memfd_create("bcsim-recording"), "wb") as copy:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        yield copy.fileno()
+
+
+def _too_large() -> DecodingError:
+    return DecodingError(f"it needs more than {MAX_MEMORY_GIB:g} GiB of memory to be decoded")
+
+
+def _no_decoder(reason: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the process that decodes recordings cannot be started: {reason}; see to it, then run the "
+        "same command again"
+    )
+
+
+_numbers = itertools.count()
+_asking = threading.Lock()
+_current: _Decoder | None = None
+atexit.register(_end_current)
+os.register_at_fork(after_in_child=_forget_current)

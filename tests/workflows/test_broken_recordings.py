@@ -1,0 +1,87 @@
+"""A recording that breaks the decoder costs itself, whichever command reads it.
+
+The commands are walked: one that is new stands in neither list, and fails until it is in one.
+"""
+
+import importlib
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bcsim.audio import contained
+from bcsim.models.eben import EBENGenerator
+from bcsim.models.storage import save_enhancer
+
+main = importlib.import_module("bcsim_cli.main")
+
+# Lists, models, sensors, hashes and headers; `demo` reads recordings of bcsim alone. `synthesize`
+# decodes in its workers (test_limits.py).
+DECODE_NOTHING = {
+    *("show", "export-response", "import-checkpoint", "merge", "convert", "verify", "demo"),
+}
+PAIRS = "--air {place}/air --bone {place}/bone"
+READING = {
+    "doctor": (4, PAIRS),
+    "fit-response": (3, f"{PAIRS} --estimator h1 --no-report --out {{place}}/x.sensor"),
+    "evaluate": (3, f"{PAIRS} --sensor {{place}}/known.sensor"),
+    "enhance": (3, "--model {place}/model --in {place}/bone --out {place}/out"),
+    "preview": (3, "--in {place}/air --sensor {place}/known.sensor --out {place}/x.html"),
+    "import": (3, "{place}/kaldi --from kaldi --out {place}/out"),
+    "train": (2, "--recipe eben-small --pairs {place} --out {place}/run"),
+}
+BROKEN = 6661  # samples
+# The program, but for recordings of this length.
+BREAKABLE = f"""
+import ctypes, importlib.util
+specification = importlib.util.spec_from_file_location("decoding", {contained.PROGRAM!r})
+decoding = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(decoding)
+read = decoding.Sound.read
+decoding.Sound.read = lambda sound, *arguments: (
+    ctypes.string_at(0) if sound.facts[-1] == {BROKEN} else read(sound, *arguments)
+)
+decoding.main()
+"""
+
+
+def test_every_command_is_known_to_decode_or_not():
+    assert {*main.COMMANDS} == READING.keys() | DECODE_NOTHING | {"synthesize"}
+
+
+@pytest.fixture
+def place(tmp_path, sensor, speech, monkeypatch):
+    """Return a folder with two pairs, of which one breaks the decoder."""
+    for role, gain in (("air", 1.0), ("bone", 0.5)):
+        (tmp_path / role).mkdir()
+        (tmp_path / f"kaldi/train_{role}").mkdir(parents=True)
+        samples = gain * np.asarray(speech[0])
+        lines = []
+        for name, count in (("bad", BROKEN), ("good", len(samples))):
+            path = tmp_path / role / f"{name}.wav"
+            soundfile.write(path, samples[:count], 16_000)
+            lines.append(f"s-{name} {path}\n")
+        (tmp_path / f"kaldi/train_{role}/wav.scp").write_text("".join(lines))
+    sensor.save(tmp_path / "known.sensor")
+    torch.manual_seed(0)
+    save_enhancer(tmp_path / "model", EBENGenerator(width=2, latent=2), {})
+    program = tmp_path / "breakable.py"
+    program.write_text(BREAKABLE)
+    monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    monkeypatch.setattr(contained, "PROGRAM", str(program))
+    contained._end_current()
+    yield tmp_path
+    contained._end_current()
+
+
+@pytest.mark.parametrize("command", READING)
+def test_no_command_ends_with_a_decoder_that_crashes(command, place, monkeypatch, capsys):
+    """libsndfile is a program in C: where it crashed, the command and all its work were gone."""
+    code, options = READING[command]
+    words = [word.format(place=place) for word in options.split()]
+    monkeypatch.setattr("sys.argv", ["bcsim", command, *words])
+    found = main.run()
+    told = "".join(capsys.readouterr())
+    assert (found, "took the decoder down" in told) == (code, True), told
+    assert "bad" in told
