@@ -107,6 +107,7 @@ class ContainedSound:
 
     def _asked(self, wanted: tuple[int | None, tuple[int, int], str] | None) -> Any:
         """Return the facts, or the samples that are wanted."""
+        facts = None
         for is_last in (False, True):
             try:
                 with _running() as decoder:
@@ -155,7 +156,7 @@ class _Decoder:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-S", "-P", PROGRAM, str(int(MAX_MEMORY_GIB * GIB))],
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,  # of C libraries, which print what they please
                     env=os.environ | _ENVIRONMENT | {"PYTHONPATH": paths},

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy import signal
 
 from bcsim.audio import contained
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import save_enhancer
+from bcsim.rng import stream
 
 main = importlib.import_module("bcsim_cli.main")
 
@@ -21,15 +23,15 @@ main = importlib.import_module("bcsim_cli.main")
 DECODE_NOTHING = {
     *("show", "export-response", "import-checkpoint", "merge", "convert", "verify", "demo"),
 }
-PAIRS = "--air {place}/air --bone {place}/bone"
+PAIRS = "--air {place}/pairs/air --bone {place}/pairs/bone"
 READING = {
     "doctor": (4, PAIRS),
     "fit-response": (3, f"{PAIRS} --estimator h1 --no-report --out {{place}}/x.sensor"),
     "evaluate": (3, f"{PAIRS} --sensor {{place}}/known.sensor"),
-    "enhance": (3, "--model {place}/model --in {place}/bone --out {place}/out"),
-    "preview": (3, "--in {place}/air --sensor {place}/known.sensor --out {place}/x.html"),
+    "enhance": (3, "--model {place}/model --in {place}/pairs/bone --out {place}/out"),
+    "preview": (3, "--in {place}/pairs/air --sensor {place}/known.sensor --out {place}/x.html"),
     "import": (3, "{place}/kaldi --from kaldi --out {place}/out"),
-    "train": (2, "--recipe eben-small --pairs {place} --out {place}/run"),
+    "train": (2, "--recipe eben-small --pairs {place}/pairs --out {place}/run"),
 }
 BROKEN = 6661  # samples
 # The program, but for recordings of this length.
@@ -53,13 +55,16 @@ def test_every_command_is_known_to_decode_or_not():
 @pytest.fixture
 def place(tmp_path, sensor, speech, monkeypatch):
     """Return a folder with two pairs, of which one breaks the decoder."""
-    for role, gain in (("air", 1.0), ("bone", 0.5)):
-        (tmp_path / role).mkdir()
+    sections = signal.butter(2, 900, fs=16_000, output="sos")
+    air = np.asarray(speech[0])[:48_000]
+    bone = 0.5 * np.asarray(signal.sosfilt(sections, air))
+    for role, samples in (("air", air), ("bone", bone)):
+        samples = samples + 1e-4 * stream(1, role).standard_normal(len(samples))
+        (tmp_path / "pairs" / role).mkdir(parents=True)
         (tmp_path / f"kaldi/train_{role}").mkdir(parents=True)
-        samples = gain * np.asarray(speech[0])
         lines = []
         for name, count in (("bad", BROKEN), ("good", len(samples))):
-            path = tmp_path / role / f"{name}.wav"
+            path = tmp_path / "pairs" / role / f"{name}.wav"
             soundfile.write(path, samples[:count], 16_000)
             lines.append(f"s-{name} {path}\n")
         (tmp_path / f"kaldi/train_{role}/wav.scp").write_text("".join(lines))
@@ -76,12 +81,12 @@ def place(tmp_path, sensor, speech, monkeypatch):
 
 
 @pytest.mark.parametrize("command", READING)
-def test_no_command_ends_with_a_decoder_that_crashes(command, place, monkeypatch, capsys):
+def test_no_command_ends_with_a_decoder_that_crashes(command, place, monkeypatch, capsys, caplog):
     """libsndfile is a program in C: where it crashed, the command and all its work were gone."""
     code, options = READING[command]
     words = [word.format(place=place) for word in options.split()]
     monkeypatch.setattr("sys.argv", ["bcsim", command, *words])
     found = main.run()
-    told = "".join(capsys.readouterr())
+    told = "".join([*capsys.readouterr(), caplog.text])
     assert (found, "took the decoder down" in told) == (code, True), told
     assert "bad" in told
