@@ -341,7 +341,10 @@ class RecordedPairs(Pairs):
         """Return the whole signals as they were recorded, at the rate of the pairs."""
         wanted, known = self._wanted(index), self._states[index]
         read = read_pair(wanted, self.sample_rate, self.recorded_channels, known=known)
-        return {name: np.float64(recording.samples) for name, recording in read.items()}
+        return {
+            name: recording.samples.astype(np.float64, copy=False)
+            for name, recording in read.items()
+        }
 
     def _look_at(self, files: Mapping[str, Path]) -> tuple[int | None, dict[str, FileState | None]]:
         """Return the length that all files have, where crops of them are pairs, and their states.

@@ -24,6 +24,13 @@ DECODE_NOTHING = {
     *("show", "export-response", "import-checkpoint", "merge", "convert", "verify", "demo"),
 }
 PAIRS = "--air {place}/pairs/air --bone {place}/pairs/bone"
+SHORT = [
+    f" --set {setting}"
+    for setting in (
+        *("model.width=2", "model.latent=2", "data.batch_size=2", "data.num_workers=0"),
+        *("training.num_steps=1", "validation.num_samples=0", "training.device=cpu"),
+    )
+]
 READING = {
     "doctor": (4, PAIRS),
     "fit-response": (3, f"{PAIRS} --estimator h1 --no-report --out {{place}}/x.sensor"),
@@ -31,7 +38,7 @@ READING = {
     "enhance": (3, "--model {place}/model --in {place}/pairs/bone --out {place}/out"),
     "preview": (3, "--in {place}/pairs/air --sensor {place}/known.sensor --out {place}/x.html"),
     "import": (3, "{place}/kaldi --from kaldi --out {place}/out"),
-    "train": (2, "--recipe eben-small --pairs {place}/pairs --out {place}/run"),
+    "train": (3, "--recipe eben-small --pairs {place}/pairs --out {place}/run" + "".join(SHORT)),
 }
 BROKEN = 6661  # samples
 # The program, but for recordings of this length.
