@@ -133,4 +133,4 @@ def test_a_file_above_the_output_is_told_before_any_work(name, tmp_path, monkeyp
     out = "file/deeper/x.sensor"
     monkeypatch.setattr("sys.argv", ["bcsim", name, *needs[name].split(), "--out", out])
     assert main.run() == 2
-    assert f"{out}: file is a file, and no folder" in capsys.readouterr().err
+    assert f"{out}: file is a file, no folder" in capsys.readouterr().err
