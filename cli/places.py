@@ -8,14 +8,11 @@ from typing import Any
 
 import click
 
+from bcsim.files.opening import KINDS
 from bcsim.files.text import check_text
 
 from .unexpected_errors import OF_NAMES
 
-_KINDS = {
-    **{stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
-    **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
-}
 _REASONS = {
     **OF_NAMES,
     errno.EACCES: "permission denied; give another one, or ask for permission",
@@ -67,7 +64,8 @@ def _check_place(
     if not name:  # which stands for the working folder elsewhere
         kind.fail("the name is empty; give one, or . for the working folder", param, ctx)
     try:
-        found = _KINDS.get(stat.S_IFMT(os.stat(name).st_mode))
+        kind_there = stat.S_IFMT(os.stat(name).st_mode)
+        found = None if kind_there == stat.S_IFDIR else KINDS.get(kind_there)
     except OSError as error:  # nothing there is told by the command, which may make it
         found = _REASONS.get(error.errno or 0)
     else:

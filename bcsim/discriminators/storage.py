@@ -12,15 +12,13 @@ import bcsim
 from bcsim.discriminators import DISCRIMINATORS
 from bcsim.discriminators.base import Discriminator
 from bcsim.dsp.randomness import torch_stream
-from bcsim.files.atomic import to_json, write_bytes
 from bcsim.files.safetensors_file import (
     check_config,
-    check_network,
     load_network,
     pack_weights,
-    parse_config,
     read_json,
     shapes_of,
+    write_network,
 )
 from bcsim.registry import Convert, build, convert_plain, convert_stored
 
@@ -56,17 +54,12 @@ def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "bcsim_version": bcsim.__version__,
     }
-    path, text = folder / CONFIG_FILE, to_json(config).encode("utf-8")
-    back = parse_config(text, path)  # what could not be read again gets no name
-    check_config(back, path, "discriminator", SCHEMA, key="discriminator")
-    check_network(
-        folder / WEIGHTS_FILE,
-        lambda: build_discriminator(back["discriminator"], 0, convert_stored),
-        blamed=path,
-        stored=shapes_of(discriminator.state_dict()),
+    shapes = shapes_of(discriminator.state_dict())
+    write_network(
+        *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config, shapes),
+        check=_checked_config,
+        build=_as_stored,
     )
-    write_bytes(folder / WEIGHTS_FILE, content)
-    write_bytes(path, text)
 
 
 def load_discriminator(folder: Path) -> Discriminator:
@@ -76,11 +69,19 @@ def load_discriminator(folder: Path) -> Discriminator:
         InputError: if a file is missing, damaged, newer than this version, or holds other weights
             than the network has; the first differences are listed.
     """
-    config = read_json(folder / CONFIG_FILE)
-    check_config(config, folder / CONFIG_FILE, "discriminator", SCHEMA, key="discriminator")
+    config = _checked_config(read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
     return load_network(
         folder / WEIGHTS_FILE,
-        lambda: build_discriminator(config["discriminator"], 0, convert_stored),
+        lambda: _as_stored(config),
         blamed=folder / CONFIG_FILE,
         sha256=config["weights_sha256"],
     )
+
+
+def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    check_config(config, path, "discriminator", SCHEMA, key="discriminator")
+    return config
+
+
+def _as_stored(config: Mapping[str, Any]) -> Discriminator:
+    return build_discriminator(config["discriminator"], 0, convert_stored)

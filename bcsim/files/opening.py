@@ -16,7 +16,7 @@ MAX_EXPANDED_BYTES = 1 << 30  # of a packed file
 _SMALL_BYTES = 1 << 26  # to which any packed file may expand
 _MAX_RATIO = 100  # of text with its repetitions; a bomb expands by a thousand
 FileState: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in ns
-_KINDS = {
+KINDS = {  # of what is no regular file
     **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
     **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
 }
@@ -95,7 +95,7 @@ def _check_regular(path: Path | str, found: os.stat_result, what: str | None) ->
         return
     if what is not None:
         raise InputError(f"{path}: not a regular file{_remedy(what)}")
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+    kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
     raise InputError(f"{path}: cannot be read ({kind}, not a regular file); leave it out")
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bcsim.errors import InputError, UsageError, fit_line
+from bcsim.files.atomic import to_json, write_bytes
 from bcsim.files.hashing import hash_file
 from bcsim.files.opening import open_regular
 from bcsim.files.text import SAFETENSORS_ONLY, kind_of, parse_json, read_bytes, reason_of, shown
@@ -158,6 +159,37 @@ def check_network(path: Path, build: Callable[[], nn.Module], blamed: Path, stor
     except UsageError as error:
         raise InputError(f"{blamed}: {fit_line(str(error), _MAX_TOLD)}") from error
     check_shapes(path, expected, stored)
+
+
+def write_network(
+    weights_path: Path,
+    config_path: Path,
+    content: bytes,
+    config: Mapping[str, Any],
+    stored: Shapes,
+    check: Callable[[dict[str, Any], Path], dict[str, Any]],
+    build: Callable[[dict[str, Any]], nn.Module],
+) -> None:
+    """Write weights and config of a network, once both were found to be readable.
+
+    Args:
+        weights_path: safetensors file.
+        config_path: JSON file.
+        content: what `pack_weights` returned.
+        config: content of the JSON file.
+        stored: shapes of the tensors by the network's names.
+        check: raises an InputError for a config that no reader takes, and returns what it reads.
+        build: makes the network from what `check` returned.
+
+    Raises:
+        InputError: if the config could not be read again, or makes another network.
+        EnvironmentFault: if the disk is full or forbidden.
+    """
+    text = to_json(config).encode("utf-8")
+    back = check(parse_config(text, config_path), config_path)
+    check_network(weights_path, lambda: build(back), config_path, stored)
+    write_bytes(weights_path, content)
+    write_bytes(config_path, text)
 
 
 def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:

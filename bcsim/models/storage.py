@@ -10,16 +10,14 @@ import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.dsp.signals import MAX_RATE, MIN_RATE
 from bcsim.errors import InputError, UsageError, did_you_mean
-from bcsim.files.atomic import to_json, write_bytes
 from bcsim.files.hashing import hash_text
 from bcsim.files.safetensors_file import (
     check_config,
-    check_network,
     load_network,
     pack_weights,
-    parse_config,
     read_json,
     shapes_of,
+    write_network,
 )
 from bcsim.files.text import shown
 from bcsim.models import MODELS
@@ -81,17 +79,12 @@ def save_enhancer(
         "bcsim_version": bcsim.__version__,
         "facts": dict(facts),
     }
-    text = to_json(config).encode("utf-8")
-    # What could not be read again gets no name.
-    back = _checked_config(parse_config(text, folder / CONFIG_FILE), folder / CONFIG_FILE)
-    check_network(
-        folder / WEIGHTS_FILE,
-        lambda: build_enhancer(back["model"], 0, convert_stored),
-        blamed=folder / CONFIG_FILE,
-        stored=shapes_of(enhancer.state_dict()),
+    shapes = shapes_of(enhancer.state_dict())
+    write_network(
+        *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config, shapes),
+        check=_checked_config,
+        build=_as_stored,
     )
-    write_bytes(folder / WEIGHTS_FILE, content)
-    write_bytes(folder / CONFIG_FILE, text)
 
 
 def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enhancer:
@@ -115,7 +108,7 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")
     enhancer = load_network(
         folder / WEIGHTS_FILE,
-        lambda: build_enhancer(config["model"], 0, convert_stored),
+        lambda: _as_stored(config),
         blamed=folder / CONFIG_FILE,
         sha256=config["weights_sha256"],
     )
@@ -157,6 +150,10 @@ def _facts_of(enhancer: Enhancer, direction: Direction) -> dict[str, Any]:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     return _checked_config(read_json(path), path)
+
+
+def _as_stored(config: Mapping[str, Any]) -> Enhancer:
+    return build_enhancer(config["model"], 0, convert_stored)
 
 
 def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:

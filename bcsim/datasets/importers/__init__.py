@@ -367,26 +367,21 @@ def _store(
         if len(set(rates.values())) > 1:
             told = ", ".join(f"{role} is {rates[role]} Hz" for role in SIGNALS if role in rates)
             raise InputError(f"{pair_id}: {told}; name one sample rate for both")
-    except InputError:
-        for copy in copies.values():
-            copy.path.unlink()
-        raise
-    names = {role: copy.path.relative_to(folder).as_posix() for role, copy in copies.items()}
-    row = PairRow(
-        id=pair_id,
-        bone_file_name=names["bone"],
-        air_file_name=names["air"],
-        noisy_air_file_name=names.get("noisy_air"),
-        speaker=None if pair.speaker is None else plain(pair.speaker),
-        duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
-        sample_rate=rates["air"],
-        sensor=RECORDED,
-        source=printable(pair.recordings["air"].name),
-        source_sha256=hash_file(copies["air"].path),
-        seed=0,
-        drawn={},
-    )
-    try:
+        names = {role: copy.path.relative_to(folder).as_posix() for role, copy in copies.items()}
+        row = PairRow(
+            id=pair_id,
+            bone_file_name=names["bone"],
+            air_file_name=names["air"],
+            noisy_air_file_name=names.get("noisy_air"),
+            speaker=None if pair.speaker is None else plain(pair.speaker),
+            duration_s=min(copy.num_samples for copy in copies.values()) / rates["air"],
+            sample_rate=rates["air"],
+            sensor=RECORDED,
+            source=printable(pair.recordings["air"].name),
+            source_sha256=hash_file(copies["air"].path),
+            seed=0,
+            drawn={},
+        )
         return row.read_back()
     except InputError:
         for copy in copies.values():

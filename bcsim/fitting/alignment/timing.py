@@ -271,8 +271,9 @@ def _jumps(
         last = int(track.edges[min(bounds[number + 2], segment + 2)])
         at = np.array([track.edges[segment] / sample_rate])
         before, after = (float(line.at(at, part)[0]) * sample_rate for part in (number, number + 1))
-        place = jump_place(air, on_track, (first, last), (before, after), sample_rate)
-        first, likeliest, last = place
+        first, likeliest, last = jump_place(
+            air, on_track, (first, last), (before, after), sample_rate
+        )
         places.append((first, last))
         size_s = (after - before) / sample_rate
         jumps.append(Jump(likeliest / sample_rate, size_s, first / sample_rate, last / sample_rate))
