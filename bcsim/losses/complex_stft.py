@@ -5,9 +5,7 @@ from torch import Tensor
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, spectrum_parts
-
-_POWER_FLOOR = 1e-8  # added under the root, whose slope is then finite in silence
+from bcsim.losses.frames import check_frames, check_length, magnitude_of, spectrum_parts
 
 
 @LOSSES.register("complex_stft")
@@ -62,7 +60,7 @@ class ComplexSTFT(Objective):
             spectrum_parts(signal[:, 0], self.fft_size, self.hop_size, self.window)
             for signal in (estimate, target)
         )
-        our_magnitude, wanted_magnitude = _magnitude(ours), _magnitude(wanted)
+        our_magnitude, wanted_magnitude = magnitude_of(ours), magnitude_of(wanted)
         g = self.compression
         difference = (
             ours * our_magnitude.pow(g - 1)[..., None]
@@ -73,7 +71,3 @@ class ComplexSTFT(Objective):
             difference = our_magnitude.pow(g) - wanted_magnitude.pow(g)
             cost = cost + self.magnitude_weight * difference.square().mean()
         return {"complex_stft": cost}
-
-
-def _magnitude(spectrum: Tensor) -> Tensor:
-    return (spectrum.square().sum(-1) + _POWER_FLOOR).sqrt()

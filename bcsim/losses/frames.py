@@ -16,6 +16,14 @@ def spectrum_parts(
     return torch.view_as_real(spectrum)
 
 
+def magnitude_of(parts: Tensor, min_power: float = 1e-8) -> Tensor:
+    """Return magnitudes (...) of real and imaginary parts (..., 2).
+
+    `min_power` is added under the root, whose slope is then finite in silence.
+    """
+    return (parts.square().sum(-1) + min_power).sqrt()
+
+
 def check_frames(fft_size: int, hop_size: int, win_length: int) -> None:
     """Raise a ValueError unless 0 < hop <= window <= fft size <= 65,536."""
     if not 0 < hop_size <= win_length <= fft_size <= MAX_FFT_SIZE:
