@@ -50,11 +50,14 @@ class NeuralResponse(Effect):
         )
         self._set("fingerprint", now)
         network = _load(self.folder, now, "cpu", torch.float64)
-        context_s = max(network.history_samples, network.latency_samples) / network.sample_rate
+        farthest = round(MAX_CONTEXT_S * network.sample_rate)
         check_that(
-            context_s <= MAX_CONTEXT_S,
-            f"{self.model}: its outputs depend on what is {context_s:.1f} s away; it wants a "
-            f"receptive field of {MAX_CONTEXT_S:g} s at most",
+            all(
+                samples is not None and samples <= farthest
+                for samples in (network.history_samples, network.latency_samples)
+            ),
+            f"{self.model}: its outputs depend on what is more than {MAX_CONTEXT_S:g} s away, and "
+            "long clips are rendered in segments; give a network of a smaller receptive field",
         )
 
     @property

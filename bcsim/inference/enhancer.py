@@ -10,6 +10,8 @@ from bcsim.errors import InputError, UsageError
 from bcsim.models.base import Enhancer
 
 CHUNK_S = 5.0  # longer ones save little time, and take memory for every layer
+# For outputs that depend on all that came before, or on all: what counts is within seconds.
+UNBOUNDED_CHUNK_S, UNBOUNDED_CONTEXT_S = 60.0, 10.0
 
 
 def enhance(
@@ -18,7 +20,7 @@ def enhance(
     sample_rate: int,
     air: Signal | None = None,
     *,
-    chunk_s: float = CHUNK_S,
+    chunk_s: float | None = None,
 ) -> NDArray[np.float64]:
     """Enhance one recording; see `BlockEnhancer`, which does it block by block.
 
@@ -28,7 +30,7 @@ def enhance(
         sample_rate: sample rate of the signals in Hz; they are resampled to that of the model, and
             its output back.
         air: signal of the noisy air microphone, (T,), for a model that takes it; else None.
-        chunk_s: length of a chunk without its overlap, in seconds.
+        chunk_s: length of a chunk without its overlap, in seconds; None for that of the model.
 
     Returns:
         Enhanced speech, (T,), at `sample_rate`, in time with `bone`. At rates above the model's
@@ -63,20 +65,28 @@ class BlockEnhancer:
     a frame of the model, where the model gives what it would give within the whole. Its margins are
     dropped, since they depend on where the chunk ends.
 
+    A model whose outputs depend on all that came before (`history_samples` None) or on the whole
+    recording (`latency_samples` None) runs over chunks of a minute with 10 s on that side: a
+    shorter recording is enhanced as one piece, of a longer one each minute nearly so.
+
     Args:
         model: enhancer in evaluation mode, on the device that it is to run on.
         sample_rate: sample rate of the recording in Hz.
-        chunk_s: length of a chunk without its overlap, in seconds.
+        chunk_s: length of a chunk without its overlap, in seconds; None for that of the model.
     """
 
-    def __init__(self, model: Enhancer, sample_rate: int, chunk_s: float = CHUNK_S) -> None:
+    def __init__(self, model: Enhancer, sample_rate: int, chunk_s: float | None = None) -> None:
         if model.training:
             raise UsageError("the model is in training mode, where its output varies; call eval()")
         frame = model.frame_samples
+        history, look_ahead = model.history_samples, model.latency_samples
+        context = round(UNBOUNDED_CONTEXT_S * model.sample_rate)
+        if chunk_s is None:
+            chunk_s = UNBOUNDED_CHUNK_S if None in (history, look_ahead) else CHUNK_S
         self.model = model
         self._core = max(1, round(chunk_s * model.sample_rate / frame)) * frame
-        self._before = -(-model.history_samples // frame) * frame
-        self._after = model.latency_samples + frame
+        self._before = -(-(context if history is None else history) // frame) * frame
+        self._after = (context if look_ahead is None else look_ahead) + frame
         self._to_model = BlockResampler(sample_rate, model.sample_rate, len(model.channels))
         self._from_model = BlockResampler(model.sample_rate, sample_rate)
         self._held = np.zeros((0, len(model.channels)), dtype=np.float32)  # input of the model

@@ -1,7 +1,7 @@
 """The base class of enhancers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -30,9 +30,10 @@ class Enhancer(nn.Module, ABC):
         causal: whether the network can run on a live signal, in frames of `frame_samples`,
             without samples beyond the current frame.
         frame_samples: smallest delay in samples to which the network is equivariant.
-        history_samples: largest distance of an input sample before an output that depends on it.
+        history_samples: largest distance of an input sample before an output that depends on it;
+            None without bound, as in recurrent networks.
         latency_samples: largest distance of an input sample after an output that depends on it
-            (look-ahead).
+            (look-ahead); None where an output depends on the whole recording.
         small: arguments of a small network of the kind, for tests whose time grows with the size;
             of what is left out, the defaults.
     """
@@ -44,8 +45,8 @@ class Enhancer(nn.Module, ABC):
     channels: tuple[str, ...]
     causal: bool
     frame_samples: int
-    history_samples: int
-    latency_samples: int
+    history_samples: int | None
+    latency_samples: int | None
 
     def forward(self, signal: Tensor) -> Tensor:
         """Enhance signals of any length.
@@ -109,3 +110,9 @@ class Enhancer(nn.Module, ABC):
     def num_parameters(self) -> int:
         """Number of parameters of the network, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def check_channels(name: str, channels: Sequence[str]) -> None:
+    """Raise a ValueError unless a model's input channels are one of `CHANNELS`."""
+    if tuple(channels) not in CHANNELS:
+        raise ValueError(f"{name}: channels {list(channels)}; it takes [bone] or [bone, air]")

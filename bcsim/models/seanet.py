@@ -16,7 +16,7 @@ from torch.nn.functional import elu, pad
 from torch.nn.utils.parametrizations import weight_norm as normalise_weight
 
 from bcsim.models import MODELS
-from bcsim.models.base import CHANNELS, Enhancer
+from bcsim.models.base import Enhancer, check_channels
 from bcsim.models.receptive_field import Layer, receptive_field
 
 DILATIONS = (1, 3, 9)
@@ -78,8 +78,7 @@ class SEANet(Enhancer):
                 f"seanet: the strides make a frame of {math.prod(strides)} samples; "
                 f"it takes {MAX_FRAME_SAMPLES} at most"
             )
-        if tuple(channels) not in CHANNELS:
-            raise ValueError(f"seanet: channels {list(channels)}; it takes [bone] or [bone, air]")
+        check_channels("seanet", channels)
         self.config = {
             "width": width,
             "latent": latent,

@@ -30,17 +30,23 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
         if is_imported
         else f"{config['model']['name']}, trained with bcsim {config['bcsim_version']}"
     )
-    latency_ms = 1000 * config["latency_samples"] / config["sample_rate"]
     lines = [
         *(f"# {title}", "", purpose, ""),
         f"- Input: {', '.join(config['channels'])}, {config['sample_rate']} Hz. Output: one "
         "channel of the same length.",
-        f"- {config['num_parameters']:,} parameters; looks {latency_ms:.1f} ms ahead.",
+        f"- {config['num_parameters']:,} parameters; looks {_look_ahead(config)} ahead.",
         *(_source(config) if is_imported else _training(config["facts"])),
         *("", f"Use: {use}", ""),
         *([] if is_imported else _results(config["facts"])),
     ]
     write_text(out / CARD_FILE, "\n".join(lines))
+
+
+def _look_ahead(config: Mapping[str, Any]) -> str:
+    samples = config["latency_samples"]
+    if samples is None:
+        return "as far as the recording goes"
+    return f"{1000 * samples / config['sample_rate']:.1f} ms"
 
 
 def _source(config: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,127 @@
+"""A mapper of envelopes: from the mel levels of the sensor to gains of mel bands.
+
+What a body-conduction sensor lacks is above all the envelope of bands over time, which a small
+recurrent network predicts from the sensor's own: the small sister of networks that map every bin.
+The phase stays the sensor's.
+"""
+
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from bcsim.dsp.mel import mel_means
+from bcsim.models import MODELS
+from bcsim.models.spectral import Frames, SpectralEnhancer, power_of, sine_window
+
+KERNEL = 5  # frames of the first convolution
+MIN_POWER = 1e-10  # relative to loud frames
+FLOOR_DB, CEILING_DB = -60.0, 20.0  # of the bands' levels, relative to that of loud speech
+MAX_GAIN_DB = 40.0
+SCALE_DB = 20.0  # of the network's inputs and outputs
+
+
+@MODELS.register("envelope_mapper")
+class EnvelopeMapper(SpectralEnhancer):
+    """A recurrent network that predicts the mel envelopes of air, and applies them as gains.
+
+    The levels of the sensor's mel bands, relative to that of loud speech (`SpectralEnhancer`), pass
+    a convolution over five frames and a recurrent network of gated units (GRU), which predicts the
+    levels of air's bands. The spectra of the sensor are multiplied by the difference of predicted
+    and own levels, within 40 dB, interpolated over the bins.
+
+    Frames have square-root Hann windows of two hops. The causal form runs forward only.
+
+    Args:
+        width: channels of the convolution, and units of each direction of a recurrent layer.
+        num_layers: number of recurrent layers.
+        input_bands: mel bands of the sensor that the network sees.
+        output_bands: mel bands whose gains are predicted.
+        hop_size: hop in samples; a window is twice as long.
+        causal: whether the network looks ahead no further than its window.
+        sample_rate: sample rate in Hz.
+
+    Raises:
+        ValueError: for sizes that make no network.
+
+    Example:
+        >>> mapper = EnvelopeMapper(causal=True)
+        >>> mapper.num_parameters, mapper.latency_samples
+        (244392, 511)
+    """
+
+    small = MappingProxyType({"width": 4, "input_bands": 8, "output_bands": 6})
+
+    input_bank: Tensor
+    output_bank: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        width: int = 128,
+        num_layers: int = 2,
+        input_bands: int = 64,
+        output_bands: int = 40,
+        hop_size: int = 256,
+        causal: bool = False,
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__()
+        sizes = (width, num_layers, input_bands, output_bands, hop_size, sample_rate)
+        if min(sizes) < 1:
+            raise ValueError("envelope_mapper: its sizes and the sample_rate have to be positive")
+        self.config = {
+            "width": width,
+            "num_layers": num_layers,
+            "input_bands": input_bands,
+            "output_bands": output_bands,
+            "hop_size": hop_size,
+            "causal": causal,
+            "sample_rate": sample_rate,
+        }
+        self.sample_rate, self.channels = sample_rate, ("bone",)
+        num_fft = 2 * hop_size
+        window = sine_window(num_fft)
+        self.set_frames(Frames(num_fft, hop_size, window, window), 0 if causal else None)
+        with torch.device("cpu"):  # the bands are there whatever device the weights are made on
+            input_bank, output_bank = (
+                mel_means(sample_rate, num_fft, bands) for bands in (input_bands, output_bands)
+            )
+            banks = {"input_bank": input_bank.T, "output_bank": output_bank.T}
+            banks["spread"] = _interpolation(output_bank)
+        for name, bank in banks.items():
+            self.register_buffer(name, bank.float(), persistent=False)
+        self.convolution = nn.Conv1d(input_bands, width, KERNEL)
+        self.recurrent = nn.GRU(
+            width, width, num_layers, batch_first=True, bidirectional=not causal
+        )
+        self.levels = nn.Linear(width if causal else 2 * width, output_bands)
+
+    def enhance_spectra(self, spectra: Tensor) -> Tensor:
+        bone = spectra[:, 0]
+        power = power_of(bone)
+        own_db = _levels_db(power @ self.output_bank)
+        hidden = _levels_db(power @ self.input_bank) / SCALE_DB
+        edge = (KERNEL - 1, 0) if self.causal else (KERNEL // 2, KERNEL // 2)
+        # Silence, not the level of loud speech, lies before the first frame.
+        hidden = pad(hidden.transpose(1, 2), edge, value=FLOOR_DB / SCALE_DB)
+        hidden = self.recurrent(torch.relu(self.convolution(hidden)).transpose(1, 2))[0]
+        gains_db = SCALE_DB * self.levels(hidden) - own_db
+        return bone * 10 ** (gains_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) @ self.spread / 20)
+
+    @property
+    def last_layer(self) -> Tensor:
+        return self.levels.weight
+
+
+def _interpolation(bank: Tensor) -> Tensor:
+    """Return (M, F) that interpolates values of the bands of a bank (M, F) over the bins."""
+    weights = bank / bank.amax(1, keepdim=True)
+    peaks = weights.argmax(1)
+    weights[0, : peaks[0]] = weights[-1, peaks[-1] :] = 1
+    return weights / weights.sum(0)
+
+
+def _levels_db(power: Tensor) -> Tensor:
+    return (10 * torch.log10(power + MIN_POWER)).clamp(FLOOR_DB, CEILING_DB)

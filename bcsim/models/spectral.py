@@ -1,0 +1,153 @@
+"""What enhancers share that work on the frames of a short-time Fourier transform."""
+
+import math
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from bcsim.dsp.activity import loud_power
+from bcsim.models.base import Enhancer
+
+_MIN_WINDOW_SUM = 1e-3
+DECAY_DB_PER_S = 2.0  # of the level of loud speech that a causal network holds
+MIN_LOUD_POWER = 1e-6  # 60 dB below full scale: what is softer is silence
+
+
+def sine_window(length: int) -> NDArray[np.float64]:
+    """Return the square root of a Hann window that is symmetric about its middle, (length,)."""
+    return np.sin(np.pi * (np.arange(length) + 0.5) / length)
+
+
+class Frames(nn.Module):
+    """A short-time Fourier transform and its inverse, without look-ahead beyond the window.
+
+    The signal is padded with a window less a hop of zeros at both ends, so that every sample lies
+    in the same number of frames; frame k ends with sample (k + 1) hop - 1. Without a change to the
+    spectra the inverse gives the signal back.
+
+    Args:
+        fft_size: size of the FFT in samples, F = fft_size // 2 + 1.
+        hop_size: hop in samples.
+        analysis: window of the analysis, (W,), W a multiple of the hop and at most `fft_size`.
+        synthesis: window of the synthesis, (W,).
+
+    Raises:
+        ValueError: if the sizes do not fit together, or the windows leave samples out.
+    """
+
+    analysis: Tensor
+    synthesis: Tensor
+
+    def __init__(
+        self,
+        fft_size: int,
+        hop_size: int,
+        analysis: NDArray[np.float64],
+        synthesis: NDArray[np.float64],
+    ) -> None:
+        super().__init__()
+        length = len(analysis)
+        if not (0 < hop_size <= length <= fft_size and length % hop_size == 0):
+            raise ValueError(
+                f"fft size {fft_size}, hop {hop_size}, window {length}; it wants "
+                "0 < hop <= window <= fft size, the window a multiple of the hop"
+            )
+        total = (analysis * synthesis).reshape(-1, hop_size).sum(0)
+        if total.min() < _MIN_WINDOW_SUM:
+            raise ValueError("the windows of frames that overlap leave samples out")
+        self.fft_size, self.hop_size, self.length = fft_size, hop_size, length
+        synthesis = synthesis / np.tile(total, length // hop_size)
+        for name, window in (("analysis", analysis), ("synthesis", synthesis)):
+            self.register_buffer(name, torch.from_numpy(window).float(), persistent=False)
+
+    def spectra(self, signal: Tensor) -> Tensor:
+        """Return the spectra of signals, (..., frames, F), complex.
+
+        Args:
+            signal: (..., T), T a multiple of the hop.
+        """
+        edge = self.length - self.hop_size
+        frames = pad(signal, (edge, edge)).unfold(-1, self.length, self.hop_size)
+        return torch.fft.rfft(frames * self.analysis, self.fft_size)
+
+    def signal(self, spectra: Tensor) -> Tensor:
+        """Return the signal of spectra, (..., T), T = hop (frames + 1 - W / hop)."""
+        frames = torch.fft.irfft(spectra, self.fft_size)[..., : self.length] * self.synthesis
+        overlap = self.length // self.hop_size
+        parts = frames.unflatten(-1, (overlap, self.hop_size))
+        num_hops = frames.shape[-2] + 1 - overlap
+        # Hop h of the signal is part r of frame h + overlap - 1 - r, for every r.
+        starts = range(overlap - 1, -1, -1)
+        added = sum(
+            parts[..., start : start + num_hops, part, :] for part, start in enumerate(starts)
+        )
+        assert isinstance(added, Tensor)
+        return added.flatten(-2)
+
+
+class SpectralEnhancer(Enhancer):
+    """An enhancer of spectra, which subclasses define in `enhance_spectra`.
+
+    Subclasses call `set_frames` in their constructor.
+
+    The network may see its input relative to the level of loud speech, each channel by itself, and
+    its output is as much louder as the last channel was: a gain before the network is the same
+    gain behind it. That level is the 98th percentile of the frames' power, or, in a causal network,
+    the highest power so far, which decays by 2 dB a second.
+    """
+
+    frames: Frames
+    relative_level: bool
+
+    def set_frames(
+        self, frames: Frames, look_ahead: int | None = 0, *, relative_level: bool = True
+    ) -> None:
+        """Set the transform, and the attributes that follow from it.
+
+        Args:
+            frames: transform from signals to spectra and back.
+            look_ahead: frames after its own that an output frame depends on; None for all.
+            relative_level: whether the network sees its input relative to the level of loud speech.
+        """
+        self.frames, self.relative_level = frames, relative_level
+        self.frame_samples = frames.hop_size
+        self.history_samples = None
+        self.latency_samples = (
+            None if look_ahead is None else frames.length - 1 + look_ahead * frames.hop_size
+        )
+        self.causal = look_ahead == 0
+
+    @abstractmethod
+    def enhance_spectra(self, spectra: Tensor) -> Tensor:
+        """Return the spectra (B, frames, F) of speech for those (B, C, frames, F) of the input."""
+
+    def enhance_valid(self, signal: Tensor) -> Tensor:
+        spectra = self.frames.spectra(signal)
+        if not self.relative_level:
+            return self.frames.signal(self.enhance_spectra(spectra))[:, None]
+        level = self._level(power_of(spectra).mean(-1))
+        enhanced = self.enhance_spectra(spectra / level[..., None])
+        return self.frames.signal(enhanced * level[:, -1, :, None])[:, None]
+
+    def valid_length(self, num_samples: int) -> int:
+        return math.ceil(num_samples / self.frame_samples) * self.frame_samples
+
+    def _level(self, power: Tensor) -> Tensor:
+        """Return the amplitude of loud frames at each frame for (B, C, frames) of their power."""
+        power = power + MIN_LOUD_POWER * self.frames.analysis.square().sum()
+        if self.latency_samples is None:
+            loud = loud_power(power.flatten(0, 1)).unflatten(0, power.shape[:2])
+            return loud.expand_as(power).sqrt()
+        decay = DECAY_DB_PER_S * self.frames.hop_size / self.sample_rate
+        fallen = decay * torch.arange(power.shape[-1], device=power.device, dtype=power.dtype)
+        held_db = (10 * power.log10() + fallen).cummax(-1).values - fallen
+        return 10 ** (held_db / 20)
+
+
+def power_of(spectra: Tensor) -> Tensor:
+    """Return the squared magnitudes of complex spectra; their gradient is finite in silence."""
+    return spectra.real.square() + spectra.imag.square()
