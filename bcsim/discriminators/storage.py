@@ -18,6 +18,7 @@ from bcsim.files.safetensors_file import (
     pack_weights,
     read_json,
     shapes_of,
+    weights_of,
     write_network,
 )
 from bcsim.registry import Convert, build, convert_plain, convert_stored
@@ -46,7 +47,7 @@ def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping
         InputError: if the config could not be read again, or makes another network.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    content = pack_weights(discriminator.state_dict())
+    content = pack_weights(weights_of(discriminator))
     config = {
         "format": "bcsim-discriminator",
         "schema": SCHEMA,
@@ -54,7 +55,7 @@ def save_discriminator(folder: Path, discriminator: Discriminator, spec: Mapping
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "bcsim_version": bcsim.__version__,
     }
-    shapes = shapes_of(discriminator.state_dict())
+    shapes = shapes_of(weights_of(discriminator))
     write_network(
         *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config, shapes),
         check=_checked_config,

@@ -5,7 +5,7 @@ that they can be compared with the network's before memory is taken.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
 
 from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files.atomic import to_json, write_bytes
@@ -24,9 +26,16 @@ _MAX_CONFIG_BYTES = 2**20
 MAX_HEADER_BYTES = 2**21  # of a hundred bytes a tensor
 _MAX_TOLD = 160  # characters of what a network says
 _NUM_DIFFERENCES_TOLD = 3
+_COUNTER = "num_batches_tracked"  # whole numbers, which change nothing of what a network computes
 
 Shapes = Mapping[str, list[int]]
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a network that are saved: all but the batches that a norm counted."""
+    state = network.state_dict()
+    return {key: value for key, value in state.items() if not key.endswith(_COUNTER)}
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
@@ -136,8 +145,8 @@ def load_network(
     check_network(path, build, blamed, stored)
     weights = {rename(key): tensor for key, tensor in _read_weights(path, sha256).items()}
     network = build()
-    check_values(path, network.state_dict(), weights)
-    network.load_state_dict(weights)
+    check_values(path, weights_of(network), weights)
+    network.load_state_dict(weights, strict=False)  # the names are checked above
     return network
 
 
@@ -154,11 +163,32 @@ def check_network(path: Path, build: Callable[[], nn.Module], blamed: Path, stor
         InputError: if it cannot be made, or has other tensors; the first differences are listed.
     """
     try:
-        with torch.device("meta"):  # a config may ask for more than the machine has
-            expected = shapes_of(build().state_dict())
+        with torch.device("meta"), _NoNorms():  # a config may ask for more than the machine has
+            expected = shapes_of(weights_of(build()))
     except UsageError as error:
         raise InputError(f"{blamed}: {fit_line(str(error), _MAX_TOLD)}") from error
     check_shapes(path, expected, stored)
+
+
+class _NoNorms(TorchFunctionMode):
+    """Leave out the norms of normalised weights, of which only the shapes are wanted.
+
+    For tensors without memory PyTorch computes them by its compiler, whose import takes seconds.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.norm_except_dim:
+            weight, _, dim = args
+            return weight.new_empty([n if k == dim else 1 for k, n in enumerate(weight.shape)])
+        if func is normalize:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def write_network(

@@ -17,6 +17,7 @@ from bcsim.files.safetensors_file import (
     pack_weights,
     read_json,
     shapes_of,
+    weights_of,
     write_network,
 )
 from bcsim.files.text import shown
@@ -68,7 +69,7 @@ def save_enhancer(
         InputError: if the config could not be read again, or makes another network.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    content = pack_weights(enhancer.state_dict())
+    content = pack_weights(weights_of(enhancer))
     config = {
         "format": "bcsim-enhancer",
         "schema": SCHEMA,
@@ -79,7 +80,7 @@ def save_enhancer(
         "bcsim_version": bcsim.__version__,
         "facts": dict(facts),
     }
-    shapes = shapes_of(enhancer.state_dict())
+    shapes = shapes_of(weights_of(enhancer))
     write_network(
         *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config, shapes),
         check=_checked_config,
