@@ -79,28 +79,28 @@ class CRN(SpectralEnhancer):
         self.recurrent = nn.LSTM(features, units, num_layers, batch_first=True)
         self.from_units = nn.Identity() if units == features else nn.Linear(units, features)
         self.decoder = nn.ModuleList(
-            _up(2 * wide, narrow, bins[level + 1], bins[level])
+            _Up(2 * wide, narrow, bins[level + 1], bins[level])
             for level, (narrow, wide) in reversed(list(enumerate(pairwise([1, *widths]))))
         )
 
     def enhance_spectra(self, spectra: Tensor) -> Tensor:
         magnitude = (power_of(spectra) + _MIN_POWER).sqrt()
         hidden, skips = magnitude, []
-        for conv, norm in self.encoder:
-            hidden = elu(norm(conv(pad(hidden, (0, 0, 1, 0)))))
+        for encode in self.encoder:
+            hidden = elu(encode(pad(hidden, (0, 0, 1, 0))))
             skips.append(hidden)
         sequence = self.recurrent(hidden.transpose(1, 2).flatten(2))[0]
         hidden = self.from_units(sequence).unflatten(2, (hidden.shape[1], -1)).transpose(1, 2)
-        for conv, norm in self.decoder:
-            hidden = torch.cat([hidden, skips.pop()], dim=1)
-            # What it says of the frame after the last is dropped: nothing looks ahead.
-            hidden = norm(conv(hidden)[:, :, :-1])
+        for decode in self.decoder:
+            hidden = decode(torch.cat([hidden, skips.pop()], dim=1))
             hidden = elu(hidden) if skips else softplus(hidden)
         return spectra[:, -1] * (hidden[:, 0] / magnitude[:, -1])
 
     @property
     def last_layer(self) -> Tensor:
-        return self.decoder[-1][0].weight
+        last = self.decoder[-1]
+        assert isinstance(last, _Up)
+        return last.conv.weight
 
 
 def short_frames(sample_rate: int) -> Frames:
@@ -124,11 +124,19 @@ def halved_bins(bins: int, num_layers: int) -> list[int]:
     return found
 
 
-def _down(inputs: int, outputs: int) -> nn.ModuleList:
-    return nn.ModuleList([nn.Conv2d(inputs, outputs, (2, 3), (1, 2)), nn.BatchNorm2d(outputs)])
+def _down(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, (2, 3), (1, 2)), nn.BatchNorm2d(outputs))
 
 
-def _up(inputs: int, outputs: int, bins: int, wanted: int) -> nn.ModuleList:
-    missing = wanted - (2 * bins + 1)
-    conv = nn.ConvTranspose2d(inputs, outputs, (2, 3), (1, 2), output_padding=(0, missing))
-    return nn.ModuleList([conv, nn.BatchNorm2d(outputs)])
+class _Up(nn.Module):
+    """A transposed convolution to twice the bins, normalised."""
+
+    def __init__(self, inputs: int, outputs: int, bins: int, wanted: int) -> None:
+        super().__init__()
+        missing = wanted - (2 * bins + 1)
+        self.conv = nn.ConvTranspose2d(inputs, outputs, (2, 3), (1, 2), output_padding=(0, missing))
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return as many frames; what it says of the one after the last would look ahead."""
+        return self.norm(self.conv(hidden)[:, :, :-1])

@@ -85,7 +85,7 @@ class DPCRN(SpectralEnhancer):
         if bins[-1] < 1:
             raise ValueError(f"dpcrn: {sample_rate} Hz leave no bins; use a higher sample_rate")
         inputs = 2 * len(channels)
-        self.norm = nn.LayerNorm((bins[0], inputs), EPSILON)
+        self.norm = nn.LayerNorm([bins[0], inputs], EPSILON)
         kernels = [5, 3] + [3] * (len(widths) - 2)
         strides = [2, 2] + [1] * (len(widths) - 2)
         self.encoder = nn.ModuleList(
@@ -123,6 +123,7 @@ class DPCRN(SpectralEnhancer):
         hidden = hidden.permute(0, 3, 1, 2)
         for level, decode in zip(reversed(range(len(skips))), self.decoder, strict=True):
             hidden = torch.cat([hidden, skips.pop()], dim=1)
+            assert isinstance(decode, nn.Sequential)
             conv, *activation = decode
             first = 0 if level < 2 else 1
             # What it says of the frame after the last is dropped: nothing looks ahead.
@@ -133,7 +134,11 @@ class DPCRN(SpectralEnhancer):
 
     @property
     def last_layer(self) -> Tensor:
-        return self.decoder[-1][0].weight
+        last = self.decoder[-1]
+        assert isinstance(last, nn.Sequential)
+        weight = last[0].weight
+        assert isinstance(weight, Tensor)
+        return weight
 
 
 class _DualPath(nn.Module):
@@ -144,7 +149,7 @@ class _DualPath(nn.Module):
         self.over_bins = _LSTM(width, width // 2, bidirectional=True, hard_gates=hard_gates)
         self.over_frames = _LSTM(width, width, bidirectional=False, hard_gates=hard_gates)
         self.mixes = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
-        self.norms = nn.ModuleList(nn.LayerNorm((bins, width), EPSILON) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm([bins, width], EPSILON) for _ in range(2))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return (B, frames, bins, width) for the same."""

@@ -95,6 +95,7 @@ class GCRN(SpectralEnhancer):
         latent = sequence.unflatten(2, (hidden.shape[1], -1)).transpose(1, 2)
         parts = []
         for decoder, output in zip(self.decoders, self.outputs, strict=True):
+            assert isinstance(decoder, nn.ModuleList)
             hidden = torch.cat([latent, skips[-1]], dim=1)
             for decode, skip in zip(decoder, [*skips[-2::-1], None], strict=True):
                 hidden = decode(hidden)
@@ -104,7 +105,9 @@ class GCRN(SpectralEnhancer):
 
     @property
     def last_layer(self) -> Tensor:
-        return self.outputs[-1].weight
+        last = self.outputs[-1]
+        assert isinstance(last, nn.Linear)
+        return last.weight
 
 
 class _GatedConv(nn.Module):
@@ -154,5 +157,6 @@ class _GroupedLSTM(nn.Module):
 
     def _outputs(self, layer: int, sequence: Tensor) -> list[Tensor]:
         groups = self.layers[layer]
+        assert isinstance(groups, nn.ModuleList)
         parts = sequence.chunk(len(groups), dim=-1)
         return [group(part)[0] for group, part in zip(groups, parts, strict=True)]
