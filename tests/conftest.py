@@ -1,13 +1,19 @@
 """Fixtures for all tests, and what no test may depend on: threads, chance, time, order."""
 
+import contextlib
 import dataclasses
+import importlib
 import importlib.util
+import io
 import itertools
+import logging
 import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from scipy import signal
 
+from bcsim.progress import LineFormatter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.residual import Residual
@@ -81,6 +88,41 @@ def load_script() -> Callable[[Path], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process, which saves the seconds of its start.
+
+    It returns exit code, stdout and stderr, with what is logged as `main` lets it be shown.
+    """
+    main = importlib.import_module("bcsim_cli.main")
+
+    def run(*arguments: object, cwd: str | Path = ".") -> tuple[int, str, str]:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        shown = logging.StreamHandler(stderr)
+        shown.addFilter(main.OptionsInLog())
+        shown.setFormatter(LineFormatter())
+        with (
+            _logged(shown),
+            contextlib.chdir(cwd),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            mock.patch.object(sys, "argv", ["bcsim", *map(str, arguments)]),
+        ):
+            return main.run(), stdout.getvalue(), stderr.getvalue()
+
+    return run
+
+
+@contextlib.contextmanager
+def _logged(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger("bcsim")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

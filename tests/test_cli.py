@@ -1,8 +1,6 @@
 """The command line as people meet it: fast help, one-line errors, documented exit codes."""
 
-import contextlib
 import importlib
-import io
 import json
 import os
 import resource
@@ -10,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,25 +23,17 @@ from bcsim.simulator import Simulator
 RATE = 16_000
 
 
-def bcsim(*arguments):
-    """Run the installed command; returns exit code, stdout and stderr."""
+@pytest.fixture
+def bcsim(command_line):
+    return command_line
+
+
+def as_users_do(*arguments) -> tuple[int, str, str]:
+    """Run the installed command in a process of its own; returns exit code, stdout and stderr."""
     command = [sys.executable, "-m", "bcsim_cli.main", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     return done.returncode, done.stdout, done.stderr
-
-
-def refusal(*arguments, cwd) -> tuple[int, str]:
-    """Run the command in this process, which saves the seconds of its start: exit code, stderr."""
-    run = importlib.import_module("bcsim_cli.main").run
-    nowhere, stderr = io.StringIO(), io.StringIO()
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(stderr),
-        mock.patch.object(sys, "argv", ["bcsim", *map(str, arguments)]),
-    ):
-        return run(), stderr.getvalue()
 
 
 def assert_one_line(stderr, *parts):
@@ -82,12 +71,18 @@ def sensor_file(tmp_path, sensor) -> Path:
     return tmp_path / "known.sensor"
 
 
-def fit(copy, *options):
-    out = copy / "out" / "fitted.sensor"
-    return bcsim(
-        "fit-response", "--air", copy / "air", "--bone", copy / "bone", "--out", out,
-        "--estimator", "power-ratio", "--no-report", *options,
-    )  # fmt: skip
+@pytest.fixture
+def fit(bcsim, copy):
+    """Return a function that fits a sensor to the copy, in this process or by another function."""
+
+    def run(*options, by=bcsim):
+        out = copy / "out" / "fitted.sensor"
+        return by(
+            "fit-response", "--air", copy / "air", "--bone", copy / "bone", "--out", out,
+            "--estimator", "power-ratio", "--no-report", *options,
+        )  # fmt: skip
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -117,7 +112,7 @@ def test_help_and_usage_errors_come_at_once_and_without_torch(arguments, code):
         "verify", "convert", "import", "import-checkpoint", "train", "enhance", "evaluate", "demo",
     ],
 )  # fmt: skip
-def test_every_command_explains_itself(command):
+def test_every_command_explains_itself(bcsim, command):
     code, out, _ = bcsim(command, "--help")
     assert code == 0
     assert out.startswith("Usage:")
@@ -132,17 +127,17 @@ def test_no_command_is_forgotten():
 
 
 def test_an_unknown_command_is_answered_with_the_nearest():
-    code, _, err = bcsim("synthesise")
+    code, _, err = as_users_do("synthesise")
     assert code == 2
     assert_one_line(err, "unknown command 'synthesise'; did you mean 'synthesize'?")
 
 
-def test_a_sensor_is_fitted_and_shown_to_people_and_to_machines(copy):
-    code, out, err = fit(copy)
+def test_a_sensor_is_fitted_and_shown_to_people_and_to_machines(fit, bcsim, copy):
+    code, out, err = fit()
     assert code == 0, err
     assert "inverted" in out
     assert "bone leads" in out
-    code, out, _ = fit(copy, "--json", "--report")
+    code, out, _ = fit("--json", "--report")
     facts = json.loads(out)
     assert code == 0
     assert facts["polarity"] == -1
@@ -155,7 +150,7 @@ def test_a_sensor_is_fitted_and_shown_to_people_and_to_machines(copy):
     assert json.loads(out)["delay_ms"] == facts["delay_ms"]
 
 
-def test_the_simulator_is_judged_on_real_pairs(copy, sensor_file):
+def test_the_simulator_is_judged_on_real_pairs(bcsim, copy, sensor_file):
     code, out, err = bcsim(
         "evaluate", "--sensor", sensor_file, "--air", copy / "air", "--bone", copy / "bone",
         "--json",
@@ -184,12 +179,12 @@ def test_the_simulator_is_judged_on_real_pairs(copy, sensor_file):
         ("air/p0.wav", "bone", "two files or two folders"),
     ],
 )
-def test_pairs_that_cannot_be_found_are_refused(copy, air, bone, message):
+def test_pairs_that_cannot_be_found_are_refused(bcsim, copy, air, bone, message):
     (copy / "empty").mkdir()
     (copy / "other").mkdir()
     shutil.copy(copy / "bone/p0.wav", copy / "other/elsewhere.wav")
     arguments = ("--air", copy / air, "--bone", copy / bone, "--out", copy / "x.sensor")
-    code, err = refusal("fit-response", *arguments, cwd=copy)
+    code, _, err = bcsim("fit-response", *arguments, cwd=copy)
     assert code == 2
     assert_one_line(err, message)
     assert not (copy / "x.sensor").exists()
@@ -208,9 +203,9 @@ def break_text(path):
 
 
 @pytest.mark.parametrize("spoil", [break_silent, break_empty, break_text])
-def test_a_bad_recording_among_good_ones_is_skipped_named_and_listed(copy, spoil):
+def test_a_bad_recording_among_good_ones_is_skipped_named_and_listed(fit, copy, spoil):
     spoil(copy / "bone/p1.wav")
-    code, out, err = fit(copy)
+    code, out, err = fit()
     assert code == 3
     assert "Traceback" not in err
     assert "skipped: " in err
@@ -221,28 +216,28 @@ def test_a_bad_recording_among_good_ones_is_skipped_named_and_listed(copy, spoil
     assert "p1" in failures[0]["source"]
 
 
-def test_a_file_without_a_partner_is_named_and_the_rest_is_fitted(copy):
+def test_a_file_without_a_partner_is_named_and_the_rest_is_fitted(fit, copy):
     shutil.copy(copy / "air/p0.wav", copy / "air/alone.wav")
-    code, _, err = fit(copy)
+    code, _, err = fit()
     assert code == 3
     assert "alone.wav: no file called alone" in err
 
 
-def test_other_rates_and_lengths_are_mended_with_a_warning(copy):
+def test_other_rates_and_lengths_are_mended_with_a_warning(fit, copy):
     samples, _ = soundfile.read(copy / "bone/p0.wav")
     soundfile.write(copy / "bone/p0.wav", samples[: -RATE // 2][::1], RATE)
     air, _ = soundfile.read(copy / "air/p1.wav")
     soundfile.write(copy / "air/p1.wav", np.repeat(air, 2), 2 * RATE)
-    code, _, err = fit(copy)
+    code, _, err = fit(by=as_users_do)
     assert code == 0
     assert "both cut to what they have in common" in err
     assert "air is 32000 Hz, bone 16000 Hz" in err
 
 
-def test_only_silence_is_refused(copy):
+def test_only_silence_is_refused(fit, copy):
     for number in range(3):
         break_silent(copy / f"bone/p{number}.wav")
-    code, _, err = fit(copy)
+    code, _, err = fit()
     assert code == 2
     assert_one_line(err, "holds nothing but digital silence")
 
@@ -271,7 +266,7 @@ def test_only_silence_is_refused(copy):
         (["--seed", "9" * 20], 2, "--seed"),
     ],
 )
-def test_synthesize_refuses_in_one_line(copy, sensor_file, tmp_path, options, code, message):
+def test_synthesize_refuses_in_one_line(bcsim, copy, sensor_file, tmp_path, options, code, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign/thesis.tex").write_text("years of work")
@@ -283,13 +278,13 @@ def test_synthesize_refuses_in_one_line(copy, sensor_file, tmp_path, options, co
     extra = [] if options[0] in arguments else options
     arguments |= {} if extra else {options[0]: options[1]}
     flat = [part for pair in arguments.items() for part in pair]
-    got, err = refusal("synthesize", *flat, *extra, cwd=tmp_path)
+    got, _, err = bcsim("synthesize", *flat, *extra, cwd=tmp_path)
     assert got == code
     assert_one_line(err, message)
     assert (tmp_path / "foreign/thesis.tex").read_text() == "years of work"
 
 
-def test_a_dry_run_writes_nothing(copy, sensor_file, tmp_path):
+def test_a_dry_run_writes_nothing(bcsim, copy, sensor_file, tmp_path):
     code, out, _ = bcsim(
         "synthesize", "--in", copy / "air", "--out", tmp_path / "pairs", "--sensor", sensor_file,
         "--dry-run",
@@ -301,9 +296,10 @@ def test_a_dry_run_writes_nothing(copy, sensor_file, tmp_path):
 
 def test_bad_files_in_a_corpus_are_listed_and_the_exit_code_says_so(copy, sensor_file, tmp_path):
     (copy / "air/bad\x1b[31m.wav").write_bytes(b"")
-    code, out, err = bcsim(
-        "synthesize", "--in", copy / "air", "--out", tmp_path / "pairs", "--sensor", sensor_file
-    )
+    code, out, err = as_users_do(
+        "synthesize", "--in", copy / "air", "--out", tmp_path / "pairs", "--sensor", sensor_file,
+        "--jobs", 1,
+    )  # fmt: skip
     assert code == 3
     assert out.startswith("3 pairs")
     assert "\x1b" not in err
@@ -326,7 +322,7 @@ def test_bad_files_in_a_corpus_are_listed_and_the_exit_code_says_so(copy, sensor
         (["show", "none.sensor"], "no such sensor file"),
     ],
 )  # fmt: skip
-def test_the_other_commands_refuse_in_one_line_too(tmp_path, arguments, message):
-    code, err = refusal(*arguments, cwd=tmp_path)
+def test_the_other_commands_refuse_in_one_line_too(bcsim, tmp_path, arguments, message):
+    code, _, err = bcsim(*arguments, cwd=tmp_path)
     assert code == 2
     assert_one_line(err, message)

@@ -1,5 +1,6 @@
 """A small run on pairs in memory: modulated noise, and the same through a low-pass."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -36,22 +37,25 @@ class MemoryPairs(Pairs):
 
     def whole(self, index: int) -> Pair:
         name = self.ids[index]
-        time_s = np.arange(20_000) / 16_000
-        envelope = np.clip(np.sin(2 * np.pi * (2 + index) * time_s), 0.01, None)
-        air = 0.1 * envelope * stream(3, name).standard_normal(len(time_s))
-        sections = signal.butter(2, 1000, fs=16_000, output="sos")
-        bone = torch.from_numpy(np.asarray(signal.sosfilt(sections, air))).float()
-        if name in self.broken:
-            bone = bone * np.nan
-        return Pair(name, torch.from_numpy(air).float(), bone, 16_000)
+        air, bone = (torch.from_numpy(samples).float() for samples in _recorded(name, index))
+        return Pair(name, air, bone * np.nan if name in self.broken else bone, 16_000)
 
 
-@pytest.fixture
+@functools.cache  # every crop is cut out of it
+def _recorded(name: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+    time_s = np.arange(20_000) / 16_000
+    envelope = np.clip(np.sin(2 * np.pi * (2 + index) * time_s), 0.01, None)
+    air = 0.1 * envelope * stream(3, name).standard_normal(len(time_s))
+    sections = signal.butter(2, 1000, fs=16_000, output="sos")
+    return air, np.asarray(signal.sosfilt(sections, air))
+
+
+@pytest.fixture(scope="session")
 def pairs() -> MemoryPairs:
     return MemoryPairs(5)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> TrainingConfig:
     return TrainingConfig(
         model={"name": "eben", "width": 2, "latent": 2},

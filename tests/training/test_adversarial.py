@@ -37,7 +37,7 @@ from bcsim.training.trainer import Trainer
 DISCRIMINATOR = {"name": "eben", "min_channels": 4, "melgan_width": 4}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(config) -> TrainingConfig:
     """The small run, against a small discriminator, balanced, and in two parts a batch."""
     return replace(
@@ -48,16 +48,32 @@ def config(config) -> TrainingConfig:
     )
 
 
-@pytest.fixture
-def rendered(tmp_path) -> TrainingData:
+@pytest.fixture(scope="module")
+def first(config, pairs, tmp_path_factory) -> Path:
+    """Folder of such a run on pairs in memory, to read only."""
+    return train(config, TrainingData(pairs), tmp_path_factory.mktemp("first")).out
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory) -> TrainingData:
     """Air speech that is simulated as it is asked for, other each epoch."""
-    folder = tmp_path / "air"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("air")
     for number in range(5):
         samples = 0.1 * stream(1, "air", number).standard_normal(8000)
         soundfile.write(folder / f"{number}.wav", samples, 16_000)
     simulator = Simulator((ZeroPhaseLowpass(), Gain(), WhiteNoise()), 16_000)
     return TrainingData(RenderedPairs(sorted(folder.iterdir()), folder, simulator, seed=2))
+
+
+@pytest.fixture(scope="module", params=["gradient_norms", "output_norms"])
+def balanced(request, config) -> TrainingConfig:
+    return replace(config, balancing=BalancingConfig(request.param))
+
+
+@pytest.fixture(scope="module")
+def whole(balanced, rendered, tmp_path_factory) -> Path:
+    """Folder of a run that was never stopped, to read only."""
+    return train(balanced, rendered, tmp_path_factory.mktemp("whole")).out
 
 
 class Stopped(Exception):
@@ -69,12 +85,9 @@ def weights_of(out: Path) -> dict[str, str]:
     return {name: hash_file(out / name) for name in names}
 
 
-@pytest.mark.parametrize("balancing", ["gradient_norms", "output_norms"])
 @pytest.mark.parametrize("stop", [2, 5])
-def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch, stop, balancing):
+def test_resuming_equals_never_stopping(balanced, rendered, whole, tmp_path, monkeypatch, stop):
     """With the discriminator, its optimizer, averages, balancing, simulation, and mid-epoch."""
-    config = replace(config, balancing=BalancingConfig(balancing))
-    train(config, rendered, tmp_path / "whole")
     original = TrainingRun._after_step
 
     def after_step(self, *arguments):
@@ -85,12 +98,11 @@ def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch,
     with monkeypatch.context() as patched:
         patched.setattr(TrainingRun, "_after_step", after_step)
         with pytest.raises(Stopped):
-            train(config, rendered, tmp_path / "stopped")
-    train(config, rendered, tmp_path / "stopped", resume=True)
-    assert weights_of(tmp_path / "stopped") == weights_of(tmp_path / "whole")
+            train(balanced, rendered, tmp_path)
+    train(balanced, rendered, tmp_path, resume=True)
+    assert weights_of(tmp_path) == weights_of(whole)
     last = [
-        load_file(tmp_path / name / "checkpoints/last/step_00000007.safetensors")
-        for name in ("whole", "stopped")
+        load_file(out / "checkpoints/last/step_00000007.safetensors") for out in (whole, tmp_path)
     ]
     assert last[0].keys() == last[1].keys()
     assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
@@ -100,6 +112,7 @@ def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch,
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 LOSSES = {"l1", "multi_resolution_stft", "adversarial", "feature_matching", "discriminator"}
+LOSSES = {"l1", "multi_resolution_stft", "adversarial", "feature_matching", "discriminator"}
 RUN_ONE_PROCESS = """
 import json, os, pathlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -107,59 +120,54 @@ import torch
 torch.set_num_threads(1)
 if "RANK" in os.environ:
     rank = int(os.environ["RANK"])
-    torch.distributed.init_process_group("gloo", f"file://{sys.argv[5]}", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", f"file://{sys.argv[4]}", rank=rank, world_size=2)
 import bcsim.training.adversarial as adversarial
 import bcsim.training.trainer as trainer
 from bcsim.training.run import TrainingRun
 from conftest import MemoryPairs
 from bcsim.training.config import *
 from bcsim.training.data import TrainingData
-out, batch_size, exact = pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exact"
-number = torch.float64 if exact else torch.float32
-torch.set_default_dtype(number)
+out, batch_size = pathlib.Path(sys.argv[2]), int(sys.argv[3])
 build_model, build_discriminator = trainer.build_model, adversarial.build_discriminator
-trainer.build_model = lambda *of: build_model(*of).to(number)
-adversarial.build_discriminator = lambda *of: build_discriminator(*of).to(number)
-config = TrainingConfig(
-    model={"name": "eben", "width": 2, "latent": 2},
-    losses=[{"name": "l1", "weight": 10.0}, {"name": "multi_resolution_stft", "fft_sizes": [256],
-        "hop_sizes": [64], "win_lengths": [256]}],
-    adversarial=AdversarialConfig({"name": "eben", "min_channels": 4, "melgan_width": 4})
-        if exact else None,
-    balancing=BalancingConfig("gradient_norms"),
-    data=DataConfig(crop_s=0.25, batch_size=batch_size, num_workers=0),
-    training=LoopConfig(num_steps=6, ema_decay=0.9, gradient_clip_norm=1.0,
-        log_interval_steps=1),
-    optimizer=OptimizerConfig(learning_rate=1e-3),
-)
-one = trainer.Trainer(config, TrainingData(MemoryPairs(5)))
-items, batch_at = [], one.batches.at
-def seen(step):
-    batch = batch_at(step)
-    items.append([batch.ids, batch.signals.double().sum((1, 2)).tolist()])
-    return batch._replace(signals=batch.signals.to(number), target=batch.target.to(number))
-one.batches.at = seen
-TrainingRun(one, out).finish()
-(out / f"items_{one.rank}.json").write_text(json.dumps(items))
+def run(kind, number):
+    torch.set_default_dtype(number)
+    trainer.build_model = lambda *of: build_model(*of).to(number)
+    adversarial.build_discriminator = lambda *of: build_discriminator(*of).to(number)
+    config = TrainingConfig(
+        model={"name": "eben", "width": 2, "latent": 2},
+        losses=[{"name": "l1", "weight": 10.0}, {"name": "multi_resolution_stft",
+            "fft_sizes": [256], "hop_sizes": [64], "win_lengths": [256]}],
+        adversarial=AdversarialConfig({"name": "eben", "min_channels": 4, "melgan_width": 4})
+            if kind == "exact" else None,
+        balancing=BalancingConfig("gradient_norms"),
+        data=DataConfig(crop_s=0.25, batch_size=batch_size, num_workers=0),
+        training=LoopConfig(num_steps=6, ema_decay=0.9, gradient_clip_norm=1.0,
+            log_interval_steps=1),
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+    )
+    one = trainer.Trainer(config, TrainingData(MemoryPairs(5)))
+    items, batch_at = [], one.batches.at
+    def seen(step):
+        batch = batch_at(step)
+        items.append([batch.ids, batch.signals.double().sum((1, 2)).tolist()])
+        return batch._replace(signals=batch.signals.to(number), target=batch.target.to(number))
+    one.batches.at = seen
+    (out / kind).mkdir(parents=True, exist_ok=True)
+    TrainingRun(one, out / kind).finish()
+    (out / kind / f"items_{one.rank}.json").write_text(json.dumps(items))
+run("exact", torch.float64)
+run("single", torch.float32)
 os._exit(0)  # the interpreter's own end meets a thread of gloo now and then, and aborts
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "tolerance", "losses"),
-    [("exact", 1e-6, LOSSES), ("single", 1e-4, {"l1", "multi_resolution_stft"})],
-)
-def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, tolerance, losses):
-    """Over gloo, on the CPU, as by default: the same items, and the same losses for six steps.
-
-    Against a discriminator in float64: what float32 rounds off, such a training makes large
-    whether in one process or in two. (Metrics leave the trainer as float32: hence 1e-6.)
-    """
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory) -> Path:
+    """Runs of one process and of two, over gloo, on the CPU, as by default."""
+    folder = tmp_path_factory.mktemp("processes")
 
     def command(name: str, batch_size: int) -> list[str]:
-        arguments = [str(tmp_path / name), str(batch_size), kind, str(tmp_path / "meeting")]
-        (tmp_path / name).mkdir(exist_ok=True)
+        arguments = [str(folder / name), str(batch_size), str(folder / "meeting")]
         return [sys.executable, "-c", RUN_ONE_PROCESS, str(Path(__file__).parent), *arguments]
 
     sizes = {**NO_GPU, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -172,16 +180,31 @@ def test_two_processes_train_as_one_with_the_doubled_batch(tmp_path, kind, toler
     ]
     subprocess.run(command("one", 4), check=True, env={**os.environ, **NO_GPU})
     assert [fellow.wait() for fellow in fellows] == [0, 0]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "tolerance", "losses"),
+    [("exact", 1e-6, LOSSES), ("single", 1e-4, {"l1", "multi_resolution_stft"})],
+)
+def test_two_processes_train_as_one_with_the_doubled_batch(processes, kind, tolerance, losses):
+    """The same items, and the same losses for six steps.
+
+    Against a discriminator in float64: what float32 rounds off, such a training makes large
+    whether in one process or in two. (Metrics leave the trainer as float32: hence 1e-6.)
+    """
+    one, two = processes / "one" / kind, processes / "two" / kind
     lines = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
+        [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        for out in (one, two)
     ]
     for alone, together in zip(*lines, strict=True):
         for name in losses:
             found = together[f"train/{name}"]
             assert found == pytest.approx(alone[f"train/{name}"], rel=tolerance), alone["step"]
-    alone = json.loads((tmp_path / "one/items_0.json").read_text())
-    shares = [json.loads((tmp_path / f"two/items_{rank}.json").read_text()) for rank in range(2)]
+    alone = json.loads((one / "items_0.json").read_text())
+    shares = [json.loads((two / f"items_{rank}.json").read_text()) for rank in range(2)]
     for whole, *halves in zip(alone, *shares, strict=True):
         assert whole == [halves[0][part] + halves[1][part] for part in range(2)]
 
@@ -208,35 +231,33 @@ def test_a_hundred_and_fifty_steps_against_a_discriminator_stay_finite(pairs, tm
     assert min(line["train/discriminator"] for line in lines) < 1.9
 
 
-def test_a_run_can_begin_from_the_weights_of_another_one(config, pairs, tmp_path):
+def test_a_run_can_begin_from_the_weights_of_another_one(config, pairs, first, tmp_path):
     """Frozen parts stay what they were; the discriminator comes along."""
-    train(config, TrainingData(pairs), tmp_path / "first")
     frozen = replace(
         config,
         optimizer=OptimizerConfig(layers={"encoder_blocks": 0.0, "decoder_blocks": 0.1}),
         training=replace(config.training, num_steps=2, ema_decay=None),
         seed=99,
     )
-    train(frozen, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
-    before = load_enhancer(tmp_path / "first").state_dict()
-    after = load_enhancer(tmp_path / "second").state_dict()
+    train(frozen, TrainingData(pairs), tmp_path, init_from=first)
+    before = load_enhancer(first).state_dict()
+    after = load_enhancer(tmp_path).state_dict()
     for name, weights in before.items():
         stays = name.startswith(("encoder_blocks", "pqmf"))
         assert torch.equal(after[name], weights) == stays, name
         torch.testing.assert_close(after[name], weights, rtol=0, atol=0.02)
     torch.testing.assert_close(
-        load_discriminator(tmp_path / "second").state_dict(),
-        load_discriminator(tmp_path / "first").state_dict(),
+        load_discriminator(tmp_path).state_dict(),
+        load_discriminator(first).state_dict(),
         rtol=0,
         atol=0.02,
     )
 
 
-def test_the_weights_of_another_network_are_refused(config, pairs, tmp_path):
-    train(replace(config, adversarial=None), TrainingData(pairs), tmp_path / "first")
+def test_the_weights_of_another_network_are_refused(config, pairs, first, tmp_path):
     wider = replace(config, model={"name": "eben", "width": 3, "latent": 2})
     with pytest.raises(UsageError, match="a network with width 2, the recipe's has 3"):
-        train(wider, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
+        train(wider, TrainingData(pairs), tmp_path, init_from=first)
 
 
 def test_air_to_bone_learns_the_other_direction(config, pairs, tmp_path):
@@ -302,18 +323,17 @@ def test_what_would_end_the_first_step_is_refused_before_it(
 
 
 def test_another_discriminator_begins_afresh_and_another_model_is_refused(
-    config, pairs, tmp_path, caplog
+    config, pairs, first, tmp_path, caplog
 ):
-    train(config, TrainingData(pairs), tmp_path / "first")
     other = replace(config, adversarial=AdversarialConfig({**DISCRIMINATOR, "min_channels": 8}))
-    train(other, TrainingData(pairs), tmp_path / "second", init_from=tmp_path / "first")
+    train(other, TrainingData(pairs), tmp_path / "second", init_from=first)
     assert "its discriminator is another one" in caplog.text
     reverse = replace(config, direction="air-to-bone")
     with pytest.raises(InputError, match="turns bone into air"):
-        train(reverse, TrainingData(pairs), tmp_path / "third", init_from=tmp_path / "first")
+        train(reverse, TrainingData(pairs), tmp_path / "third", init_from=first)
     other = replace(config, model={**config.model, "p": 4, "equalizer_taps": 65})
     with pytest.raises(UsageError, match="a network with p 1, the recipe's has 4"):
-        train(other, TrainingData(pairs), tmp_path / "fourth", init_from=tmp_path / "first")
+        train(other, TrainingData(pairs), tmp_path / "fourth", init_from=first)
 
 
 @pytest.fixture

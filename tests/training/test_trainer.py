@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,17 +68,35 @@ def state_of(out: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def whole(config, pairs, tmp_path_factory) -> TrainingResult:
+    """A run that was never stopped, with validation, in a folder to read only."""
+    return train(config, pairs, pairs, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def unscored(config, pairs, tmp_path_factory) -> TrainingResult:
+    """A run that was never stopped, without validation, in a folder to read only."""
+    return train(config, pairs, None, tmp_path_factory.mktemp("unscored"))
+
+
+def copied(result: TrainingResult, folder: Path) -> Path:
+    """Return a copy of the folder of a run, which knows no other folder."""
+    return Path(shutil.copytree(result.out, folder / "run"))
+
+
 @pytest.mark.parametrize("stop", [1, 2, 4, 5, 6])
-def test_resuming_equals_never_stopping(config, pairs, tmp_path, monkeypatch, stop_after, stop):
+def test_resuming_equals_never_stopping(
+    config, pairs, whole, tmp_path, monkeypatch, stop_after, stop
+):
     """Stopped within an epoch, between two lines of metrics, before and after a checkpoint."""
-    train(config, pairs, pairs, tmp_path / "whole")
     with monkeypatch.context():
         stop_after(stop)
         with pytest.raises(Stopped):
             train(config, pairs, pairs, tmp_path / "stopped")
     monkeypatch.undo()
     train(config, pairs, pairs, tmp_path / "stopped", resume=True)
-    assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
+    assert state_of(tmp_path / "stopped") == state_of(whole.out)
 
 
 def test_killed_between_the_best_weights_and_the_checkpoint_of_the_same_step(
@@ -103,36 +122,35 @@ def test_killed_between_the_best_weights_and_the_checkpoint_of_the_same_step(
     assert state_of(tmp_path / "stopped") == state_of(tmp_path / "whole")
 
 
-def test_resuming_a_finished_run_changes_nothing(config, pairs, tmp_path):
-    first = train(config, pairs, pairs, tmp_path)
-    before = state_of(tmp_path)
-    assert train(config, pairs, pairs, tmp_path, resume=True) == first
-    assert state_of(tmp_path) == before
+def test_resuming_a_finished_run_changes_nothing(config, pairs, whole, tmp_path):
+    out = copied(whole, tmp_path)
+    again = train(config, pairs, pairs, out, resume=True)
+    assert again == dataclasses.replace(whole, out=out)
+    assert state_of(out) == state_of(whole.out)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "gone"])
-def test_a_finished_run_mends_what_it_exported(config, pairs, tmp_path, caplog, damage):
-    train(config, pairs, pairs, tmp_path)
-    before = state_of(tmp_path)
-    path = tmp_path / "model.safetensors"
+def test_a_finished_run_mends_what_it_exported(config, pairs, whole, tmp_path, caplog, damage):
+    out = copied(whole, tmp_path)
+    path = out / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     if damage == "gone":
         path.unlink()
-    train(config, pairs, pairs, tmp_path, resume=True)
+    train(config, pairs, pairs, out, resume=True)
     assert "exporting the best weights again" in caplog.text
-    assert state_of(tmp_path) == before
+    assert state_of(out) == state_of(whole.out)
 
 
-def test_a_log_that_was_changed_costs_a_warning(config, pairs, tmp_path, caplog):
-    train(config, pairs, pairs, tmp_path)
-    log = tmp_path / "metrics.jsonl"
+def test_a_log_that_was_changed_costs_a_warning(config, pairs, whole, tmp_path, caplog):
+    out = copied(whole, tmp_path)
+    log = out / "metrics.jsonl"
     log.write_text("5\n" + log.read_text())  # which is mended
-    train(config, pairs, pairs, tmp_path, resume=True)
+    train(config, pairs, pairs, out, resume=True)
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     log.unlink()
-    train(config, pairs, pairs, tmp_path, resume=True)
+    train(config, pairs, pairs, out, resume=True)
     assert "metrics.jsonl: was changed; it is no longer the log of the whole run" in caplog.text
 
 
@@ -145,21 +163,19 @@ def test_a_state_of_a_step_that_the_run_has_not_is_refused(config, pairs, tmp_pa
         run.restore()
 
 
-def test_one_loading_process_and_none_train_the_same(changed, config, pairs, tmp_path):
-    train(config, pairs, pairs, tmp_path / "none")
-    train(changed(data={"num_workers": 1}), pairs, pairs, tmp_path / "one")
+def test_one_loading_process_and_none_train_the_same(changed, pairs, whole, tmp_path):
+    train(changed(data={"num_workers": 1}), pairs, pairs, tmp_path)
     for name in ("model.safetensors", "metrics.jsonl"):
-        assert hash_file(tmp_path / "one" / name) == hash_file(tmp_path / "none" / name)
+        assert hash_file(tmp_path / name) == hash_file(whole.out / name)
 
 
-def test_the_global_generators_do_not_notice_and_are_not_noticed(config, pairs, tmp_path):
+def test_the_global_generators_do_not_notice_and_are_not_noticed(config, pairs, whole, tmp_path):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    train(config, pairs, pairs, tmp_path / "a")
+    train(config, pairs, pairs, tmp_path)
     assert torch.equal(torch.rand(3), expected)
-    train(config, pairs, pairs, tmp_path / "b")
-    assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
+    assert state_of(tmp_path) == state_of(whole.out)
 
 
 def test_a_network_with_dropout_resumes_as_well(
@@ -196,9 +212,8 @@ def test_training_brings_the_loss_down(changed, pairs, tmp_path):
     assert result.num_steps == 60
 
 
-def test_metrics_name_split_and_metric_and_count_every_step_once(config, pairs, tmp_path):
-    train(config, pairs, pairs, tmp_path)
-    training = [line for line in lines(tmp_path) if "train/loss" in line]
+def test_metrics_name_split_and_metric_and_count_every_step_once(whole):
+    training = [line for line in lines(whole.out) if "train/loss" in line]
     assert [line["step"] for line in training] == [2, 4, 6, 7]
     assert set(training[0]) == {
         "step",
@@ -211,29 +226,28 @@ def test_metrics_name_split_and_metric_and_count_every_step_once(config, pairs, 
     for line in training:
         weighted = 10 * line["train/l1"] + line["train/multi_resolution_stft"]
         assert line["train/loss"] == pytest.approx(weighted, rel=1e-5)
-    validation = [line for line in lines(tmp_path) if "validation/stoi" in line]
+    validation = [line for line in lines(whole.out) if "validation/stoi" in line]
     assert [line["step"] for line in validation] == [4, 7]
     names = ("si_sdr", "stoi", "estoi", "lsd")
     assert all(f"validation/unprocessed_{name}" in validation[0] for name in names)
 
 
-def test_the_exported_model_is_the_best_of_the_averages(config, pairs, tmp_path):
-    result = train(config, pairs, pairs, tmp_path)
+def test_the_exported_model_is_the_best_of_the_averages(whole):
     by_step = {
         line["step"]: line["validation/stoi"]
-        for line in lines(tmp_path)
+        for line in lines(whole.out)
         if "validation/stoi" in line
     }
-    assert result.best_step == max(by_step, key=lambda step: by_step[step])
-    assert result.scores["validation"]["enhanced"]["stoi"] == by_step[result.best_step]
-    best = load_newest([tmp_path / "checkpoints/best"])
+    assert whole.best_step == max(by_step, key=lambda step: by_step[step])
+    assert whole.scores["validation"]["enhanced"]["stoi"] == by_step[whole.best_step]
+    best = load_newest([whole.out / "checkpoints/best"])
     assert best is not None
-    assert best.step == result.best_step
-    exported = load_enhancer(tmp_path).state_dict()
+    assert best.step == whole.best_step
+    exported = load_enhancer(whole.out).state_dict()
     for name, weights in exported.items():
         assert torch.equal(weights, best.tensors[f"average.module.{name}"]), name
-    card = (tmp_path / "README.md").read_text()
-    assert f"from step {result.best_step}" in card
+    card = (whole.out / "README.md").read_text()
+    assert f"from step {whole.best_step}" in card
     assert "| stoi |" in card
 
 
@@ -262,16 +276,15 @@ def load_step(folder: Path, step: int) -> dict[str, torch.Tensor]:
     return load_file(folder / f"step_{step:08d}.safetensors")
 
 
-def test_audio_of_bone_air_and_every_validation_is_written(config, pairs, tmp_path):
-    train(config, pairs, pairs, tmp_path)
-    names = sorted(path.name for path in (tmp_path / "samples").iterdir())
+def test_audio_of_bone_air_and_every_validation_is_written(whole):
+    names = sorted(path.name for path in (whole.out / "samples").iterdir())
     assert names == [
         "00_talker_000.air.flac",
         "00_talker_000.bone.flac",
         "00_talker_000.enhanced.step_00000004.flac",
         "00_talker_000.enhanced.step_00000007.flac",
     ]
-    samples, rate = soundfile.read(tmp_path / "samples" / names[0])
+    samples, rate = soundfile.read(whole.out / "samples" / names[0])
     assert (len(samples), rate) == (16_000, 16_000)  # max_item_s is 1
 
 
@@ -294,6 +307,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(changed, tmp_
 def test_a_message_on_divergence_stays_short_whatever_the_items_are_called(
     changed, tmp_path, pairs, monkeypatch
 ):
+    pairs = type(pairs)(5)
     names = [f"talker/{n}/{'x' * 300}\x1b[31m" for n in range(5)]
     pairs.ids = names
     monkeypatch.setattr(type(pairs), "whole", lambda self, index: self.crop(index, 0, 4000))
@@ -352,12 +366,11 @@ def test_a_pair_that_cannot_be_read_is_named_from_a_loading_process(changed, pai
             train(config, Torn(5), None, tmp_path / str(num_workers))
 
 
-def test_a_folder_that_holds_a_run_is_refused_without_resume(config, pairs, tmp_path):
-    train(config, pairs, None, tmp_path)
-    before = state_of(tmp_path)
+def test_a_folder_that_holds_a_run_is_refused_without_resume(config, pairs, unscored, tmp_path):
+    out = copied(unscored, tmp_path)
     with pytest.raises(UsageError, match="already holds a run; resume it"):
-        train(config, pairs, None, tmp_path)
-    assert state_of(tmp_path) == before
+        train(config, pairs, None, out)
+    assert state_of(out) == state_of(unscored.out)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -385,12 +398,13 @@ def test_resume_begins_a_run_where_there_is_none(config, pairs, tmp_path):
         ),
     ],
 )
-def test_resuming_with_other_settings_is_refused(config, changed, pairs, tmp_path, change, message):
-    train(config, pairs, None, tmp_path)
-    before = state_of(tmp_path)
+def test_resuming_with_other_settings_is_refused(
+    changed, pairs, unscored, tmp_path, change, message
+):
+    out = copied(unscored, tmp_path)
     with pytest.raises(UsageError, match=message):
-        train(changed(**change), pairs, None, tmp_path, resume=True)
-    assert state_of(tmp_path) == before
+        train(changed(**change), pairs, None, out, resume=True)
+    assert state_of(out) == state_of(unscored.out)
 
 
 def test_resuming_with_other_pairs_is_refused(config, pairs, tmp_path):
@@ -401,13 +415,12 @@ def test_resuming_with_other_pairs_is_refused(config, pairs, tmp_path):
         train(config, pairs, None, tmp_path, resume=True, data_facts={"sensor": "abd"})
 
 
-def test_resuming_with_another_version_is_refused(config, pairs, tmp_path, monkeypatch):
-    train(config, pairs, None, tmp_path)
-    before = state_of(tmp_path)
+def test_resuming_with_another_version_is_refused(config, pairs, unscored, tmp_path, monkeypatch):
+    out = copied(unscored, tmp_path)
     monkeypatch.setattr("bcsim.__version__", "9.0")
     with pytest.raises(UsageError, match=r"bcsim_version '.*', now '9\.0'; .* use the same"):
-        train(config, pairs, None, tmp_path, resume=True)
-    assert state_of(tmp_path) == before
+        train(config, pairs, None, out, resume=True)
+    assert state_of(out) == state_of(unscored.out)
 
 
 def tampered(path: Path, change: Callable[[dict, dict], object]) -> None:
@@ -466,12 +479,20 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("case", list(HOSTILE))
-def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(config, pairs, tmp_path, case):
-    change, message = HOSTILE[case]
-    run = TrainingRun(Trainer(config, TrainingData(pairs)), tmp_path)
+@pytest.fixture(scope="module")
+def begun(config, pairs, tmp_path_factory) -> TrainingRun:
+    """A run after one step, with its checkpoint in a folder to read only."""
+    run = TrainingRun(Trainer(config, TrainingData(pairs)), tmp_path_factory.mktemp("begun"))
     run.trainer.take_step(run.trainer.batches.at(0))
-    save_checkpoint(tmp_path / "checkpoints/last", run.checkpoint())
+    save_checkpoint(run.out / "checkpoints/last", run.checkpoint())
+    return run
+
+
+@pytest.mark.parametrize("case", list(HOSTILE))
+def test_a_state_that_is_not_that_of_the_run_is_refused_in_one_line(begun, tmp_path, case):
+    change, message = HOSTILE[case]
+    shutil.copytree(begun.out, tmp_path, dirs_exist_ok=True)
+    run = TrainingRun(begun.trainer, tmp_path)
     assert run.restore()
     tampered(tmp_path / "checkpoints/last/step_00000001.json", change)
     before = state_of(tmp_path)
@@ -491,10 +512,10 @@ def test_a_checkpoint_of_a_later_bcsim_is_left_alone(config, pairs, tmp_path, mo
     assert state_of(tmp_path) == before
 
 
-def test_another_torch_costs_a_warning(config, pairs, tmp_path, monkeypatch, caplog):
-    train(config, pairs, None, tmp_path)
+def test_another_torch_costs_a_warning(config, pairs, unscored, tmp_path, monkeypatch, caplog):
+    out = copied(unscored, tmp_path)
     monkeypatch.setattr(torch, "__version__", "9.9")
-    train(config, pairs, None, tmp_path, resume=True)
+    train(config, pairs, None, out, resume=True)
     assert "this is 9.9; what follows may differ in the last bits" in caplog.text
 
 
@@ -510,14 +531,15 @@ def test_loading_processes_may_change_between_two_halves(
     assert train(more_workers, pairs, None, tmp_path, resume=True).num_steps == 7
 
 
-def test_a_damaged_checkpoint_costs_a_warning_and_some_steps(config, pairs, tmp_path, caplog):
-    train(config, pairs, pairs, tmp_path)
-    before = state_of(tmp_path)
-    newest = tmp_path / "checkpoints/last/step_00000007.safetensors"
+def test_a_damaged_checkpoint_costs_a_warning_and_some_steps(
+    config, pairs, whole, tmp_path, caplog
+):
+    out = copied(whole, tmp_path)
+    newest = out / "checkpoints/last/step_00000007.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
-    train(config, pairs, pairs, tmp_path, resume=True)
+    train(config, pairs, pairs, out, resume=True)
     assert "step_00000007.safetensors: damaged" in caplog.text
-    assert state_of(tmp_path) == before
+    assert state_of(out) == state_of(whole.out)
 
 
 def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
