@@ -1,16 +1,10 @@
 """The speed benchmarks compare like with like; how fast things are is not tested."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import soundfile
 import torch
 
 from bcsim.effects.base import Scene
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_both_forms_of_temporal_transforms_give_the_same(load_benchmark, speech):
@@ -38,22 +32,20 @@ def test_the_floor_of_synthesize_writes_two_readable_files_for_each(load_benchma
         assert np.array_equal(written, samples)
 
 
-def test_the_benchmarks_run_at_a_small_size(tmp_path):
+def test_the_benchmarks_run_at_a_small_size(run_benchmark, tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     soundfile.write(corpus / "a.flac", 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
     small = {
-        "synthesize.py": [
+        "synthesize": [
             *("--air", corpus, "--copies", "1", "--rounds", "1", "--jobs", "1"),
             *("--runs", "temporal-transforms"),
         ],
-        "scale.py": ["--sizes", "20", "--hours", "0.001", "--jobs", "1"],
-        "enhance.py": ["--hours", "0.001"],
+        "scale": ["--sizes", "20", "--hours", "0.001", "--jobs", "1"],
+        "enhance": ["--hours", "0.001"],
     }
     for name, options in small.items():
-        figures = tmp_path / "figures.json"
-        command = [sys.executable, BENCHMARKS / name, *options, "--json", figures]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("|") > 10
+        figures = tmp_path / f"{name}.json"
+        printed = run_benchmark(name, *options, "--json", figures)
+        assert printed.count("|") > 10
         assert figures.is_file()

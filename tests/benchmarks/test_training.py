@@ -1,13 +1,7 @@
 """The training benchmarks compare what they say they compare."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +23,7 @@ def test_the_public_step_and_ours_have_the_same_losses_for_ten_steps(
 ):
     size = eben_step.Size(4, 4, 4, 4)
     like = torch.zeros((), dtype=dtype)
-    batches = [eben_step.batch(number, 2, 8160, like) for number in range(10)]
+    batches = [eben_step.batch(number, 2, 4064, like) for number in range(10)]
     public = eben_step.PublicStep(size, like, learning_rate=rate)
     ours = eben_step.OurStep(size, like, learning_rate=rate)
     said = eben_step.largest_difference(public, ours, batches, together)
@@ -39,7 +33,7 @@ def test_the_public_step_and_ours_have_the_same_losses_for_ten_steps(
 def test_the_public_form_is_not_ours_under_another_name(eben_step):
     """It runs the discriminator four times a step; ours twice, once for either side."""
     size, like = eben_step.Size(4, 4, 4, 4), torch.zeros(())
-    pair = eben_step.batch(0, 2, 8160, like)
+    pair = eben_step.batch(0, 2, 4064, like)
     counts = []
     for form in (eben_step.PublicStep(size, like), eben_step.OurStep(size, like)):
         network = getattr(form, "discriminator", None) or form.adversarial.discriminator
@@ -52,11 +46,9 @@ def test_the_public_form_is_not_ours_under_another_name(eben_step):
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_sim_to_real_runs_at_a_small_size(shared, tmp_path):
-    command = [sys.executable, BENCHMARKS / "sim_to_real.py", "--smoke", "--threads", "1"]
-    done = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]
+def test_sim_to_real_runs_at_a_small_size(shared, run_benchmark, tmp_path):
+    printed = run_benchmark("sim_to_real", "--smoke", "--threads", 1, "--out", tmp_path / "out")
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if "(" in line]
     assert rows[-5:] == [
         "low-pass", "fixed response", "speech-dependent", "real", "speech-dependent + real"
     ]  # fmt: skip
