@@ -14,6 +14,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_files
 from bcsim.files.text import shown
+from bcsim.files.tree import files_below
 from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
@@ -84,7 +85,8 @@ def written_pairs(dataset: Path, split: str) -> Iterator[tuple[PairRow, WrittenP
 
 def write_sums(dataset: Path) -> None:
     """Write `SHA256SUMS` of everything that is in a folder now."""
-    names = [path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if path.is_file()]
+    found = (path for path in files_below(dataset) if path.is_file())
+    names = [path.relative_to(dataset).as_posix() for path in found]
     names = sorted(name for name in names if not name.startswith("."))
     digests = hash_files((dataset / name for name in names), num_cores())
     hashed = track(digests, len(names), "hashing")

@@ -22,6 +22,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import is_temporary
 from bcsim.files.hashing import hash_files
 from bcsim.files.paths import beneath, printable
+from bcsim.files.tree import walk
 from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
@@ -136,8 +137,8 @@ def _strays(
     `folder` is a split with a slash, or "" for the dataset's own folder, of which only the folders
     of pairs are looked at: people may keep notes beside a manifest.
     """
-    for parent, folders, names in os.walk(dataset / folder):
-        place = Path(parent).relative_to(dataset).as_posix().removeprefix(".")
+    for parent, folders, names in walk(dataset / folder):
+        place = parent.relative_to(dataset).as_posix().removeprefix(".")
         at_top = not place
         if at_top:
             folders[:] = [name for name in SIGNALS if MANIFEST_NAME in listed]

@@ -20,6 +20,7 @@ from typing import Any
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.files.hashing import hash_if_readable, hash_text
 from bcsim.files.opening import CHANGED
+from bcsim.files.tree import files_below, make_folders, walk
 
 _AGAIN = "then run the same command again"
 _REMEDIES = {
@@ -60,7 +61,7 @@ def replacing(path: Path, sync_folder: bool = True, num_bytes: int | None = None
     # killed runs are swept by their owner.
     temporary = path.with_name(f"{_stem(path.name)}.{os.urandom(6).hex()}.tmp")
     with environment_faults(path, num_bytes):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(temporary, flags, 0o666))
         try:
@@ -165,8 +166,8 @@ def not_a_link(path: str, flags: int) -> int:
 def sync_folders(folder: Path) -> None:
     """Flush `folder` and all folders below it to the disk."""
     with environment_faults(folder):
-        for parent, _, _ in os.walk(folder):
-            sync(Path(parent))
+        for parent, _, _ in walk(folder):
+            sync(parent)
 
 
 def write_bytes(path: Path, content: bytes, sync_folder: bool = True) -> None:
@@ -241,7 +242,7 @@ def sweep_temporaries(folder: Path, names: Iterable[str] | None = None) -> None:
     """
     stems = None if names is None else {_stem(name) for name in names}
     with environment_faults(folder):
-        for path in folder.rglob(".*.tmp"):
+        for path in files_below(folder):
             if stems is None or path.name.rsplit(".", 2)[0] in stems:
                 _sweep(path)
 

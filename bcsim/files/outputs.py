@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bcsim.errors import UsageError
+from bcsim.files.tree import walk
 
 NUM_NAMED = 3  # files that are in the way
 
@@ -87,9 +88,9 @@ def check_output_folder(
             f"{out}: is not empty, and holds what this command did not write; choose another "
             "output folder"
         )
-    for parent, folders, _ in () if links_below else os.walk(out):
+    for parent, folders, _ in () if links_below else walk(out):
         for name in folders:
-            check_is_no_link(Path(parent, name))
+            check_is_no_link(parent / name)
 
 
 def check_targets(

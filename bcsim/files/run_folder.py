@@ -21,7 +21,6 @@ import contextlib
 import fcntl
 import filecmp
 import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,6 +30,7 @@ from bcsim.files.atomic import environment_faults, not_a_link, sync, sync_folder
 from bcsim.files.hashing import hash_text
 from bcsim.files.outputs import check_is_no_link, is_free
 from bcsim.files.text import shown
+from bcsim.files.tree import make_folders, remove_tree, walk
 
 LOCK_NAME = ".lock"
 # What another hash means to whoever has to find out what was changed.
@@ -109,7 +109,7 @@ def staged_folder(out: Path, replace: bool = False, again: bool = False) -> Iter
     with environment_faults(out):
         if staging.is_symlink():  # none of ours; what it leads to is left alone
             staging.unlink()
-        staging.mkdir(parents=True, exist_ok=True)
+        make_folders(staging)
         with locked(out, staging / LOCK_NAME):
             try:
                 clear_folder(staging, kept={LOCK_NAME})
@@ -118,19 +118,19 @@ def staged_folder(out: Path, replace: bool = False, again: bool = False) -> Iter
                     if not _hold_the_same(staging, out):
                         _check_free(out)
                     remove_left_lock(out)
-                    shutil.rmtree(staging)
+                    remove_tree(staging)
                     return
                 sync_folders(staging)
-                shutil.rmtree(aside, ignore_errors=True)  # a killed run's
+                remove_tree(aside, ignore_errors=True)  # a killed run's
                 if replace and out.is_dir():
                     os.replace(out, aside)  # at once: half of it would be nobody's folder
                 os.replace(staging, out)
                 (out / LOCK_NAME).unlink()  # until now, nobody else could begin here
                 for folder in (out, out.parent):
                     sync(folder)
-                shutil.rmtree(aside, ignore_errors=True)
+                remove_tree(aside, ignore_errors=True)
             except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
+                remove_tree(staging, ignore_errors=True)
                 raise
 
 
@@ -155,7 +155,12 @@ def _check_free(out: Path) -> None:
 def _hold_the_same(one: Path, other: Path) -> bool:
     """Tell whether two folders hold the same files and folders, locks aside; no link is one."""
     found = [
-        {path.relative_to(folder): path for path in folder.rglob("*")} for folder in (one, other)
+        {
+            (place / name).relative_to(folder): place / name
+            for place, folders, files in walk(folder)
+            for name in (*folders, *files)
+        }
+        for folder in (one, other)
     ]
     for paths in found:
         paths.pop(Path(LOCK_NAME), None)
@@ -218,6 +223,6 @@ def clear_folder(folder: Path, kept: Collection[str]) -> None:
     """Remove everything in a folder but the files whose names are `kept`; follow no links."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            remove_tree(path)
         elif path.name not in kept:
             path.unlink()

@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import itertools
 import logging
-import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +54,7 @@ from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.findings import FINDINGS_NAME, FindingsFile
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
+from bcsim.files.tree import remove_tree
 from bcsim.progress import track
 from bcsim.synthesis.clips import Clip, Shard, lines_of_clips, tell_splits
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
@@ -191,7 +191,7 @@ def synthesize_corpus(
                 places = _finished(journal, plan)
             except UsageError:
                 if (out / DATASET_NAME).is_file():  # as it was, then
-                    shutil.rmtree(state)
+                    remove_tree(state)
                 raise
             num_reused = len(places)
             todo = [clip for clip in plan.todo if clip.id not in places]
@@ -222,7 +222,7 @@ def synthesize_corpus(
                 raise none_usable(source, what, failures)
             kept = None if sensor is None else out / PROFILE_NAME
             result = finish_dataset(out, pairs, failures, plan.recipe_text, kept, settings)
-        shutil.rmtree(state)
+        remove_tree(state)
     return replace(result, num_reused=num_reused)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import is_temporary, replacing, sweep_temporaries, sync, to_json, write_text
 from bcsim.files.outputs import Inputs, check_output_folder
 from bcsim.files.run_folder import check_same_settings, locked
+from bcsim.files.tree import make_folders, remove_tree, walk
 from bcsim.synthesis.journal import JOURNAL_NAME, Journal
 from bcsim.synthesis.rendering import RenderingOptions
 from bcsim.workers.limits import sweep_semaphores
@@ -51,7 +51,7 @@ def locked_output(out: Path, overwrite: bool) -> Iterator[Path]:
     """
     state = out / STATE_FOLDER
     check_dataset_folder(out, ())
-    state.mkdir(parents=True, exist_ok=True)
+    make_folders(state)
     for folder in (out, out.parent):
         sync(folder)
     with locked(out, state / LOCK_NAME) as lock:
@@ -118,12 +118,15 @@ def _clear(out: Path) -> None:
 
 def _clear_audio(folder: Path) -> None:
     """Remove audio files such as bcsim writes, and the folders that are empty then."""
-    for parent, _, names in os.walk(folder, topdown=False):
-        for path in (Path(parent, name) for name in names):
+    folders = []
+    for place, _, names in walk(folder):
+        folders.append(place)
+        for path in (place / name for name in names):
             if path.suffix in WRITTEN_SUFFIXES and path.is_file() and not path.is_symlink():
                 path.unlink()
+    for place in reversed(folders):
         with contextlib.suppress(OSError):
-            os.rmdir(parent)
+            place.rmdir()
 
 
 def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> None:
@@ -145,7 +148,7 @@ def continue_or_begin(out: Path, state: Path, settings: Mapping[str, Any]) -> No
             check_same_settings(out, {key: begun_with.get(key) for key in settings}, settings)
         except UsageError:
             if earlier == finished:
-                shutil.rmtree(state)  # as it was, then
+                remove_tree(state)  # as it was, then
             raise
     if earlier == finished:
         _reopen(out, state)

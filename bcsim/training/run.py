@@ -18,6 +18,7 @@ from bcsim.files.atomic import environment_faults, sweep_temporaries
 from bcsim.files.hashing import hash_text
 from bcsim.files.run_folder import LOCK_NAME, locked
 from bcsim.files.text import shown
+from bcsim.files.tree import make_folders
 from bcsim.models.storage import CONFIG_FILE
 from bcsim.progress import track
 from bcsim.training.batches import Loader
@@ -93,7 +94,7 @@ def train(
         if is_main_process():
             check_run_folder(out, resume)
             with environment_faults(out):
-                out.mkdir(parents=True, exist_ok=True)
+                make_folders(out)
             stack.enter_context(locked(out, out / LOCK_NAME))
             check_run_folder(out, resume)  # again: another process may have filled it just now
             sweep_temporaries(out)

@@ -28,6 +28,7 @@ from bcsim.files.outputs import check_output_file, check_output_folder, check_ta
 from bcsim.files.paths import printable
 from bcsim.files.run_folder import locked
 from bcsim.files.text import parse_json
+from bcsim.files.tree import make_folders
 from bcsim.inference.files import enhance_file, enhance_recordings, open_recordings
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
@@ -113,7 +114,7 @@ def enhance(
     targets = _targets(source, out)
     _check_targets(out, targets, air and [air / name for name in list_audio(air).names], overwrite)
     with environment_faults(out):
-        out.mkdir(parents=True, exist_ok=True)
+        make_folders(out)
     with locked(out, out / NOTES_NAME) as notes:
         sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
         result = _enhance_folder(enhancer, targets, source, air, _Notes(notes, out, model))

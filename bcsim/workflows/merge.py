@@ -5,7 +5,6 @@ import heapq
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from bcsim.files.hashing import hash_files
 from bcsim.files.paths import beneath
 from bcsim.files.run_folder import differences
 from bcsim.files.text import read_bytes
+from bcsim.files.tree import remove_tree
 from bcsim.files.writer import Writer
 from bcsim.progress import track
 from bcsim.synthesis.clips import Shard
@@ -97,7 +97,7 @@ def merge(
             if any((part.folder / split / MANIFEST_NAME).is_file() for part in parts)
         }
         result = finish_dataset(out, taken, failures, recipe, profile, settings)
-        shutil.rmtree(state)
+        remove_tree(state)
     return result
 
 
