@@ -5,21 +5,20 @@ marks are dropped, and cells may be divided by commas, semicolons or tabs.
 """
 
 import csv
-import gzip
 import itertools
 import math
 import os
 import re
 import string
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from bcsim.datasets.speaker_names import known_name
 from bcsim.errors import InputError
+from bcsim.files import gzip_file
 from bcsim.files.opening import most_expanded, open_regular
 from bcsim.files.text import numbered_lines, parse_json, reason_of, shown
 
@@ -61,7 +60,8 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
 
     Raises:
         InputError: if the list cannot be read, is not UTF-8, or has more than 1 GiB, a million
-            lines, or 1 MiB in a line; if it is packed, also if it expands a hundredfold.
+            lines, or 1 MiB in a line; if it is packed, also if it expands a hundredfold or has more
+            than 100,000 members.
     """
     what = "a list of recordings in UTF-8"
     with open_regular(path, what) as raw:
@@ -71,7 +71,7 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
         too_large = InputError(f"{path}: larger than {most} bytes; split it into several lists")
         if size > most:
             raise too_large
-        with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else nullcontext(raw) as file:
+        with gzip_file.expanded(raw, path) if packed else nullcontext(raw) as file:
             try:
                 for number, line in numbered_lines(file, path, what):
                     if file.tell() > most:
@@ -80,7 +80,7 @@ def lines_of_list(path: Path) -> Iterator[tuple[str, str]]:
                         told = f"more than {MAX_LIST_LINES} lines"
                         raise InputError(f"{path}: {told}; split it into several lists")
                     yield f"{path} line {number}", line
-            except (OSError, EOFError, zlib.error) as error:
+            except gzip_file.ERRORS as error:
                 raise InputError(f"{path}: cannot be read ({reason_of(error)}); mend it") from error
 
 

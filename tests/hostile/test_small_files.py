@@ -9,6 +9,7 @@ import json
 import struct
 import tarfile
 
+import numpy as np
 import pytest
 
 from bcsim.datasets import lists
@@ -16,7 +17,7 @@ from bcsim.datasets.importers import IMPORTERS, import_pairs
 from bcsim.datasets.importers.arrow_table import ArrowTable
 from bcsim.effects.distributions import Normal
 from bcsim.errors import InputError, UsageError
-from bcsim.files import strict_yaml, tar_file
+from bcsim.files import gzip_file, strict_yaml, tar_file
 from bcsim.files.safetensors_file import read_shapes
 from bcsim.files.strict_yaml import parse_yaml
 from bcsim.files.tar_file import tar_members
@@ -106,6 +107,26 @@ def test_a_packed_file_that_expands_a_thousandfold_is_refused(tmp_path, name, mo
     reader = "webdataset" if "tar" in name else "lhotse"
     with pytest.raises(InputError, match=r"(expands to more|larger) than 1048576 bytes"):
         IMPORTERS[reader]().read(path)
+
+
+@pytest.mark.parametrize("name", ["0.tar.gz", "cuts.jsonl.gz"])
+def test_a_file_that_is_packed_in_very_many_parts_is_refused(tmp_path, name, monkeypatch):
+    """A million empty parts, 20 MB, took seconds to expand to nothing."""
+    monkeypatch.setattr(gzip_file, "MAX_MEMBERS", 100)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"") * 101)
+    reader = "webdataset" if "tar" in name else "lhotse"
+    with pytest.raises(InputError, match=r"packed in more than 100 parts; expand it, and pack it"):
+        IMPORTERS[reader]().read(path)
+
+
+def test_parts_and_zeros_behind_them_expand_as_gzip_expands_them(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [rng.bytes(40_000), b"", b"x" * 300_000, bytes(70_000)]
+    packed = b"".join(gzip.compress(part) + bytes(9000) for part in parts)
+    expanded = gzip_file.expanded(io.BytesIO(packed), "x").read()
+    assert expanded == b"".join(parts) == gzip.decompress(packed)
+    assert gzip_file.expanded(io.BytesIO(b""), "x").read() == b""
 
 
 @pytest.mark.parametrize("name", ["wav.scp", "pairs.csv", "cuts.jsonl", "blank.jsonl.gz"])

@@ -3,13 +3,11 @@
 Nothing is unpacked by the names that a tar holds: members are read where they lie.
 """
 
-import gzip
 import io
 import json
 import logging
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -32,6 +30,7 @@ from bcsim.datasets.lists import name_of, speaker_of
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
+from bcsim.files import gzip_file
 from bcsim.files.opening import FileState, check_state, most_expanded, open_regular, state_of
 from bcsim.files.paths import printable
 from bcsim.files.tar_file import Member, tar_members
@@ -198,7 +197,7 @@ def _is_packed(path: Path) -> bool:
 def _expanded(path: Path, known: FileState) -> bytes:
     content = bytearray()
     try:
-        with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) as file:
+        with open_regular(path) as raw, gzip_file.expanded(raw, path) as file:
             check_state(raw, path, known)
             most = most_expanded(os.fstat(raw.fileno()).st_size)
             while block := file.read(1 << 20):
@@ -208,7 +207,7 @@ def _expanded(path: Path, known: FileState) -> bytes:
                         f"{path}: expands to more than {most} bytes; expand it with gunzip, and "
                         "give the .tar"
                     )
-    except (OSError, EOFError, zlib.error) as error:
+    except gzip_file.ERRORS as error:
         raise InputError(
             f"{path}: cannot be expanded ({reason_of(error)}); copy it again"
         ) from error
