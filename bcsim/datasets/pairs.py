@@ -233,6 +233,11 @@ class RecordedPairs(Pairs):
         seed: root seed of the crops.
         channels: index of the channel of "air" and "bone", from 0; None to average all.
 
+    Attributes:
+        pairs: files of the pairs that can be used.
+        states: state that the files of each pair had when they were opened first, by signal: what
+            is read of them has to be of one content.
+
     Raises:
         InputError: if there are none that can be used, or two have the same id.
     """
@@ -255,8 +260,7 @@ class RecordedPairs(Pairs):
         self.recorded_channels = dict(channels or {})
         # Samples to cut from a file as it is; None where it has to be decoded as a whole.
         self._num_samples: list[int | None] = []
-        # What is read of them has to be of the files as they are now.
-        self._states: list[dict[str, FileState | None]] = []
+        self.states: list[dict[str, FileState | None]] = []
         for pair in pairs:
             try:
                 num_samples, states = self._look_at(pair.files)
@@ -267,7 +271,7 @@ class RecordedPairs(Pairs):
             self.ids.append(pair.id)
             self.pairs.append(pair)
             self._num_samples.append(num_samples)
-            self._states.append(states)
+            self.states.append(states)
         if not self.pairs:
             first = next(iter(self.failures.values()))
             raise InputError(f"none of {len(pairs)} recorded pairs can be used; first: {first}")
@@ -280,7 +284,7 @@ class RecordedPairs(Pairs):
             signals = {
                 name: read_segment(
                     *(path, start, end - start, self.recorded_channels.get(name) or 0),
-                    known=self._states[index][name],
+                    known=self.states[index][name],
                 )
                 for name, path in self._wanted(index).items()
             }
@@ -314,14 +318,15 @@ class RecordedPairs(Pairs):
                 raise InputError(f"{told}; move them, or rename the folders of the splits")
             log.warning("%s: all are taken alike", printable(told))
             return {}
-        return {split: self._part(indices) for split, indices in members.items()}
+        return {split: self.part(indices) for split, indices in members.items()}
 
-    def _part(self, indices: Sequence[int]) -> Self:
+    def part(self, indices: Sequence[int]) -> Self:
+        """Return the pairs at some indices; their files are not opened again."""
         part = copy.copy(self)
         part.ids = [self.ids[index] for index in indices]
         part.pairs = [self.pairs[index] for index in indices]
         part._num_samples = [self._num_samples[index] for index in indices]
-        part._states = [self._states[index] for index in indices]
+        part.states = [self.states[index] for index in indices]
         return part
 
     def num_without_noise(self, num_samples: int) -> int:
@@ -339,7 +344,7 @@ class RecordedPairs(Pairs):
 
     def _read_whole(self, index: int) -> dict[str, NDArray[np.float64]]:
         """Return the whole signals as they were recorded, at the rate of the pairs."""
-        wanted, known = self._wanted(index), self._states[index]
+        wanted, known = self._wanted(index), self.states[index]
         read = read_pair(wanted, self.sample_rate, self.recorded_channels, known=known)
         return {
             name: recording.samples.astype(np.float64, copy=False)

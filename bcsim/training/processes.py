@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] (documented)
 
-from bcsim.errors import EnvironmentFault, UsageError, one_line
+from bcsim.errors import EnvironmentFault, PartialFailure, UsageError, one_line
 from bcsim.extras import optional_import
 from bcsim.files.text import shown
 from bcsim.models.base import Enhancer
@@ -23,7 +23,6 @@ from bcsim.training.config import LoopConfig
 from bcsim.workers.device import choose_device
 from bcsim.workers.pool import end_with, num_cores
 
-PARTLY_DONE = 3  # exit code of a run that has ended, and left recordings out
 GRACE_S = 5.0  # time that processes get to end once another one has failed
 _WORLD = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # environment variables of torchrun
 _KINDS = ("NO", "MULTI_CPU", "MULTI_GPU")  # accelerate's names of what `Trainer` does
@@ -194,7 +193,7 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
     while True:
         try:
             for rank, process in enumerate(processes):
-                if process.poll() not in (None, 0, PARTLY_DONE):
+                if process.poll() not in (None, 0, PartialFailure.exit_code):
                     return rank
             if all(process.returncode is not None for process in processes):
                 return None

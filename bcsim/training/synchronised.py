@@ -1,8 +1,9 @@
 """Recorded pairs of which is taken out what the recorders did: offset, drift, jumps, polarity."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from bcsim.audio.unchanging import read_pair
 from bcsim.datasets.pairs import Pair, RecordedPairs
 from bcsim.errors import InputError
-from bcsim.files.opening import FileState
 from bcsim.files.paths import printable
 from bcsim.fitting.alignment.align import Recorder, recorders_of
 from bcsim.fitting.alignment.time_map import bone_on_air_clock, joined
@@ -43,18 +43,15 @@ class SynchronisedPairs(RecordedPairs):
 
     def __init__(self, recorded: RecordedPairs) -> None:
         files = recorded.pairs
-        # Of when they were opened first: what is examined and cropped has to be of one content.
-        states = dict(zip(recorded.ids, recorded._states, strict=True))
-        found, failures = _examined(recorded, states)
+        found, failures = _examined(recorded)
         for reason in failures.values():
             log.warning("%s; left out", printable(reason))
         if not found:
             first = next(iter(failures.values()))
             raise InputError(f"none of {len(files)} recorded pairs can be used; {first}")
-        usable = [pair for pair in files if pair.id in found]
-        super().__init__(usable, recorded.sample_rate, recorded.seed, recorded.recorded_channels)
-        self.failures |= {**recorded.failures, **failures}
-        self._states = [states[name] for name in self.ids]
+        usable = [index for index, name in enumerate(recorded.ids) if name in found]
+        vars(self).update(vars(recorded.part(usable)))  # they are open already
+        self.failures = {**recorded.failures, **failures}
         self._recorders = [found[name] for name in self.ids]
         changed = sum(not recorder.is_neutral for recorder in self._recorders)
         if changed:
@@ -64,6 +61,12 @@ class SynchronisedPairs(RecordedPairs):
                 len(files),
             )
         self._cache: dict[int, dict[str, NDArray[np.float64]]] = {}
+
+    def part(self, indices: Sequence[int]) -> Self:
+        part = super().part(indices)
+        part._recorders = [self._recorders[index] for index in indices]
+        part._cache = {}
+        return part
 
     def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
         if self._recorders[index].is_neutral:
@@ -101,9 +104,7 @@ def _synchronised_signals(
     return changed
 
 
-def _examined(
-    recorded: RecordedPairs, states: Mapping[str, Mapping[str, FileState | None]]
-) -> tuple[dict[str, Recorder], dict[str, str]]:
+def _examined(recorded: RecordedPairs) -> tuple[dict[str, Recorder], dict[str, str]]:
     """Return what the recorders did, and why other pairs cannot be used, by the pair's name."""
     found: dict[str, Recorder] = {}
     compared: dict[str, Recorder] = {}
@@ -125,10 +126,13 @@ def _examined(
 
     seconds, sample_rate = 0.0, recorded.sample_rate
     found.update((pair.id, AS_RECORDED) for pair in recorded.pairs if pair.is_rendered)
-    files = [pair for pair in recorded.pairs if not pair.is_rendered]
-    for pair in track(files, len(files), "synchronising"):
+    files = [
+        (pair, known)
+        for pair, known in zip(recorded.pairs, recorded.states, strict=True)
+        if not pair.is_rendered
+    ]
+    for pair, known in track(files, len(files), "synchronising"):
         try:
-            known = states[pair.id]
             read = read_pair(pair.files, sample_rate, recorded.recorded_channels, known=known)
         except InputError as error:
             failures[pair.id] = str(error)

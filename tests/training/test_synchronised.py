@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import scipy.signal
 import soundfile
 import torch
 
+from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.importers import import_pairs
-from bcsim.datasets.pairs import open_pairs
+from bcsim.datasets.pairs import RecordedPairs, open_pairs
+from bcsim.datasets.recordings import find_pairs
 from bcsim.errors import InputError
 from bcsim.training import synchronised
 from bcsim.workflows import train as workflow
@@ -118,7 +121,7 @@ def examined(monkeypatch) -> list[str]:
     """Names of the pairs that are synchronised."""
     found: list[str] = []
 
-    def examine(recorded: Any, states: Any) -> Any:
+    def examine(recorded: Any) -> Any:
         found.extend(pair.id for pair in recorded.pairs if not pair.is_rendered)
         return {pair.id: synchronised.AS_RECORDED for pair in recorded.pairs}, {}
 
@@ -189,6 +192,22 @@ def test_a_table_tells_which_talkers_are_in_two_splits(
     trained_on(pairs=recordings / "list.csv", talkers=tmp_path / "who.csv")
     assert "known talkers: 2 in train, 1 in validation" in caplog.text
     assert "1 talkers are in train and in validation, such as ann" in caplog.text
+
+
+def test_what_is_synchronised_is_opened_once_and_parts_of_it_stay_in_step(recordings, monkeypatch):
+    """All headers were read again, and the files' earlier states put back by hand."""
+    files = [
+        PairFiles(pair.id, pair.files, is_rendered=True)  # which takes no time to synchronise
+        for pair in find_pairs(recordings, recordings)[0]
+    ]
+    recorded = RecordedPairs(files, RATE, seed=0)
+    monkeypatch.setattr("bcsim.datasets.pairs.open_audio", None)
+    pairs = synchronised.SynchronisedPairs(recorded)
+    assert pairs.states == recorded.states
+    pairs._recorders[2] = replace(pairs._recorders[2], sign=-1)
+    part = pairs.part([2, 0])
+    assert part.ids == [pairs.ids[2], pairs.ids[0]]
+    assert [recorder.sign for recorder in part._recorders] == [-1, 1]
 
 
 @pytest.mark.shared
