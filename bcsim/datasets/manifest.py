@@ -14,9 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from bcsim.datasets.remarks import Remarks
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
-from bcsim.files.findings import FindingsFile
 from bcsim.files.opening import open_regular
 from bcsim.files.paths import beneath
+from bcsim.files.run_lines import RunLines
 from bcsim.files.text import (
     BYTE_ORDER_MARK,
     MAX_LINE_BYTES,
@@ -216,7 +216,7 @@ def write_lines(
     path: Path,
     lines: Iterable[str],
     remarks: Remarks | None = None,
-    noticed: FindingsFile | None = None,
+    noticed: RunLines | None = None,
 ) -> Tally:
     """Write the lines of a manifest, sorted by id, one by one: it may be larger than memory.
 
@@ -235,7 +235,8 @@ def write_lines(
             if remarks is not None:
                 findings = remarks.add(row)
                 if noticed is not None:
-                    noticed.add(row["source"], findings)
+                    for finding in findings:
+                        noticed.add({"recording": row["source"], **finding})
             tally.durations_s.append(row["duration_s"])
             gains_db = row.get("applied_gain_db") or {}
             if min(gains_db.values(), default=0.0) < 0:

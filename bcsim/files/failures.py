@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bcsim.errors import InputError
-from bcsim.files.findings import replace_lines
 from bcsim.files.paths import printable
+from bcsim.files.run_lines import RunLines
 
 FAILURES_NAME = "failures.jsonl"
 
@@ -14,18 +14,13 @@ def write_failures(path: Path, run: str, failures: dict[str, str]) -> None:
     """Write a line for each item that failed, in place of what the same run left there before.
 
     Args:
-        path: path of `failures.jsonl`; see `replace_lines`.
+        path: path of `failures.jsonl`; see `RunLines`.
         run: name of the run, such as "fit-response throat.sensor".
         failures: reason of the failure by name of the item.
     """
-    replace_lines(
-        path,
-        run,
-        (
-            {"run": run, "source": printable(source), "error": printable(reason)}
-            for source, reason in sorted(failures.items())
-        ),
-    )
+    with RunLines(path, run) as file:
+        for source, reason in sorted(failures.items()):
+            file.add({"source": printable(source), "error": printable(reason)})
 
 
 def none_usable(source: object, what: str, failures: Mapping[str, str]) -> InputError:

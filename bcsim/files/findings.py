@@ -1,14 +1,13 @@
 """Findings about recordings: what they are, who collects them, and `findings.jsonl`."""
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
-from bcsim.files.atomic import environment_faults, replacing, write_bytes
 from bcsim.files.paths import printable
+from bcsim.files.run_lines import RunLines
 
 SEVERITIES = ("unusable", "warning")  # a warning costs quality; what is unusable is left out
 # Kinds of findings about one recording, whose name tells which.
@@ -87,9 +86,10 @@ class FoundInRecordings:
             path: path of `findings.jsonl`.
             run: name of the run, such as "fit-response throat.sensor".
         """
-        with FindingsFile(path, run) as file:
+        with RunLines(path, run) as file:
             for name in sorted(self.by_name):
-                file.add(printable(name), map(facts_of, self.by_name[name].values()))
+                for finding in self.by_name[name].values():
+                    file.add({"recording": printable(name), **facts_of(finding)})
 
 
 def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: str) -> str:
@@ -110,83 +110,6 @@ def kind_line(kind: str, count: int, names: Iterable[str], text: str, remedy: st
     else:  # the text says which side of the pair it is about
         first = "of the first, " if count > 1 else ""
     return f"{kind}: {count} {what} ({named}{more}); {first}{text}; {remedy}"
-
-
-def replace_lines(path: Path, run: str, entries: Iterable[dict[str, Any]]) -> None:
-    """Write entries of a run as JSON lines, in place of what the same run left there before.
-
-    Lines of other runs, and lines that are not bcsim's, stay as they are. A file without any line
-    left is removed.
-
-    Args:
-        path: path of the file of JSON lines.
-        run: name of the run, which every entry has under the key "run".
-        entries: entries of the run.
-    """
-    with environment_faults(path):
-        before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
-        there = before.removesuffix("\n").split("\n") if before else []
-        lines = [line for line in there if _run_of(line) != run]
-        lines += [json.dumps(entry, ensure_ascii=False) for entry in entries]
-        text = "".join(f"{line}\n" for line in lines)
-        if text == before:
-            return
-        if not lines:
-            path.unlink()
-            return
-    write_bytes(path, text.encode("utf-8", "surrogateescape"))
-
-
-class FindingsFile:
-    """Writer of `findings.jsonl`, line by line: a corpus may be large.
-
-    The lines take the place of those that the same run left there before when the block of its
-    `with` ends; those of other runs stay. A file without any line is removed.
-
-    Args:
-        path: path of the file.
-        run: name of the run.
-    """
-
-    def __init__(self, path: Path, run: str) -> None:
-        self._path, self._run = path, run
-        self._stack = contextlib.ExitStack()
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "FindingsFile":
-        return self
-
-    def add(self, recording: str, findings: Iterable[Mapping[str, Any]]) -> None:
-        """Write the findings of a recording, which are as JSON holds them."""
-        for finding in findings:
-            entry = {"run": self._run, "recording": recording, **finding}
-            self._write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-    def __exit__(self, *raised: Any) -> None:
-        with environment_faults(self._path):
-            if self._file is None and raised[0] is None and self._path.is_file():
-                if any(True for _ in self._others()):
-                    self._write("")
-                else:
-                    self._path.unlink()
-        self._stack.__exit__(*raised)
-
-    def _write(self, line: str) -> None:
-        if self._file is None:
-            temporary = self._stack.enter_context(replacing(self._path))
-            self._file = self._stack.enter_context(
-                temporary.open("w", encoding="utf-8", errors="surrogateescape")
-            )
-            self._file.writelines(self._others())
-        self._file.write(line)
-
-    def _others(self) -> Iterator[str]:
-        """Yield the lines of other runs that are there, and those that are not bcsim's."""
-        if self._path.is_file():
-            with self._path.open(encoding="utf-8", errors="surrogateescape") as before:
-                for line in before:
-                    if _run_of(line) != self._run:
-                        yield line if line.endswith("\n") else f"{line}\n"
 
 
 _collecting: list[FoundInRecordings] = []
@@ -229,11 +152,3 @@ def finding_of(facts: Any) -> Finding | None:
     texts = (finding.kind, finding.text, finding.remedy, finding.channel or "")
     is_finding = all(isinstance(text, str) for text in texts) and finding.severity in SEVERITIES
     return finding if is_finding and isinstance(finding.time_s, float | None) else None
-
-
-def _run_of(line: str) -> Any:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry.get("run") if isinstance(entry, dict) else None

@@ -51,9 +51,10 @@ from bcsim.files.atomic import (
     write_text,
 )
 from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
-from bcsim.files.findings import FINDINGS_NAME, FindingsFile
+from bcsim.files.findings import FINDINGS_NAME
 from bcsim.files.hashing import hash_file, hash_files, hash_text
 from bcsim.files.paths import printable
+from bcsim.files.run_lines import RunLines
 from bcsim.files.tree import remove_tree
 from bcsim.progress import track
 from bcsim.synthesis.clips import Clip, Shard, lines_of_clips, tell_splits
@@ -253,7 +254,7 @@ def finish_dataset(
     tallies = {split: Tally() for split in SPLITS}
     remarks = Remarks.of_recipe(settings["recipe"])
     with (
-        FindingsFile(out / FINDINGS_NAME, "synthesize") as noticed,
+        RunLines(out / FINDINGS_NAME, "synthesize") as noticed,
         replacing(out / SUMS_NAME) as temporary,
         temporary.open("w", encoding="utf-8") as sums,
     ):
