@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.errors import EnvironmentFault, InputError, UsageError
-from bcsim.files.hashing import hash_if_readable, hash_text
+from bcsim.files.hashing import Stamp, hash_if_readable, hash_text, stamp_of
 from bcsim.files.opening import CHANGED
 from bcsim.files.tree import files_below, make_folders, walk
 
@@ -192,9 +192,21 @@ def to_json(content: Any) -> str:
 
 
 def copy_file(
-    source: Path, path: Path, sync_folder: bool = True, sha256: str | None = None
+    source: Path,
+    path: Path,
+    sync_folder: bool = True,
+    sha256: str | None = None,
+    stamp: Stamp | None = None,
 ) -> None:
     """Copy a file's content, whole or not at all; permissions and times are not copied.
+
+    Args:
+        source: file to copy.
+        path: path of the copy.
+        sync_folder: flush the folder of the copy as well.
+        sha256: SHA-256 that the content has to have; None for any.
+        stamp: stamp with which the file had this content (`stamped_hash`); a file that has another
+            one, or None, is hashed.
 
     Raises:
         InputError: if the content has not the SHA-256 that is given: it was changed since.
@@ -202,14 +214,20 @@ def copy_file(
     with environment_faults(source):
         num_bytes = source.stat().st_size
     with replacing(path, sync_folder, num_bytes) as temporary:
+        is_known = _has_stamp(source, stamp)
         shutil.copyfile(source, temporary)
-        _check_content(temporary, source, sha256)
+        if not (is_known and _has_stamp(source, stamp)):
+            _check_content(temporary, source, sha256)
 
 
 def link_file(
-    source: Path, path: Path, sync_folder: bool = True, sha256: str | None = None
+    source: Path,
+    path: Path,
+    sync_folder: bool = True,
+    sha256: str | None = None,
+    stamp: Stamp | None = None,
 ) -> None:
-    """Give a file a second name (a hard link), or copy it where that cannot be.
+    """Give a file a second name (a hard link), or copy it where that cannot be; see `copy_file`.
 
     Writing into one of the two later writes into both; bcsim only replaces names.
 
@@ -223,11 +241,18 @@ def link_file(
     try:
         with replacing(path, sync_folder) as temporary:
             temporary.unlink()  # a link is made new, and through no other
+            is_known = _has_stamp(source, stamp)
             os.link(source.resolve(), temporary)
-            _check_content(temporary, source, sha256)
+            # Linking sets the time of the last change of anything, which is the last of a stamp.
+            if not is_known or stamp is None or stamp_of(temporary.stat())[:-1] != stamp[:-1]:
+                _check_content(temporary, source, sha256)
     except EnvironmentFault:
         # Another device, a file system without links, somebody else's file: copying tells.
-        copy_file(source, path, sync_folder, sha256)
+        copy_file(source, path, sync_folder, sha256, stamp)
+
+
+def _has_stamp(path: Path, stamp: Stamp | None) -> bool:
+    return stamp is not None and stamp_of(path.stat()) == stamp
 
 
 def _check_content(path: Path, source: Path, sha256: str | None) -> None:

@@ -16,6 +16,7 @@ MAX_EXPANDED_BYTES = 1 << 30  # of a packed file
 _SMALL_BYTES = 1 << 26  # to which any packed file may expand
 _MAX_RATIO = 100  # of text with its repetitions; a bomb expands by a thousand
 FileState: TypeAlias = tuple[int, int]  # size in bytes, and time of the last change in ns
+RANGE = 2**63  # of the numbers of a state: a file may be of the year 2400, which arrays do not hold
 KINDS = {  # of what is no regular file
     **{stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"},
     **{stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"},
@@ -71,7 +72,7 @@ def state_of(file: IO[bytes] | Path) -> FileState:
     Not its number: some file systems number their files anew.
     """
     found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns % RANGE
 
 
 def check_state(file: IO[bytes], name: object, known: FileState | None) -> None:

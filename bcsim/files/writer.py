@@ -9,6 +9,7 @@ from typing import Any
 
 from bcsim.errors import InputError
 from bcsim.files.atomic import copy_file, link_file, write_bytes
+from bcsim.files.hashing import Stamp
 
 WRITERS = 4  # threads
 MAX_PENDING = 16  # files
@@ -42,12 +43,16 @@ class Writer:
         if not _holds(path, content):
             self._submit(write_bytes, path, content)
 
-    def copy(self, source: Path, path: Path, sha256: str) -> None:
+    def copy(self, source: Path, path: Path, sha256: str, stamp: Stamp | None = None) -> None:
         """Copy a file of this SHA-256 as `copy_file` does."""
-        self._submit(copy_file, source, path, sha256=sha256)
+        self._submit(copy_file, source, path, sha256=sha256, stamp=stamp)
 
-    def link(self, source: Path, path: Path, sha256: str, content: bytes | None = None) -> None:
-        """Link a file of this SHA-256 as `link_file` does; write `content` if it has another."""
+    def link(self, source: Path, path: Path, sha256: str, stamp: Stamp | None = None) -> None:
+        """Link a file of this SHA-256 as `link_file` does."""
+        self._submit(link_file, source, path, sha256=sha256, stamp=stamp)
+
+    def link_or_write(self, source: Path, path: Path, sha256: str, content: bytes) -> None:
+        """Link a file of this SHA-256; write `content` if it has another one by now."""
         self._submit(_link_or_write, source, path, sha256=sha256, content=content)
 
     def after(self, function: Callable[[], object]) -> None:
@@ -72,13 +77,11 @@ class Writer:
 
 
 def _link_or_write(
-    source: Path, path: Path, sync_folder: bool, sha256: str, content: bytes | None
+    source: Path, path: Path, sync_folder: bool, sha256: str, content: bytes
 ) -> None:
     try:
         link_file(source, path, sync_folder, sha256)
     except InputError:
-        if content is None:
-            raise
         write_bytes(path, content, sync_folder)
 
 

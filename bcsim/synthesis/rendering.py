@@ -268,7 +268,7 @@ class Renderer:
     def _take(self, source: _Source, path: Path, writer: Writer) -> None:
         """Copy or link a recording that is held as it was read, whatever its path leads to now."""
         if self.options.air_files == "link":
-            writer.link(source.path, path, source.sha256, source.content)
+            writer.link_or_write(source.path, path, source.sha256, source.content)
         else:
             writer.write(path, source.content)
 

@@ -5,6 +5,7 @@ import heapq
 import itertools
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from bcsim.datasets.manifest import (
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_temporaries, sync_folders
 from bcsim.files.failures import FAILURES_NAME, none_usable
-from bcsim.files.hashing import hash_files
+from bcsim.files.hashing import Stamp, stamped_hashes
 from bcsim.files.paths import beneath
 from bcsim.files.run_folder import differences
 from bcsim.files.text import read_bytes
@@ -42,6 +43,7 @@ from bcsim.workers.pool import num_cores
 
 TOTALS = ("num_pairs", "num_speakers", "num_failures", "seconds")
 NAMED_AT_MOST = 5  # shards that are missing
+NO_STAMP = (0, 0, 0, 0)  # which no file has
 MAX_BYTES = 8 << 20  # of a recipe, or a sensor profile
 _CHANGED = "is not what was written there; run that shard's command again"
 _MISSING = "is missing, or cannot be read; run that shard's command again"
@@ -86,13 +88,16 @@ def merge(
     if not num_pairs:
         what = f"{len(failures)} recordings of {len(parts)} shards"
         raise none_usable(parts[0].folder, what, failures)
-    for _ in track(_checked(parts), num_pairs, "verifying"):
-        pass
+    stamps: array[int] = array("q")  # of the files of all pairs, one after the other
+    for found in track(_checked(parts), num_pairs, "verifying"):
+        for stamp in found:
+            stamps.extend(stamp or NO_STAMP)
+    known = _by_file(stamps)
     with environment_faults(out), locked_output(out, overwrite) as state:
         continue_or_begin(out, state, settings)
         sweep_temporaries(out)
         taken = {
-            split: _taken(parts, split, out, copy)
+            split: _taken(parts, split, out, copy, known)
             for split in SPLITS
             if any((part.folder / split / MANIFEST_NAME).is_file() for part in parts)
         }
@@ -191,8 +196,8 @@ def _pairs(parts: Sequence[_Part], split: str) -> Iterator[tuple[PairRow, Writte
         yield row, written, part
 
 
-def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
-    """Compare the files of every pair with their sums, and then yield its row."""
+def _checked(parts: Sequence[_Part]) -> Iterator[list[Stamp | None]]:
+    """Compare the files of every pair with their sums, and then yield their stamps."""
     pairs = ((split, *pair) for split in SPLITS for pair in _pairs(parts, split))
     while block := [*itertools.islice(pairs, CHECKED_AT_ONCE)]:
         paths = [
@@ -201,19 +206,42 @@ def _checked(parts: Sequence[_Part]) -> Iterator[PairRow]:
             for name in row.file_names.values()
         ]
         wanted = itertools.chain.from_iterable(written.sha256 for _, _, written, _ in block)
-        for path, found, digest in zip(paths, hash_files(paths, num_cores()), wanted, strict=True):
+        hashed = stamped_hashes(paths, num_cores())
+        stamps = []
+        for path, (found, stamp), digest in zip(paths, hashed, wanted, strict=True):
             if found != digest:
                 raise InputError(f"{path}: {_CHANGED if found else _MISSING}")
-        yield from (row for _, row, _, _ in block)
+            stamps.append(stamp)
+        of_next = iter(stamps)
+        for _, row, _, _ in block:
+            yield [*itertools.islice(of_next, len(row.file_names))]
 
 
-def _taken(parts: Sequence[_Part], split: str, out: Path, copy: bool) -> Iterator[WrittenPair]:
-    """Bring the files of every pair to `out`, and then yield it."""
+def _by_file(stamps: Sequence[int]) -> Iterator[Stamp]:
+    for start in range(0, len(stamps), len(NO_STAMP)):
+        number, size, changed_ns, touched_ns = stamps[start : start + len(NO_STAMP)]
+        yield number, size, changed_ns, touched_ns
+
+
+def _taken(
+    parts: Sequence[_Part], split: str, out: Path, copy: bool, known: Iterator[Stamp]
+) -> Iterator[WrittenPair]:
+    """Bring the files of every pair to `out`, and then yield it.
+
+    Args:
+        parts: all shards.
+        split: split whose pairs are brought.
+        out: output folder.
+        copy: copy the files instead of linking them.
+        known: stamp of each file in the order of `_checked`. What has another one by now, because
+            it was changed or the order was, is hashed again.
+    """
     with Writer() as writer:
         bring = writer.copy if copy else writer.link
         for row, written, part in _pairs(parts, split):
             for name, digest in zip(row.file_names.values(), written.sha256, strict=True):
-                bring(beneath(part.folder, f"{split}/{name}"), out / split / name, digest)
+                source = beneath(part.folder, f"{split}/{name}")
+                bring(source, out / split / name, digest, next(known, NO_STAMP))
             yield written
     sync_folders(out / split)  # the manifest takes its name after this
 

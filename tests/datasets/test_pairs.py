@@ -1,6 +1,7 @@
 """Pairs for training: items depend on seed, epoch and id, whichever way they are loaded."""
 
 import math
+import os
 import tracemalloc
 from dataclasses import replace
 
@@ -125,6 +126,15 @@ def test_a_link_that_comes_to_lead_elsewhere_is_not_followed(stored, tmp_path):
     path.symlink_to(tmp_path / "decoy.flac")
     with pytest.raises(InputError, match=r"metadata\.jsonl: .*leads out of .* through a link"):
         stored.crop(0, 0, 1000)
+
+
+def test_a_file_from_another_century_is_read_like_any_other(stored, tmp_path):
+    """Of a time behind 2262, nanoseconds take more than 64 bits: it was an internal error."""
+    path = stored.folder / stored.file_names[0]["bone"]
+    for year_s in (13_569_465_600, -5_000_000_000):
+        os.utime(path, (year_s, year_s))
+        pairs = StoredPairs(tmp_path / "pairs", "train", RATE, seed=0)
+        assert len(pairs.whole(0).bone)
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from bcsim.datasets import manifest as manifest_files
 from bcsim.datasets.dataset import read_dataset_metadata
 from bcsim.datasets.manifest import PairRow
 from bcsim.errors import InputError, UsageError
-from bcsim.files import atomic
+from bcsim.files import atomic, hashing
 from bcsim.synthesis.clips import Shard
 from bcsim.workers.pool import Workers
+from bcsim.workflows import merge as merging
 from bcsim.workflows.merge import merge
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
 from bcsim.workflows.verify import verify
@@ -276,6 +278,33 @@ def test_a_file_that_is_not_what_was_written_is_not_merged(tmp_path, one):
             merge(tmp_path / "merged", [shard], copy=True)
         assert not (tmp_path / "merged").exists()
         shutil.rmtree(shard)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_every_file_is_hashed_once_and_again_if_it_was_changed(tmp_path, one, monkeypatch, copy):
+    """Each was hashed when it was checked, and when it was taken: of terabytes, hours twice."""
+    digest, finish, hashed = hashing.hashlib.file_digest, merging.finish_dataset, []
+
+    def counted(file, name):
+        hashed.append(os.fstat(file.fileno()).st_size)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashing, "_OLD_NS", -(10**18))  # the shard was made just now
+    monkeypatch.setattr(hashing.hashlib, "file_digest", counted)
+    sizes = [path.stat().st_size for path in one.glob("*/*/*/*.flac")]
+    assert merge(tmp_path / "merged", [one], copy).num_pairs == 6
+    assert Counter(sizes) == Counter(hashed) & Counter(sizes)
+
+    def later(*arguments):
+        path = next(one.glob("*/bone/s1/*.flac"))
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[:-1] + b"?")
+        return finish(*arguments)
+
+    monkeypatch.setattr(merging, "finish_dataset", later)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        merge(tmp_path / "again", [one], copy)
 
 
 def test_lists_of_a_dataset_are_neither_waited_for_nor_kept_in_memory(one):
