@@ -177,10 +177,10 @@ def synchronised_pair(pair: RecordedPair, sample_rate: int) -> RecordedPair:
     Raises:
         InputError: if the pair cannot be used.
     """
-    refusal = examine(pair, sample_rate).refusal
-    if refusal is not None:
-        raise InputError(f"{pair.name}: {refusal.text}")
-    return synchronised(pair, sample_rate)
+    found = examine(pair, sample_rate)
+    if found.refusal is not None:
+        raise InputError(f"{pair.name}: {found.refusal.text}")
+    return synchronised(pair, sample_rate, found.timing)
 
 
 def mean_sensor_signal(

@@ -10,8 +10,11 @@ import torch
 
 from bcsim.effects.sensor_noise import SensorNoise
 from bcsim.effects.sensor_response import SensorResponse
+from bcsim.fitting.alignment import align as alignment
+from bcsim.fitting.diagnosis import diagnose as diagnosis
 from bcsim.metrics import METRICS
 from bcsim.metrics.scores import simulation_metrics
+from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows import evaluate as evaluation
 from bcsim.workflows.evaluate import evaluate
@@ -19,10 +22,11 @@ from bcsim.workflows.evaluate import evaluate
 RATE = 16_000
 
 
-@pytest.fixture
-def recordings(tmp_path, sensor, speech):
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory, sensor, speech):
     """Pairs of the known sensor, and the same with the bone recorder started 50 ms early."""
-    sensor.save(tmp_path / "known.sensor")
+    folder = tmp_path_factory.mktemp("recordings")
+    sensor.save(folder / "known.sensor")
     simulator = Simulator((SensorResponse(sensor), SensorNoise(sensor)), RATE)
     late = RATE // 20
     for number in range(2):
@@ -30,14 +34,23 @@ def recordings(tmp_path, sensor, speech):
         bone = simulator.render(air[None], [f"real {number}"], seed=9, mean=True).bone[0]
         delayed = torch.cat([torch.zeros(late).double(), bone])
         for name, signal in (("air", air), ("bone", bone), ("late", delayed)):
-            (tmp_path / name).mkdir(exist_ok=True)
-            soundfile.write(tmp_path / name / f"{number}.wav", signal.numpy(), RATE)
-    return tmp_path
+            (folder / name).mkdir(exist_ok=True)
+            soundfile.write(folder / name / f"{number}.wav", signal.numpy(), RATE)
+    return folder
 
 
-def test_the_true_sensor_scores_as_well_as_noise_allows(recordings):
-    sensors = [str(recordings / "known.sensor"), "temporal-transforms"]
-    known, baseline = evaluate(sensors, recordings / "air", recordings / "bone")
+@pytest.fixture(scope="module")
+def sensors(recordings) -> list[str]:
+    return [str(recordings / "known.sensor"), "temporal-transforms"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(sensors, recordings):
+    return evaluate(sensors, recordings / "air", recordings / "bone")
+
+
+def test_the_true_sensor_scores_as_well_as_noise_allows(evaluated):
+    known, baseline = evaluated
     assert (known.sensor, baseline.sensor) == ("known", "temporal-transforms")
     scores = known.scores
     assert scores["ltas"] < 0.5
@@ -52,34 +65,29 @@ def test_the_true_sensor_scores_as_well_as_noise_allows(recordings):
     assert error_db["temporal-transforms"] > 6
 
 
-def test_a_recorder_that_started_early_changes_no_score(recordings):
-    sensor = [str(recordings / "known.sensor")]
-    together = evaluate(sensor, recordings / "air", recordings / "bone")[0].scores
-    apart = evaluate(sensor, recordings / "air", recordings / "late")[0].scores
+def test_a_recorder_that_started_early_changes_no_score(sensors, recordings, evaluated):
+    together = evaluated[0].scores
+    apart = evaluate(sensors[:1], recordings / "air", recordings / "late")[0].scores
     for name in ("lsd", "mel_sd", "mcd", "ltas", "stoi", "estoi"):
         # the noise of the simulation is another draw where the clip has another length
         assert np.isclose(apart[name], together[name], rtol=0.05, atol=0.02), name
 
 
-def test_several_sensors_score_as_each_alone(recordings):
-    sensors = [str(recordings / "known.sensor"), "temporal-transforms"]
-    together = evaluate(sensors, recordings / "air", recordings / "bone")
-    for sensor, found in zip(sensors, together, strict=True):
+def test_several_sensors_score_as_each_alone(sensors, recordings, evaluated):
+    for sensor, found in zip(sensors, evaluated, strict=True):
         (alone,) = evaluate([sensor], recordings / "air", recordings / "bone")
         assert json.dumps(found.facts()) == json.dumps(alone.facts())
 
 
-def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings):
+def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings, evaluated, tmp_path):
     """Anna says both sentences, Ben the first again."""
     for role in ("air", "bone"):
-        (recordings / "named" / role / "anna").mkdir(parents=True)
-        (recordings / "named" / role / "ben").mkdir()
+        (tmp_path / role / "anna").mkdir(parents=True)
+        (tmp_path / role / "ben").mkdir()
         for number in range(2):
-            shutil.copy(recordings / role / f"{number}.wav", recordings / "named" / role / "anna")
-        shutil.copy(recordings / role / "0.wav", recordings / "named" / role / "ben")
-    (found,) = evaluate(
-        ["temporal-transforms"], recordings / "named" / "air", recordings / "named" / "bone"
-    )
+            shutil.copy(recordings / role / f"{number}.wav", tmp_path / role / "anna")
+        shutil.copy(recordings / role / "0.wav", tmp_path / role / "ben")
+    (found,) = evaluate(["temporal-transforms"], tmp_path / "air", tmp_path / "bone")
     assert found.talkers_known
     assert {name: row["num_pairs"] for name, row in found.talkers.items()} == {"anna": 2, "ben": 1}
     for name, (low, high) in found.intervals.items():
@@ -87,9 +95,23 @@ def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings):
         of_talkers = (2 * found.talkers["anna"][name] + found.talkers["ben"][name]) / 3
         assert found.scores[name] == pytest.approx(of_talkers), name
     assert 0 <= found.scores["c2st"] <= 1
-    (nameless,) = evaluate(["temporal-transforms"], recordings / "air", recordings / "bone")
+    _, nameless = evaluated
     assert not nameless.talkers_known
     assert list(nameless.talkers) == list(nameless.pairs)
+
+
+def test_a_pair_is_timed_once(recordings, monkeypatch):
+    """It was timed again, for half of the time that a pair takes, once it was found to be one."""
+    air, bone = (
+        np.float64(soundfile.read(recordings / role / "0.wav")[0]) for role in ("air", "late")
+    )
+    timed = []
+    measure = diagnosis.measure_timing
+    for user in (diagnosis, alignment):
+        monkeypatch.setattr(user, "measure_timing", lambda *of: timed.append(of) or measure(*of))
+    ready = evaluation.synchronised_pair(RecordedPair("0", air, bone), RATE)
+    assert len(timed) == 1
+    assert len(air) - RATE // 10 < len(ready.bone) < len(bone)
 
 
 def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordings, monkeypatch):
