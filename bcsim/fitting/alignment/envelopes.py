@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # its parts are loaded when they are asked for
+import scipy
 import torch
 from numpy.typing import NDArray
 
@@ -40,7 +40,7 @@ RATE_ERROR = 1500e-6  # of the rate that a template tells
 JUMP_COST = 1.5  # times the likelihood that a window usually gains
 
 Bands = NDArray[np.floating]
-fft: Any = scipy.fft  # whose stubs know no arrays
+sp: Any = scipy  # whose parts are loaded when they are asked for, and whose stubs know no arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def band_levels(signal: Samples, sample_rate: int) -> Bands:
         power[:, first : first + own.shape[1]] = own.numpy()
     loud = np.quantile(power, 0.95, axis=1, keepdims=True)
     level = 10 * np.log10(power + 10 ** (-FLOOR_DB / 10) * loud + 1e-30)
-    slow = scipy.ndimage.uniform_filter1d(level, round(SLOW_S / HOP_S), axis=1, mode="nearest")
+    slow = sp.ndimage.uniform_filter1d(level, round(SLOW_S / HOP_S), axis=1, mode="nearest")
     return (level - slow).astype(np.float32)
 
 
@@ -171,7 +171,7 @@ def _search(x: Bands, y: Bands, first: int, last: int) -> tuple[float, float, fl
     rates = np.arange(-num, num + 1) * (MAX_RATE / num)
     middle = (first + last) / 2
     size = fast_length(y.shape[1] + round(count * (1 + MAX_RATE)) + 1)
-    spectra = fft.rfft(y, size, axis=1)
+    spectra = sp.fft.rfft(y, size, axis=1)
     energy = np.concatenate([np.zeros((len(y), 1)), np.square(y, dtype=np.float64).cumsum(1)], 1)
     best = (-math.inf, 0.0, 0.0, np.zeros(0), 0)
     for rate in rates.tolist():
@@ -203,7 +203,7 @@ def _score(
 ) -> tuple[NDArray[np.floating], int]:
     """Return the score of the template at each lag, and the first of these lags."""
     length, total = template.shape[1], energy.shape[1] - 1
-    cross = fft.irfft(spectra * fft.rfft(template, size, axis=1).conj(), size, axis=1)
+    cross = sp.fft.irfft(spectra * sp.fft.rfft(template, size, axis=1).conj(), size, axis=1)
     first_lag = -(length - 1)
     lags = np.arange(first_lag, total)
     cross = cross[:, lags % size]
@@ -273,7 +273,7 @@ def _window_curve(part: Bands, level: Bands, first: int, low: int, count: int) -
         energy = np.concatenate(
             [np.zeros((len(level), 1)), np.square(inside, dtype=np.float64).cumsum(1)], 1
         )
-        score, first_lag = _score(part, fft.rfft(inside, size, axis=1), energy, size)
+        score, first_lag = _score(part, sp.fft.rfft(inside, size, axis=1), energy, size)
         # The score's lag 0 puts the window at the first frame inside, which is air's `first` +
         # `low` or frame 0 of bone.
         offset = max(begin, 0) - begin  # lag 0 of the score is this one of the values

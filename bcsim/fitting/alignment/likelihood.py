@@ -75,13 +75,9 @@ def lag_likelihood(
         share: part of the power of y that may belong to x at one lag.
     """
     first, last = lags
-    frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
     likelihood = torch.zeros(last - first + 1, dtype=torch.float64)
     floor_x, floor_y = (EMPTY * _power(spectrum).mean() for spectrum in (x, y))
-    low = LOWEST_HZ
-    while low < 0.9 * sample_rate / 2:
-        high = min(2 * low, 0.95 * sample_rate / 2)
-        band = slice(*torch.searchsorted(frequencies, torch.tensor([low, high])).tolist())
+    for band in _octaves(size, sample_rate):
         num_bins = band.stop - band.start
         # The magnitude knows no carrier: an octave needs few samples.
         few = min(size, fast_length(OVERSAMPLING * num_bins))
@@ -92,12 +88,27 @@ def lag_likelihood(
             for part, floor in ((x, floor_x), (y, floor_y))
         )
         norm = share * power_x * power_y
-        power = _power(torch.fft.ifft(product, norm="forward")).double()
-        shared = (power / norm.clamp(min=1e-30)).clamp(max=1 - 1e-6)
+        power = _power(torch.fft.ifft(product, norm="forward"))
+        places = _places_of_lags(lags, size, few)
+        # The logarithm takes the time: of all samples, or of those at the lags where they are less.
+        if len(places) < few:
+            power, places = power[places], slice(None)
+        shared = (power.double() / norm.clamp(min=1e-30)).clamp(max=1 - 1e-6)
         gain = -num_bins * torch.log1p(-shared)
-        likelihood += gain[_places_of_lags(lags, size, few)]
-        low = high
+        likelihood += gain[places]
     return likelihood
+
+
+@lru_cache(maxsize=64)
+def _octaves(size: int, sample_rate: int) -> tuple[slice, ...]:
+    """Return the octaves from `LOWEST_HZ` on as bins of the spectrum of `size` samples."""
+    frequencies = torch.fft.rfftfreq(size, 1 / sample_rate, dtype=torch.float64)
+    octaves, low = [], LOWEST_HZ
+    while low < 0.9 * sample_rate / 2:
+        high = min(2 * low, 0.95 * sample_rate / 2)
+        octaves.append(slice(*torch.searchsorted(frequencies, torch.tensor([low, high])).tolist()))
+        low = high
+    return tuple(octaves)
 
 
 @lru_cache(maxsize=64)  # segments of one recording have few sizes
