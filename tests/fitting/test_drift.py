@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 
 from bcsim.audio.read import read_audio
+from bcsim.datasets.recordings import read_recordings
 from bcsim.fitting.alignment.align import align, synchronised
 from bcsim.fitting.alignment.drift import Drift, agreed_drifts
 from bcsim.fitting.alignment.timing import measure_timing
@@ -31,12 +32,19 @@ def drifting(pair: RecordedPair, drift: float) -> tuple[RecordedPair, float]:
     return replace(pair, air=pair.air[:length], bone=bone[:length]), ppm
 
 
-@pytest.mark.parametrize("drift", [300e-6, -188e-6])
-def test_the_drift_of_two_recorders_over_25_s_is_recovered(drift, systems):
+@pytest.fixture(scope="module")
+def long_pair(systems):
+    """A pair of 25 s without drift, as recorded and aligned."""
     (pair,) = systems.recorded(
         systems.two_mass(RATE), RATE, count=1, delay=-7.2, polarity=-1, snr_db=30, seconds=25
     )
-    (undisturbed,), _ = align([pair], RATE)
+    (aligned,), _ = align([pair], RATE)
+    return pair, aligned
+
+
+@pytest.mark.parametrize("drift", [300e-6, -188e-6])
+def test_the_drift_of_two_recorders_over_25_s_is_recovered(drift, long_pair):
+    pair, undisturbed = long_pair
     pair, ppm = drifting(pair, drift)
     (aligned,), polarity = align([pair], RATE)
     assert aligned.drift_ppm == pytest.approx(ppm, abs=0.5)
@@ -98,19 +106,28 @@ def lost(pair: RecordedPair, role: str, start: int, count: int) -> RecordedPair:
     return replace(pair, air=air[:length], bone=bone[:length])
 
 
+@pytest.fixture(scope="module")
+def whole_pair(systems):
+    """A pair of 9 s that lost nothing, as recorded and aligned."""
+    (pair,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=30, seconds=9)
+    (aligned,), _ = align([pair], RATE)
+    return pair, aligned
+
+
 @pytest.mark.parametrize(("role", "sign"), [("bone", -1), ("air", 1)])
 @pytest.mark.parametrize("lost_s", [0.005, 0.02, 0.45])
 def test_a_lost_buffer_is_found_where_it_was_and_both_sides_of_it_are_kept(
-    role, sign, lost_s, systems
+    role, sign, lost_s, whole_pair
 ):
-    (whole,) = systems.recorded(systems.two_mass(RATE), RATE, count=1, snr_db=30, seconds=9)
+    whole, expected = whole_pair
     start = round(5.1 * RATE)  # within a syllable
     pair = lost(whole, role, start, round(lost_s * RATE))
-    (jump,) = measure_timing(pair, RATE).jumps
+    timing = measure_timing(pair, RATE)
+    (jump,) = timing.jumps
     assert jump.size_s == pytest.approx(sign * lost_s, abs=1e-3)
     # What bone lost has no partner in air: the jump may be anywhere within.
     assert 5.0 < jump.time_s < 5.2 + (lost_s if role == "bone" else 0)
-    (aligned,), _ = align([pair], RATE)
+    (aligned,), _ = align([pair], RATE, [timing])
     recorded_s = len(pair.air) / RATE
     # With air's, the rest of the syllable is lost: a pause follows, in which nothing tells when.
     unsure_s = jump.last_s - jump.first_s
@@ -118,7 +135,6 @@ def test_a_lost_buffer_is_found_where_it_was_and_both_sides_of_it_are_kept(
     kept_s = recorded_s - 2 * lost_s - 0.1 - unsure_s
     assert aligned.seconds == pytest.approx(kept_s, abs=0.01 + lost_s)
     assert aligned.jumps == (jump,)
-    (expected,), _ = align([whole], RATE)
     assert float(aligned.spectra.coherence[10:150].mean()) == pytest.approx(
         float(expected.spectra.coherence[10:150].mean()), abs=0.02
     )
@@ -147,13 +163,15 @@ def test_synchronised_recorders_hear_the_same_moment(systems):
         assert abs(lags[int(np.argmax(match))]) <= 16  # 1 ms
 
 
-@pytest.mark.shared
-def test_the_throat_pairs_have_no_drift_and_one_delay(shared):
-    from bcsim.datasets.recordings import read_recordings
-
+@pytest.fixture(scope="module")
+def throat(shared) -> list[RecordedPair]:
     folder = shared / "data" / "vibravox_throat"
-    pairs, _ = read_recordings(folder / "air", folder / "bone", RATE)
-    aligned, polarity = align(pairs, RATE)
+    return read_recordings(folder / "air", folder / "bone", RATE)[0]
+
+
+@pytest.mark.shared
+def test_the_throat_pairs_have_no_drift_and_one_delay(throat):
+    aligned, polarity = align(throat, RATE)
     assert polarity == -1
     assert {pair.drift_ppm for pair in aligned} == {0.0}
     assert not any(pair.jumps or pair.inverted for pair in aligned)
@@ -173,14 +191,12 @@ def test_a_short_real_pair_loses_no_buffer_where_it_begins(shared):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("drift", [200e-6, -188e-6])
-def test_a_drift_of_real_pairs_is_found_by_all_and_by_each(drift, shared):
-    from bcsim.datasets.recordings import read_recordings
-
-    folder = shared / "data" / "vibravox_throat"
-    pairs = read_recordings(folder / "air", folder / "bone", RATE)[0][::5]
-    drifted = [drifting(pair, drift) for pair in pairs]
-    aligned, _ = align([pair for pair, _ in drifted], RATE)
+def test_a_drift_of_real_pairs_is_found_by_all_and_by_each(drift, throat):
+    drifted = [drifting(pair, drift) for pair in throat[::5]]
+    pairs = [pair for pair, _ in drifted]
+    timings = [measure_timing(pair, RATE) for pair in pairs]
+    aligned, _ = align(pairs, RATE, timings)
     assert aligned[0].drift_ppm == pytest.approx(1e6 * drift, abs=8)
-    for pair, ppm in drifted:
-        (alone,), _ = align([pair], RATE)
+    for (pair, ppm), timing in zip(drifted, timings, strict=True):
+        (alone,), _ = align([pair], RATE, [timing])
         assert alone.drift_ppm == pytest.approx(ppm, abs=20)  # the speech itself looks like 10

@@ -1,8 +1,6 @@
 """The doctor on files: what is printed, and the exit code."""
 
 import json
-import subprocess
-import sys
 from importlib.metadata import version
 
 import numpy as np
@@ -31,14 +29,13 @@ def recordings(tmp_path, sensor, speech):
     return tmp_path
 
 
-def run(folder, *options, air="air", bone="bone"):
-    command = [sys.executable, "-m", "bcsim_cli.main", "doctor", "--air", folder / air]
-    done = subprocess.run(
-        [*map(str, command), "--bone", str(folder / bone), *options],
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def run(command_line, recordings):
+    def doctor(*options, air="air", bone="bone"):
+        folders = ("--air", recordings / air, "--bone", recordings / bone)
+        return command_line("doctor", *folders, *options)
+
+    return doctor
 
 
 def loaded_versions():
@@ -52,8 +49,8 @@ def loaded_versions():
     }
 
 
-def test_good_recordings_are_called_good(recordings):
-    code, out, err = run(recordings)
+def test_good_recordings_are_called_good(run):
+    code, out, err = run()
     assert code == 0, err
     assert [line.split() for line in out.splitlines()[:3]] == [[f"p{n}", "ok"] for n in range(3)]
     assert "3 pairs: 3 fine" in out
@@ -61,15 +58,15 @@ def test_good_recordings_are_called_good(recordings):
     assert out.splitlines()[-1] == last
 
 
-def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
+def test_a_warning_is_no_failure_and_an_unusable_pair_is(run, recordings):
     bone, _ = soundfile.read(recordings / "bone/p1.wav")
     limit = np.quantile(np.abs(bone), 0.99)
     soundfile.write(recordings / "bone/p1.wav", np.clip(bone, -limit, limit), RATE)
-    code, out, err = run(recordings)
+    code, out, err = run()
     assert code == 0, err
     assert "clipping: bone is clipped: 1 %" in out
     soundfile.write(recordings / "bone/p2.wav", np.zeros(len(bone)), RATE)
-    code, out, err = run(recordings, "--json")
+    code, out, err = run("--json")
     assert code == 4, err
     facts = json.loads(out)
     assert facts["versions"] == loaded_versions()
@@ -78,8 +75,8 @@ def test_a_warning_is_no_failure_and_an_unusable_pair_is(recordings):
     assert "bone/p2.wav: holds nothing but digital silence" in facts["failures"]["p2"]
 
 
-def test_exchanged_folders_are_told_by_name(recordings):
-    code, out, _ = run(recordings, air="bone", bone="air")
+def test_exchanged_folders_are_told_by_name(run):
+    code, out, _ = run(air="bone", bone="air")
     assert code == 4
     lines = out.splitlines()
     assert lines[0] == "all pairs are swapped: exchange the air and bone recordings"
@@ -87,9 +84,9 @@ def test_exchanged_folders_are_told_by_name(recordings):
     assert sum("swapped: bone has" in line for line in lines) == 3
 
 
-def test_files_without_partner_or_sense_make_the_verdict_unusable(recordings):
+def test_files_without_partner_or_sense_make_the_verdict_unusable(run, recordings):
     (recordings / "air/p0.wav").write_text("not audio at all")
-    code, out, err = run(recordings)
+    code, out, err = run()
     assert code == 4
     assert "p0.wav: cannot be read as audio" in out
     assert "Traceback" not in err
@@ -107,14 +104,14 @@ def test_recordings_are_looked_at_at_their_own_rate(recordings):
     assert doctor(recordings / "air", recordings / "bone", 8_000).sample_rate == 8_000
 
 
-def test_what_more_than_three_pairs_share_is_said_once_with_a_count(recordings):
+def test_what_more_than_three_pairs_share_is_said_once_with_a_count(run, recordings):
     for number in range(4):
         source = number % 3
         for role in ("air", "bone"):
             samples, _ = soundfile.read(recordings / role / f"p{source}.wav")
             offset = 0.05 * (number + 1) if role == "bone" else 0.0
             soundfile.write(recordings / role / f"q{number}.wav", samples + offset, RATE)
-    code, out, err = run(recordings)
+    code, out, err = run()
     assert code == 0, err
     lines = [line for line in out.splitlines() if "DC offset" in line]
     assert len(lines) == 1

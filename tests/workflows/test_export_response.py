@@ -1,9 +1,8 @@
 """Filters in files: read back, they are what was designed; what cannot be is refused."""
 
+import functools
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -124,15 +123,12 @@ def test_the_throat_microphone_fits_into_512_taps_and_into_order_12(tmp_path):
     assert errors["iir"].rms_db < 1.5
 
 
-def bcsim(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "bcsim_cli.main", "export-response", *map(str, arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def bcsim(command_line):
+    return functools.partial(command_line, "export-response")
 
 
-def test_the_command_says_how_well_the_filter_fits(sensor_file, tmp_path):
+def test_the_command_says_how_well_the_filter_fits(bcsim, sensor_file, tmp_path):
     code, out, err = bcsim("--sensor", sensor_file, "--out", tmp_path / "f.json")
     assert code == 0, err
     assert "known: minimum-phase, 512 taps at 16000 Hz, latency 0 samples" in out
@@ -153,7 +149,7 @@ def test_the_command_says_how_well_the_filter_fits(sensor_file, tmp_path):
         (["--kind", "iir", "--order", "3"], "order 3: even orders"),
     ],
 )
-def test_the_command_refuses_in_one_line(options, message, sensor_file, tmp_path):
+def test_the_command_refuses_in_one_line(bcsim, options, message, sensor_file, tmp_path):
     code, _, err = bcsim("--sensor", sensor_file, "--out", tmp_path / "f.json", *options)
     assert code == 2
     assert [line for line in err.splitlines() if line.startswith("Error: ")] == err.splitlines()

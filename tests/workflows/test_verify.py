@@ -26,11 +26,21 @@ from bcsim.workflows.verify import verify
 COMMAND_LINE = importlib.import_module("bcsim_cli.main").cli
 
 
-@pytest.fixture
-def pairs(air, tmp_path, sensor_file) -> Path:
+@pytest.fixture(scope="module")
+def written(corpus, tmp_path_factory, sensor) -> Path:
+    """A dataset to read only."""
+    folder = tmp_path_factory.mktemp("written")
+    sensor.save(folder / "known.sensor")
     settings = ("splits.validation=0.3", "splits.test=0.3")
-    synthesize(plan_synthesis(air, tmp_path / "pairs", sensor_file, settings=settings), Workers())
-    return tmp_path / "pairs"
+    plan = plan_synthesis(corpus, folder / "pairs", str(folder / "known.sensor"), settings=settings)
+    synthesize(plan, Workers())
+    return folder / "pairs"
+
+
+@pytest.fixture
+def pairs(written, tmp_path) -> Path:
+    """A copy of it, which knows neither its own place nor that of its recordings."""
+    return Path(shutil.copytree(written, tmp_path / "pairs"))
 
 
 def first(folder: Path, pattern: str) -> Path:
