@@ -18,6 +18,7 @@ from bcsim.dsp.pqmf import PQMF
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.models.receptive_field import Layer, receptive_field
+from bcsim.models.seanet import PaddedConv, Upsample, overhang
 
 STRIDES = (2, 4, 8)
 DILATIONS = (1, 3, 9)
@@ -44,6 +45,9 @@ class EBENGenerator(Enhancer):
             spectral tilt of the sensor in a few hundred steps.
         initial_gain: factor of the initial weights outside the residual units. As torch draws them
             (1, as published) signals shrink from layer to layer; 2.2 keeps their size.
+        causal: whether every convolution of the bands is padded with silence on the past side
+            only, and what a transposed one says about the future is dropped; published is false,
+            which reflects at both ends. Weights of one form do not fit the other.
         sample_rate: sample rate in Hz.
 
     Raises:
@@ -52,10 +56,11 @@ class EBENGenerator(Enhancer):
     Example:
         >>> EBENGenerator(m=4, n=32, p=2).num_parameters
         1946240
+        >>> [EBENGenerator(width=2, causal=causal).latency_samples for causal in (False, True)]
+        [3163, 283]
     """
 
     channels = ("bone",)
-    causal = False
 
     small = MappingProxyType({"width": 4, "latent": 4})
 
@@ -68,6 +73,7 @@ class EBENGenerator(Enhancer):
         latent: int = 64,
         equalizer_taps: int = 0,
         initial_gain: float = 1.0,
+        causal: bool = False,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
@@ -90,36 +96,37 @@ class EBENGenerator(Enhancer):
             "latent": latent,
             "equalizer_taps": equalizer_taps,
             "initial_gain": initial_gain,
+            "causal": causal,
             "sample_rate": sample_rate,
         }
-        self.sample_rate = sample_rate
+        self.sample_rate, self.causal = sample_rate, causal
         self.p = p
         self.pqmf = PQMF(m, n)
         widths = [width * 2**level for level in range(len(STRIDES) + 1)]
-        self.first_conv = _conv(p, width, kernel=3)
+        self.first_conv = _conv(p, width, kernel=3, causal=causal)
         self.encoder_blocks = nn.ModuleList(
-            _EncoderBlock(narrow, wide, stride)
+            _EncoderBlock(narrow, wide, stride, causal)
             for (narrow, wide), stride in zip(pairwise(widths), STRIDES, strict=True)
         )
         self.latent_conv = nn.Sequential(
             nn.LeakyReLU(),
-            weight_norm(_conv(widths[-1], latent, kernel=7)),
+            weight_norm(_conv(widths[-1], latent, kernel=7, causal=causal)),
             nn.LeakyReLU(),
-            weight_norm(_conv(latent, widths[-1], kernel=7)),
+            weight_norm(_conv(latent, widths[-1], kernel=7, causal=causal)),
             nn.LeakyReLU(),
         )
         self.decoder_blocks = nn.ModuleList(
-            _DecoderBlock(wide, narrow, stride)
+            _DecoderBlock(wide, narrow, stride, causal)
             for (wide, narrow), stride in zip(pairwise(widths[::-1]), STRIDES[::-1], strict=True)
         )
-        self.last_conv = _conv(width, m, kernel=3)
+        self.last_conv = _conv(width, m, kernel=3, causal=causal)
         with torch.no_grad():  # begin near the input bands, rather than bury them in noise
             self.last_conv.weight.mul_(0.01)
             self.first_conv.weight.mul_(initial_gain)
             for name, weights in self.named_parameters():
                 if name.endswith("original0") and "residuals" not in name:
                     weights.mul_(initial_gain)
-        self.equalizer = _conv(p, m, equalizer_taps) if equalizer_taps else None
+        self.equalizer = _conv(p, m, equalizer_taps, causal=causal) if equalizer_taps else None
         if self.equalizer is not None:
             nn.init.zeros_(self.equalizer.weight)
         self.frame_samples = m * math.prod(STRIDES)
@@ -179,18 +186,23 @@ class EBENGenerator(Enhancer):
     def _layers(self) -> list[Layer]:
         # The deepest path; the skips and the equalizer stay within its receptive field.
         taps = self.pqmf.num_taps
-        units = [Layer(3, dilation=d, left=d) for d in DILATIONS]
+
+        def conv(kernel: int, stride: int = 1, dilation: int = 1) -> Layer:
+            total = (kernel - 1) * dilation + 1 - stride
+            published = stride - 1 if stride > 1 else total // 2
+            return Layer(kernel, stride, dilation, left=total if self.causal else published)
+
+        def upsample(stride: int) -> Layer:
+            return Layer(2 * stride, stride, left=overhang(stride, self.causal), transposed=True)
+
+        units = [conv(3, dilation=d) for d in DILATIONS]
         return [
             Layer(taps, self.pqmf.num_bands, left=taps - 1),
-            Layer(3, left=1),
-            *[layer for s in STRIDES for layer in (*units, Layer(2 * s, s, left=s - 1))],
-            *[Layer(7, left=3), Layer(7, left=3)],
-            *[
-                layer
-                for s in reversed(STRIDES)
-                for layer in (Layer(2 * s, s, left=s // 2, transposed=True), *units)
-            ],
-            Layer(3, left=1),
+            conv(3),
+            *[layer for s in STRIDES for layer in (*units, conv(2 * s, s))],
+            *[conv(7), conv(7)],
+            *[layer for s in reversed(STRIDES) for layer in (upsample(s), *units)],
+            conv(3),
             Layer(taps, self.pqmf.num_bands, left=taps - 1, transposed=True),
         ]
 
@@ -198,48 +210,48 @@ class EBENGenerator(Enhancer):
 class _ResidualUnit(nn.Module):
     """x + act(pointwise(dilated(x))): there is no activation between the two."""
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, width: int, dilation: int, causal: bool) -> None:
         super().__init__()
-        self.dilated_conv = weight_norm(_conv(width, width, kernel=3, dilation=dilation))
-        self.pointwise_conv = weight_norm(_conv(width, width, kernel=1))
+        dilated = _conv(width, width, kernel=3, dilation=dilation, causal=causal)
+        self.dilated_conv = weight_norm(dilated)
+        self.pointwise_conv = weight_norm(_conv(width, width, kernel=1, causal=causal))
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden + leaky_relu(self.pointwise_conv(self.dilated_conv(hidden)))
 
 
 class _EncoderBlock(nn.Module):
-    def __init__(self, narrow: int, wide: int, stride: int) -> None:
+    def __init__(self, narrow: int, wide: int, stride: int, causal: bool) -> None:
         super().__init__()
-        self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d) for d in DILATIONS])
-        self.conv = weight_norm(
-            nn.Conv1d(
-                narrow, wide, 2 * stride, stride, stride - 1, padding_mode="reflect", bias=False
-            )
-        )
+        self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d, causal) for d in DILATIONS])
+        self.conv = weight_norm(_conv(narrow, wide, 2 * stride, stride=stride, causal=causal))
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.conv(self.residuals(hidden))
 
 
 class _DecoderBlock(nn.Module):
-    def __init__(self, wide: int, narrow: int, stride: int) -> None:
+    def __init__(self, wide: int, narrow: int, stride: int, causal: bool) -> None:
         super().__init__()
-        self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d) for d in DILATIONS])
-        self.conv_trans = weight_norm(
-            nn.ConvTranspose1d(wide, narrow, 2 * stride, stride, stride // 2, bias=False)
-        )
+        self.residuals = nn.Sequential(*[_ResidualUnit(narrow, d, causal) for d in DILATIONS])
+        self.conv_trans = weight_norm(Upsample(wide, narrow, stride, causal=causal))
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.residuals(leaky_relu(self.conv_trans(hidden)))
 
 
-def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
+def _conv(
+    inputs: int, outputs: int, kernel: int, *, causal: bool, stride: int = 1, dilation: int = 1
+) -> nn.Conv1d:
+    if causal:
+        return PaddedConv(inputs, outputs, kernel, causal=True, stride=stride, dilation=dilation)
     return nn.Conv1d(
         inputs,
         outputs,
-        kernel_size=kernel,
+        kernel,
+        stride,
+        padding="same" if stride == 1 else stride - 1,
         dilation=dilation,
-        padding="same",
         padding_mode="reflect",
         bias=False,
     )

@@ -84,14 +84,7 @@ class EnvelopeMapper(SpectralEnhancer):
         num_fft = 2 * hop_size
         window = sine_window(num_fft)
         self.set_frames(Frames(num_fft, hop_size, window, window), 0 if causal else None)
-        with torch.device("cpu"):  # the bands are there whatever device the weights are made on
-            input_bank, output_bank = (
-                mel_means(sample_rate, num_fft, bands) for bands in (input_bands, output_bands)
-            )
-            banks = {"input_bank": input_bank.T, "output_bank": output_bank.T}
-            banks["spread"] = _interpolation(output_bank)
-        for name, bank in banks.items():
-            self.register_buffer(name, bank.float(), persistent=False)
+        set_bands(self, num_fft, input_bands, output_bands)
         self.convolution = nn.Conv1d(input_bands, width, KERNEL)
         self.recurrent = nn.GRU(
             width, width, num_layers, batch_first=True, bidirectional=not causal
@@ -101,8 +94,8 @@ class EnvelopeMapper(SpectralEnhancer):
     def enhance_spectra(self, spectra: Tensor) -> Tensor:
         bone = spectra[:, 0]
         power = power_of(bone)
-        own_db = _levels_db(power @ self.output_bank)
-        hidden = _levels_db(power @ self.input_bank) / SCALE_DB
+        own_db = levels_db(power @ self.output_bank)
+        hidden = levels_db(power @ self.input_bank) / SCALE_DB
         edge = (KERNEL - 1, 0) if self.causal else (KERNEL // 2, KERNEL // 2)
         # Silence, not the level of loud speech, lies before the first frame.
         hidden = pad(hidden.transpose(1, 2), edge, value=FLOOR_DB / SCALE_DB)
@@ -115,7 +108,27 @@ class EnvelopeMapper(SpectralEnhancer):
         return self.levels.weight
 
 
-def _interpolation(bank: Tensor) -> Tensor:
+def set_bands(model: SpectralEnhancer, num_fft: int, input_bands: int, output_bands: int) -> None:
+    """Give a model the banks of mel bands that it sees, and of those whose gains it predicts.
+
+    Args:
+        model: enhancer whose buffers `input_bank` (F, input bands), `output_bank` (F, M) and
+            `spread` (M, F), which interpolates values of the latter over the bins, are set.
+        num_fft: size of the FFT in samples, F = num_fft // 2 + 1.
+        input_bands: number of mel bands that the model sees.
+        output_bands: number of mel bands whose gains it predicts, M.
+    """
+    with torch.device("cpu"):  # the bands are there whatever device the weights are made on
+        input_bank, output_bank = (
+            mel_means(model.sample_rate, num_fft, bands) for bands in (input_bands, output_bands)
+        )
+        banks = {"input_bank": input_bank.T, "output_bank": output_bank.T}
+        banks["spread"] = band_interpolation(output_bank)
+    for name, bank in banks.items():
+        model.register_buffer(name, bank.float(), persistent=False)
+
+
+def band_interpolation(bank: Tensor) -> Tensor:
     """Return (M, F) that interpolates values of the bands of a bank (M, F) over the bins."""
     weights = bank / bank.amax(1, keepdim=True)
     peaks = weights.argmax(1)
@@ -123,5 +136,6 @@ def _interpolation(bank: Tensor) -> Tensor:
     return weights / weights.sum(0)
 
 
-def _levels_db(power: Tensor) -> Tensor:
+def levels_db(power: Tensor) -> Tensor:
+    """Return levels in dB of power relative to that of loud speech, from -60 to 20."""
     return (10 * torch.log10(power + MIN_POWER)).clamp(FLOOR_DB, CEILING_DB)

@@ -94,35 +94,35 @@ class SEANet(Enhancer):
         self.strides = tuple(strides)
         widths = [width * 2**level for level in range(len(strides) + 1)]
         levels = list(zip(pairwise(widths), strides, strict=True))
-        self.first_conv = _Conv(len(channels), width, kernel=7, causal=causal)
+        self.first_conv = PaddedConv(len(channels), width, kernel=7, causal=causal)
         self.encoder_blocks = nn.ModuleList(
             nn.Sequential(
                 *_residual_units(narrow, causal),
                 nn.ELU(),
-                _Conv(narrow, wide, kernel=2 * stride, stride=stride, causal=causal),
+                PaddedConv(narrow, wide, kernel=2 * stride, stride=stride, causal=causal),
             )
             for (narrow, wide), stride in levels
         )
         self.latent_convs = nn.Sequential(
             nn.ELU(),
-            _Conv(widths[-1], latent, kernel=7, causal=causal),
+            PaddedConv(widths[-1], latent, kernel=7, causal=causal),
             nn.ELU(),
-            _Conv(latent, widths[-1], kernel=7, causal=causal),
+            PaddedConv(latent, widths[-1], kernel=7, causal=causal),
         )
         self.decoder_blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ELU(),
-                _Upsample(wide, narrow, stride, causal=causal),
+                Upsample(wide, narrow, stride, causal=causal),
                 *_residual_units(narrow, causal),
             )
             for (narrow, wide), stride in reversed(levels)
         )
-        self.last_conv = _Conv(width, 1, kernel=7, causal=causal)
+        self.last_conv = PaddedConv(width, 1, kernel=7, causal=causal)
         with torch.no_grad():  # begin near the input, rather than bury it in noise
             self.last_conv.weight.mul_(0.1)
         if weight_norm:  # of all but the first convolution, as in the 8,340,033 parameters
             for module in list(self.modules()):
-                if isinstance(module, _Conv | _Upsample) and module is not self.first_conv:
+                if isinstance(module, PaddedConv | Upsample) and module is not self.first_conv:
                     normalise_weight(module)
         self.frame_samples = math.prod(strides)
         self.history_samples, self.latency_samples = receptive_field(
@@ -155,7 +155,7 @@ class SEANet(Enhancer):
             return Layer(kernel, stride, dilation, left)
 
         def upsample(stride: int) -> Layer:
-            return Layer(2 * stride, stride, left=_overhang(stride, self.causal), transposed=True)
+            return Layer(2 * stride, stride, left=overhang(stride, self.causal), transposed=True)
 
         units = [conv(3, dilation=d) for d in DILATIONS]
         down = [layer for s in self.strides for layer in (*units, conv(2 * s, s))]
@@ -163,7 +163,7 @@ class SEANet(Enhancer):
         return [conv(7), *down, conv(7), conv(7), *up, conv(7)]
 
 
-class _Conv(nn.Conv1d):
+class PaddedConv(nn.Conv1d):
     """A convolution without bias that gives T / stride outputs for T inputs."""
 
     def __init__(
@@ -183,12 +183,12 @@ class _Conv(nn.Conv1d):
         return super().forward(pad(input, self.edges))
 
 
-class _Upsample(nn.ConvTranspose1d):
+class Upsample(nn.ConvTranspose1d):
     """A transposed convolution without bias that gives T * stride outputs for T inputs."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, causal: bool) -> None:
         super().__init__(inputs, outputs, 2 * stride, stride, bias=False)
-        self.overhang = _overhang(stride, causal)
+        self.overhang = overhang(stride, causal)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         num_outputs = input.shape[-1] * self.stride[0]
@@ -198,8 +198,8 @@ class _Upsample(nn.ConvTranspose1d):
 class _ResidualUnit(nn.Module):
     def __init__(self, width: int, dilation: int, causal: bool) -> None:
         super().__init__()
-        self.dilated_conv = _Conv(width, width, kernel=3, dilation=dilation, causal=causal)
-        self.pointwise_conv = _Conv(width, width, kernel=1, causal=causal)
+        self.dilated_conv = PaddedConv(width, width, kernel=3, dilation=dilation, causal=causal)
+        self.pointwise_conv = PaddedConv(width, width, kernel=1, causal=causal)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden + elu(self.pointwise_conv(elu(self.dilated_conv(hidden))))
@@ -220,7 +220,7 @@ def _padding(kernel: int, stride: int, dilation: int, causal: bool) -> tuple[int
     return left, total - left
 
 
-def _overhang(stride: int, causal: bool) -> int:
+def overhang(stride: int, causal: bool) -> int:
     """Return how much to drop at the start of a transposed convolution of 2 * stride taps.
 
     Input i gives outputs stride i to stride (i + 2) - 1. Dropping nothing at the start (and

@@ -10,6 +10,7 @@ import torch
 
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
+from bcsim.models.eben import EBENGenerator
 from bcsim.models.spectral import SpectralEnhancer
 from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
 from bcsim.rng import stream
@@ -18,8 +19,11 @@ from bcsim.rng import stream
 VARIANTS = [
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65},
     {"name": "envelope_mapper", "causal": True, **MODELS["envelope_mapper"].small},
+    {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65, "causal": True},
     {"name": "eben", "m": 2, "n": 16, "p": 2, "width": 2, "latent": 4},
     {"name": "seanet", "width": 4, "latent": 4, "causal": True, "weight_norm": False},
+    {"name": "crn", "channels": ["bone", "air"], **MODELS["crn"].small},
+    {"name": "gcrn", "channels": ["bone", "air"], **MODELS["gcrn"].small},
     {"name": "seanet", "width": 2, "latent": 4, "channels": ["bone", "air"], "strides": [2, 4]},
 ]
 SMALL = [*({"name": name, **MODELS[name].small} for name in MODELS), *VARIANTS]
@@ -120,6 +124,8 @@ def within(reach: Callable[[int], tuple[int, int]], first: int, last: int) -> li
 def test_a_causal_model_waits_for_its_frame_or_window_alone(model):
     if model.causal:
         window = model.frames.length if isinstance(model, SpectralEnhancer) else model.frame_samples
+        if isinstance(model, EBENGenerator):  # and for the filters of its bands
+            window += model.pqmf.num_taps - model.pqmf.num_bands
         assert model.latency_samples == window - 1
 
 

@@ -95,6 +95,18 @@ def test_an_output_depends_on_the_published_6340_inputs_at_most():
     assert max(spans) == 6340
 
 
+def test_the_causal_form_waits_for_its_frame_and_the_filters_of_its_bands():
+    """Strides of 64 bands' samples at a quarter of the rate, and 32 taps less a step of 4."""
+    published, causal = (
+        EBENGenerator(width=2, latent=2),
+        EBENGenerator(width=2, latent=2, causal=True),
+    )
+    assert (published.latency_samples, causal.latency_samples) == (3163, 256 + 32 - 4 - 1)
+    assert causal.causal
+    assert published.state_dict().keys() == causal.state_dict().keys()
+    assert published.num_parameters == causal.num_parameters
+
+
 def test_the_published_form_refuses_lengths_that_it_would_cut():
     with pytest.raises(ValueError, match="the next length that does is 16096"):
         EBENGenerator(width=2, latent=2).forward_with_bands(torch.zeros(1, 1, 16_000))

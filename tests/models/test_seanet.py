@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bcsim.models.seanet import SEANet
+from bcsim.models.seanet import PaddedConv, SEANet
 
 
 def test_sizes_are_those_published():
@@ -21,6 +21,18 @@ def test_the_causal_form_sees_its_frame_of_16_ms_and_no_more():
     model = SEANet(width=8, weight_norm=False, causal=True)
     assert model.frame_samples == 256
     assert model.latency_samples == 255
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 9), (16, 8, 1)])
+def test_causal_convolutions_are_padded_as_encodec_pads_them(kernel, stride, dilation):
+    """(k - 1) d + 1 - s zeros before the signal, none behind: output i waits for its s inputs."""
+    conv = PaddedConv(1, 1, kernel, causal=True, stride=stride, dilation=dilation)
+    assert conv.edges == ((kernel - 1) * dilation + 1 - stride, 0)
+    early, late = torch.zeros(1, 1, 80), torch.zeros(1, 1, 80)
+    late[..., 5 * stride :] = 1
+    assert torch.equal(conv(early)[..., :5], conv(late)[..., :5])
+    assert conv(late)[..., 5] != 0
 
 
 @torch.no_grad()
