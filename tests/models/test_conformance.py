@@ -23,7 +23,10 @@ VARIANTS = [
     {"name": "eben", "m": 2, "n": 16, "p": 2, "width": 2, "latent": 4},
     {"name": "seanet", "width": 4, "latent": 4, "causal": True, "weight_norm": False},
     {"name": "crn", "channels": ["bone", "air"], **MODELS["crn"].small},
+    {"name": "gated_fusion", "fusion": "late", "causal": True, **MODELS["gated_fusion"].small},
     {"name": "gcrn", "channels": ["bone", "air"], **MODELS["gcrn"].small},
+    {"name": "spectrum_copy", "causal": True, **MODELS["spectrum_copy"].small},
+    {"name": "spectrum_copy", "mode": "fold", "mask_layers": 0, "equalizer_bands": 6},
     {"name": "seanet", "width": 2, "latent": 4, "channels": ["bone", "air"], "strides": [2, 4]},
 ]
 SMALL = [*({"name": name, **MODELS[name].small} for name in MODELS), *VARIANTS]
