@@ -79,6 +79,8 @@ def test_memory_does_not_grow_with_the_length():
         lambda _module, inputs, _output: lengths.append(inputs[0].shape[-1])
     )
     enhance(model, noise(200_000), 16_000, chunk_s=1.0)
+    assert model.history_samples is not None
+    assert model.latency_samples is not None
     overlap = model.history_samples + model.latency_samples + 3 * model.frame_samples
     assert max(lengths) <= 16_000 + overlap
 
