@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from .decoding import DecodingCommand
 from .options import COUNT, PATH, new_folder_option
 from .registered import registered_names
 
 
-@click.command("convert")
+@click.command("convert", cls=DecodingCommand)
 @click.argument("dataset", type=PATH)
 @click.option(
     "--format",

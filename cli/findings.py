@@ -7,6 +7,7 @@ import click
 
 from bcsim.files.findings import FINDINGS_NAME, FoundInRecordings, collecting
 
+from .decoding import DecodingCommand
 from .streams import say
 
 # They say it themselves: doctor pair by pair, and those that make a dataset from its rows, so that
@@ -14,7 +15,7 @@ from .streams import say
 TELL_THEMSELVES = ("doctor", "synthesize", "merge")
 
 
-class RecordingsCommand(click.Command):
+class RecordingsCommand(DecodingCommand):
     """A command that takes recordings: a line for each kind of finding, all of them in a file.
 
     The file is `findings.jsonl`, in the output where that is a folder, and else beside it.

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from .decoding import DecodingCommand
 from .options import PATH, json_option
 from .streams import say
 
 NUM_SHOWN = 20
 
 
-@click.command("verify")
+@click.command("verify", cls=DecodingCommand)
 @click.argument("dataset", type=PATH)
 @json_option
 def command(dataset: Path, as_json: bool) -> int:

@@ -19,13 +19,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bcsim.audio import decoding
-from bcsim.audio.decoding import LARGE, MAX_MESSAGE, DecodingError, Sound, encoded
+from bcsim.audio.decoding import LARGE, MAX_MESSAGE, DecodingError, Facts, Sound, encoded
 from bcsim.errors import EnvironmentFault
 
 GIB = 2**30
@@ -40,10 +40,28 @@ _ENVIRONMENT = {"PYTHONFAULTHANDLER": "", "OPENBLAS_NUM_THREADS": "1"}
 _BLOCK = 1 << 16  # samples of each channel
 
 
+class Part(NamedTuple):
+    """Samples to read.
+
+    Args:
+        start: first sample; None to go on behind those that were read last.
+        num_samples: number of samples of each channel, which are there.
+        channels: number of channels.
+        dtype: type of the samples (`Sound.read`).
+    """
+
+    start: int | None
+    num_samples: int
+    channels: int
+    dtype: str
+
+
 class OpenSound(Protocol):
     """What `decoding.Sound` and `ContainedSound` have in common."""
 
-    facts: tuple[str, int, int, int]
+    def open(self, first: "Part | None" = None) -> Facts:
+        """Open it and return how it is understood; see `ContainedSound.open`."""
+        ...
 
     def read(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
         """Return samples (T, C), as `Sound.read` does."""
@@ -54,22 +72,29 @@ class OpenSound(Protocol):
         ...
 
 
-def open_sound(file: BinaryIO) -> OpenSound:
-    """Open a recording in the process that decodes, or here in a worker with limits of its own.
+def sound_of(file: BinaryIO) -> OpenSound:
+    """Return a recording for the process that decodes, or for a worker with limits of its own.
 
     Args:
         file: file open for reading and seeking; the caller closes it after the sound.
 
     Raises:
-        DecodingError: if it cannot be decoded, or breaks the decoder; reading raises it, too.
-        OSError: if the file cannot be read.
-        EnvironmentFault: if no process can be started.
+        DecodingError: from any method, if it cannot be decoded, or breaks the decoder.
+        OSError: from any method, if the file cannot be read.
+        EnvironmentFault: from any method, if no process can be started.
     """
     return Sound(file) if os.environ.get(IN_THIS_PROCESS) else ContainedSound(file)
 
 
+def start_decoder() -> None:
+    """Start the process that decodes without waiting for it, where recordings will be read soon."""
+    if not os.environ.get(IN_THIS_PROCESS):
+        with _asking, contextlib.suppress(EnvironmentFault):  # the first recording tells it
+            _current_or_new()
+
+
 class ContainedSound:
-    """A recording that is open in the process that decodes; it stands in for `decoding.Sound`.
+    """A recording that the process that decodes has open; it stands in for `decoding.Sound`.
 
     Where that process was lost, this recording is opened again in the next one, and decoded up to
     where it was. What breaks that one as well is to blame: the first may have been broken by a
@@ -85,8 +110,20 @@ class ContainedSound:
         self._number = next(_numbers)
         self._sought: int | None = None  # where reading last started anew
         self._since = 0  # samples read since
-        self.facts: tuple[str, int, int, int] = self._asked(None)
-        _, self._channels, _, self._frames = self.facts
+        self._channels = self._frames = 0
+        self._ahead: tuple[Part, NDArray[Any]] | None = None  # what was read when it was opened
+
+    def open(self, first: Part | None = None) -> Facts:
+        """Open it and return how it is understood, as `Sound.open` does.
+
+        Args:
+            first: what will be read first, if it has so many channels: it is decoded meanwhile.
+        """
+        facts, samples = self._asked(first, is_read=False)
+        _, self._channels, _, self._frames = facts
+        if first is not None and samples is not None:
+            self._ahead = first, samples
+        return facts
 
     def read(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
         """Return samples (T, C), as `Sound.read` does."""
@@ -94,7 +131,14 @@ class ContainedSound:
         count = min(count, self._frames - first)
         if count <= 0:
             return np.empty((0, self._channels), dtype)
-        samples = self._asked((start, (count, self._channels), dtype))
+        part, ahead = Part(start, count, self._channels, dtype), self._ahead
+        self._ahead = None
+        if ahead is not None and ahead[0] == part:
+            samples = ahead[1]
+        else:
+            if ahead is not None:  # else it would go on behind that
+                part = part._replace(start=first)
+            samples = self._asked(part)[1]
         if start is not None:
             self._sought, self._since = start, 0
         self._since += len(samples)
@@ -105,27 +149,35 @@ class ContainedSound:
         if self._decoder is not None:
             self._decoder.close(self._number)
 
-    def _asked(self, wanted: tuple[int | None, tuple[int, int], str] | None) -> Any:
-        """Return the facts, or the samples that are wanted."""
-        facts = None
+    def _asked(self, part: Part | None, is_read: bool = True) -> tuple[Any, Any]:
+        """Return how it is understood if it had to be opened, and the samples of a part.
+
+        Without `is_read`, it is opened, and the part read along with it where that can be.
+        """
         for is_last in (False, True):
             try:
                 with _running() as decoder:
+                    facts = samples = None
                     if decoder is not self._decoder:
-                        facts = decoder.open(self._number, self._file)
+                        is_at_start = self._sought is None and not self._since
+                        first = part if is_at_start else None
+                        facts, samples = decoder.open(self._number, self._file, first)
                         self._go_on(decoder)
                         self._decoder = decoder
-                    return facts if wanted is None else decoder.read(self._number, *wanted)
+                    if is_read and samples is None and part is not None:
+                        samples = decoder.read(self._number, part)
+                    return facts, samples
             except _LostError as error:
                 if is_last or error.is_timeout:
                     raise DecodingError(f"it {error}") from None
+        raise AssertionError("it was asked twice")
 
     def _go_on(self, decoder: "_Decoder") -> None:
         """Decode up to where another decoder was: MP3 differs a little after a seek."""
         start, left = self._sought, self._since
         while left or start is not None:
             num_samples = min(_BLOCK, left)
-            decoder.read(self._number, start, (num_samples, self._channels), "int16")
+            decoder.read(self._number, Part(start, num_samples, self._channels, "int16"))
             start, left = None, left - num_samples
 
 
@@ -144,7 +196,7 @@ class _Decoder:
         is_idle: whether nothing is asked that is not answered yet.
 
     Raises:
-        EnvironmentFault: if it cannot be started.
+        EnvironmentFault: from any method, if it cannot be started.
     """
 
     def __init__(self) -> None:
@@ -168,6 +220,12 @@ class _Decoder:
         self._coming = select.poll()
         self._coming.register(ours, select.POLLIN)
         self.is_idle = True
+        self._has_started = False
+
+    def wait_for_start(self) -> None:
+        """Wait until it has imported what it needs."""
+        if self._has_started:
+            return
         try:
             self._answer()
         except _LostError as error:
@@ -176,46 +234,32 @@ class _Decoder:
         except BaseException:  # such as Ctrl-C
             self.end()
             raise
+        self._has_started = True
 
-    def open(self, number: int, file: BinaryIO) -> tuple[str, int, int, int]:
-        """Open a recording under a number; return what `Sound.facts` is."""
+    def open(
+        self, number: int, file: BinaryIO, part: Part | None
+    ) -> tuple[Facts, NDArray[Any] | None]:
+        """Open a recording under a number; return what `Sound.open` does, and samples (T, C).
+
+        Args:
+            number: number of the recording.
+            file: file of the recording.
+            part: samples to read; None, or another number of channels than there is, for none.
+        """
         with _descriptor_of(file) as descriptor:
-            answer = self._ask({"open": number}, descriptor)
+            answer, samples = self._decoded({"open": number}, part, descriptor)
         codec, channels, sample_rate, frames = answer["facts"]
-        return codec, channels, sample_rate, frames
+        return (codec, channels, sample_rate, frames), samples
 
-    def read(
-        self, number: int, start: int | None, shape: tuple[int, int], dtype: str
-    ) -> NDArray[Any]:
-        """Return samples (T, C) of at most a shape, as `Sound.read` does."""
-        count, channels = shape
-        num_bytes = max(1, count * channels * np.dtype(dtype).itemsize)
-        if num_bytes > MAX_MEMORY_GIB * GIB:
-            raise _too_large()
-        if self._window is None or len(self._window) < num_bytes:
-            self._window = self._shared_memory(max(num_bytes, LARGE))
-        try:
-            answer = self._ask({"read": number, "start": start, "count": count, "dtype": dtype})
-        except (DecodingError, OSError):
-            self._window = None  # the process may have had no room for it
-            raise
-        found = np.frombuffer(self._window, dtype, answer["count"] * channels).copy()
-        if num_bytes > LARGE:
-            self._window = None
-        return found.reshape(-1, channels)
+    def read(self, number: int, part: Part) -> NDArray[Any]:
+        """Return samples (T, C), as `Sound.read` does."""
+        _, samples = self._decoded({"read": number}, part)
+        assert samples is not None
+        return samples
 
     def close(self, number: int) -> None:
-        """Close a recording now, or with the next message if something is being asked."""
+        """Close a recording with the next message: one more would take long."""
         self._closing.append(number)
-        # Not waited for: the garbage collector may come here in the middle of a message.
-        if _asking.acquire(blocking=False):
-            try:
-                if self.is_running():
-                    self._send_closing()
-            except _LostError:
-                pass  # with all that it had open
-            finally:
-                _asking.release()
 
     def is_running(self) -> bool:
         """Tell whether the process can be asked something."""
@@ -234,6 +278,30 @@ class _Decoder:
         self._socket.close()
         self._process.returncode = 0  # for nobody to wait for it here
 
+    def _decoded(
+        self, message: dict[str, Any], part: Part | None, descriptor: int | None = None
+    ) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        """Send a message about a part; return the answer, and the samples (T, C) that it tells."""
+        if part is None:
+            return self._ask(message, descriptor), None
+        num_bytes = max(1, part.num_samples * part.channels * np.dtype(part.dtype).itemsize)
+        if num_bytes > MAX_MEMORY_GIB * GIB:
+            raise _too_large()
+        if self._window is None or len(self._window) < num_bytes:
+            self._window = self._shared_memory(max(num_bytes, LARGE))
+        window = self._window
+        try:
+            answer = self._ask(message | {"part": part._asdict()}, descriptor)
+        except (DecodingError, OSError):
+            self._window = None  # the process may have had no room for it
+            raise
+        if num_bytes > LARGE:
+            self._window = None
+        if "count" not in answer:
+            return answer, None
+        found = np.frombuffer(window, part.dtype, answer["count"] * part.channels).copy()
+        return answer, found.reshape(-1, part.channels)
+
     def _shared_memory(self, num_bytes: int) -> mmap.mmap:
         """Make memory that the process sees as well; no limit of /dev/shm holds for it."""
         with os.fdopen(os.memfd_create("bcsim-samples"), "r+b", buffering=0) as file:
@@ -244,9 +312,9 @@ class _Decoder:
 
     def _ask(self, message: Mapping[str, Any], descriptor: int | None = None) -> dict[str, Any]:
         """Send a message and return the answer."""
-        self._send_closing()
+        closing, self._closing = self._closing, []
         self.is_idle = False
-        self._send(message, descriptor)
+        self._send({**message, "close": closing}, descriptor)
         answer = self._answer()
         self.is_idle = True
         if "error" not in answer:
@@ -256,10 +324,6 @@ class _Decoder:
         if answer["kind"] == "memory":
             raise _too_large()
         raise DecodingError(answer["error"])
-
-    def _send_closing(self) -> None:
-        while self._closing:
-            self._send({"close": self._closing.pop()})
 
     def _send(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
         descriptors = [] if descriptor is None else [descriptor]
@@ -292,17 +356,22 @@ class _Decoder:
 @contextlib.contextmanager
 def _running() -> Iterator[_Decoder]:
     """Hand out the decoder to one thread; end it where it was left in the middle of an answer."""
-    global _current
     with _asking:
-        if _current is None or not _current.is_running():
-            _end_current()
-            _current = _Decoder()
-        decoder = _current
+        decoder = _current_or_new()
+        decoder.wait_for_start()
         try:
             yield decoder
         finally:
             if not decoder.is_running():
                 _end_current()
+
+
+def _current_or_new() -> _Decoder:
+    global _current
+    if _current is None or not _current.is_running():
+        _end_current()
+        _current = _Decoder()
+    return _current
 
 
 def _end_current() -> None:

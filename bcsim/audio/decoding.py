@@ -7,9 +7,11 @@ keeps messages apart, its standard input. They are JSON objects:
 - `{"open": 3}`, with the descriptor of a file, opens a recording under the number 3. The answer is
   `{"facts": [codec, channels, sample_rate, frames]}`.
 - `{"window": size}`, with a descriptor of shared memory, has no answer.
-- `{"read": 3, "start": 0, "count": 9, "dtype": "int16"}` decodes into that memory. The answer is
-  `{"count": 9}`.
-- `{"close": 3}` has no answer.
+- `{"read": 3, "part": {"start": 0, "num_samples": 9, "channels": 1, "dtype": "int16"}}` decodes
+  into that memory. The answer is `{"count": 9}`.
+- With "open", "part" is read along with it, if the recording has so many channels; the answer is
+  that of both. Every message wakes a process up, which takes longer than to open a recording.
+- With "open" or "read", `"close": [1, 2]` closes recordings before.
 
 The first message of the program is `{"ready": true}`. What goes wrong is answered by
 `{"error": text, "kind": "decoding", "system" or "memory", "errno": number}`.
@@ -28,13 +30,16 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import soundfile
 
 MAX_MESSAGE = 1 << 16  # bytes
 LARGE = 1 << 22  # bytes of shared memory that are not kept for the next recording
+SMALL = 1 << 18  # bytes of a file that is read at once: libsndfile asks for many little parts
+# Codec, number of channels, sample rate in Hz and number of samples a channel.
+Facts: TypeAlias = tuple[str, int, int, int]
 
 
 class DecodingError(Exception):
@@ -42,26 +47,30 @@ class DecodingError(Exception):
 
 
 class Sound:
-    """A recording that is open in libsndfile.
+    """A recording that libsndfile decodes.
 
     Args:
         file: file open for reading and seeking; the caller closes it.
 
-    Attributes:
-        facts: codec, number of channels, sample rate in Hz and number of samples a channel, as
-            libsndfile understands the header.
-
     Raises:
-        DecodingError: if libsndfile cannot decode it; every method that reads raises it, too.
-        OSError: if the file cannot be read.
+        DecodingError: from any method, if libsndfile cannot decode it.
+        OSError: from any method, if the file cannot be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = _Seekable(file)
+        self._sound: Any = None  # until it is opened
+
+    def open(self, first: object = None) -> Facts:
+        """Open it at the position of its file, and return how libsndfile understands the header.
+
+        Args:
+            first: what will be read first, which this takes no notice of.
+        """
         with self._errors():
             self._sound = soundfile.SoundFile(cast(BinaryIO, self._file))
         sound = self._sound
-        self.facts = (sound.subtype, sound.channels, sound.samplerate, sound.frames)
+        return sound.subtype, sound.channels, sound.samplerate, sound.frames
 
     def read(self, start: int | None, count: int, dtype: str, out: Any = None) -> Any:
         """Return samples (T, C).
@@ -79,7 +88,8 @@ class Sound:
 
     def close(self) -> None:
         """Let go of it; the file stays open."""
-        self._sound.close()
+        if self._sound is not None:
+            self._sound.close()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -201,11 +211,8 @@ class _Program:
     def _answer(
         self, message: Mapping[str, Any], descriptors: Sequence[int]
     ) -> dict[str, Any] | None:
-        if "close" in message:
-            sound, file = self._open.pop(message["close"])
-            sound.close()
-            file.close()
-            return None
+        for number in message.get("close", ()):
+            self._close(number)
         if "window" in message:
             self._window = None  # first, or the limit of memory would have to hold both
             try:
@@ -215,27 +222,46 @@ class _Program:
             finally:
                 os.close(descriptors[0])
             return None
-        if "open" in message:
-            return {"facts": self._opened(message["open"], descriptors[0])}
-        return {"count": self._read(**message)}
-
-    def _opened(self, number: int, descriptor: int) -> tuple[str, int, int, int]:
-        file = io.BufferedReader(_SharedFile(descriptor))
+        part = message.get("part")
+        if "open" not in message:
+            return {"count": self._read(message["read"], **message["part"])}
+        number = message["open"]
+        facts = self._opened(number, descriptors[0], is_read=part is not None)
+        if part is None or part["channels"] != facts[1]:
+            return {"facts": facts}
         try:
+            return {"facts": facts, "count": self._read(number, **part)}
+        except BaseException:
+            self._close(number)  # the other process takes it for one that was not opened
+            raise
+
+    def _close(self, number: int) -> None:
+        sound, file = self._open.pop(number)
+        sound.close()
+        file.close()
+
+    def _opened(self, number: int, descriptor: int, is_read: bool) -> Facts:
+        file: BinaryIO = io.BufferedReader(_SharedFile(descriptor))
+        try:
+            if is_read and os.fstat(descriptor).st_size <= SMALL:
+                with file:
+                    file = io.BytesIO(os.pread(descriptor, SMALL, 0))
             sound = Sound(file)
+            facts = sound.open()
         except BaseException:
             file.close()
             raise
         self._open[number] = sound, file
-        return sound.facts
+        return facts
 
-    def _read(self, read: int, start: int | None, count: int, dtype: str) -> int:
-        sound, _ = self._open[read]
-        channels = sound.facts[1]
+    def _read(
+        self, number: int, start: int | None, num_samples: int, channels: int, dtype: str
+    ) -> int:
+        sound, _ = self._open[number]
         if self._window is None:
             raise MemoryError
-        out = np.frombuffer(self._window, dtype, count * channels).reshape(count, channels)
-        found = len(sound.read(start, count, dtype, out))
+        out = np.frombuffer(self._window, dtype, num_samples * channels)
+        found = len(sound.read(start, num_samples, dtype, out.reshape(num_samples, channels)))
         if len(self._window) > LARGE:
             self._window = None
         return found

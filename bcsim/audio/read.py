@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
-from bcsim.audio.contained import open_sound
+from bcsim.audio.contained import Part, sound_of
 from bcsim.audio.decoding import DecodingError
 from bcsim.audio.inspection import Levels, inspect, inspect_header, refusal_of
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
@@ -165,22 +165,43 @@ class AudioFile:
         self._is_at_start = True
         self.findings: tuple[Finding, ...] = ()
         with self._errors():
-            info = check_header(file, whole)
-            file.seek(0)
-            self._sound = open_sound(file)
-            facts = self._sound.facts
-            if info.frames == UNKNOWN_LENGTH:
-                info = dataclasses.replace(info, frames=facts[-1])
-            if facts != (info.codec, info.channels, info.sample_rate, info.frames):
-                self._sound.close()
-                raise AudioError("its header can be read in two ways; convert it to FLAC")
-        self.info = info
+            self.info = check_header(file, whole)
+            self._sound, self._is_open = sound_of(file), False
+            if self.info.frames == UNKNOWN_LENGTH:
+                try:
+                    self._open(None)
+                except BaseException:
+                    self._sound.close()
+                    raise
 
     def __enter__(self) -> "AudioFile":
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._sound.close()
+        try:
+            if raised[0] is None and not self._is_open:  # only its header was asked for
+                with self._errors():
+                    self._open(None)
+        finally:
+            self._sound.close()
+
+    def _open(self, first: Part | None) -> None:
+        """Let libsndfile open the recording, and compare how it understands the header."""
+        self._file.seek(0)
+        facts = self._sound.open(first)
+        if self.info.frames == UNKNOWN_LENGTH:
+            self.info = dataclasses.replace(self.info, frames=facts[-1])
+        if facts != (self.info.codec, self.info.channels, self.info.sample_rate, self.info.frames):
+            raise AudioError("its header can be read in two ways; convert it to FLAC")
+        self._is_open = True
+
+    def _decode(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
+        """Return samples (T, C) as `Sound.read` does; open the recording before, if it is not."""
+        if not self._is_open:
+            count = min(count, self.info.frames - (start or 0))
+            part = Part(start, count, self.info.channels, dtype)
+            self._open(part if count > 0 else None)
+        return self._sound.read(start, count, dtype)
 
     def again(self, whole: bool = True) -> "AudioFile":
         """Return the same open file to be read from the start, whatever its name leads to now."""
@@ -236,7 +257,7 @@ class AudioFile:
         with self._errors():
             start = min(start, self.info.frames)
             self._is_at_start = False
-            samples = self._sound.read(start, num_samples, dtype)
+            samples = self._decode(start, num_samples, dtype)
             if len(samples) < min(num_samples, self.info.frames - start):
                 _check_count(self.info, start + len(samples))
         return samples
@@ -255,7 +276,7 @@ class AudioFile:
         with self._errors():
             self.check_header()
             start = self._start()
-            while len(block := self._sound.read(start, num_samples, "float64")):
+            while len(block := self._decode(start, num_samples, "float64")):
                 start = None
                 count, largest = count + len(block), max(largest, _check_magnitude(block))
                 levels.add(_used(block, channel))
@@ -344,9 +365,9 @@ class AudioFile:
 
     def _decode_all(self) -> NDArray[Any]:
         if self.info.codec != "PCM_16":
-            return self._sound.read(self._start(), self.info.frames, "float64")
+            return self._decode(self._start(), self.info.frames, "float64")
         # The same numbers in less time; torch, unlike numpy, reuses memory.
-        samples = torch.from_numpy(self._sound.read(self._start(), self.info.frames, "int16"))
+        samples = torch.from_numpy(self._decode(self._start(), self.info.frames, "int16"))
         return samples.double().mul_(1 / 32768).numpy()
 
     @contextlib.contextmanager

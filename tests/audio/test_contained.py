@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from bcsim.audio import contained
-from bcsim.audio.read import open_audio, read_audio
+from bcsim.audio.read import audio_info, open_audio, read_audio
 from bcsim.audio.unchanging import read_pair
 from bcsim.errors import EnvironmentFault, InputError
 
@@ -27,7 +27,7 @@ specification.loader.exec_module(decoding)
 read = decoding.Sound.read
 
 def broken(sound, *arguments):
-    frames = sound.facts[-1]
+    frames = sound._sound.frames
     if frames == {CRASH}:
         ctypes.string_at(0)
     once = pathlib.Path(__file__).with_name("once")
@@ -116,6 +116,51 @@ def test_the_decoder_gives_what_libsndfile_gives_here_even_of_mp3(tmp_path, monk
         assert np.array_equal(found[""], found["1"])
 
 
+def test_a_decoder_that_was_started_ahead_is_the_one_that_decodes(tmp_path, monkeypatch):
+    monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    contained._end_current()
+    contained.start_decoder()
+    before = decoder_pid()
+    contained.start_decoder()
+    path = write(tmp_path / "x.flac", 5000)
+    assert np.array_equal(read_audio(path)[0], soundfile.read(path)[0])
+    assert decoder_pid() == before
+
+
+def test_a_recording_takes_one_message(tmp_path, monkeypatch):
+    """Each wakes a process up, and opening, reading and closing took one each."""
+    monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    paths = [write(tmp_path / f"{length}.flac", length) for length in (5000, 6000)]
+    read_audio(paths[0])
+    sent, send = [], contained._Decoder._send
+
+    def counted(decoder, message, *descriptor):
+        sent.append(message)
+        send(decoder, message, *descriptor)
+
+    monkeypatch.setattr(contained._Decoder, "_send", counted)
+    for path in paths:
+        assert np.array_equal(read_audio(path)[0], soundfile.read(path)[0])
+        audio_info(path)
+        with open_audio(path) as audio:
+            assert sum(map(len, audio.blocks(100_000))) == audio.info.frames
+    assert len(sent) == 6
+    assert all(len(message["close"]) == 1 for message in sent)
+
+
+def test_what_was_read_ahead_is_not_skipped_if_something_else_is_read(tmp_path, monkeypatch):
+    monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    path = write(tmp_path / "x.flac", 5000)
+    wanted = soundfile.read(path, dtype="int16", always_2d=True)[0]
+    with path.open("rb") as file:
+        for start, first in ((None, 0), (7, 7)):
+            sound = contained.sound_of(file)
+            assert sound.open(contained.Part(None, 1000, 1, "int16"))[1:] == (1, 16_000, 5000)
+            assert np.array_equal(sound.read(start, 30, "int16"), wanted[first : first + 30])
+            assert np.array_equal(sound.read(None, 9, "int16"), wanted[first + 30 : first + 39])
+            sound.close()
+
+
 def test_ctrl_c_is_left_to_the_process_that_asks(tmp_path, monkeypatch):
     monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
     path = write(tmp_path / "x.flac", 5000)
@@ -157,6 +202,7 @@ def test_a_recording_too_long_for_memory_is_refused_before_it_is_decoded(tmp_pat
     with pytest.raises(InputError, match=r"more than 0.0001 GiB of memory; cut it into parts"):
         read_pair({"air": path}, 16_000, {})
     monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    contained.start_decoder()  # with memory enough to start
     monkeypatch.setattr(contained, "MAX_MEMORY_GIB", 1e-4)
     with pytest.raises(InputError, match=r"more than 0.0001 GiB of memory to be decoded"):
         read_audio(path)
@@ -167,16 +213,20 @@ import os, sys
 from bcsim.audio import contained
 contained.PROGRAM, good, bad = sys.argv[1:]
 with open(good, "rb") as file:
-    sound = contained.open_sound(file)
+    sound = contained.sound_of(file)
+    sound.open()
     first = sound.read(None, 10, "int16")
     if not os.fork():  # has a decoder of its own
         sound.read(0, 10, "int16")
-        assert contained.open_sound(file).read(0, 10, "int16").tolist() == first.tolist()
+        other = contained.sound_of(file)
+        other.open()
+        assert other.read(0, 10, "int16").tolist() == first.tolist()
         os._exit(0)
     assert os.wait()[1] == 0
     assert sound.read(0, 10, "int16").tolist() == first.tolist()
 with open(bad, "rb") as file:
-    sound = contained.open_sound(file)
+    sound = contained.sound_of(file)
+    sound.open()
     print(contained._current._process.pid, flush=True)
     sound.read(None, 10, "int16")
 """
