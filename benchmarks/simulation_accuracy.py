@@ -34,7 +34,7 @@ from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import headline_metrics, simulation_scores
-from bcsim.metrics.two_sample import null_accuracy, told_apart
+from bcsim.metrics.two_sample import frames_of, null_accuracy, told_apart
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
@@ -154,8 +154,9 @@ def measure(
         rows.append(row)
         talkers.append(str(pair.talker))
         report(f"{way}, {method}, {pair.name}: LSD {row['lsd']:.2f}")
-    null, _ = null_accuracy(comparisons, talkers)
-    return Result(rows, talkers, told_apart(comparisons, talkers), null)
+    frames = [frames_of(comparison, len(comparisons)) for comparison in comparisons]
+    null, _ = null_accuracy(frames, talkers)
+    return Result(rows, talkers, told_apart(frames, talkers), null)
 
 
 def table(results: dict[str, Result], intervals: bool = True) -> str:

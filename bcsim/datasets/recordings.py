@@ -7,7 +7,7 @@ two folders, else by a word for the role (`bcsim.datasets.pairing`).
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,17 +138,34 @@ def read_found(
         sample_rate: sample rate of the pairs in Hz.
         channels: channel of "air" and "bone", where files have several.
     """
+    failures = dict(unmatched)
     chosen = chosen_channels(found, channels)
-    pairs, failures = [], dict(unmatched)
-    for pair in found:
-        try:
-            pairs.append(_read(pair, sample_rate, chosen))
-        except InputError as error:
-            failures[pair.id] = f"{error} (its pair: {_both(pair)})"
+    pairs = [*each_recording(found, failures, sample_rate, chosen)]
     if not pairs:
         first = next(iter(failures.values()))
         raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
     return pairs, failures
+
+
+def each_recording(
+    found: Iterable[PairFiles],
+    failures: dict[str, str],
+    sample_rate: int,
+    channels: Mapping[str, int | None],
+) -> Iterator[RecordedPair]:
+    """Read pairs one by one: those of a corpus are larger than memory.
+
+    Args:
+        found: files of the pairs.
+        failures: reason by pair that cannot be used, to which those of these pairs are added.
+        sample_rate: sample rate of the pairs in Hz.
+        channels: index of the channel of "air" and "bone" (`chosen_channels`).
+    """
+    for pair in found:
+        try:
+            yield _read(pair, sample_rate, channels)
+        except InputError as error:
+            failures[pair.id] = f"{error} (its pair: {_both(pair)})"
 
 
 def chosen_channels(

@@ -8,6 +8,7 @@ of an utterance.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,32 @@ NUM_SPLITS = 3  # of the real frames, behind the null
 SEGMENT = 31  # frames, half a second
 
 
-def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
+class Frames(NamedTuple):
+    """What the test needs of a pair: `features` of some of its active frames.
+
+    Args:
+        simulated: (N, 2 M), of the simulated signal.
+        real: (N, 2 M), of the real one.
+    """
+
+    simulated: NDArray[np.float64]
+    real: NDArray[np.float64]
+
+
+def frames_of(pair: Comparison, num_pairs: int) -> Frames | None:
+    """Return frames of a pair, or None where its real signal is silent.
+
+    Args:
+        pair: simulated beside real signal, levels matched.
+        num_pairs: number of pairs, which share out 16,000 frames.
+    """
+    if pair.is_void:
+        return None
+    most = max(1, min(MAX_FRAMES, MAX_ALL_FRAMES // num_pairs))
+    return Frames(features(pair, 0, most), features(pair, 1, most))
+
+
+def told_apart(pairs: Sequence[Frames | None], talkers: Sequence[str]) -> float:
     """Return the balanced accuracy with which boosted trees tell simulated from real frames.
 
     Features are the levels of 40 mel bands, floored 60 dB under the real utterance's maximum,
@@ -32,7 +58,7 @@ def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
     sets hold the same speech, so what was said and who said it tell nothing.
 
     Args:
-        pairs: simulated beside real signals, levels matched.
+        pairs: frames of each pair; None for one that is left out.
         talkers: talker of each pair; where unknown, a name of its own for each pair.
 
     Returns:
@@ -42,12 +68,12 @@ def told_apart(pairs: Sequence[Comparison], talkers: Sequence[str]) -> float:
     voiced, groups = _voiced(pairs, talkers)
     if len(set(groups)) < 2:
         return math.nan
-    samples = [features(pair, which, _quota(voiced)) for which in (0, 1) for pair in voiced]
+    samples = [*(pair.simulated for pair in voiced), *(pair.real for pair in voiced)]
     return separability(samples, [0] * len(voiced) + [1] * len(voiced), groups + groups)
 
 
 def null_accuracy(
-    pairs: Sequence[Comparison], talkers: Sequence[str], seed: int = 0
+    pairs: Sequence[Frames | None], talkers: Sequence[str], seed: int = 0
 ) -> tuple[float, float]:
     """Return the accuracy of real against real: mean and deviation over several random splits.
 
@@ -57,7 +83,7 @@ def null_accuracy(
     happen to fall together (16 utterances of 7 talkers: deviation 0.03 instead of 0.01).
 
     Args:
-        pairs: pairs whose real signals are compared.
+        pairs: frames of each pair, of which the real ones are compared; None for one left out.
         talkers: talker of each pair.
         seed: seed of the random splits.
 
@@ -67,7 +93,7 @@ def null_accuracy(
     voiced, groups = _voiced(pairs, talkers)
     if len(set(groups)) < 2:
         return math.nan, math.nan
-    real = [features(pair, 1, _quota(voiced)) for pair in voiced]
+    real = [pair.real for pair in voiced]
     found = []
     for split in range(NUM_SPLITS):
         generator = stream(seed, "two-sample null", split)
@@ -94,15 +120,10 @@ def halve(
 
 
 def _voiced(
-    pairs: Sequence[Comparison], talkers: Sequence[str]
-) -> tuple[list[Comparison], list[str]]:
-    voiced = [(pair, name) for pair, name in zip(pairs, talkers, strict=True) if not pair.is_void]
+    pairs: Sequence[Frames | None], talkers: Sequence[str]
+) -> tuple[list[Frames], list[str]]:
+    voiced = [(pair, name) for pair, name in zip(pairs, talkers, strict=True) if pair is not None]
     return [pair for pair, _ in voiced], [name for _, name in voiced]
-
-
-def _quota(pairs: Sequence[Comparison]) -> int:
-    """Return the number of frames that one of so many utterances may give."""
-    return max(1, min(MAX_FRAMES, MAX_ALL_FRAMES // len(pairs)))
 
 
 def features(pair: Comparison, which: int, max_frames: int = MAX_FRAMES) -> NDArray[np.float64]:

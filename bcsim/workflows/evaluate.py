@@ -1,7 +1,7 @@
 """`bcsim evaluate`: how close simulated sensors come to real recordings of one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcsim.datasets.recordings import read_recordings
+from bcsim.datasets.recordings import chosen_channels, each_recording, find_pairs
 from bcsim.errors import InputError, UsageError
 from bcsim.fitting.alignment.align import synchronised
 from bcsim.fitting.diagnosis.diagnose import examine
@@ -20,12 +20,12 @@ from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.ltas import CENTRES_HZ
 from bcsim.metrics.scores import simulation_metrics
-from bcsim.metrics.two_sample import null_accuracy, told_apart
+from bcsim.metrics.two_sample import Frames, frames_of, null_accuracy, told_apart
 from bcsim.progress import track
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
-from bcsim.workflows.presets import ResolvedSimulator, resolve_simulator
+from bcsim.workflows.presets import resolve_simulator
 
 Scores = dict[str, float]
 
@@ -131,41 +131,37 @@ def evaluate(
     if not sensors:
         raise UsageError("give at least one sensor")
     resolved = [resolve_simulator(sensor) for sensor in sensors]
-    rates = dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved)
-    usable = {rate: _synchronised_pairs(air, bone, rate, talkers, channels) for rate in rates}
-    nulls: dict[int, tuple[float, float]] = {}  # the real recordings alone decide it
-    evaluations = []
-    for sensor in resolved:
-        rate = sensor.simulator.sample_rate
-        pairs, failures = usable[rate]
-        rows, bands, drawn = _compare(sensor, pairs)
-        groups = [pair.name if pair.talker is None else pair.talker for pair in pairs]
-        if rate not in nulls:
-            nulls[rate] = null_accuracy(drawn, groups)
-        null, null_std = nulls[rate]
-        c2st = {"c2st": told_apart(drawn, groups), "c2st_null": null, "c2st_null_std": null_std}
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        talkers_of_pairs = [pair.talker for pair in pairs]
-        evaluations.append(
-            Evaluation(
-                sensor=sensor.sensor,
-                scores={name: _mean(values) for name, values in columns.items()} | c2st,
-                pairs={pair.name: row for pair, row in zip(pairs, rows, strict=True)},
-                num_scored={
-                    name: sum(not math.isnan(value) for value in values)
-                    for name, values in columns.items()
-                },
-                failures=failures,
-                intervals={
-                    name: bootstrap_mean(values, talkers_of_pairs)
-                    for name, values in columns.items()
-                },
-                talkers=_by_talker(groups, rows),
-                talkers_known=any(talker is not None for talker in talkers_of_pairs),
-                bands=_over_pairs(bands),
-            )
+    evaluations: dict[int, Evaluation] = {}  # by the place of the sensor
+    for rate in dict.fromkeys(sensor.simulator.sample_rate for sensor in resolved):
+        own = {
+            place: sensor
+            for place, sensor in enumerate(resolved)
+            if sensor.simulator.sample_rate == rate
+        }
+        found, failures = find_pairs(air, bone, talkers, channels)
+        of_sensors: dict[int, list[_Compared]] = {place: [] for place in own}
+        names: list[str] = []
+        talkers_of_pairs: list[str | None] = []
+        # Of a pair, only its scores are kept, and a few frames.
+        recorded = each_recording(
+            track(found, len(found), "evaluating"), failures, rate, chosen_channels(found, channels)
         )
-    return evaluations
+        for pair in _synchronised(recorded, rate, failures):
+            names.append(pair.name)
+            talkers_of_pairs.append(pair.talker)
+            for place, sensor in own.items():
+                of_sensors[place].append(_compare(sensor.simulator, pair, len(found)))
+        if not names:
+            first = next(iter(failures.values()))
+            raise InputError(f"none of {len(found)} pairs can be used; first: {first}")
+        groups = _groups(names, talkers_of_pairs)
+        first_sensor = next(iter(of_sensors.values()))
+        null = null_accuracy([pair.frames for pair in first_sensor], groups)  # of real recordings
+        for place, sensor in own.items():
+            evaluations[place] = _evaluation(
+                sensor.sensor, of_sensors[place], names, talkers_of_pairs, null, failures
+            )
+    return [evaluations[place] for place in range(len(resolved))]
 
 
 def synchronised_pair(pair: RecordedPair, sample_rate: int) -> RecordedPair:
@@ -190,49 +186,96 @@ def mean_sensor_signal(
     return simulator.render(air[None], [name], seed=0, mean=True, within_clip=residual).bone[0]
 
 
-def _synchronised_pairs(
-    air: Path,
-    bone: Path,
-    sample_rate: int,
-    talkers: Path | None,
-    channels: Mapping[str, str] | None,
-) -> tuple[list[RecordedPair], dict[str, str]]:
-    recorded, failures = read_recordings(air, bone, sample_rate, talkers, channels)
-    pairs = []
+def _synchronised(
+    recorded: Iterable[RecordedPair], sample_rate: int, failures: dict[str, str]
+) -> Iterator[RecordedPair]:
+    """Yield the pairs that can be synchronised; the reasons for others go to `failures`."""
     for pair in recorded:
         try:
-            pairs.append(synchronised_pair(pair, sample_rate))
+            ready = synchronised_pair(pair, sample_rate)
         except InputError as error:
             failures[pair.name] = f"{error}{pair.in_files}"
-    if not pairs:
-        raise InputError(f"no usable pair; first: {next(iter(failures.values()))}")
-    return pairs, failures
+            continue
+        yield ready
 
 
-def _compare(
-    sensor: ResolvedSimulator, pairs: Sequence[RecordedPair]
-) -> tuple[list[Scores], list[tuple[Tensor, Tensor]], list[Comparison]]:
-    """Return each pair's scores and band errors, and its comparison with the residual drawn."""
-    simulator = sensor.simulator
-    rows, bands, drawn_pairs = [], [], []
-    for pair in track(pairs, len(pairs), f"evaluating {sensor.sensor}"):
-        air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
-        expected, drawn = (
-            Comparison.prepare(
-                mean_sensor_signal(simulator, air, pair.name, residual),
-                bone,
-                simulator.sample_rate,
-                reference=air,
-            )
-            for residual in (False, True)
+@dataclass(frozen=True)
+class _Compared:
+    """A pair as one simulated sensor has it.
+
+    Args:
+        scores: scores of the mean sensor, and of the rendering with the residual drawn.
+        bands: errors of the third-octaves (`band_errors`).
+        frames: frames with the residual drawn, for the two-sample test.
+    """
+
+    scores: Scores
+    bands: tuple[Tensor, Tensor]
+    frames: Frames | None
+
+
+def _compare(simulator: Simulator, pair: RecordedPair, num_pairs: int) -> _Compared:
+    air, bone = (torch.from_numpy(np.float64(samples)) for samples in (pair.air, pair.bone))
+    expected, drawn = (
+        Comparison.prepare(
+            mean_sensor_signal(simulator, air, pair.name, residual),
+            bone,
+            simulator.sample_rate,
+            reference=air,
         )
-        row = {name: METRICS[name](expected) for name in simulation_metrics()}
-        row["dynamics_ratio_mean"] = row["dynamics_ratio"]
-        row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
-        rows.append(row)
-        bands.append(band_errors(expected))
-        drawn_pairs.append(drawn)
-    return rows, bands, drawn_pairs
+        for residual in (False, True)
+    )
+    row = {name: METRICS[name](expected) for name in simulation_metrics()}
+    row["dynamics_ratio_mean"] = row["dynamics_ratio"]
+    row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
+    return _Compared(row, band_errors(expected), frames_of(drawn, num_pairs))
+
+
+def _evaluation(
+    sensor: str,
+    compared: Sequence[_Compared],
+    names: Sequence[str],
+    talkers: Sequence[str | None],
+    null: tuple[float, float],
+    failures: dict[str, str],
+) -> Evaluation:
+    """Return what all pairs say of a sensor.
+
+    Args:
+        sensor: name of the sensor.
+        compared: pairs as the sensor has them.
+        names: names of the pairs.
+        talkers: talkers of the pairs, as far as they are known.
+        null: accuracy of real against real, and its deviation (`null_accuracy`).
+        failures: reason by pair that could not be used.
+    """
+    rows = [pair.scores for pair in compared]
+    groups = _groups(names, talkers)
+    c2st = {
+        "c2st": told_apart([pair.frames for pair in compared], groups),
+        "c2st_null": null[0],
+        "c2st_null_std": null[1],
+    }
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return Evaluation(
+        sensor=sensor,
+        scores={name: _mean(values) for name, values in columns.items()} | c2st,
+        pairs=dict(zip(names, rows, strict=True)),
+        num_scored={
+            name: sum(not math.isnan(value) for value in values) for name, values in columns.items()
+        },
+        failures=failures,
+        intervals={name: bootstrap_mean(values, talkers) for name, values in columns.items()},
+        talkers=_by_talker(groups, rows),
+        talkers_known=any(talker is not None for talker in talkers),
+        bands=_over_pairs([pair.bands for pair in compared]),
+    )
+
+
+def _groups(names: Sequence[str], talkers: Sequence[str | None]) -> list[str]:
+    """Return the talker of each pair, or the name of the pair where nothing tells."""
+    pairs = zip(names, talkers, strict=True)
+    return [name if talker is None else talker for name, talker in pairs]
 
 
 def _by_talker(groups: Sequence[str], rows: Sequence[Scores]) -> dict[str, Scores]:

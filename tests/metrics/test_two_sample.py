@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from bcsim.metrics.comparison import Comparison
-from bcsim.metrics.two_sample import features, halve, null_accuracy, separability, told_apart
+from bcsim.metrics.two_sample import (
+    Frames,
+    features,
+    frames_of,
+    halve,
+    null_accuracy,
+    separability,
+    told_apart,
+)
 from bcsim.rng import stream
 
 RATE = 16_000
@@ -19,11 +27,17 @@ def signals(seed: int, tilt: float) -> torch.Tensor:
     return torch.fft.irfft(spectrum * shape, len(white))
 
 
-def pairs(simulated_tilt: float) -> list[Comparison]:
-    return [
-        Comparison.prepare(signals(k, simulated_tilt), signals(100 + k, 1.0), RATE)
-        for k in range(8)
-    ]
+def frames(compared: list[Comparison]) -> list[Frames | None]:
+    return [frames_of(pair, len(compared)) for pair in compared]
+
+
+def pairs(simulated_tilt: float) -> list[Frames | None]:
+    return frames(
+        [
+            Comparison.prepare(signals(k, simulated_tilt), signals(100 + k, 1.0), RATE)
+            for k in range(8)
+        ]
+    )
 
 
 TALKERS = [f"talker {k // 2}" for k in range(8)]
@@ -52,7 +66,7 @@ def test_a_louder_peak_does_not_tell_all_that_lies_on_the_floor():
         loud, real = signals(k, 30.0), signals(100 + k, 30.0)  # hardly anything above 3 kHz
         loud[RATE : RATE + 2000] *= 4
         compared.append(Comparison.prepare(loud, real, RATE, match_level=False))
-    assert told_apart(compared, TALKERS) == pytest.approx(0.5, abs=0.06)
+    assert told_apart(frames(compared), TALKERS) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_test_is_the_same_every_time():
@@ -84,7 +98,7 @@ def test_one_talker_is_too_few():
 def test_the_null_is_near_one_half_though_utterances_differ():
     tilts = [0.5 + 0.25 * (k % 5) for k in range(8)]
     real = [Comparison.prepare(x, x, RATE) for x in map(signals, range(8), tilts)]
-    null, std = null_accuracy(real, TALKERS)
+    null, std = null_accuracy(frames(real), TALKERS)
     assert null == pytest.approx(0.5, abs=0.05)
     assert 0 < std < 0.06
 
@@ -101,6 +115,9 @@ def test_halves_share_out_every_frame_once_and_evenly(count):
 def test_many_utterances_are_thinned_out_evenly():
     pair = Comparison.prepare(signals(1, 1.0), signals(2, 1.0), RATE)
     whole, few = features(pair, 1), features(pair, 1, 10)
+    shared = frames_of(pair, 1600)
+    assert shared is not None
+    assert np.array_equal(shared.real, few)
     assert len(few) == 10
     rows = {row.tobytes() for row in whole}
     assert all(row.tobytes() in rows for row in few)
