@@ -36,8 +36,54 @@ def parse_sum(line: str, where: str) -> tuple[str, str]:
     return digest, name
 
 
-def read_sums(dataset: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a dataset by its path below the folder of the dataset.
+class Sums:
+    """SHA-256 of the files of a dataset, by paths below its folder, and which a manifest lists.
+
+    There may be millions of files: each takes a path, a number and 33 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._digests, self._is_listed = bytearray(), bytearray()
+        self._others: set[str] = set()  # that a manifest lists, and have no SHA-256
+
+    def add(self, name: str, digest: str) -> None:
+        """Add a file that is not there yet, with its SHA-256 in hexadecimal."""
+        self._places[name] = len(self._places)
+        self._digests += bytes.fromhex(digest)
+        self._is_listed.append(False)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a file in hexadecimal."""
+        start = 32 * self._places[name]
+        return self._digests[start : start + 32].hex()
+
+    def note_listed(self, name: str) -> None:
+        """Remember that a manifest lists a file, or that it is one itself."""
+        place = self._places.get(name)
+        if place is None:
+            self._others.add(name)
+        else:
+            self._is_listed[place] = True
+
+    def is_listed(self, name: str) -> bool:
+        """Tell whether `note_listed` was told of a file."""
+        place = self._places.get(name)
+        return name in self._others if place is None else bool(self._is_listed[place])
+
+    def listed_without(self) -> list[str]:
+        """Return the files that are listed and have no SHA-256, sorted."""
+        return sorted(self._others)
+
+
+def read_sums(dataset: Path) -> Sums:
+    """Return the SHA-256 of each file of a dataset.
 
     Raises:
         InputError: if `SHA256SUMS` is missing or damaged.
@@ -45,12 +91,12 @@ def read_sums(dataset: Path) -> dict[str, str]:
     path = dataset / SUMS_NAME
     if not path.is_file():
         raise InputError(f"{path}: no such file; {_REMEDY}")
-    sums: dict[str, str] = {}
+    sums = Sums()
     for where, line in lines_of(path, "a list of sha256sum"):
         digest, name = parse_sum(line, where)
         if name in sums:
             raise InputError(f"{where}: '{shown(name)}' stands there twice")
-        sums[name] = digest
+        sums.add(name, digest)
     return sums
 
 

@@ -1,11 +1,11 @@
 """Whether the files of a dataset are those that were written."""
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bcsim.audio.read import audio_info, read_audio
-from bcsim.datasets.checksums import read_sums
+from bcsim.datasets.checksums import Sums, read_sums
 from bcsim.datasets.dataset import read_pairs
 from bcsim.datasets.manifest import (
     CARD_NAME,
@@ -46,7 +46,6 @@ def verify_files(
     except InputError as error:
         yield str(error)
         return
-    listed: set[str] = set()
     seen: dict[str, str] = {}
     for folder in ("", *(f"{split}/" for split in splits)):
         manifest = folder + MANIFEST_NAME
@@ -54,39 +53,42 @@ def verify_files(
         if folder and not there and any(name.startswith(folder) for name in sums):
             yield f"{dataset / manifest}: is missing"
             continue
-        listed.update([manifest] if there else [])
+        if there:
+            sums.note_listed(manifest)
         try:
             # Not `read_rows`, which remembers the names of a manifest once more.
-            for row in (pair.row for pair in (read_pairs(dataset / manifest) if there else ())):
-                if seen.setdefault(row.id, manifest) != manifest:
+            for pair in read_pairs(dataset / manifest) if there else ():
+                row = pair.row
+                if seen.setdefault(pair.id, manifest) != manifest:
                     yield f"{dataset / manifest}: {row.id!r} is in {seen[row.id]} as well"
                 names = [folder + name for name in row.file_names.values()]
-                twice = (name for name in names if name in listed)
+                twice = (name for name in names if sums.is_listed(name))
                 yield from (f"{dataset / name}: is listed twice" for name in twice)
-                listed.update(names)
+                for name in names:
+                    sums.note_listed(name)
                 yield from unfit_files(dataset / folder, row)
         except InputError as error:
             yield str(error)
             continue
-        yield from _strays(dataset, folder, listed, sums)
+        yield from _strays(dataset, folder, sums)
     if (dataset / DATASET_NAME).is_file():
-        listed.update((RECIPE_NAME, CARD_NAME, DATASET_NAME))
-    yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sorted(listed - sums.keys()))
+        for name in (RECIPE_NAME, CARD_NAME, DATASET_NAME):
+            sums.note_listed(name)
+    yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sums.listed_without())
     if hashes:
         left_out = {split for split in SPLITS if split not in splits}
         names = [name for name in sums if name.split("/")[0] not in left_out]
         yield from _changed(dataset, names, sums)
 
 
-def _changed(dataset: Path, names: Sequence[str], sums: Mapping[str, str]) -> Iterator[str]:
+def _changed(dataset: Path, names: Sequence[str], sums: Sums) -> Iterator[str]:
     """Yield a line for each named file that has not the SHA-256 that `sums` says."""
     for name, path, found in track(_hashed(dataset, names), len(names), "verifying"):
         if path is None:
             yield f"{dataset / SUMS_NAME}: {found}"
         elif found is None:
             yield f"{path}: is missing"
-        elif found != sums[name]:
-            wanted = sums[name]
+        elif found != (wanted := sums.digest(name)):
             yield f"{path}: is not what was written there (SHA-256 {found[:12]}, not {wanted[:12]})"
 
 
@@ -129,9 +131,7 @@ def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
             yield str(error)
 
 
-def _strays(
-    dataset: Path, folder: str, listed: Container[str], sums: Container[str]
-) -> Iterator[str]:
+def _strays(dataset: Path, folder: str, sums: Sums) -> Iterator[str]:
     """Yield a line for every file that neither the manifests nor `SHA256SUMS` list.
 
     `folder` is a split with a slash, or "" for the dataset's own folder, of which only the folders
@@ -141,7 +141,7 @@ def _strays(
         place = parent.relative_to(dataset).as_posix().removeprefix(".")
         at_top = not place
         if at_top:
-            folders[:] = [name for name in SIGNALS if MANIFEST_NAME in listed]
+            folders[:] = [name for name in SIGNALS if sums.is_listed(MANIFEST_NAME)]
         folders[:] = [name for name in folders if not name.startswith(".")]
         prefix = f"{place}/" if place else ""
         of_pairs = prefix.removeprefix(folder).startswith(_PAIR_FOLDERS)
@@ -152,7 +152,7 @@ def _strays(
             elif not (
                 at_top
                 or name.startswith(".")
-                or f"{prefix}{name}" in listed
+                or sums.is_listed(f"{prefix}{name}")
                 or (not of_pairs and f"{prefix}{name}" in sums)
             ):
                 yield f"{path}: is in no manifest"
