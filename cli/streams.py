@@ -30,19 +30,25 @@ def open_closed_streams() -> None:
 
 
 class _Unbreakable(io.TextIOWrapper):
-    """A stream whose reader may go away: what is written then is dropped, and the work goes on."""
+    """A stream whose reader may go away: what is written then is dropped, and the work goes on.
+
+    Attributes:
+        dropped_at: error after which what is written is dropped.
+    """
+
+    dropped_at: type[OSError] = BrokenPipeError
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
+        except self.dropped_at:
             self._drop()
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
+        except self.dropped_at:
             self._drop()
 
     def _drop(self) -> None:
@@ -52,11 +58,16 @@ class _Unbreakable(io.TextIOWrapper):
 
 
 def outlive_readers() -> None:
-    """Let the command go on, to its own exit code, when nobody reads what it prints any more."""
+    """Let the command go on, to its own exit code, when nobody reads what it prints any more.
+
+    Messages may get lost on a full disk, too; results may not.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         encoding, errors = stream.encoding, stream.errors
         told = _Unbreakable(stream.detach(), encoding, errors, line_buffering=stream.line_buffering)
+        if name == "stderr":
+            told.dropped_at = OSError
         for place in (name, f"__{name}__"):
             setattr(sys, place, told)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 main = importlib.import_module("bcsim_cli.main")
+streams = importlib.import_module("bcsim_cli.streams")
 
 PROGRAM = """
 import atexit, os, signal, sys, time
@@ -273,6 +274,23 @@ def test_a_reader_that_goes_away_ends_no_work(stream):
         streams: dict[str, Any] = {stream: gone}
         done = subprocess.run([sys.executable, "-c", program], **streams)
     assert done.returncode == 3
+
+
+def test_messages_may_get_lost_on_a_full_disk_and_results_may_not(monkeypatch):
+    """`fit-response 2> log` on a full disk ended with 1, its profile being written."""
+    for name in ("stdout", "stderr"):
+        stream = Path("/dev/full").open("w")  # noqa: SIM115 (it is taken apart)
+        monkeypatch.setattr(sys, name, stream)
+        monkeypatch.setattr(sys, f"__{name}__", stream)
+    streams.outlive_readers()
+    told, result = sys.stderr, sys.stdout
+    print("a message", file=told, flush=True)
+    assert os.path.samestat(os.fstat(told.fileno()), os.stat(os.devnull))
+    with pytest.raises(OSError, match="No space left"):
+        print("a result", file=result, flush=True)
+    os.dup2(told.fileno(), result.fileno())  # where what is left goes when it is closed
+    told.close()
+    result.close()
 
 
 @pytest.mark.parametrize(
