@@ -6,7 +6,7 @@ import io
 import itertools
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from bcsim.datasets.manifest import (
     SIGNALS,
     SUMS_NAME,
     PairRow,
-    write_manifest,
+    write_lines,
 )
 from bcsim.datasets.talkers import talkers_of
 from bcsim.datasets.told_facts import check_told
@@ -118,7 +118,8 @@ def import_pairs(
     if talkers is not None:
         found = _with_talkers(found, source, talkers)
     failures: dict[str, str] = {}
-    rows: dict[str, dict[str, PairRow]] = defaultdict(dict)
+    rows: dict[str, dict[str, str]] = defaultdict(dict)  # lines of the manifests, by split and id
+    speakers: Counter[str | None] = Counter()
     blocked: dict[str, set[str]] = defaultdict(set)
     known: dict[bytes, tuple[str | None, str]] = {}
     num_again = 0
@@ -134,7 +135,8 @@ def import_pairs(
                 _check_length(pair_id, out.absolute() / split, staging / split)
                 row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
                 num_again += _is_known(pair, row, staging / split, known)
-                rows[split][pair_id] = row
+                rows[split][pair_id] = row.to_json()
+                speakers[row.speaker] += 1
             except InputError as error:
                 failures[_free_name(_place(pair), failures)] = str(error)
                 log.warning("skipped: %s", printable(str(error)))
@@ -149,13 +151,13 @@ def import_pairs(
                 "%d pairs are of no split, beside %s; nothing trains on them", num_pairs[""], splits
             )
         for split in num_pairs:
-            write_manifest(staging / split / MANIFEST_NAME, rows[split].values())
+            lines = (f"{line}\n" for _, line in sorted(rows[split].items()))
+            write_lines(staging / split / MANIFEST_NAME, lines)
         write_sums(staging)
         write_failures(staging / FAILURES_NAME, "import", failures)
         write_noticed(staging / FINDINGS_NAME, "import")  # the same import again finds it there
-    speakers = [row.speaker for members in rows.values() for row in members.values()]
     known_speakers = frozenset(speaker for speaker in speakers if speaker is not None)
-    return ImportResult(name, num_pairs, failures, known_speakers, speakers.count(None))
+    return ImportResult(name, num_pairs, failures, known_speakers, speakers[None])
 
 
 def _taken_out(found: list[FoundPair]) -> Iterator[FoundPair]:
