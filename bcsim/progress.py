@@ -41,12 +41,12 @@ def log_to_stderr(adapt: logging.Filter | None = None) -> None:
     logging.getLogger("bcsim").setLevel(logging.INFO)
 
 
-def track(items: Iterable[T], total: int, description: str, done: int = 0) -> Iterator[T]:
+def track(items: Iterable[T], total: int | None, description: str, done: int = 0) -> Iterator[T]:
     """Pass `items` on, and show on stderr how many are done.
 
     Args:
         items: items to pass on.
-        total: number of all items.
+        total: number of all items; None where nobody knows.
         description: what is done to the items ("synthesizing").
         done: number of items that were done before.
     """
@@ -56,7 +56,7 @@ def track(items: Iterable[T], total: int, description: str, done: int = 0) -> It
         yield from _with_log(items, total, description, done)
 
 
-def _with_bar(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:
+def _with_bar(items: Iterable[T], total: int | None, description: str, done: int) -> Iterator[T]:
     from rich import console, progress
 
     columns = (
@@ -74,7 +74,7 @@ def _with_bar(items: Iterable[T], total: int, description: str, done: int) -> It
             bar.advance(task)
 
 
-def _with_log(items: Iterable[T], total: int, description: str, done: int) -> Iterator[T]:
+def _with_log(items: Iterable[T], total: int | None, description: str, done: int) -> Iterator[T]:
     started = told = time.monotonic()
     for count, item in enumerate(items, start=1):
         yield item
@@ -82,6 +82,9 @@ def _with_log(items: Iterable[T], total: int, description: str, done: int) -> It
         if now - told >= LOG_EVERY_S:
             told = now
             rate = count / (now - started)
+            if total is None:
+                log.info("%s: %d so far, %.1f/s", description, done + count, rate)
+                continue
             left_s = (total - done - count) / rate
             log.info(
                 "%s: %d of %d, %.1f/s, %.0f s left", description, done + count, total, rate, left_s

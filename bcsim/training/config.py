@@ -154,6 +154,9 @@ class LoopConfig:
         device: device of the networks; "auto" takes a GPU where there is one.
         log_interval_steps: number of steps that a line of training losses is the mean of.
         checkpoint_interval_steps: number of steps that a killed run loses at most.
+        time_limit_s: time in seconds that steps may take, those before a resume included; the step
+            that uses it up is the last, though `num_steps` may be more. "cosine" falls with the
+            time, where that is further than the steps. Null sets no limit.
     """
 
     num_steps: int
@@ -165,6 +168,7 @@ class LoopConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_interval_steps: int = 50
     checkpoint_interval_steps: int = 500
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         check_value(self.num_steps >= 1, "num_steps", self.num_steps, "1 or more")
@@ -173,6 +177,8 @@ class LoopConfig:
         check_value(decay is None or 0 < decay < 1, "ema_decay", decay, "between 0 and 1, or null")
         for name in ("log_interval_steps", "checkpoint_interval_steps", "accumulation"):
             check_value(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        limit = self.time_limit_s
+        check_value(limit is None or limit > 0, "time_limit_s", limit, "above 0, or null")
 
 
 @dataclass(frozen=True)

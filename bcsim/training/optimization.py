@@ -98,29 +98,46 @@ def clip_gradients(module: nn.Module, max_norm: float | None) -> Tensor:
 
 
 def set_learning_rate(
-    optimizer: torch.optim.Optimizer, config: ScheduleConfig, step: int, num_steps: int
+    optimizer: torch.optim.Optimizer,
+    config: ScheduleConfig,
+    step: int,
+    num_steps: int,
+    time_fraction: float = 0.0,
 ) -> None:
-    """Give an optimizer the learning rates of a step, counted from 0.
+    """Give an optimizer the learning rates of a step.
+
+    Args:
+        optimizer: optimizer whose groups know their `initial_lr`.
+        config: learning rate over the steps.
+        step: number of the step, from 0.
+        num_steps: number of steps of the run.
+        time_fraction: part of the run's limit of time that is used up, 0 to 1.
 
     Not torch's LambdaLR, which counts the optimizer's own steps: a discriminator may start late,
     and take fewer.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * _learning_rate_ratio(config, step, num_steps)
+        group["lr"] = group["initial_lr"] * _learning_rate_ratio(
+            config, step, num_steps, time_fraction
+        )
 
 
-def _learning_rate_ratio(config: ScheduleConfig, step: int, num_steps: int) -> float:
+def _learning_rate_ratio(
+    config: ScheduleConfig, step: int, num_steps: int, time_fraction: float = 0.0
+) -> float:
     """Return the learning rate of a step, counted from 0, over its peak.
 
     Example:
         >>> cosine = ScheduleConfig(name="cosine", warmup_steps=2, final_ratio=0.0)
         >>> [round(_learning_rate_ratio(cosine, step, 6), 3) for step in range(7)]
         [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
+        >>> round(_learning_rate_ratio(cosine, 3, 6, time_fraction=0.75), 3)
+        0.146
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.name == "constant":
         return 1.0
     progress = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
-    fall = (1 - math.cos(math.pi * min(1.0, progress))) / 2
+    fall = (1 - math.cos(math.pi * min(1.0, max(progress, time_fraction)))) / 2
     return 1 - (1 - config.final_ratio) * fall

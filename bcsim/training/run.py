@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import bcsim
-from bcsim.errors import DivergedError, EnvironmentFault, InputError
+from bcsim.errors import DivergedError, EnvironmentFault, InputError, UsageError
 from bcsim.files.atomic import environment_faults, sweep_temporaries
 from bcsim.files.hashing import hash_text
 from bcsim.files.run_folder import LOCK_NAME, locked
@@ -25,6 +25,7 @@ from bcsim.training.batches import Loader
 from bcsim.training.best_model import BestModelTracker
 from bcsim.training.card import write_card
 from bcsim.training.checkpoint import Checkpoint, holds_checkpoints, load_newest, save_checkpoint
+from bcsim.training.clock import TrainingClock
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.metrics_log import MetricsLog
@@ -119,6 +120,12 @@ class TrainingRun:
         self.trainer = trainer
         self.config = trainer.config
         self.out = out
+        self.clock = TrainingClock(self.config.training.time_limit_s)
+        if self.clock.limit_s is not None and trainer.world_size > 1:
+            raise UsageError(
+                "training.time_limit_s is for one process: several would end at different steps; "
+                "set training.num_steps"
+            )
         self.after_validation = after_validation
         self.settings = _comparable_settings(trainer)
         self.tracker = BestModelTracker(trainer.data, self.config, out)
@@ -161,15 +168,23 @@ class TrainingRun:
         return TrainingResult(self.out, trainer.step, best.step, best.scores)
 
     def _take_steps(self, metrics: MetricsLog | None) -> None:
-        trainer, config = self.trainer, self.config
+        trainer, config, clock = self.trainer, self.config, self.clock
+        if clock.is_over:
+            return
         loader = Loader(trainer.batches, config.data.num_workers, trainer.step)
         throughput = Throughput(loader, config, trainer.step, trainer.world_size)
-        total = config.training.num_steps
+        total = config.training.num_steps if clock.limit_s is None else None
         batches = loader if metrics is None else track(loader, total, "training", trainer.step)
         for batch in batches:
+            clock.start()
+            trainer.time_fraction = clock.fraction
             trainer.take_step(batch)
+            clock.stop()
             if metrics is not None:
                 self._after_step(metrics, throughput)
+            if clock.is_over:
+                return
+            clock.start()
 
     def _warn_of_clean_input(self) -> None:
         """Log for each set of pairs how many show a two-channel network their clean target."""
@@ -186,7 +201,7 @@ class TrainingRun:
     def _after_step(self, metrics: MetricsLog, throughput: Throughput) -> None:
         """Log, validate and save where the step number asks for it."""
         trainer, settings = self.trainer, self.config.training
-        step, last = trainer.step, trainer.step == settings.num_steps
+        step, last = trainer.step, self._is_last(trainer.step)
         if last or step % settings.log_interval_steps == 0:
             metrics.write(step, trainer.means())
             metrics.write_speed(step, throughput.measure(step))
@@ -207,8 +222,16 @@ class TrainingRun:
             save_checkpoint(self.out / CHECKPOINTS / "last", self.checkpoint())
 
     def _saves_at(self, step: int) -> bool:
-        settings = self.config.training
-        return step == settings.num_steps or step % settings.checkpoint_interval_steps == 0
+        return self._is_last(step) or step % self.config.training.checkpoint_interval_steps == 0
+
+    def _is_last(self, step: int) -> bool:
+        return step == self.config.training.num_steps or self.clock.is_over
+
+    @property
+    def _steps_total(self) -> int:
+        """Number of steps of the run; of one with a limit of time, of those done so far."""
+        is_open = self.clock.limit_s is not None
+        return self.trainer.step if is_open else self.config.training.num_steps
 
     def checkpoint(self) -> Checkpoint:
         """Return the state of the run as it is now."""
@@ -220,6 +243,8 @@ class TrainingRun:
             "metrics_sha256": self.metrics_sha256,
             "torch_version": torch.__version__,
         }
+        if self.clock.limit_s is not None:  # else two runs of the same steps would differ in it
+            facts["trained_s"] = self.clock.trained_s
         return Checkpoint(self.trainer.step, self.trainer.state.tensors(), facts)
 
     def restore(self) -> bool:
@@ -229,7 +254,8 @@ class TrainingRun:
             return False
         where = self.out / CHECKPOINTS / f"step {checkpoint.step}"
         facts = RunFacts.from_json(checkpoint.facts, where)
-        check_continues(self.out, facts.settings, self.settings, checkpoint.step)
+        done = (checkpoint.step, facts.trained_s)
+        check_continues(self.out, facts.settings, self.settings, *done)
         total = self.config.training.num_steps
         if not 0 < checkpoint.step <= total:
             raise InputError(f"{where}: not the state of a run, which has steps 1 to {total}")
@@ -241,6 +267,7 @@ class TrainingRun:
             told = "%s: begun with torch %s, this is %s; what follows may differ in the last bits"
             log.warning(told, self.out, shown(facts.torch_version), torch.__version__)
         self.trainer.state.restore(checkpoint.tensors, where)
+        self.clock.trained_s = facts.trained_s
         last = _folders(self.out)[0]
         in_last = (last / f"step_{checkpoint.step:08d}.json").is_file()
         if is_main_process() and self._saves_at(checkpoint.step) and not in_last:
@@ -274,7 +301,7 @@ class TrainingRun:
         assert best is not None
         return {
             "step": best.step,
-            "steps_total": config.training.num_steps,
+            "steps_total": self._steps_total,
             "batch_size": config.data.batch_size * self.trainer.world_size,
             "crop_s": config.data.crop_s,
             "losses": [spec["name"] for spec in config.losses],
@@ -290,7 +317,7 @@ class TrainingRun:
         try:
             self.trainer.networks.check_export(self.out)
             facts = json.loads((self.out / CONFIG_FILE).read_text("utf-8"))["facts"]
-            if facts["steps_total"] == self.config.training.num_steps:
+            if facts["steps_total"] == self._steps_total:
                 return
         except InputError as error:
             log.warning("%s; exporting the best weights again", error)

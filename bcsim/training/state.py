@@ -23,6 +23,7 @@ from bcsim.training.checkpoint import (
 
 BALANCER = "balancer"
 AtLeastOne = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -46,6 +47,7 @@ class RunFacts:
     best: Best | None
     metrics_sha256: str  # of the lines of `metrics.jsonl` up to this step
     torch_version: str
+    trained_s: Seconds = 0.0  # counted where the run has a limit of time
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 

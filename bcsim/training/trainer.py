@@ -45,6 +45,7 @@ class Trainer:
 
     Attributes:
         step: number of steps done.
+        time_fraction: part of the run's limit of time that is used up, 0 to 1.
         sums: sum and number of the values since they were last cleared, by name.
 
     Raises:
@@ -83,7 +84,7 @@ class Trainer:
         if loop.compile:
             compile_blocks(self.model)
         self._check_networks()
-        self.step = 0
+        self.step, self.time_fraction = 0, 0.0
         self.sums: dict[str, tuple[float, int]] = {}
 
     def _make_batches(self) -> Batches:
@@ -156,7 +157,7 @@ class Trainer:
         if not all(math.isfinite(number) for number in means):
             self.sums = {name: (number, 1) for name, number in numbers.items()}
             raise DivergedError(self._divergence(batch, numbers))
-        schedule = (self.config.schedule, self.step, config.num_steps)
+        schedule = (self.config.schedule, self.step, config.num_steps, self.time_fraction)
         set_learning_rate(self.optimizer, *schedule)
         numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
