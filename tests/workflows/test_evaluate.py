@@ -103,7 +103,8 @@ def test_means_lie_in_their_intervals_and_talkers_make_up_the_mean(recordings, e
 def test_a_pair_is_timed_once(recordings, monkeypatch):
     """It was timed again, for half of the time that a pair takes, once it was found to be one."""
     air, bone = (
-        np.float64(soundfile.read(recordings / role / "0.wav")[0]) for role in ("air", "late")
+        np.asarray(soundfile.read(recordings / role / "0.wav")[0], dtype=np.float64)
+        for role in ("air", "late")
     )
     timed = []
     measure = diagnosis.measure_timing
