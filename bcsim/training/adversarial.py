@@ -37,6 +37,15 @@ class AdversarialObjective:
         begun = step - self.config.discriminator_start_step
         return begun >= 0 and begun % self.config.enhancer_steps == 0
 
+    def enhancer_learns_at(self, step: int) -> bool:
+        """Tell whether the enhancer takes a step of its optimizer at `step`, counted from 0."""
+        begun = step - self.config.start_step
+        return begun < 0 or begun % self.config.discriminator_steps == 0
+
+    def rate_ratio_at(self, step: int) -> float:
+        """Return the enhancer's learning rate at `step`, from 0, over that of its schedule."""
+        return self.config.enhancer_rate_ratio if self.is_active(step) else 1.0
+
     def is_active(self, step: int) -> bool:
         """Tell whether the adversarial loss is active at `step`, counted from 0."""
         return step >= self.config.start_step

@@ -93,6 +93,10 @@ class AdversarialConfig:
         discriminator_start_step: number of steps before the discriminator begins to learn.
         start_step: number of steps before the adversarial loss is active.
         enhancer_steps: number of steps of the enhancer for one of the discriminator.
+        discriminator_steps: number of steps of the discriminator for one of the enhancer, once the
+            adversarial loss is active.
+        enhancer_rate_ratio: ratio of the enhancer's learning rate once the adversarial loss is
+            active, relative to that of its schedule.
         gradient_clip_norm: largest norm of the discriminator's gradient; null does not clip.
     """
 
@@ -105,14 +109,24 @@ class AdversarialConfig:
     discriminator_start_step: int = 0
     start_step: int = 0
     enhancer_steps: int = 1
+    discriminator_steps: int = 1
+    enhancer_rate_ratio: float = 1.0
     gradient_clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("weight", "feature_matching_weight"):
+        for name in ("weight", "feature_matching_weight", "enhancer_rate_ratio"):
             check_value(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("discriminator_start_step", "start_step"):
             check_value(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        check_value(self.enhancer_steps >= 1, "enhancer_steps", self.enhancer_steps, "1 or more")
+        for name in ("enhancer_steps", "discriminator_steps"):
+            check_value(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        steps = self.discriminator_steps
+        alone = steps == 1 or self.enhancer_steps == 1
+        check_value(alone, "discriminator_steps", steps, "1 where enhancer_steps is above 1")
+        late = self.discriminator_start_step - self.start_step
+        known = steps == 1 or late <= 0
+        wanted = "1 where the discriminator begins after start_step"
+        check_value(known, "discriminator_steps", steps, wanted)
         clip = self.gradient_clip_norm
         check_value(clip is None or clip > 0, "gradient_clip_norm", clip, "above 0, or null")
 

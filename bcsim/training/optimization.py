@@ -103,6 +103,8 @@ def set_learning_rate(
     step: int,
     num_steps: int,
     time_fraction: float = 0.0,
+    *,
+    ratio: float = 1.0,
 ) -> None:
     """Give an optimizer the learning rates of a step.
 
@@ -112,14 +114,16 @@ def set_learning_rate(
         step: number of the step, from 0.
         num_steps: number of steps of the run.
         time_fraction: part of the run's limit of time that is used up, 0 to 1.
+        ratio: learning rate of this step relative to the schedule's.
 
     Not torch's LambdaLR, which counts the optimizer's own steps: a discriminator may start late,
     and take fewer.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * _learning_rate_ratio(
+        scheduled = group["initial_lr"] * _learning_rate_ratio(
             config, step, num_steps, time_fraction
         )
+        group["lr"] = ratio * scheduled
 
 
 def _learning_rate_ratio(

@@ -42,6 +42,8 @@ class Gradients:
     ) -> dict[str, Tensor]:
         """Add the gradients of a batch, or of a part of one, to enhancer and discriminator.
 
+        A network that does not learn at this step gets none.
+
         Args:
             signals: input of the enhancer, (B, C, T), T a valid length.
             target: clean speech, (B, 1, T).
@@ -50,9 +52,11 @@ class Gradients:
 
         Returns:
             Losses by name, scalars without weights; `loss`, their weighted sum; and the weights as
-            `balancing_NAME`, where they are not fixed.
+            `balancing_NAME`, where they are not fixed. The last two only where the enhancer learns.
         """
-        outputs = [output for output in self.network(signals) if output is not None]
+        enhancer_learns = self.adversarial is None or self.adversarial.enhancer_learns_at(step)
+        with nullcontext() if enhancer_learns else torch.no_grad():
+            outputs = [output for output in self.network(signals) if output is not None]
         detached = [output.detach().requires_grad_() for output in outputs]
         terms, weights = self.objectives(detached[0], target)
         adversarial, features = self.adversarial, None
@@ -65,8 +69,12 @@ class Gradients:
             if adversarial.is_active(step):
                 terms |= adversarial.generator_terms(*features)
                 weights |= adversarial.weights
-        values, gradient = self._at_output(terms, weights, outputs, detached, share, keep=learns)
-        torch.autograd.backward(outputs, [share * part for part in gradient])
+        values: dict[str, Tensor] = {}
+        if enhancer_learns:
+            values, gradient = self._at_output(
+                terms, weights, outputs, detached, share, keep=learns
+            )
+            torch.autograd.backward(outputs, [share * part for part in gradient])
         values |= {name: term.detach() for name, term in terms.items()}
         if learns:
             assert adversarial is not None

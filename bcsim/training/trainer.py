@@ -142,8 +142,10 @@ class Trainer:
         """
         config = self.config.training
         values = self._add_gradients(batch)
-        values["gradient_norm"] = clip_gradients(self.model, config.gradient_clip_norm)
         adversarial = self.adversarial
+        enhancer_learns = adversarial is None or adversarial.enhancer_learns_at(self.step)
+        if enhancer_learns:
+            values["gradient_norm"] = clip_gradients(self.model, config.gradient_clip_norm)
         learns = adversarial is not None and adversarial.learns_at(self.step)
         if learns:
             assert adversarial is not None
@@ -158,15 +160,17 @@ class Trainer:
             self.sums = {name: (number, 1) for name, number in numbers.items()}
             raise DivergedError(self._divergence(batch, numbers))
         schedule = (self.config.schedule, self.step, config.num_steps, self.time_fraction)
-        set_learning_rate(self.optimizer, *schedule)
-        numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.step()
+        if enhancer_learns:
+            ratio = 1.0 if adversarial is None else adversarial.rate_ratio_at(self.step)
+            set_learning_rate(self.optimizer, *schedule, ratio=ratio)
+            numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+            self.optimizer.step()
         if learns:
             assert adversarial is not None
             set_learning_rate(adversarial.optimizer, *schedule)
             adversarial.optimizer.step()
             adversarial.optimizer.zero_grad(set_to_none=True)
-        if self.networks.average is not None:
+        if enhancer_learns and self.networks.average is not None:
             self.networks.average.update_parameters(self.model)
         self.step += 1
         for name, number in numbers.items():

@@ -28,6 +28,7 @@ from bcsim.training.config import (
     DataConfig,
     LoopConfig,
     OptimizerConfig,
+    ScheduleConfig,
     TrainingConfig,
 )
 from bcsim.training.data import TrainingData
@@ -387,3 +388,29 @@ def test_what_any_of_several_processes_says_of_a_bad_pair_is_said_once(tmp_path,
     assert said.count("bone/1.flac: cannot be read as audio") == 1
     assert said.count("1 recordings or pairs left out") == 1
     assert "Traceback" not in said
+
+
+def test_once_the_adversarial_loss_is_active_the_enhancer_takes_fewer_and_smaller_steps(
+    config, pairs
+):
+    """HiFi-GAN+: warmed up alone, then every second step at a hundredth of the learning rate."""
+    adversarial = AdversarialConfig(
+        {"name": "multi_period", "width": 2, "periods": (2,)},
+        start_step=1,
+        discriminator_steps=2,
+        enhancer_rate_ratio=0.01,
+    )
+    schedule, data = ScheduleConfig("constant"), replace(config.data, crop_s=0.1)
+    config = replace(config, adversarial=adversarial, schedule=schedule, data=data)
+    trainer = Trainer(config, TrainingData(pairs))
+    rate = config.optimizer.learning_rate
+    moved, rates = [], []
+    for number in range(4):
+        before = trainer.model.last_layer.detach().clone()
+        trainer.sums = {}
+        trainer.take_step(trainer.batches.at(number))
+        moved.append((trainer.model.last_layer - before).abs().max().item())
+        rates.append(trainer.sums.get("learning_rate", (None, 1))[0])
+    assert rates == pytest.approx([rate, 0.01 * rate, None, 0.01 * rate])
+    assert moved[2] == 0
+    assert moved[0] > 10 * max(moved[1], moved[3]) > 0

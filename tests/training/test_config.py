@@ -1,6 +1,7 @@
 import pytest
 
 from bcsim.training.config import (
+    AdversarialConfig,
     DataConfig,
     LoopConfig,
     OptimizerConfig,
@@ -14,6 +15,18 @@ from bcsim.training.config import (
     [
         (OptimizerConfig, {"learning_rate": 0}, "learning_rate is 0; it wants above 0"),
         (OptimizerConfig, {"betas": (0.5, 1.0)}, "betas"),
+        (AdversarialConfig, {"discriminator": {}, "discriminator_steps": 0}, "discriminator_steps"),
+        (AdversarialConfig, {"discriminator": {}, "enhancer_rate_ratio": 0.0}, "enhancer_rate"),
+        (
+            AdversarialConfig,
+            {"discriminator": {}, "enhancer_steps": 2, "discriminator_steps": 2},
+            "discriminator_steps is 2; it wants 1 where enhancer_steps is above 1",
+        ),
+        (
+            AdversarialConfig,
+            {"discriminator": {}, "discriminator_start_step": 5, "discriminator_steps": 2},
+            "discriminator_steps is 2; it wants 1 where the discriminator begins after start_step",
+        ),
         (ScheduleConfig, {"warmup_steps": -1}, "warmup_steps is -1"),
         (DataConfig, {"batch_size": 0}, "batch_size is 0; it wants 1 or more"),
         (LoopConfig, {"num_steps": 0}, "num_steps is 0"),

@@ -128,3 +128,17 @@ def test_generator_and_discriminator_begin_and_take_turns_as_configured():
         assert grads(step.model)
     assert learns == [False, False, True, False, True, False, True]
     assert is_heard == [False, False, False, True, True, True, True]
+
+
+def test_the_enhancer_rests_while_the_discriminator_takes_its_further_steps():
+    step = gradients(SEANET, "multi_period", start_step=1, discriminator_steps=3)
+    assert step.adversarial is not None
+    signals, target = noise("signals")[..., :1024], noise("target")[..., :1024]
+    enhancer_learns = []
+    for number in range(5):
+        values = step.add(signals, target, number)
+        assert grads(step.adversarial.discriminator)
+        enhancer_learns.append(bool(grads(step.model)))
+        assert ("loss" in values) == enhancer_learns[-1]
+        assert "l1" in values
+    assert enhancer_learns == [True, True, False, False, True]
