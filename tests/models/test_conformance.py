@@ -17,6 +17,20 @@ from bcsim.rng import stream
 
 # Every model at the small size that it declares, and what else of it has a path of its own.
 VARIANTS = [
+    {
+        "name": "deep_feature_denoiser",
+        **MODELS["deep_feature_denoiser"].small,
+        "statistics": "running",
+        "causal": True,
+    },
+    {"name": "hifigan_bwe", **MODELS["hifigan_bwe"].small, "weight_norm": False},
+    {"name": "hifigan_vocoder", **MODELS["hifigan_vocoder"].small, "paired": False},
+    {
+        "name": "hifigan_vocoder",
+        **MODELS["hifigan_vocoder"].small,
+        "strides": [8, 8],
+        "mapper_units": 3,
+    },
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65},
     {"name": "envelope_mapper", "causal": True, **MODELS["envelope_mapper"].small},
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65, "causal": True},
