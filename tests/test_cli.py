@@ -109,7 +109,8 @@ def test_help_and_usage_errors_come_at_once_and_without_torch(arguments, code):
     "command",
     [
         "doctor", "fit-response", "show", "export-response", "preview", "synthesize", "merge",
-        "verify", "convert", "import", "import-checkpoint", "train", "enhance", "evaluate", "demo",
+        "verify", "convert", "import", "import-checkpoint", "train", "compare", "enhance",
+        "evaluate", "demo",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself(bcsim, command):

@@ -121,7 +121,7 @@ def evaluation_lines(facts: Facts) -> list[str]:
         for talker, scores in facts["talkers"].items():
             cells = [_number(scores[name]) for name in COLUMNS if name in scores]
             rows.append((talker, [*cells, str(scores["num_pairs"])]))
-        lines += ["", *_table("talker", [*headings, "pairs"], rows)]
+        lines += ["", *table_lines("talker", [*headings, "pairs"], rows)]
     lines += ["", _band_heading(facts, "third-octave, kHz")]
     for name, label in (("bias_db", "simulated - real, dB"), ("rms_db", "rms error, dB")):
         lines.append(_band_row(label, [band[name] for band in facts["bands"]], name == "bias_db"))
@@ -146,14 +146,17 @@ def comparison_lines(evaluations: Sequence[Facts]) -> list[str]:
         (facts["sensor"], [_number(facts["scores"][name]) for name in COLUMNS])
         for facts in evaluations
     ]
-    lines = [*textwrap.wrap(heading, MAX_WIDTH), *_table("sensor", list(COLUMNS.values()), rows)]
+    lines = [
+        *textwrap.wrap(heading, MAX_WIDTH),
+        *table_lines("sensor", list(COLUMNS.values()), rows),
+    ]
     null, deviation = (_number(first["scores"][f"c2st_null{part}"]) for part in ("", "_std"))
     lines.append(f"C2ST of real against real: {null}, sd {deviation} over random splits")
     measured = [name for name in COLUMNS if name in first["intervals"]]
     rows = [
         (facts["sensor"], [_interval(facts, name) for name in measured]) for facts in evaluations
     ]
-    lines += ["", *_table("95 % intervals", [COLUMNS[name] for name in measured], rows, 12)]
+    lines += ["", *table_lines("95 % intervals", [COLUMNS[name] for name in measured], rows, 12)]
     lines += ["", "simulated - real level, dB", _band_heading(first, "third-octave, kHz")]
     for facts in evaluations:
         bias = [band["bias_db"] for band in facts["bands"]]
@@ -166,10 +169,17 @@ def _material(facts: Facts) -> str:
     return f"{facts['num_pairs']} pairs{talkers}"
 
 
-def _table(
+def table_lines(
     title: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], width: int = 10
 ) -> list[str]:
-    """Return rows of a name and cells under headings; columns beyond the width follow below."""
+    """Return rows of a name and cells under headings; columns beyond the width follow below.
+
+    Args:
+        title: heading of the names.
+        headings: headings of the cells.
+        rows: name and cells of each row.
+        width: width of a column in characters.
+    """
     at_once = (MAX_WIDTH - NAME_WIDTH) // width
     lines = []
     for start in range(0, len(headings), at_once):

@@ -166,7 +166,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
                 )
             failed = _first_failure(processes)
         finally:  # also where SystemExit comes from a SIGTERM
-            _end(processes)
+            end_processes(processes)
         if failed is None:
             return processes[0].returncode
         code = processes[failed].returncode
@@ -204,7 +204,7 @@ def _first_failure(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
                     process.send_signal(signal.SIGINT)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Terminate the processes that still run, and kill them after `GRACE_S`."""
     for process in processes:
         if process.poll() is None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Validation:
         samples: outputs of the enhancer for the first few items, (T,) each.
         num_dead: number of items for which the output is silent or not finite; each has the worst
             value of every metric.
+        item_scores: scores of the enhancer's output for each item; NaN where it has none.
     """
 
     enhanced: Scores
@@ -37,6 +38,7 @@ class Validation:
     clean: Scores
     samples: list[Tensor]
     num_dead: int = 0
+    item_scores: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -63,6 +65,7 @@ class Validator:
     Attributes:
         items: items that are scored.
         num_silent: number of items that were left out, for their target is silent.
+        item_scores: scores of the bone signal of each item; NaN where it has none.
     """
 
     def __init__(self, pairs: Pairs, config: ValidationConfig) -> None:
@@ -73,8 +76,8 @@ class Validator:
         ]
         self.items = [item for item in chosen if not _compared(item.air, item).is_void]
         self.num_silent = len(chosen) - len(self.items)
-        unprocessed = [_scores(_compared(item.bone, item)) for item in self.items]
-        self.unprocessed = _mean_scores(unprocessed)
+        self.item_scores = [self.scores_of(item.bone, item) for item in self.items]
+        self.unprocessed = mean_scores(self.item_scores)
         self.clean = _ceiling(self.items)
 
     def validate(self, enhancer: Enhancer, device: torch.device) -> Validation:
@@ -90,7 +93,12 @@ class Validator:
             num_dead += pair.is_dead
             if len(samples) < self.num_samples:
                 samples.append(enhanced)
-        return Validation(_mean_scores(scores), self.unprocessed, self.clean, samples, num_dead)
+        means = mean_scores(scores)
+        return Validation(means, self.unprocessed, self.clean, samples, num_dead, scores)
+
+    def scores_of(self, signal: Tensor, item: Pair) -> dict[str, float]:
+        """Return the scores of a signal (T,) in the place of an item's clean speech."""
+        return _scores(_compared(signal, item))
 
 
 def _evenly_spread(total: int, count: int) -> list[int]:
@@ -103,11 +111,11 @@ def _evenly_spread(total: int, count: int) -> list[int]:
     return [place * total // count for place in range(count)] if total > count else [*range(total)]
 
 
-def _mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
+def mean_scores(scores: Sequence[dict[str, float]]) -> Scores:
     """Return the mean of every metric over the items whose target has a value of it.
 
     Example:
-        >>> _mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
+        >>> mean_scores([{"lsd": 2.0, "stoi": float("nan")}, {"lsd": 4.0, "stoi": float("nan")}])
         {'lsd': 3.0, 'stoi': None}
     """
     means: Scores = {}
@@ -141,6 +149,6 @@ def _ceiling(items: Sequence[Pair]) -> Scores:
         scores = _scores(_compared(item.air, item))
         if all(math.isfinite(value) for value in scores.values()):
             break
-    return _mean_scores([scores] if scores else []) | {
+    return mean_scores([scores] if scores else []) | {
         "si_sdr": None
     }  # without distortion it is infinite

@@ -64,7 +64,16 @@ VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are
 log = logging.getLogger(__name__)
 
 
-def _load_recipe(recipe: str, settings: tuple[str, ...]) -> TrainingConfig:
+def load_recipe(recipe: str, settings: tuple[str, ...]) -> TrainingConfig:
+    """Read a training recipe.
+
+    Args:
+        recipe: path or bundled name of the recipe.
+        settings: `KEY=VALUE` overrides.
+
+    Raises:
+        UsageError: if there is no such recipe, or it or a setting is wrong.
+    """
     bundled = bundled_recipes("training")
     path = bundled.get(recipe.removesuffix(".yaml")) if not Path(recipe).exists() else Path(recipe)
     if path is None:
@@ -127,7 +136,7 @@ def train(
             out, [path for path in inputs if path and path.is_dir()], lambda _: True
         )
         check_run_folder(out, resume)
-    config = _load_recipe(recipe, settings)
+    config = load_recipe(recipe, settings)
     told = (speakers, speaker_level)
     options = PairOptions(config.sample_rate, config.seed, channels, talkers)
     data, config = _training_data(config, pairs, air, bone, sensor, options, told)

@@ -1,12 +1,18 @@
 """A small corpus, a sensor, and the hash of a folder: what tests of datasets share."""
 
+import contextlib
 import hashlib
+import importlib
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
+
+from bcsim.errors import BcsimError
+from bcsim.workflows import compare
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +55,24 @@ def tree() -> Callable[[Path], dict[str, str]]:
         }
 
     return hash_files
+
+
+@pytest.fixture
+def trainings_here(monkeypatch):
+    """Let comparisons train in this process, which saves the start of others; count the runs."""
+    taken = []
+
+    def run_trainings(trainings, jobs):
+        failed = {}
+        for training in trainings:
+            taken.append(training.name)
+            command = importlib.import_module("bcsim_cli.train").command
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    command.main([*training.arguments[1:]], standalone_mode=False)
+            except BcsimError as error:
+                failed[training.name] = str(error)
+        return failed
+
+    monkeypatch.setattr(compare, "run_trainings", run_trainings)
+    return taken

@@ -40,6 +40,11 @@ READING = {
     "enhance": (3, "--model {place}/model --in {place}/pairs/bone --out {place}/out"),
     "preview": (3, "--in {place}/pairs/air --sensor {place}/known.sensor --out {place}/x.html"),
     "import": (3, "{place}/kaldi --from kaldi --out {place}/out"),
+    "compare": (
+        3,
+        "eben-small --pairs {place}/pairs --validation-pairs {place}/pairs --out {place}/out "
+        "--steps 1" + "".join(SHORT),
+    ),
     "train": (3, "--recipe eben-small --pairs {place}/pairs --out {place}/run" + "".join(SHORT)),
 }
 BROKEN = 6661  # samples
@@ -100,7 +105,9 @@ def place(tmp_path, sensor, speech, monkeypatch):
 
 
 @pytest.mark.parametrize("command", READING)
-def test_no_command_ends_with_a_decoder_that_crashes(command, place, monkeypatch, capsys, caplog):
+def test_no_command_ends_with_a_decoder_that_crashes(
+    command, place, monkeypatch, capsys, caplog, trainings_here
+):
     """libsndfile is a program in C: where it crashed, the command and all its work were gone."""
     code, options = READING[command]
     words = [word.format(place=place) for word in options.split()]

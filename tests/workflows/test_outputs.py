@@ -26,6 +26,7 @@ TO_FOLDERS = {
     "import": "{a} --out {out}",
     "import-checkpoint": "{a} --out {out}",
     "train": "--recipe eben-small --pairs {a} --out {out}",
+    "compare": "eben-small --pairs {a} --validation-pairs {b} --out {out}",
     "enhance": "--model {model} --in {a} --out {out}",
     "demo": "--out {out}",
 }

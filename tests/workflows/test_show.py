@@ -1,4 +1,4 @@
-"""`bcsim show recipe`: every effect and parameter, told from the signatures."""
+"""`bcsim show`: every effect, parameter and model, told from signatures and recipes."""
 
 import dataclasses
 import importlib
@@ -10,8 +10,10 @@ from click.testing import CliRunner
 from bcsim.effects import EFFECTS
 from bcsim.effects.distributions import Seed
 from bcsim.errors import UsageError
+from bcsim.models import MODELS
 from bcsim.registry import parameter_types
 from bcsim.sensors.profile import SensorProfile
+from bcsim.workflows.presets import bundled_recipes
 
 
 def show(*arguments: str) -> str:
@@ -67,3 +69,25 @@ def test_a_sensor_in_a_file_called_recipe_can_still_be_shown(sensor, tmp_path):
 
 def test_lines_fit_a_terminal():
     assert max(map(len, show("recipe").splitlines())) <= 100
+
+
+def test_every_model_is_listed_with_all_its_recipes():
+    found = {entry["name"]: entry for entry in json.loads(show("models", "--json"))["models"]}
+    assert found.keys() == set(MODELS)
+    listed = [size["recipe"] for entry in found.values() for size in entry["sizes"]]
+    assert {name for name in listed if name} == set(bundled_recipes("training"))
+    eben = {size["recipe"]: size for size in found["eben"]["sizes"]}
+    assert eben["eben"]["num_parameters"] == 1_946_240
+    assert [*eben] == ["eben", "eben-small"]  # the largest first
+    assert found["envelope_mapper"]["sizes"][0]["look_ahead_ms"] is None
+    assert found["seanet"]["sizes"][0]["channels"] == ["bone"]
+    assert all(entry["summary"].endswith(".") for entry in found.values())
+
+
+def test_one_model_is_shown_and_fits_a_terminal():
+    text = show("models", "seanet")
+    assert "seanet-streaming" in text
+    assert "eben" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    with pytest.raises(UsageError, match="did you mean 'seanet'"):
+        show("models", "seannet")

@@ -37,6 +37,10 @@ COMMANDS = {
     "enhance": (3, "--model {0}/model --in {0}/rec/air --device cpu --out {0}/out"),
     "import": (3, "{0}/rec --from audiofolder --out {0}/out"),
     "train": (3, "--recipe {recipe} --pairs {0}/rec --out {0}/out"),
+    "compare": (
+        3,
+        "{recipe} --pairs {0}/rec --validation-pairs {0}/rec --steps 1 --out {0}/out",
+    ),
     "fit-response": (3, "--pairs {0}/rec --no-report --estimator h1 --out {0}/x.sensor"),
     "evaluate": (3, "--pairs {0}/rec --sensor temporal-transforms"),
     "doctor": (4, "--pairs {0}/rec"),
@@ -86,7 +90,7 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, capsys, trainings_here):
     """Return a function that runs a command and returns its exit code, and what it said."""
 
     def call(*words: str) -> tuple[int, str]:
@@ -110,7 +114,9 @@ def test_what_cannot_be_used_is_left_out_and_named_by_every_command(command, pla
     code, words = COMMANDS[command]
     ended, output = run(command, *words.format(place, recipe=recipe).split())
     assert ended == code, output
-    listed = [path.read_text() for path in place.rglob("failures.jsonl")]
+    # A comparison lists what its runs list, too.
+    written = [place / "out"] if command == "compare" else place.rglob("failures.jsonl")
+    listed = [(path / "failures.jsonl" if path.is_dir() else path).read_text() for path in written]
     reasons = [json.loads(line)["error"] for text in listed for line in text.splitlines()]
     if command in ("preview", "evaluate", "doctor"):  # which have no folder of outputs
         reasons = [line for line in output.splitlines() if ".wav: " in line]
