@@ -255,9 +255,7 @@ def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Modul
 
 
 def _with_small_weights(conv: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
-    # Not `normal_`, for which PyTorch loads its compiler where tensors have no memory.
-    bound = 5 * INITIAL_STD
-    nn.init.trunc_normal_(conv.weight, std=INITIAL_STD, a=-bound, b=bound)
+    nn.init.normal_(conv.weight, std=INITIAL_STD)
     return weight_norm(conv)
 
 
