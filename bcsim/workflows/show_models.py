@@ -44,7 +44,7 @@ def models_reference(name: str | None = None) -> Facts:
         if not found:
             with torch.device("meta"):
                 found.append({"recipe": None, **size_facts(build_enhancer({"name": name}, 0))})
-        found.sort(key=lambda facts: -facts["num_parameters"])
+        found.sort(key=lambda facts: (-facts["num_parameters"], facts["recipe"] or ""))
     return {
         "models": [
             {"name": name, "summary": _summary(cls), "sizes": sizes[name]}

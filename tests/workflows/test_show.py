@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from bcsim.effects.distributions import Seed
 from bcsim.errors import UsageError
 from bcsim.models import MODELS
 from bcsim.registry import parameter_types
+from bcsim.reports.model_text import model_table
 from bcsim.sensors.profile import SensorProfile
 from bcsim.workflows.presets import bundled_recipes
 
@@ -71,8 +73,13 @@ def test_lines_fit_a_terminal():
     assert max(map(len, show("recipe").splitlines())) <= 100
 
 
-def test_every_model_is_listed_with_all_its_recipes():
-    found = {entry["name"]: entry for entry in json.loads(show("models", "--json"))["models"]}
+@pytest.fixture(scope="module")
+def models():
+    return json.loads(show("models", "--json"))
+
+
+def test_every_model_is_listed_with_all_its_recipes(models):
+    found = {entry["name"]: entry for entry in models["models"]}
     assert found.keys() == set(MODELS)
     listed = [size["recipe"] for entry in found.values() for size in entry["sizes"]]
     assert {name for name in listed if name} == set(bundled_recipes("training"))
@@ -91,3 +98,13 @@ def test_one_model_is_shown_and_fits_a_terminal():
     assert max(map(len, text.splitlines())) <= 100
     with pytest.raises(UsageError, match="did you mean 'seanet'"):
         show("models", "seannet")
+
+
+def test_the_table_of_the_documentation_is_what_is_shown(models):
+    page = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text("utf-8")
+    shown = model_table(models)
+    rows = [line for line in page.splitlines() if line.count("|") == shown[0].count("|")]
+    assert rows[:2] == shown[:2]
+    assert len(rows) > 2
+    for row in rows:  # a model that is new stands in `bcsim show models` before it does here
+        assert row in shown
