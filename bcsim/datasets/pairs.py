@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -24,13 +25,17 @@ from bcsim.audio.read import open_audio, read_segment
 from bcsim.audio.unchanging import read_pair
 from bcsim.datasets.dataset import PairFiles, read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, PairRow, file_beneath
+from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.recordings import chosen_channels, find_pairs
 from bcsim.datasets.speaker_names import split_of_folder
 from bcsim.errors import InputError
+from bcsim.files.hashing import hash_files
 from bcsim.files.opening import FileState, state_of
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
+from bcsim.progress import track
 from bcsim.rng import stream
+from bcsim.workers.pool import num_cores
 
 log = logging.getLogger(__name__)
 
@@ -320,9 +325,17 @@ class RecordedPairs(Pairs):
             return {}
         return {split: self.part(indices) for split, indices in members.items()}
 
+    @cached_property
+    def contents(self) -> list[tuple[str, str]]:
+        """SHA-256 of the air and of the bone file of each pair."""
+        digests = contents_of([pair.files[role] for pair in self.pairs for role in ROLES])
+        return [*zip(digests[::2], digests[1::2], strict=True)]
+
     def part(self, indices: Sequence[int]) -> Self:
         """Return the pairs at some indices; their files are not opened again."""
         part = copy.copy(self)
+        if "contents" in vars(self):  # or they are hashed when somebody asks
+            part.contents = [self.contents[index] for index in indices]
         part.ids = [self.ids[index] for index in indices]
         part.pairs = [self.pairs[index] for index in indices]
         part._num_samples = [self._num_samples[index] for index in indices]
@@ -402,6 +415,12 @@ def open_pairs(
     recorded = RecordedPairs(pairs, sample_rate, seed, chosen_channels(pairs, channels))
     recorded.failures = {**unmatched, **recorded.failures}
     return recorded
+
+
+def contents_of(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of each file, "-" for what cannot be read."""
+    digests = track(hash_files(paths, num_cores()), len(paths), "hashing")
+    return [digest or "-" for digest in digests]
 
 
 def _missing(folder: Path, row: PairRow) -> str:

@@ -18,6 +18,7 @@ from bcsim.files.findings import FINDINGS_NAME
 from bcsim.files.run_folder import LOCK_NAME
 from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
 from bcsim.training.card import CARD_FILE
+from bcsim.training.kept_recorders import SYNCHRONISED_FILE
 from bcsim.training.validation import SYNTHETIC
 
 RECIPE_FILE = "recipe.resolved.yaml"
@@ -28,11 +29,13 @@ CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
     *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME, FINDINGS_NAME),
-    FAILURES_NAME,
+    *(FAILURES_NAME, SYNCHRONISED_FILE),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
 # What may be there before the first step.
-_BEFORE_A_RUN = {RECIPE_FILE, REPORT_FILE, LOCK_NAME, FINDINGS_NAME, FAILURES_NAME}
+_BEFORE_A_RUN = {
+    *(RECIPE_FILE, REPORT_FILE, LOCK_NAME, FINDINGS_NAME, FAILURES_NAME, SYNCHRONISED_FILE),
+}
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

@@ -1,7 +1,8 @@
 """Recorded pairs of which is taken out what the recorders did: offset, drift, jumps, polarity."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -9,16 +10,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import bcsim
 from bcsim.audio.unchanging import read_pair
-from bcsim.datasets.pairs import Pair, RecordedPairs
+from bcsim.datasets.dataset import PairFiles
+from bcsim.datasets.pairs import Pair, Pairs, RecordedPairs
 from bcsim.errors import InputError
+from bcsim.files.findings import collecting, note
+from bcsim.files.hashing import hash_text
+from bcsim.files.opening import FileState
 from bcsim.files.paths import printable
 from bcsim.fitting.alignment.align import Recorder, recorders_of
 from bcsim.fitting.alignment.time_map import bone_on_air_clock, joined
 from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.progress import track
 from bcsim.sensors.recorded_pair import RecordedPair
+from bcsim.training.kept_recorders import Synchronisation
+from bcsim.training.polarity import polarity_beside
 
+VERSION = 1  # of what is found; another one finds other things in the same recordings
 SHARED_PAIRS = 8  # of neighbouring batches, which tell whether both have the same polarity
 BATCH_S = 1800.0  # of recordings that are in memory while they are compared
 CACHED_SAMPLES = 1 << 26  # of synchronised signals that are kept in memory
@@ -36,14 +45,38 @@ class SynchronisedPairs(RecordedPairs):
 
     Args:
         recorded: pairs as they were recorded.
+        kept: what was found earlier about sets of pairs, by the keys of the sets; of a set of the
+            same recordings, no recording is read.
+        beside: pairs that are trained on; where they are recordings, too, these get their polarity.
+
+    Attributes:
+        key: hash of the recordings, their names and how they are read.
+        found: what was found about them.
 
     Raises:
         InputError: if no pair can be used; the message gives the first one's reason.
     """
 
-    def __init__(self, recorded: RecordedPairs) -> None:
+    def __init__(
+        self,
+        recorded: RecordedPairs,
+        kept: Mapping[str, Synchronisation] | None = None,
+        beside: Pairs | None = None,
+    ) -> None:
+        beside = beside if isinstance(beside, SynchronisedPairs) else None
         files = recorded.pairs
-        found, failures = _examined(recorded)
+        self.key = _key_of(recorded, beside)
+        known = (kept or {}).get(self.key)
+        unread = None if known is None else _unread(recorded, known)
+        is_new = known is None or unread is None
+        if known is None or unread is None:
+            with collecting() as noticed:
+                known, unread = _examined(recorded)
+            known.findings.update({name: noticed.of(name) for name in noticed.by_name})
+        for name, findings in known.findings.items():
+            note(name, findings)
+        found = known.recorders
+        failures = {**unread, **known.refused}
         for reason in failures.values():
             log.warning("%s; left out", printable(reason))
         if not found:
@@ -51,8 +84,12 @@ class SynchronisedPairs(RecordedPairs):
             raise InputError(f"none of {len(files)} recorded pairs can be used; {first}")
         usable = [index for index, name in enumerate(recorded.ids) if name in found]
         vars(self).update(vars(recorded.part(usable)))  # they are open already
+        self.found = known
         self.failures = {**recorded.failures, **failures}
         self._recorders = [found[name] for name in self.ids]
+        self._cache: dict[int, dict[str, NDArray[np.float64]]] = {}
+        if is_new and beside is not None and polarity_beside(self, beside) < 0:
+            self._turn_round()
         changed = sum(not recorder.is_neutral for recorder in self._recorders)
         if changed:
             log.warning(
@@ -60,7 +97,20 @@ class SynchronisedPairs(RecordedPairs):
                 changed,
                 len(files),
             )
-        self._cache: dict[int, dict[str, NDArray[np.float64]]] = {}
+
+    def _turn_round(self) -> None:
+        """Turn the polarity of all pairs but those that were rendered or are too short to time."""
+        recorders = self.found.recorders
+        for name, recorder in recorders.items():
+            if recorder.parts:
+                recorders[name] = replace(recorder, sign=-recorder.sign)
+        self._recorders = [recorders[name] for name in self.ids]
+        self._cache.clear()
+        log.warning(
+            "the polarity of %d recorded pairs, such as %s, is opposite to that of the pairs that "
+            "are trained on: they are turned round; check the wiring",
+            *(sum(bool(recorder.parts) for recorder in self._recorders), printable(self.ids[0])),
+        )
 
     def part(self, indices: Sequence[int]) -> Self:
         part = super().part(indices)
@@ -104,11 +154,45 @@ def _synchronised_signals(
     return changed
 
 
-def _examined(recorded: RecordedPairs) -> tuple[dict[str, Recorder], dict[str, str]]:
-    """Return what the recorders did, and why other pairs cannot be used, by the pair's name."""
+def _key_of(recorded: RecordedPairs, beside: SynchronisedPairs | None) -> str:
+    """Return a hash of all that decides what is found about the recorders of pairs."""
+    pairs = [
+        [pair.id, pair.is_rendered, *contents]
+        for pair, contents in zip(recorded.pairs, recorded.contents, strict=True)
+    ]
+    channels = sorted(recorded.recorded_channels.items())
+    other = None if beside is None else beside.key
+    how = [VERSION, bcsim.__version__, recorded.sample_rate, channels, other]
+    return hash_text(json.dumps([*how, pairs]))
+
+
+def _unread(recorded: RecordedPairs, known: Synchronisation) -> dict[str, str] | None:
+    """Return why pairs cannot be read of which nothing is known, or None if one can be read."""
+    failures = {}
+    for pair, states in zip(recorded.pairs, recorded.states, strict=True):
+        if pair.id not in known.recorders and pair.id not in known.refused:
+            try:
+                _read(recorded, pair, states)
+                return None
+            except InputError as error:
+                failures[pair.id] = str(error)
+    return failures
+
+
+def _read(
+    recorded: RecordedPairs, pair: PairFiles, states: Mapping[str, FileState | None]
+) -> RecordedPair:
+    channels = recorded.recorded_channels
+    read = read_pair(pair.files, recorded.sample_rate, channels, known=states)
+    return RecordedPair(pair.id, read["air"].samples, read["bone"].samples, pair.speaker)
+
+
+def _examined(recorded: RecordedPairs) -> tuple[Synchronisation, dict[str, str]]:
+    """Return what the recorders did, and why some pairs cannot be read, by the pair's name."""
     found: dict[str, Recorder] = {}
     compared: dict[str, Recorder] = {}
-    failures: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    unread: dict[str, str] = {}
     batch: list[RecordedPair] = []
     timings = []
 
@@ -127,18 +211,16 @@ def _examined(recorded: RecordedPairs) -> tuple[dict[str, Recorder], dict[str, s
     seconds, sample_rate = 0.0, recorded.sample_rate
     found.update((pair.id, AS_RECORDED) for pair in recorded.pairs if pair.is_rendered)
     files = [
-        (pair, known)
-        for pair, known in zip(recorded.pairs, recorded.states, strict=True)
+        (pair, states)
+        for pair, states in zip(recorded.pairs, recorded.states, strict=True)
         if not pair.is_rendered
     ]
-    for pair, known in track(files, len(files), "synchronising"):
+    for pair, states in track(files, len(files), "synchronising"):
         try:
-            read = read_pair(pair.files, sample_rate, recorded.recorded_channels, known=known)
+            both = _read(recorded, pair, states)
         except InputError as error:
-            failures[pair.id] = str(error)
+            unread[pair.id] = str(error)
             continue
-        air, bone = read["air"].samples, read["bone"].samples
-        both = RecordedPair(pair.id, air, bone, pair.speaker)
         examined = examine(both, sample_rate)
         if examined.refusal is not None and examined.refusal.kind == "malformed":
             log.warning("%s: %s; taken as it is", printable(pair.id), examined.refusal.text)
@@ -146,11 +228,11 @@ def _examined(recorded: RecordedPairs) -> tuple[dict[str, Recorder], dict[str, s
             continue
         if examined.refusal is not None or examined.timing is None:
             reason = examined.refusal.text if examined.refusal else "nothing to be timed"
-            failures[pair.id] = f"{pair.id}: {reason}"
+            refused[pair.id] = f"{pair.id}: {reason}"
             continue
         batch.append(both)
         timings.append(examined.timing)
-        seconds += len(air) / sample_rate
+        seconds += len(both.air) / sample_rate
         if seconds > BATCH_S:
             compare()
             seconds = 0.0
@@ -158,4 +240,4 @@ def _examined(recorded: RecordedPairs) -> tuple[dict[str, Recorder], dict[str, s
     most = -1 if sum(recorder.sign for recorder in compared.values()) < 0 else 1
     for name, recorder in compared.items():
         found[name] = replace(recorder, sign=most * recorder.sign)
-    return found, failures
+    return Synchronisation(found, refused), unread

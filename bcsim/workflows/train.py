@@ -13,7 +13,7 @@ from bcsim.audio.read import open_audio, read_audio
 from bcsim.datasets.dataset import read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
 from bcsim.datasets.noise_folder import fingerprint
-from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs
+from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs, contents_of
 from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.datasets.verification import unfit_files, verify_files
 from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
@@ -38,6 +38,7 @@ from bcsim.synthesis.clips import hash_sources, lines_of_clips, plan_clips, tell
 from bcsim.synthesis.speakers import Speakers, find_speakers
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
+from bcsim.training.kept_recorders import read_kept
 from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
@@ -50,7 +51,7 @@ from bcsim.workflows.presets import (
 )
 from bcsim.workflows.training_pairs import (
     PairOptions,
-    contents_of,
+    keep_recorders,
     pairs_to_train_on,
     real_pairs_of,
     tell_what_both_hold,
@@ -138,8 +139,9 @@ def train(
         check_run_folder(out, resume)
     config = load_recipe(recipe, settings)
     told = (speakers, speaker_level)
-    options = PairOptions(config.sample_rate, config.seed, channels, talkers)
+    options = PairOptions(config.sample_rate, config.seed, channels, talkers, read_kept(out))
     data, config = _training_data(config, pairs, air, bone, sensor, options, told)
+    options = replace(options, training=data.training)
     facts = dict(data.facts)  # their names are in checkpoints
     if init_from is not None:
         weights = init_from / WEIGHTS_FILE
@@ -166,10 +168,9 @@ def train(
             _check_rendered(data)
 
     def before_steps() -> None:
-        content = json.loads(json.dumps(asdict(config)))  # tuples become lists
-        content = {"kind": content.pop("kind"), **content}
-        write_text(out / RECIPE_FILE, write_yaml(content))
+        _write_recipe(out, config)
         write_failures(out / FAILURES_NAME, "train", data.all_failures)
+        keep_recorders(out, data)
 
     try:
         result = train_model(
@@ -189,6 +190,12 @@ def train(
     if is_main_process():
         write_run_report(out)
     return result
+
+
+def _write_recipe(out: Path, config: TrainingConfig) -> None:
+    content = json.loads(json.dumps(asdict(config)))  # tuples become lists
+    content = {"kind": content.pop("kind"), **content}
+    write_text(out / RECIPE_FILE, write_yaml(content))
 
 
 def _check_told(data: TrainingData, **told: object) -> None:

@@ -1,8 +1,8 @@
 """The recorded and stored pairs of a training run: which splits they have, and what tells them."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ from bcsim.datasets.dataset import read_pairs
 from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS
 from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs, open_pairs
 from bcsim.errors import InputError
-from bcsim.files.hashing import hash_file, hash_files, hash_text
+from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
-from bcsim.progress import track
 from bcsim.training.data import TrainingData
+from bcsim.training.kept_recorders import Synchronisation, write_kept
 from bcsim.training.synchronised import SynchronisedPairs
-from bcsim.workers.pool import num_cores
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +29,16 @@ class PairOptions:
         seed: root seed of the crops.
         channels: channel of "air" and "bone" in recordings, where files have several.
         talkers: table of the talkers in recordings, or None.
+        kept: what an earlier start of the run found about the recorders of its pairs, by their key.
+        training: pairs that are trained on; where they are recordings, others get their polarity.
     """
 
     sample_rate: int
     seed: int
     channels: Mapping[str, str] | None = None
     talkers: Path | None = None
+    kept: Mapping[str, Synchronisation] = field(default_factory=dict)
+    training: Pairs | None = None
 
     def open(
         self, folder: Path, split: str | None = None, bone: Path | None = None
@@ -60,13 +63,13 @@ def pairs_to_train_on(air: Path, bone: Path | None, options: PairOptions) -> Tra
             in both splits.
     """
     if bone is not None:
-        return _recorded(options.open(air, bone=bone), air)
+        return _recorded(options.open(air, bone=bone), air, options)
     if not air.exists():
         raise InputError(f"{air}: no such folder; give what synthesize or import wrote")
     _check_split(air, "train")
     of_dataset = (air / "train" / MANIFEST_NAME, air / DATASET_NAME)
     if not any(path.is_file() for path in of_dataset):
-        return _recorded(options.open(air), air)
+        return _recorded(options.open(air), air, options)
     splits = ["train", *(["validation"] if (air / "validation").is_dir() else [])]
     sets = {split: _of_split(air, split, options) for split in splits}
     _check_apart(sets, air)
@@ -75,7 +78,7 @@ def pairs_to_train_on(air: Path, bone: Path | None, options: PairOptions) -> Tra
         _fingerprint(pairs) if isinstance(pairs, RecordedPairs) else hash_file(manifest)
         for pairs, manifest in zip(sets.values(), manifests, strict=True)
     ]
-    return _data_of(sets, {"pairs_sha256": facts})
+    return _data_of(sets, {"pairs_sha256": facts}, options)
 
 
 def real_pairs_of(folder: Path, split: str, options: PairOptions) -> tuple[RecordedPairs, str]:
@@ -96,7 +99,18 @@ def real_pairs_of(folder: Path, split: str, options: PairOptions) -> tuple[Recor
     if splits:
         _check_has_split(splits, split, folder)
         pairs = splits[split]
-    return SynchronisedPairs(pairs), _fingerprint(pairs)
+    return SynchronisedPairs(pairs, options.kept, options.training), _fingerprint(pairs)
+
+
+def keep_recorders(out: Path, data: TrainingData) -> None:
+    """Write what was found about the recorders of a run's pairs to its folder, for its next start.
+
+    Args:
+        out: folder of the run.
+        data: all pairs of the run.
+    """
+    sets = [pairs for pairs in data.sets.values() if isinstance(pairs, SynchronisedPairs)]
+    write_kept(out, {pairs.key: pairs.found for pairs in sets})
 
 
 def tell_what_both_hold(data: TrainingData) -> None:
@@ -105,11 +119,11 @@ def tell_what_both_hold(data: TrainingData) -> None:
         digests
         for pairs in (data.training, data.real)
         if isinstance(pairs, RecordedPairs)
-        for digests in _digests(pairs)
+        for digests in pairs.contents
     }
     if not isinstance(data.validation_real, RecordedPairs) or not trained:
         return
-    digests = zip(data.validation_real.ids, _digests(data.validation_real), strict=True)
+    digests = zip(data.validation_real.ids, data.validation_real.contents, strict=True)
     both = [name for name, digest in digests if digest in trained]
     if both:
         log.warning(
@@ -130,28 +144,30 @@ def _of_split(dataset: Path, split: str, options: PairOptions) -> Pairs:
     return options.open(dataset, split)
 
 
-def _recorded(recorded: RecordedPairs, folder: Path) -> TrainingData:
+def _recorded(recorded: RecordedPairs, folder: Path, options: PairOptions) -> TrainingData:
     """Return recordings to train on: those in folders of splits, where they are all in such."""
     facts = {"pairs_sha256": _fingerprint(recorded)}
     splits = recorded.by_split()
     if not splits:
-        return TrainingData(SynchronisedPairs(recorded), facts=facts)
+        return TrainingData(SynchronisedPairs(recorded, options.kept), facts=facts)
     _check_has_split(splits, "train", folder)
     counts = ", ".join(f"{len(pairs)} in {split}" for split, pairs in splits.items())
     log.info("pairs by the folders of splits: %s; those in test are left alone", counts)
     used = {split: splits[split] for split in ("train", "validation") if split in splits}
     _check_apart(used, folder)
-    return _data_of(used, facts)
+    return _data_of(used, facts, options)
 
 
-def _data_of(sets: Mapping[str, Pairs], facts: Mapping[str, Any]) -> TrainingData:
+def _data_of(
+    sets: Mapping[str, Pairs], facts: Mapping[str, Any], options: PairOptions
+) -> TrainingData:
     """Return the splits of one dataset as a run takes them: recordings synchronised."""
     _tell_talkers(sets)
-    # Each split by itself: the polarity of a few pairs beside that of others is hardly ever known.
-    ready = {
-        split: SynchronisedPairs(pairs) if isinstance(pairs, RecordedPairs) else pairs
-        for split, pairs in sets.items()
-    }
+    ready: dict[str, Pairs] = {}
+    for split, pairs in sets.items():  # that which is trained on first
+        if isinstance(pairs, RecordedPairs):
+            pairs = SynchronisedPairs(pairs, options.kept, ready.get("train"))
+        ready[split] = pairs
     return TrainingData(ready["train"], ready.get("validation"), facts=facts)
 
 
@@ -165,7 +181,7 @@ def _check_apart(sets: Mapping[str, Pairs], folder: Path) -> None:
     known: dict[object, str] = {}
     for split in ("train", "validation"):
         pairs = sets[split]
-        keys = _digests(pairs) if isinstance(pairs, RecordedPairs) else pairs.ids
+        keys = pairs.contents if isinstance(pairs, RecordedPairs) else pairs.ids
         for key, name in zip(keys, pairs.ids, strict=True):
             other = known.setdefault(key, f"{split}/{name}")
             if other.partition("/")[0] != split:
@@ -200,20 +216,8 @@ def _fingerprint(recorded: RecordedPairs) -> str:
     """Return a hash of names and contents: recordings are few, and any change is noticed."""
     channels = recorded.recorded_channels
     chosen = [f"channels {channels}"] if set(channels.values()) != {None} else []
-    contents = [digest for digests in _digests(recorded) for digest in digests]
+    contents = [digest for digests in recorded.contents for digest in digests]
     return hash_text("\n".join([*chosen, *recorded.ids, *contents]))
-
-
-def _digests(recorded: RecordedPairs) -> list[tuple[str, str]]:
-    """Return the SHA-256 of the air and of the bone file of each pair."""
-    found = contents_of([pair.files[role] for pair in recorded.pairs for role in ("air", "bone")])
-    return [*zip(found[::2], found[1::2], strict=True)]
-
-
-def contents_of(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, "-" for what cannot be read."""
-    digests = track(hash_files(paths, num_cores()), len(paths), "hashing")
-    return [digest or "-" for digest in digests]
 
 
 def _check_split(folder: Path, split: str) -> None:

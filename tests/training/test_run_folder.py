@@ -121,7 +121,7 @@ def test_all_that_a_run_writes_may_be_in_its_folder(tmp_path):
     names = (
         *("recipe.resolved.yaml", "metrics.jsonl", "pace.jsonl", "report.html", "README.md"),
         *("model.safetensors", "config.json", "discriminator.safetensors", "discriminator.json"),
-        "findings.jsonl",
+        *("findings.jsonl", "synchronised.jsonl"),
     )
     for name in names:
         (tmp_path / name).touch()

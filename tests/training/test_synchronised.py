@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,14 @@ import torch
 
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.importers import import_pairs
-from bcsim.datasets.pairs import RecordedPairs, open_pairs
+from bcsim.datasets.pairs import Pair, Pairs, RecordedPairs, open_pairs
 from bcsim.datasets.recordings import find_pairs
 from bcsim.errors import InputError
-from bcsim.training import synchronised
+from bcsim.files.findings import collecting
+from bcsim.fitting.alignment.align import Recorder
+from bcsim.fitting.alignment.time_map import Part
+from bcsim.training import kept_recorders, synchronised
+from bcsim.training.polarity import polarity_beside
 from bcsim.workflows import train as workflow
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
@@ -101,7 +106,13 @@ def check_synchronised(pairs: Any) -> None:
 def trained_on(tmp_path, recipe, monkeypatch) -> Callable[..., Any]:
     """Return a function that returns the pairs that `train` would train on."""
     taken: dict[str, Any] = {}
-    monkeypatch.setattr(workflow, "train_model", lambda _, data, *__, **___: taken.update(d=data))
+
+    def train_model(_: Any, data: Any, out: Path, **functions: Any) -> None:
+        taken.update(d=data)
+        out.mkdir(exist_ok=True)
+        functions["before_steps"]()
+
+    monkeypatch.setattr(workflow, "train_model", train_model)
     monkeypatch.setattr(workflow, "write_run_report", lambda _: None)
 
     def run(**inputs: Any) -> Any:
@@ -123,7 +134,8 @@ def examined(monkeypatch) -> list[str]:
 
     def examine(recorded: Any) -> Any:
         found.extend(pair.id for pair in recorded.pairs if not pair.is_rendered)
-        return {pair.id: synchronised.AS_RECORDED for pair in recorded.pairs}, {}
+        neutral = {pair.id: synchronised.AS_RECORDED for pair in recorded.pairs}
+        return kept_recorders.Synchronisation(neutral), {}
 
     monkeypatch.setattr(synchronised, "_examined", examine)
     return found
@@ -208,6 +220,107 @@ def test_what_is_synchronised_is_opened_once_and_parts_of_it_stay_in_step(record
     part = pairs.part([2, 0])
     assert part.ids == [pairs.ids[2], pairs.ids[0]]
     assert [recorder.sign for recorder in part._recorders] == [-1, 1]
+
+
+@pytest.fixture
+def moved(monkeypatch) -> list[str]:
+    """Names of the pairs that are examined, each of which is found late and of its name's sign."""
+    names: list[str] = []
+
+    def examine(pair: Any, _: int) -> Any:
+        names.append(pair.name)
+        return SimpleNamespace(refusal=None, timing=pair.name)
+
+    def recorders_of(pairs: Any, _: int, timings: Any) -> Any:
+        places = np.array([0.0, 1.0])
+        parts = (Part(100, 20_000, places, places + 50.25),)
+        return [Recorder(parts, -1 if name == "inverted" else 1) for name in timings], 1
+
+    monkeypatch.setattr(synchronised, "examine", examine)
+    monkeypatch.setattr(synchronised, "recorders_of", recorders_of)
+    return names
+
+
+def test_a_second_start_synchronises_nothing_unless_a_recording_has_changed(
+    recordings, trained_on, moved
+):
+    """Half a second of processor a pair, at every start of a run and at each that resumed it."""
+    nan = np.full(RATE, np.nan, dtype=np.float32)
+    for role in ("air", "bone"):
+        loud = recordings / role / "fine.wav"
+        soundfile.write(loud, soundfile.read(loud)[0] + 0.2, RATE)  # DC, which is said
+        soundfile.write(recordings / role / "nan.wav", nan, RATE, "FLOAT")
+    starts, noticed = [], []
+    for _ in range(2):
+        with collecting() as found:
+            starts.append(trained_on(pairs=recordings))
+        noticed.append(found.lines())
+    assert sorted(moved) == sorted(PAIRS)
+    assert noticed[0] == noticed[1]
+    assert "DC offset" in noticed[1][0]
+    first, second = (data.training for data in starts)
+    assert first.failures == second.failures
+    assert [*second.failures] == ["nan"]
+    for index in range(len(PAIRS)):
+        assert first.whole(index).bone.equal(second.whole(index).bone)
+    (recordings / "bone/late.wav").write_bytes((recordings / "bone/fine.wav").read_bytes())
+    trained_on(pairs=recordings)
+    assert len(moved) == 2 * len(PAIRS)
+
+
+def test_a_validation_split_that_is_inverted_as_a_whole_is_turned_round(
+    recordings, trained_on, moved, monkeypatch, caplog
+):
+    """Its pairs agreed with each other, so it was validated with the other polarity."""
+    monkeypatch.setattr(synchronised, "polarity_beside", lambda *_: -1)
+    for _ in range(2):  # the second start reads what the first one found
+        data = trained_on(pairs=recordings, validation_pairs=recordings, real_pairs=recordings)
+        turned = [data.training.whole(index).bone for index in range(len(PAIRS))]
+        for pairs in (data.validation_real, data.real):
+            found = [pairs.whole(index).bone for index in range(len(PAIRS))]
+            assert all(own.equal(-other) for own, other in zip(found, turned, strict=True))
+    assert "of 3 recorded pairs, such as fine, is opposite" in caplog.text
+
+
+class SomePairs(Pairs):
+    """Pairs in memory, through a low-pass and a sign."""
+
+    def __init__(self, seeds: range, sign: int) -> None:
+        super().__init__([str(seed) for seed in seeds], RATE, 0)
+        self.seeds, self.sign = seeds, sign
+
+    def crop(self, index: int, epoch: int, num_samples: int) -> Pair:
+        raise AssertionError("whole pairs are compared")
+
+    def whole(self, index: int) -> Pair:
+        air = speech(self.seeds[index], 1.5)
+        bone = self.sign * signal.lfilter(*signal.butter(2, 900, fs=RATE), air)
+        return Pair(self.ids[index], torch.from_numpy(air), torch.from_numpy(bone), RATE)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_polarity_of_one_set_is_told_beside_another(sign):
+    trained, own = SomePairs(range(6), sign), SomePairs(range(6, 8), 1)
+    assert polarity_beside(own, trained) == sign
+    assert polarity_beside(own, SomePairs(range(5), sign)) == 0  # too few to tell
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nothing of the kind",
+        '{"set": "x", "pair": "fine", "sign": 2, "parts": []}',
+        '{"set": "x", "pair": "fine", "sign": 1, "parts": [[0, 9, [0], [1]]]}',
+        '{"set": "x", "pair": "fine", "sign": 1, "parts": [[0, 9, [2, 1], [1, 2]]]}',
+        '{"set": "x", "pair": 7, "refused": "so"}',
+        '{"set": ["x"], "pair": "fine", "refused": "so"}',
+        "[1, 2]",
+    ],
+)
+def test_what_was_kept_of_the_recorders_counts_only_as_it_was_written(tmp_path, caplog, line):
+    (tmp_path / kept_recorders.SYNCHRONISED_FILE).write_text(f"{line}\n")
+    assert kept_recorders.read_kept(tmp_path) == {}
+    assert "the recordings are synchronised anew" in caplog.text
 
 
 @pytest.mark.shared
