@@ -23,6 +23,7 @@ FRAME_S = 0.032
 BANDS_TO_8_KHZ = 40
 OVERLAP = 4  # frames over every sample
 BLOCK = 128  # frames at a time on a CPU, so that they stay in its cache
+SUMMED_AT_ONCE = 1 << 14  # frames, lest an hour's powers be in memory beside its levels
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,17 @@ class FilterBank:
         ]
         return 10 * torch.cat(powers, dim=1).clamp(min=1e-20).log10()
 
+    def power(self, levels_db: Tensor) -> Tensor:
+        """Return the power in all bands together, (B, frames), from levels (B, frames, M)."""
+        return _sums(levels_db, slice(None))
+
     def speech_power(self, levels_db: Tensor) -> Tensor:
         """Return the power by which speech is told from pauses, that above 300 Hz, (B, frames).
 
         Args:
             levels_db: (B, frames, M), levels in the bands.
         """
-        return (10 ** (levels_db[..., self.centres_hz > SPEECH_HZ] / 10)).sum(dim=-1)
+        return _sums(levels_db, self.centres_hz > SPEECH_HZ)
 
     def filter(self, signal: Tensor, gains_db: Tensor, minimum: bool = False) -> Tensor:
         """Filter every frame with its gains and add the frames up.
@@ -159,3 +164,9 @@ class FilterBank:
     def _window(self, like: Tensor) -> Tensor:
         window = torch.hann_window(self.num_fft, dtype=torch.float64, device=like.device)
         return window.sqrt().to(like.dtype)
+
+
+def _sums(levels_db: Tensor, bands: Tensor | slice) -> Tensor:
+    """Return the power in some of the M bands, (B, frames), from levels (B, frames, M)."""
+    parts = levels_db.split(SUMMED_AT_ONCE, dim=-2)
+    return torch.cat([(10 ** (part[..., bands] / 10)).sum(dim=-1) for part in parts], dim=-1)

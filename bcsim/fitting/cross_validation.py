@@ -26,6 +26,7 @@ from bcsim.metrics.scores import headline_metrics, simulation_scores
 from bcsim.progress import track
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
+from bcsim.workers.heap import give_heap_back
 
 SCORES = tuple(name for name in headline_metrics() if METRICS[name].better != "one")
 BASELINE = "temporal-transforms"
@@ -137,9 +138,11 @@ def cross_validate(
     tasks = [(name, fold) for name in fits for fold in folds]
     for name, fold in track(tasks, len(tasks), "fitting without each fold"):
         profile = fits[name]([item for k, item in enumerate(items) if k not in fold])
+        give_heap_back()
         for item in (items[index] for index in sorted(fold)):
             rows[name][item.name] = _scores(simulate(profile, item.air[:], item.name), item)
             predictions[name].append((item, profile))
+            give_heap_back()
     return {name: Trial(_mean_scores(rows[name]), rows[name], predictions[name]) for name in fits}
 
 

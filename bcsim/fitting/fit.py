@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bcsim.dsp.lazy_signal import is_long
 from bcsim.dsp.randomness import one_thread
 from bcsim.errors import InputError, UsageError
 from bcsim.files.findings import OF_ONE_RECORDING, note
@@ -35,6 +36,7 @@ from bcsim.fitting.uncertainty import MIN_RECORDINGS, bootstrap_interval_db
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.sensors.responses.base import SPEECH_RESPONSES
+from bcsim.workers.heap import give_heap_back
 
 LEAST_KEPT = 0.5  # of the recordings: of less, a fit warns
 # Between recordings of a throat microphone (see `expected_spread`); the delay's is from the
@@ -312,6 +314,8 @@ def _usable(
             usable.append(pair)
             timings.append(found.timing)
             examined.append(found)
+        if is_long(len(pair.air)):  # which left small arrays all over the heap
+            give_heap_back()
     if not usable:
         if not skipped:
             raise InputError("no pairs to fit a sensor to")

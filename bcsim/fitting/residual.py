@@ -30,9 +30,9 @@ def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
     for pair, profile in predictions:
         frames = speech_frames(pair, profile)
         active = frames.active
-        error = frames.speech_db - frames.fixed_db[active]
+        error = frames.speech_db - frames.fixed_db
         error = error - _speech(profile).gains_db(frames.levels_db[None])[0][active]
-        above_noise = frames.recorded & (frames.bone_db[active] > frames.noise_db + ABOVE_NOISE_DB)
+        above_noise = frames.recorded & (frames.bone_db > frames.noise_db + ABOVE_NOISE_DB)
         errors.append(torch.where(above_noise, error, torch.nan))
     return errors
 

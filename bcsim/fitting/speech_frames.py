@@ -29,8 +29,8 @@ class SpeechFrames:
         talker: name of the talker, or None where it is not known.
         name: name of the pair.
         levels_db: (frames, M), levels of air relative to its active speech.
-        fixed_db: (frames, M), levels of air after the fixed response.
-        bone_db: (frames, M), levels of the recorded bone signal.
+        fixed_db: (active frames, M), levels of air after the fixed response.
+        bone_db: (active frames, M), levels of the recorded bone signal.
         noise_db: (M,), levels of the sensor's noise.
         active: (frames,) of bool, frames with speech.
         recorded: (M,) of bool, bands that the recordings hold; in the others nothing is known.
@@ -52,14 +52,22 @@ class SpeechFrames:
         Not more than 10 dB under bone. In bands that the recordings do not hold, it is that which
         the fixed response gives.
         """
-        bone, noise = 10 ** (self.bone_db[self.active] / 10), 10 ** (self.noise_db / 10)
+        bone, noise = 10 ** (self.bone_db / 10), 10 ** (self.noise_db / 10)
         speech_db = 10 * torch.maximum(bone - noise, 0.1 * bone).log10()
-        return torch.where(self.recorded, speech_db, self.fixed_db[self.active])
+        return torch.where(self.recorded, speech_db, self.fixed_db)
 
     def error_db(self, gains_db: Tensor) -> Tensor:
         """Return the level with gains (frames, M) less that recorded, (active frames, M)."""
-        power = 10 ** ((self.fixed_db + gains_db) / 10) + 10 ** (self.noise_db / 10)
-        return (10 * power.log10() - self.bone_db)[self.active]
+        power = 10 ** ((self.fixed_db + gains_db[self.active]) / 10) + 10 ** (self.noise_db / 10)
+        return 10 * power.log10() - self.bone_db
+
+    def thinned(self, step: int) -> "SpeechFrames":
+        """Return the frames, of which one in `step` of those with speech is told to carry it."""
+        kept = self.active.cumsum(0)[self.active] % step == 0
+        active = self.active & (self.active.cumsum(0) % step == 0)
+        return replace(
+            self, active=active, fixed_db=self.fixed_db[kept], bone_db=self.bone_db[kept]
+        )
 
 
 def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
@@ -67,6 +75,9 @@ def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
     bank = FilterBank(pair.sample_rate)
     air_db = levels_of(bank, pair.air)[None]
     num_frames = torch.tensor([air_db.shape[1]])
+    active = is_active(bank.speech_power(air_db), num_frames)[0]
+    levels_db = relative_levels(bank, air_db, num_frames)[0]
+    del air_db
     fixed = simulate_any(replace(profile, speech=None), pair.air, pair.name)
     grid = torch.linspace(0, pair.sample_rate / 2, bank.num_fft // 2 + 1, dtype=torch.float64)
     response_grid = profile.transfer_function.frequencies_hz
@@ -77,11 +88,11 @@ def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
     return SpeechFrames(
         talker=pair.talker,
         name=pair.name,
-        levels_db=relative_levels(bank, air_db, num_frames)[0],
-        fixed_db=levels_of(bank, fixed),
-        bone_db=levels_of(bank, pair.bone),
-        noise_db=(10 * noise_power.log10()).to(air_db),
-        active=is_active(bank.speech_power(air_db), num_frames)[0],
+        levels_db=levels_db,
+        fixed_db=levels_of(bank, fixed)[active],
+        bone_db=levels_of(bank, pair.bone)[active],
+        noise_db=(10 * noise_power.log10()).to(levels_db),
+        active=active,
         recorded=(bank.centres_hz >= low_hz) & (bank.centres_hz <= high_hz),
     )
 
@@ -113,4 +124,4 @@ def thinned(frames: Sequence[SpeechFrames]) -> list[SpeechFrames]:
     step = -(-sum(int(own.active.sum()) for own in frames) // MOST_FRAMES)
     if step <= 1:
         return list(frames)
-    return [replace(own, active=own.active & (own.active.cumsum(0) % step == 0)) for own in frames]
+    return [own.thinned(step) for own in frames]

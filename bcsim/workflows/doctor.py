@@ -17,6 +17,7 @@ from bcsim.datasets.recordings import find_pairs, read_found
 from bcsim.dsp.signals import check_rate
 from bcsim.files.findings import Finding
 from bcsim.fitting.diagnosis.diagnose import PairDiagnosis, diagnose
+from bcsim.workers.heap import give_large_arrays_back
 
 DEFAULT_RATE_HZ = 16_000
 MAX_EQUAL = 3  # equal findings that are named pair by pair
@@ -140,6 +141,7 @@ def doctor(
         check_rate(sample_rate)
     found, unmatched = find_pairs(Path(air), Path(bone), talkers, channels)
     rate = _own_rate(found) if sample_rate is None else sample_rate
+    give_large_arrays_back()
     pairs, failures = read_found(found, unmatched, rate, channels)
     files = {pair.name: pair.files for pair in pairs if pair.files is not None}
     noticed = {pair.name: pair.findings for pair in pairs}

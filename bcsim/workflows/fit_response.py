@@ -28,6 +28,7 @@ from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import check_report_packages, is_page, write_page
 from bcsim.sensors.profile import SensorProfile, check_labels
 from bcsim.sensors.recorded_pair import RecordedPair
+from bcsim.workers.heap import give_large_arrays_back
 from bcsim.workflows.presets import find_sensor
 
 MAX_EXAMPLES = 64  # simulated for the long-term spectra of a report
@@ -183,6 +184,7 @@ def fit_response(
         chosen = channels_of(air, bone, channels)
         read = read_pair(dict(zip(ROLES, noise, strict=True)), sample_rate, chosen)
         ambient = RecordedPair("ambient noise", read["air"].samples, read["bone"].samples)
+    give_large_arrays_back()
     pairs, failures = read_recordings(air, bone, sample_rate, talkers, channels)
     result = fit_pairs(
         pairs,
@@ -238,11 +240,12 @@ def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:
         float(active_rms(signal[None], active, pair.sample_rate)) for signal in (simulated, bone)
     )
     gain = want / have if have > 0 else 1.0
+    # In single precision: of an hour, 64 examples of half a minute would take 700 MB.
     return Example(
         name=pair.name,
-        air=air.numpy(),
-        bone=bone.numpy(),
-        simulated=(gain * simulated).numpy(),
+        air=air.float().numpy(),
+        bone=bone.float().numpy(),
+        simulated=(gain * simulated).float().numpy(),
     )
 
 

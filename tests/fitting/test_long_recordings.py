@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 import soundfile
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bcsim.audio.read import read_audio
 from bcsim.audio.unchanging import read_pair
@@ -17,16 +18,19 @@ from bcsim.dsp.delay import delay_signal, delayed
 from bcsim.dsp.lazy_signal import LazySignal
 from bcsim.dsp.resample import on_clock, resample_clock
 from bcsim.fitting import speech_frames as speech_frames_module
+from bcsim.fitting.alignment import envelopes
 from bcsim.fitting.alignment.align import align
 from bcsim.fitting.alignment.time_map import joined
 from bcsim.fitting.alignment.timing import measure_timing, synchronised_channels
 from bcsim.fitting.diagnosis import defects
 from bcsim.fitting.diagnosis.defects import dropouts
 from bcsim.fitting.estimation import make_estimator
+from bcsim.fitting.estimators import band_gain_network
 from bcsim.fitting.mean_sensor import excess_level_db, fit_mean_sensor
 from bcsim.fitting.noise import estimate_noise_floor
 from bcsim.fitting.pairs import frame_size
-from bcsim.fitting.speech_frames import speech_frames, thinned
+from bcsim.fitting.speech_frames import SpeechFrames, speech_frames, thinned
+from bcsim.sensors.responses.band_gain_network import OFFSETS
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
@@ -183,3 +187,73 @@ def test_of_many_frames_evenly_spread_ones_are_learnt_from(pair, monkeypatch):
     kept = [int(own.active.sum()) for own in thinned([frames, frames])]
     assert kept[0] == kept[1]
     assert 40 <= kept[0] <= 50
+
+
+def some_frames(count: int, seed: int) -> SpeechFrames:
+    """Return noise in the place of levels, two thirds of it with speech."""
+    rng = np.random.default_rng(seed)
+    active = torch.from_numpy(rng.uniform(size=count) < 2 / 3)
+    levels, fixed, bone = (
+        torch.from_numpy(rng.standard_normal((size, 40)))
+        for size in (count, int(active.sum()), int(active.sum()))
+    )
+    noise, recorded = torch.full((40,), -60.0), torch.ones(40, dtype=torch.bool)
+    return SpeechFrames(None, str(seed), levels, fixed, bone, noise, active, recorded)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size in bytes of the largest tensor that anything makes."""
+
+    num_bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor):
+            self.num_bytes = max(self.num_bytes, found.numel() * found.element_size())
+        return found
+
+
+def test_a_network_learns_without_the_contexts_of_all_frames_in_memory(monkeypatch):
+    """They are nine times the levels, and an hour's were held twice: 300 MB."""
+    monkeypatch.setattr(band_gain_network, "MIN_STEPS", 2)
+    frames = [some_frames(4000, seed) for seed in range(2)]
+    with Largest() as largest:
+        estimator = band_gain_network.BandGainNetwork(members=1, width=4, passes=0)
+        estimator.speech(frames, RATE, None)
+    assert largest.num_bytes <= sum(own.levels_db.nbytes for own in frames)
+
+
+def test_the_contexts_of_frames_stay_within_their_recording():
+    frames = [some_frames(30, seed) for seed in range(3)]
+    contexts = band_gain_network._Contexts.of(frames)
+    expected = [
+        own.levels_db[(frame + torch.tensor(OFFSETS)).clamp(0, 29)].flatten()
+        for own in frames
+        for frame in torch.nonzero(own.active)[:, 0]
+    ]
+    found = contexts[torch.arange(len(expected))]
+    assert found.equal(torch.stack(expected))
+    for values, own in zip(contexts.mean_and_std(), (found.mean(0), found.std(0)), strict=True):
+        torch.testing.assert_close(values, own)
+
+
+def test_thinned_frames_keep_what_belongs_to_them():
+    frames = some_frames(50, 0)
+    few = frames.thinned(4)
+    kept = torch.nonzero(frames.active)[3::4, 0]
+    assert torch.nonzero(few.active)[:, 0].equal(kept)
+    assert few.fixed_db.equal(frames.fixed_db[3::4])
+    assert few.bone_db.equal(frames.bone_db[3::4])
+
+
+def test_the_search_by_envelopes_holds_one_band_at_a_time():
+    """Of an hour, arrays of all bands at once took 300 MB beside the recordings."""
+    rng = np.random.default_rng(0)
+    bands = rng.standard_normal((11, 20_000)).astype(np.float32)
+    tracemalloc.start()
+    _, place, lag, _ = envelopes._search(bands, bands, 5000, 7000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (place, lag) == (6000, 0)
+    # What is kept: a spectrum (as long as the bands) and a running sum in double precision.
+    assert peak < 6 * bands.nbytes

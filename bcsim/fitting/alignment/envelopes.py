@@ -203,19 +203,19 @@ def _score(
 ) -> tuple[NDArray[np.floating], int]:
     """Return the score of the template at each lag, and the first of these lags."""
     length, total = template.shape[1], energy.shape[1] - 1
-    cross = sp.fft.irfft(spectra * sp.fft.rfft(template, size, axis=1).conj(), size, axis=1)
     first_lag = -(length - 1)
     lags = np.arange(first_lag, total)
-    cross = cross[:, lags % size]
     begin, end = lags.clip(min=0), (lags + length).clip(max=total)
-    own = np.concatenate(
-        [np.zeros((len(template), 1)), np.square(template, dtype=np.float64).cumsum(1)], 1
-    )
-    power = (energy[:, end] - energy[:, begin]) * (own[:, end - lags] - own[:, begin - lags])
-    correlation = cross / np.sqrt(power.clip(min=1e-9))
-    correlation = correlation.clip(0, 0.999)
+    score = np.zeros(len(lags))
+    # Band by band: of an hour, arrays of all bands together would take 300 MB.
+    for band, spectrum, sums in zip(template, spectra, energy, strict=True):
+        cross = sp.fft.irfft(spectrum * sp.fft.rfft(band, size).conj(), size)[lags % size]
+        own = np.concatenate([[0.0], np.square(band, dtype=np.float64).cumsum()])
+        power = (sums[end] - sums[begin]) * (own[end - lags] - own[begin - lags])
+        correlation = (cross / np.sqrt(power.clip(min=1e-9))).clip(0, 0.999)
+        score += np.log1p(-np.square(correlation))
     seconds = (end - begin) * HOP_S
-    score = -0.5 * DEGREES_HZ * seconds * np.log1p(-np.square(correlation)).sum(axis=0)
+    score *= -0.5 * DEGREES_HZ * seconds
     score[seconds < LEAST_OVERLAP_S] = 0.0
     return score, first_lag
 

@@ -331,9 +331,12 @@ def _speech_s(
 ) -> NDArray[np.floating]:
     """Return how many seconds of speech, of which nothing is missing, each segment has."""
     hop = frame_size(sample_rate) // 4
-    speaks = np.repeat(frames_with_speech(air, sample_rate).numpy(), hop)[: len(air)]
-    speaks = np.pad(speaks, (0, len(air) - len(speaks))) & intact
-    counts = [np.count_nonzero(speaks[i:k]) for i, k in itertools.pairwise(edges.tolist())]
+    speaks = frames_with_speech(air, sample_rate).numpy()
+    speaks = np.append(speaks, False)  # behind the last frame
+    counts = []
+    for first, last in itertools.pairwise(edges.tolist()):
+        frames = (np.arange(first, last) // hop).clip(max=len(speaks) - 1)
+        counts.append(np.count_nonzero(speaks[frames] & intact[first:last]))
     return np.array(counts) / sample_rate
 
 

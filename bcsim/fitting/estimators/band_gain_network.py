@@ -73,8 +73,8 @@ class BandGainNetwork(PowerRatio):
         self, frames: Sequence[SpeechFrames], sample_rate: int, prior: SpeechResponse | None
     ) -> NetworkResponse:
         frames = thinned(frames)
-        inputs = torch.cat([_inputs(f) for f in frames])
-        target = torch.cat([f.speech_db - f.fixed_db[f.active] for f in frames])
+        inputs = _Contexts.of(frames)
+        target = torch.cat([f.speech_db - f.fixed_db for f in frames])
         if isinstance(prior, NetworkResponse):
             known = torch.cat(
                 [prior.predict(f.levels_db[None], _count(f))[0][f.active] for f in frames]
@@ -84,14 +84,15 @@ class BandGainNetwork(PowerRatio):
             start = replace(prior, mean_db=mean_db.float().numpy(), level_db=0.0, residual=None)
             passes, rate = self.adaptation_passes, self.adaptation_rate
             return self._train(start, inputs, target, passes, rate, ADAPTATION_BATCH)
+        mean, std = inputs.mean_and_std()
         start = NetworkResponse(
             sample_rate=sample_rate,
             level_db=0.0,
             residual=None,
-            input_mean=inputs.mean(dim=0).float().numpy(),
-            input_std=inputs.std(dim=0).clamp(min=MIN_INPUT_STD).float().numpy(),
+            input_mean=mean.float().numpy(),
+            input_std=std.clamp(min=MIN_INPUT_STD).float().numpy(),
             mean_db=target.mean(dim=0).float().numpy(),
-            **self._initial_layers(inputs.shape[1], target.shape[1]),
+            **self._initial_layers(len(mean), target.shape[1]),
         )
         return self._train(
             start, inputs, target, self.passes, self.learning_rate, BATCH, self.equaliser_db
@@ -112,7 +113,7 @@ class BandGainNetwork(PowerRatio):
     def _train(
         self,
         start: NetworkResponse,
-        inputs: Tensor,
+        inputs: "_Contexts",
         target: Tensor,
         passes: int,
         rate: float,
@@ -120,7 +121,6 @@ class BandGainNetwork(PowerRatio):
         equaliser_db: float = 0.0,
     ) -> NetworkResponse:
         mean, std = torch.from_numpy(start.input_mean), torch.from_numpy(start.input_std)
-        x = (inputs - mean).div_(std).float()  # in place: of an hour it is 150 MB
         y = (target - torch.from_numpy(start.mean_db)).float()
         layers = [
             (torch.tensor(weight), torch.tensor(bias)[:, None])
@@ -128,8 +128,8 @@ class BandGainNetwork(PowerRatio):
         ]
         leaves = [leaf.requires_grad_() for layer in layers for leaf in layer]
         optimizer = torch.optim.Adam(leaves, lr=rate, fused=True)
-        members, batch = len(start.weights[0]), min(batch, len(x))
-        steps = min(max(MIN_STEPS, passes * len(x) // batch), MAX_STEPS)
+        members, batch = len(start.weights[0]), min(batch, len(y))
+        steps = min(max(MIN_STEPS, passes * len(y) // batch), MAX_STEPS)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps + 1, pct_start=0.1
         )
@@ -137,8 +137,8 @@ class BandGainNetwork(PowerRatio):
         shapes = equaliser_db * shapes / std
         with torch_stream(0, "band-gain network", "training"), torch.enable_grad():
             for _ in range(steps):
-                chosen = torch.randint(len(x), (members, batch), generator=torch.default_generator)
-                seen = x[chosen]
+                chosen = torch.randint(len(y), (members, batch), generator=torch.default_generator)
+                seen = (inputs[chosen] - mean).div_(std).float()
                 if equaliser_db:
                     size = (members, batch, EQUALISER_COSINES)
                     seen = seen + torch.randn(size, generator=torch.default_generator) @ shapes
@@ -155,10 +155,42 @@ class BandGainNetwork(PowerRatio):
         )
 
 
-def _inputs(frames: SpeechFrames) -> Tensor:
-    """Return what `context` gives in the frames with speech, (active frames, K M)."""
-    places = torch.nonzero(frames.active) + torch.tensor(OFFSETS)
-    return frames.levels_db[places.clamp(0, len(frames.levels_db) - 1)].flatten(1)
+@dataclass(frozen=True, eq=False)
+class _Contexts:
+    """Inputs of the network in N frames with speech, as `context` gives them, when asked for.
+
+    All of them together would take nine times the memory of the levels.
+
+    Args:
+        levels_db: (frames, M), levels of air in all frames of all pairs.
+        places: (N, K), frames of the context of each frame with speech.
+    """
+
+    levels_db: Tensor
+    places: Tensor
+
+    @staticmethod
+    def of(frames: Sequence[SpeechFrames]) -> "_Contexts":
+        places, first = [], 0
+        for own in frames:
+            last = len(own.levels_db) - 1
+            around = torch.nonzero(own.active) + torch.tensor(OFFSETS)
+            places.append(first + around.clamp(0, last))
+            first += last + 1
+        levels_db = [own.levels_db for own in frames]
+        # Of one recording, which may be an hour, without a copy.
+        all_levels_db = levels_db[0] if len(frames) == 1 else torch.cat(levels_db)
+        return _Contexts(all_levels_db, torch.cat(places))
+
+    def __getitem__(self, chosen: Tensor) -> Tensor:
+        """Return the inputs in frames with speech by their numbers (...), (..., K M)."""
+        return self.levels_db[self.places[chosen]].flatten(-2)
+
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and the standard deviation of the inputs, (K M,) each."""
+        columns = [self.levels_db[column] for column in self.places.T]
+        means, deviations = ([f(x, dim=0) for x in columns] for f in (torch.mean, torch.std))
+        return torch.cat(means), torch.cat(deviations)
 
 
 def _count(frames: SpeechFrames) -> Tensor:

@@ -75,10 +75,8 @@ def _fit_classes(
     no_gains = np.zeros((count, levels.shape[1]))
     response = ClassResponse(sample_rate, 0.0, None, centres, mean, std, no_gains)
     weights = response.memberships(levels)  # (N, K)
-    speech = 10 ** (torch.cat([f.speech_db for f in frames]) / 10)
-    fixed = 10 ** (torch.cat([f.fixed_db[f.active] for f in frames]) / 10)
     # Frames of one class still differ in level; relative to the fixed response each counts alike.
-    ratio_db = 10 * (speech / fixed).log10()
+    ratio_db = torch.cat([f.speech_db - f.fixed_db for f in frames])
     expected = torch.zeros(count, levels.shape[1], dtype=levels.dtype)
     if prior is not None:
         known = torch.cat([prior.gains_db(f.levels_db[None])[0][f.active] for f in frames])

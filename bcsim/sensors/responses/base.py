@@ -138,10 +138,9 @@ def relative_levels(
 
     For the arguments see `SpeechResponse.gains_db`; the bank is the one that the levels are of.
     """
-    power = (10 ** (levels_db / 10)).sum(dim=-1)
-    total = mean_speech_power(power, bank.speech_power(levels_db), num_frames)
+    total = mean_speech_power(bank.power(levels_db), bank.speech_power(levels_db), num_frames)
     reference_db = 10 * total.clamp(min=1e-20).log10() + excess_db
-    return (levels_db - reference_db[:, None, None]).clamp(min=-FLOOR_DB)
+    return (levels_db - reference_db[:, None, None]).clamp_(min=-FLOOR_DB)
 
 
 def around(values: Tensor, offsets: Sequence[int], num_frames: Tensor, stride: int = 1) -> Tensor:

@@ -75,11 +75,12 @@ class ClassResponse(SpeechResponse):
             torch.from_numpy(v).to(levels_db) for v in (self.mean, self.std, self.centres)
         )
         position = ((levels_db @ cosines - mean) / std).flatten(0, -2)
-        blocks = [
-            (block[:, None] - centres).square().sum(dim=-1) for block in position.split(BLOCK)
-        ]
-        distance = torch.cat(blocks).view(*levels_db.shape[:-1], len(centres))
-        return torch.softmax(-distance / SOFTNESS, dim=-1)
+        distance = position.new_empty(len(position), len(centres))
+        for start in range(0, len(position), BLOCK):
+            block = position[start : start + BLOCK, None]
+            distance[start : start + BLOCK] = (block - centres).square().sum(dim=-1)
+        weights = torch.softmax(distance.div_(-SOFTNESS), dim=-1)
+        return weights.view(*levels_db.shape[:-1], len(centres))
 
     @cached_property
     def _cosines(self) -> Tensor:
