@@ -72,7 +72,8 @@ def _counted(model: Enhancer) -> int:
     """Count the multiply-adds of a network that is used for nothing else."""
     recurrent: list[int] = []
     for layer in model.modules():
-        if type(layer) in (nn.LSTM, nn.GRU, nn.RNN):  # others may return something else
+        # A class of its own may return something else; it is counted step by step.
+        if isinstance(layer, nn.RNNBase) and type(layer) in (nn.LSTM, nn.GRU, nn.RNN):
             layer.forward = functools.partial(_silent_layer, layer, recurrent)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.enhance_valid(_silence(model, 1.0))

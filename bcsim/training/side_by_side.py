@@ -68,7 +68,9 @@ def run_trainings(trainings: Sequence[Training], jobs: int) -> dict[str, str]:
     failed: dict[str, str] = {}
     started: list[_Started] = []
     with contextlib.ExitStack() as files:  # without names: a kill leaves nothing of them
-        waiting = [(run, files.enter_context(tempfile.TemporaryFile())) for run in trainings]
+        waiting: list[tuple[Training, IO[bytes]]] = [
+            (run, files.enter_context(tempfile.TemporaryFile())) for run in trainings
+        ]
         try:
             ended = _finished(waiting, started, jobs)
             for run in track(ended, len(trainings), "training recipes"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Literal
 
 import pytest
 
@@ -34,7 +35,11 @@ def now(monkeypatch):
 def limited(changed):
     """Return the config of a run of 1000 steps with a limit of time."""
 
-    def make(limit_s: float = 25.0, schedule: str = "cosine", validate_every: int = 1000):
+    def make(
+        limit_s: float = 25.0,
+        schedule: Literal["constant", "cosine"] = "cosine",
+        validate_every: int = 1000,
+    ):
         training = {"num_steps": 1000, "time_limit_s": limit_s, "log_interval_steps": 1}
         return changed(
             schedule=asdict(ScheduleConfig(schedule, final_ratio=0.1)),
