@@ -28,15 +28,19 @@ def command(
 ) -> None:
     """Make a run of a published EBEN, for enhance, neural_response and train --init-from.
 
+    Asteroid's DCCRN is read, too, where its weights were saved as safetensors.
+
     SOURCE is a folder that holds model.safetensors, or Owner/Name on the hub.
     """
     from bcsim.workflows.import_checkpoint import import_checkpoint
 
     result = import_checkpoint(source, out, discriminator, direction)
-    sizes = ", ".join(f"{key} {result.enhancer.config[key]}" for key in ("m", "n", "p"))
+    config = result.enhancer.config
+    kind, keys = ("EBEN generator", "mnp") if "m" in config else ("DCCRN", ("widths", "units"))
+    sizes = ", ".join(f"{key} {config[key]}" for key in keys)
     extra = "" if result.discriminator is None else ", with its discriminator"
     click.echo(
-        f"EBEN generator ({sizes}; {result.enhancer.num_parameters:,} parameters), "
+        f"{kind} ({sizes}; {result.enhancer.num_parameters:,} parameters), "
         f"{result.direction}{extra}: {out}"
     )
     say("what its licence allows has to be looked up at the source")

@@ -93,8 +93,10 @@ def check_header(path: Path) -> None:
         )
 
 
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """Read the finite tensors of a file that has the SHA-256, if one is given."""
+def _read_weights(
+    path: Path, sha256: str | None, rename: Callable[[str], str | None]
+) -> dict[str, Tensor]:
+    """Read the finite tensors of a file with the SHA-256, if one is given, by their new names."""
     try:
         if sha256 is not None and hash_file(path) != sha256:
             raise InputError(
@@ -102,7 +104,8 @@ def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
                 "copy both again, or finish the run with --resume"
             )
         with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            named = [(rename(key), key) for key in file.keys()]  # noqa: SIM118
+            weights = {name: file.get_tensor(key) for name, key in named if name is not None}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(f"{path}: {_what_instead(path, error)}") from error
     for key, tensor in weights.items():
@@ -126,7 +129,7 @@ def load_network(
     build: Callable[[], Network],
     blamed: Path,
     sha256: str | None = None,
-    rename: Callable[[str], str] = str,
+    rename: Callable[[str], str | None] = str,
 ) -> Network:
     """Build a network and give it the weights of a file, if they are its own.
 
@@ -135,15 +138,16 @@ def load_network(
         build: makes the network; called once without memory for its weights, and once with.
         blamed: file to name where the network cannot be made.
         sha256: SHA-256 of the file that its config gives, or None where it gives none.
-        rename: returns the network's name of a tensor from the file's.
+        rename: returns the network's name of a tensor from the file's, None for one to be left out.
 
     Raises:
         InputError: if the file is missing, damaged, or holds other weights than the network has;
             the first differences are listed.
     """
-    stored = {rename(key): shape for key, shape in read_shapes(path).items()}
+    shapes = {rename(key): shape for key, shape in read_shapes(path).items()}
+    stored = {key: shape for key, shape in shapes.items() if key is not None}
     check_network(path, build, blamed, stored)
-    weights = {rename(key): tensor for key, tensor in _read_weights(path, sha256).items()}
+    weights = _read_weights(path, sha256, rename)
     network = build()
     check_values(path, weights_of(network), weights)
     network.load_state_dict(weights, strict=False)  # the names are checked above

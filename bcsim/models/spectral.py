@@ -35,6 +35,10 @@ class Frames(nn.Module):
         analysis: window of the analysis, (W,), W a multiple of the hop and at most `fft_size`.
         synthesis: window of the synthesis, (W,).
 
+    Attributes:
+        look_ahead: largest distance in samples of a sample after another one of the same frame that
+            depends on it.
+
     Raises:
         ValueError: if the sizes do not fit together, or the windows leave samples out.
     """
@@ -61,6 +65,8 @@ class Frames(nn.Module):
             raise ValueError("the windows of frames that overlap leave samples out")
         self.fft_size, self.hop_size, self.length = fft_size, hop_size, length
         synthesis = synthesis / np.tile(total, length // hop_size)
+        # Windows that begin or end with zeros look ahead by so much less.
+        self.look_ahead = int(np.flatnonzero(analysis)[-1] - np.flatnonzero(synthesis)[0])
         for name, window in (("analysis", analysis), ("synthesis", synthesis)):
             self.register_buffer(name, torch.from_numpy(window).float(), persistent=False)
 
@@ -117,7 +123,7 @@ class SpectralEnhancer(Enhancer):
         self.frame_samples = frames.hop_size
         self.history_samples = None
         self.latency_samples = (
-            None if look_ahead is None else frames.length - 1 + look_ahead * frames.hop_size
+            None if look_ahead is None else frames.look_ahead + look_ahead * frames.hop_size
         )
         self.causal = look_ahead == 0
 

@@ -26,7 +26,7 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
         use = f"`bcsim enhance --model . --in bone.wav{second} --out speech.wav`"
     is_imported = "source" in config["facts"]
     title = (
-        f"EBEN, imported from {config['facts']['source']}"
+        f"{config['model']['name'].upper()}, imported from {config['facts']['source']}"
         if is_imported
         else f"{config['model']['name']}, trained with bcsim {config['bcsim_version']}"
     )
@@ -51,7 +51,9 @@ def _look_ahead(config: Mapping[str, Any]) -> str:
 
 def _source(config: Mapping[str, Any]) -> list[str]:
     facts = config["facts"]
-    sizes = ", ".join(f"{key} {config['model'][key]}" for key in ("m", "n", "p"))
+    model = config["model"]
+    keys = ("m", "n", "p") if model["name"] == "eben" else ("widths", "units")
+    sizes = ", ".join(f"{key} {model[key]}" for key in keys)
     revision = f", revision {facts['source_revision']}" if facts["source_revision"] else ""
     return [
         f"- Sizes: {sizes}.",

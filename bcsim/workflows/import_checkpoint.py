@@ -1,4 +1,4 @@
-"""`bcsim import-checkpoint`: a published EBEN becomes a run."""
+"""`bcsim import-checkpoint`: a published EBEN, or Asteroid's DCCRN, becomes a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +27,13 @@ from bcsim.models.storage import (
 from bcsim.training.card import write_card
 from bcsim.workflows.hub import download, is_hub_id
 
-Sizes = dict[str, int]
+Sizes = dict[str, Any]
 
 UNKNOWN = "not known here; look it up at the source"
 GAIN, SHAPE = (f"parametrizations.weight.original{number}" for number in (0, 1))
+MASKER = "masker."  # before the names of the mask network's tensors in Asteroid's files
+FILTER_BANKS = ("encoder.filterbank.", "decoder.filterbank.")  # its STFT, which has no weights
+STFT_FILTERS = [514, 1, 400]  # shape of its filters for an FFT of 512 and windows of 400 samples
 OLDER_NAMES = {"weight_g": GAIN, "weight_v": SHAPE}  # of the two parts of weight norm
 
 
@@ -69,7 +72,8 @@ def import_checkpoint(
     """Make a run of a published EBEN generator, and of a discriminator if one is given.
 
     Their sizes are those of the tensors; a `config.json` beside them must not say otherwise. All
-    weights are taken as they are, those of the PQMF included.
+    weights are taken as they are, those of the PQMF included. A DCCRN of Asteroid, told by its
+    tensors' names, becomes a run of the model `dccrn` in its variant "asteroid".
 
     Args:
         source: folder with `model.safetensors`, or `Owner/Name` on the hub.
@@ -80,8 +84,9 @@ def import_checkpoint(
             in its name.
 
     Raises:
-        UsageError: if `out` holds something else, or a package is missing.
-        InputError: if a source cannot be found or downloaded, is damaged, or is no EBEN.
+        UsageError: if `out` holds something else, a package is missing, or a discriminator is given
+            for a DCCRN.
+        InputError: if a source cannot be found or downloaded, is damaged, or is neither of them.
     """
     for name in filter(None, (source, discriminator)):
         _check_text(name)  # before anything is downloaded: config and card will hold it
@@ -92,7 +97,13 @@ def import_checkpoint(
     if direction is None:
         reverse = "reverse" in Path(source).name.lower()
         direction = AIR_TO_BONE if reverse else BONE_TO_AIR
-    enhancer, _ = _read(published, _generator_sizes, lambda s: build_enhancer(_eben(s), seed=0))
+    if any(key.startswith(MASKER) for key in read_shapes(published.folder / WEIGHTS_FILE)):
+        if discriminator is not None:
+            raise UsageError(f"{source}: a DCCRN, which has no discriminator; leave that out")
+        sizes_of, spec_of = _asteroid_sizes, _asteroid
+    else:
+        sizes_of, spec_of = _generator_sizes, _eben
+    enhancer, _ = _read(published, sizes_of, lambda s: build_enhancer(spec_of(s), seed=0))
     facts = {**published.facts(), "licence": UNKNOWN, "training_data": UNKNOWN}
     imported, spec = None, {}
     if discriminator is not None:
@@ -143,6 +154,22 @@ def _generator_sizes(path: Path, shapes: Shapes) -> Sizes:
     }
 
 
+def _asteroid_sizes(path: Path, shapes: Shapes) -> Sizes:
+    """Read off its tensors how large a DCCRN of Asteroid is."""
+    for key in (f"{name}_filters" for name in FILTER_BANKS):
+        if shapes.get(key, STFT_FILTERS) != STFT_FILTERS:
+            raise InputError(
+                f"{path}: {key} is {shapes[key]}; bcsim has the DCCRN whose filters are "
+                f"{STFT_FILTERS}, windows of 400 samples in an FFT of 512"
+            )
+    size = partial(_size, path, "DCCRN of Asteroid", shapes)
+    widths: list[int] = []
+    while not widths or f"encoders.{len(widths)}.conv.re_module.weight" in shapes:
+        widths.append(2 * size(f"encoders.{len(widths)}.conv.re_module.weight", 0, 4))
+    units = 2 * size(f"encoders.{len(widths)}.linear.re_module.weight", 1, 2)
+    return {"widths": widths, "units": units}
+
+
 def discriminator_sizes(path: Path, shapes: Shapes) -> Sizes:
     """Read off its tensors how large an EBEN discriminator is."""
     size = partial(_size, path, "EBEN discriminator", shapes)
@@ -157,10 +184,10 @@ def discriminator_sizes(path: Path, shapes: Shapes) -> Sizes:
     }
 
 
-def _size(path: Path, what: str, shapes: Shapes, key: str, axis: int) -> int:
+def _size(path: Path, what: str, shapes: Shapes, key: str, axis: int, rank: int = 3) -> int:
     """Return a size of a tensor, or say that the tensors are not those of `what`."""
     shape = shapes.get(key, [])
-    if len(shape) != 3 or 0 in shape:
+    if len(shape) != rank or 0 in shape:
         found = f"{key} is {shape}" if key in shapes else f"{key} is missing"
         raise InputError(f"{path}: no {what}: of its {len(shapes)} tensors, {found}")
     return shape[axis]
@@ -187,15 +214,26 @@ def _read(
                 f"{config_path}: {key} is {config[key]!r}, and of the weights beside it {size}; "
                 "copy both again"
             )
-    network = load_network(path, lambda: build(sizes), blamed=path, rename=_newer_name)
+    network = load_network(path, lambda: build(sizes), blamed=path, rename=_own_name)
     return network, sizes
 
 
+def _own_name(key: str) -> str | None:
+    """Return our name of a published tensor; None for one that is left out, as it is no weight."""
+    if key.startswith(FILTER_BANKS) or key.endswith(".num_batches_tracked"):
+        return None
+    return _newer_name(key)
+
+
 def _newer_name(key: str) -> str:
-    """Return what torch calls today what it called `weight_g` and `weight_v`."""
-    layer, _, last = key.rpartition(".")
-    return f"{layer}.{OLDER_NAMES[last]}" if last in OLDER_NAMES else key
+    """Return what torch calls today what it called `weight_g` and `weight_v`, without "masker."."""
+    layer, _, last = key.removeprefix(MASKER).rpartition(".")
+    return f"{layer}.{OLDER_NAMES[last]}" if last in OLDER_NAMES else key.removeprefix(MASKER)
 
 
 def _eben(sizes: Sizes) -> dict[str, Any]:
     return {"name": "eben", **sizes}
+
+
+def _asteroid(sizes: Sizes) -> dict[str, Any]:
+    return {"name": "dccrn", "variant": "asteroid", "complex_recurrent": True, **sizes}

@@ -29,6 +29,7 @@ from bcsim.workflows.enhance import enhance
 from bcsim.workflows.import_checkpoint import discriminator_sizes, import_checkpoint
 
 SIZES = {"p": 2, "width": 4, "latent": 3}
+DCCRN = {"widths": [4, 8], "units": 4, "variant": "asteroid", "complex_recurrent": True}
 FILTERS = ("analysis", "synthesis")
 
 
@@ -57,6 +58,17 @@ def generator(tmp_path):
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     weights["pqmf.analysis_weights"] *= 1.01
     return publish(tmp_path / "EBEN_small", weights, {"m": 4, "n": 32, "p": 2})
+
+
+@pytest.fixture
+def dccrn(tmp_path):
+    """A small DCCRN as Asteroid's weights are once they are saved as safetensors."""
+    network = build_enhancer({"name": "dccrn", **DCCRN}, seed=4)
+    weights = {f"masker.{key}": value.clone() for key, value in network.state_dict().items()}
+    for name in ("encoder", "decoder"):
+        weights[f"{name}.filterbank._filters"] = torch.zeros(514, 1, 400)
+        weights[f"{name}.filterbank.torch_window"] = torch.zeros(400)
+    return publish(tmp_path / "DCCRNet_small", weights, {})
 
 
 @pytest.fixture
@@ -314,6 +326,30 @@ def test_without_the_package_the_line_that_installs_it_is_shown(monkeypatch, tmp
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match=r"pip install 'bcsim\[hub\]'"):
         import_checkpoint("Owner/Name", tmp_path / "run")
+
+
+def test_asteroids_dccrn_becomes_a_run_with_its_weights(dccrn, tmp_path):
+    published = load_file(dccrn / "model.safetensors")
+    command = importlib.import_module("bcsim_cli.import_checkpoint").command
+    arguments = [str(dccrn), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert "DCCRN (widths [4, 8], units 4;" in done.output
+    network = load_enhancer(tmp_path / "run")
+    assert network.config["variant"] == "asteroid"
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(value, published[f"masker.{key}"]), key
+
+
+def test_a_dccrn_of_other_windows_or_with_a_discriminator_is_refused(
+    dccrn, discriminator, tmp_path
+):
+    with pytest.raises(UsageError, match="a DCCRN, which has no discriminator"):
+        import_checkpoint(str(dccrn), tmp_path / "run", str(discriminator))
+    key = "encoder.filterbank._filters"
+    rewrite(dccrn, lambda weights: weights.update({key: torch.zeros(514, 1, 512)}))
+    with pytest.raises(InputError, match=r"_filters is \[514, 1, 512\]; bcsim has the DCCRN"):
+        import_checkpoint(str(dccrn), tmp_path / "run")
 
 
 def test_the_command_says_what_was_imported(generator, tmp_path):
