@@ -1,7 +1,7 @@
 """The base class of enhancers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -34,11 +34,14 @@ class Enhancer(nn.Module, ABC):
             None without bound, as in recurrent networks.
         latency_samples: largest distance of an input sample after an output that depends on it
             (look-ahead); None where an output depends on the whole recording.
+        num_statistics_pairs: number of training pairs that `fit_statistics` is to be given; 0 for a
+            network that keeps no statistics.
         small: arguments of a small network of the kind, for tests whose time grows with the size;
             of what is left out, the defaults.
     """
 
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    num_statistics_pairs: ClassVar[int] = 0
 
     config: dict[str, Any]
     sample_rate: int
@@ -100,6 +103,17 @@ class Enhancer(nn.Module, ABC):
             signal: (B, C, T), T a valid length.
         """
         return self(signal), None
+
+    def fit_statistics(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Measure what the network keeps of its training pairs, before it is trained on them.
+
+        Args:
+            batches: inputs (B, C, T) and targets (B, 1, T) of `num_statistics_pairs` pairs or more.
+
+        Raises:
+            InputError: if nothing can be measured on them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no statistics")
 
     @property
     @abstractmethod

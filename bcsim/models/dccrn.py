@@ -39,9 +39,8 @@ class DCCRN(SpectralEnhancer):
     multiplies real parts and imaginary parts. Frames of 25 ms every 6.25 ms have Hann windows both
     ways, and an FFT of the next power of two. The lowest bin is not seen, and zero at the output.
 
-    As published, each layer of the decoder drops its first frame, and so looks a frame ahead: six
-    layers look 997 samples ahead of a sample, one more with a window that is zero at one end only.
-    `causal` drops the last one.
+    As published, each layer of the decoder drops its first frame, and so looks a frame ahead: 998
+    samples with six layers. `causal` drops the last one.
 
     The published DCCRN-CL has widths 32, 64, 128, 256, 256, 256 and `complex_recurrent`. Other than
     there, samples beyond full scale are not clipped, which would end their gradient, and the

@@ -106,6 +106,8 @@ def train(
         if not resumed and init_from is not None:
             run.trainer.networks.begin_from(init_from)
             log.info("%s: beginning from the weights of %s", out, init_from)
+        elif not resumed:
+            run.trainer.fit_statistics()
         if is_main_process():
             before_steps()
         return replace(run.finish(), failures=data.all_failures)

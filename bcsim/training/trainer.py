@@ -8,6 +8,7 @@ as one that was not. Files are written by `bcsim.training.run`.
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +134,26 @@ class Trainer:
                 f"{one_line(error)}"
             ) from error
 
+    def fit_statistics(self) -> None:
+        """Have the network measure the statistics that it keeps, the same in all processes.
+
+        Raises:
+            DivergedError: naming the items, if the first pairs have samples that are not finite.
+        """
+        if self.model.num_statistics_pairs == 0:
+            return
+        whole = replace(self.batches, rank=0, world_size=1)
+        num_batches = math.ceil(self.model.num_statistics_pairs / self.config.data.batch_size)
+        self.model.fit_statistics(self._finite(whole.at(step)) for step in range(num_batches))
+        self.networks.enhancer.load_state_dict(self.model.state_dict())
+
+    def _finite(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        broken = _broken_items(batch)
+        if broken:
+            told = "samples that are NaN or infinite; repair these items or leave them out"
+            raise DivergedError(f"{_named(broken)}: {told}")
+        return batch.signals.to(self.device), batch.target.to(self.device)
+
     def take_step(self, batch: Batch) -> None:
         """Change the weights by the gradients of a batch.
 
@@ -217,19 +238,27 @@ class Trainer:
 
     def _divergence(self, batch: Batch, values: Mapping[str, float]) -> str:
         """Return the message for a step whose losses or gradients are not finite."""
-        finite = torch.cat([batch.signals, batch.target], dim=1).isfinite().flatten(1).all(1)
-        broken = [item for item, is_finite in zip(batch.ids, finite, strict=True) if not is_finite]
+        broken = _broken_items(batch)
         if self.world_size > 1 and not broken:
             return (
                 f"step {self.step + 1}: a loss or gradient is not finite, here or in another "
                 "process; lower optimizer.learning_rate"
             )
-        items = broken or batch.ids
-        names = [shown(item) for item in items[:MAX_NAMED]]  # their ends tell them apart
-        named = ", ".join(name if len(name) <= 30 else f"...{name[-27:]}" for name in names)
-        named += f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
+        named = _named(broken or batch.ids)
         name, value = next((n, v) for n, v in values.items() if not math.isfinite(v))
         return (
             f"step {self.step + 1}: {name} is {value} on {named}; lower optimizer.learning_rate, "
             "or look at these items"
         )
+
+
+def _broken_items(batch: Batch) -> list[str]:
+    """Return the names of the items that hold samples that are not finite."""
+    finite = torch.cat([batch.signals, batch.target], dim=1).isfinite().flatten(1).all(1)
+    return [item for item, is_finite in zip(batch.ids, finite, strict=True) if not is_finite]
+
+
+def _named(items: list[str]) -> str:
+    names = [shown(item) for item in items[:MAX_NAMED]]  # their ends tell them apart
+    named = ", ".join(name if len(name) <= 30 else f"...{name[-27:]}" for name in names)
+    return named + (f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else "")

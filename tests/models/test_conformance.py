@@ -43,6 +43,7 @@ VARIANTS = [
         **{"name": "dccrn", "variant": "asteroid", "complex_recurrent": True},
         **MODELS["dccrn"].small,
     },
+    {"name": "blstm_mapping", "statistics": "utterance", **MODELS["blstm_mapping"].small},
     {"name": "seanet", "width": 4, "latent": 4, "causal": True, "weight_norm": False},
     {"name": "crn", "channels": ["bone", "air"], **MODELS["crn"].small},
     {"name": "gated_fusion", "fusion": "late", "causal": True, **MODELS["gated_fusion"].small},
