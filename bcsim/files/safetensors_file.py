@@ -150,7 +150,7 @@ def load_network(
     weights = _read_weights(path, sha256, rename)
     network = build()
     check_values(path, weights_of(network), weights)
-    network.load_state_dict(weights, strict=False)  # the names are checked above
+    network.load_state_dict({**network.state_dict(), **weights})  # counters begin anew
     return network
 
 
