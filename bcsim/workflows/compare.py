@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.folder import list_audio
+from bcsim.datasets.pairs import contents_of
 from bcsim.errors import InputError, UsageError
 from bcsim.files.atomic import environment_faults, is_temporary, sweep_temporaries, write_text
 from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
@@ -24,7 +25,6 @@ from bcsim.training.processes import processes_of_run
 from bcsim.training.side_by_side import Training, run_trainings
 from bcsim.workflows.compared_scores import ScoredRecordings
 from bcsim.workflows.train import load_recipe
-from bcsim.workflows.training_pairs import contents_of
 
 MARKER = ".bcsim-compare"
 RESULTS, TABLE, REPORT = "results.json", "results.csv", "report.html"

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from bcsim.rng import stream
 from bcsim.workflows.enhance import enhance
 from bcsim.workflows.import_checkpoint import discriminator_sizes, import_checkpoint
 
-SIZES = {"p": 2, "width": 4, "latent": 3}
+SIZES: dict[str, Any] = {"p": 2, "width": 4, "latent": 3}
 DCCRN = {"widths": [4, 8], "units": 4, "variant": "asteroid", "complex_recurrent": True}
 FILTERS = ("analysis", "synthesis")
 
