@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer
+from bcsim.models.spectral import Frames, SpectralEnhancer, complex_of
 
 HOP_S = 0.00625  # a window is four hops
 NORM_EPSILON, NORM_MOMENTUM = 1e-5, 0.1  # of the complex batch norm, as torch has them
@@ -181,12 +181,12 @@ class DCCRN(SpectralEnhancer):
 
     def _masked(self, spectrum: Tensor, real: Tensor, imaginary: Tensor) -> Tensor:
         if self.mask == "R":
-            return torch.complex(spectrum.real * real, spectrum.imag * imaginary)
+            return complex_of(spectrum.real * real, spectrum.imag * imaginary)
         if self.mask == "E":
             magnitude = (real.square() + imaginary.square() + _MIN_POWER).sqrt()
             bound = magnitude.tanh() / magnitude
             real, imaginary = real * bound, imaginary * bound
-        return spectrum * torch.complex(real, imaginary)
+        return spectrum * complex_of(real, imaginary)
 
     @property
     def last_layer(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer, sine_window
+from bcsim.models.spectral import Frames, SpectralEnhancer, complex_of, sine_window
 
 WINDOW_S = 0.025
 EPSILON = 1e-3  # of the norms, as the published weights have it
@@ -130,7 +130,7 @@ class DPCRN(SpectralEnhancer):
             hidden = conv(hidden)[:, :, :-1, first : first + self._bins[level]]
             for layer in activation:
                 hidden = layer(hidden)
-        return spectra[:, -1] * torch.complex(hidden[:, 0], hidden[:, 1])
+        return spectra[:, -1] * complex_of(hidden[:, 0], hidden[:, 1])
 
     @property
     def last_layer(self) -> Tensor:

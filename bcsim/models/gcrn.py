@@ -15,7 +15,7 @@ from torch.nn.functional import elu
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
 from bcsim.models.crn import halved_bins, short_frames
-from bcsim.models.spectral import SpectralEnhancer
+from bcsim.models.spectral import SpectralEnhancer, complex_of
 
 
 @MODELS.register("gcrn")
@@ -101,7 +101,7 @@ class GCRN(SpectralEnhancer):
                 hidden = decode(hidden)
                 hidden = elu(hidden if skip is None else torch.cat([hidden, skip], dim=1))
             parts.append(output(hidden[:, 0]))
-        return torch.complex(*parts)
+        return complex_of(*parts)
 
     @property
     def last_layer(self) -> Tensor:

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of, sine_window
+from bcsim.models.spectral import (
+    Frames,
+    SpectralEnhancer,
+    complex_of,
+    power_of,
+    sine_window,
+)
 
 LATENCIES_MS = (8, 16, 32, 64)
 DILATIONS = (1, 2, 5)  # in frames, of the three taps of the convolutions over time
@@ -185,7 +191,7 @@ class MicroCRN(SpectralEnhancer):
         real, imaginary, gain_db = (
             part @ self.spread for part in (1 + predicted[:, 0], predicted[:, 1], gain_db)
         )
-        return torch.complex(real, imaginary) * 10 ** (gain_db / 20)
+        return complex_of(real, imaginary) * 10 ** (gain_db / 20)
 
     @property
     def last_layer(self) -> Tensor:

@@ -154,6 +154,12 @@ class SpectralEnhancer(Enhancer):
         return 10 ** (held_db / 20)
 
 
+def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Return complex numbers in single precision at least: there are none of half precision."""
+    wide = torch.promote_types(real.dtype, torch.float32)
+    return torch.complex(real.to(wide), imaginary.to(wide))
+
+
 def power_of(spectra: Tensor) -> Tensor:
     """Return the squared magnitudes of complex spectra; their gradient is finite in silence."""
     return spectra.real.square() + spectra.imag.square()

@@ -39,5 +39,5 @@ def test_the_mean_rendering_has_both():
 
 
 def test_more_than_all_clips_cannot_be_dropped():
-    with pytest.raises(ValueError, match=r"1\.1 together"):
+    with pytest.raises(ValueError, match="air_probability"):
         ModalityDropout(bone_probability=0.5, air_probability=0.6)

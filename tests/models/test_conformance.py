@@ -96,6 +96,13 @@ def test_a_row_is_enhanced_as_it_would_be_alone(model):
 
 
 @torch.no_grad()
+def test_a_model_runs_in_half_precision_where_that_is_safe(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(signal(model, 1, 3000))
+    assert out.float().isfinite().all()
+
+
+@torch.no_grad()
 def test_silence_gives_finite_samples(model):
     assert model(torch.zeros_like(signal(model, 1, 2000))).isfinite().all()
 
