@@ -22,7 +22,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 
 types: .venv/installed
-	$(BIN)/basedpyright --threads 2
+	$(BIN)/basedpyright
 
 # Known vulnerabilities in what the lock file names.
 audit: .venv/installed
