@@ -11,7 +11,9 @@ so that :math:`H_1 = P_{xy}/P_{xx} = Y/X`, and y = x delayed by 10 samples has t
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -61,6 +63,11 @@ class CrossSpectra:
             for powers in zip(*[(part.xx, part.yy, part.xy) for part in parts], strict=True)
         )
         return CrossSpectra(xx, yy, xy, total)
+
+
+def sine_window(length: int) -> NDArray[np.float64]:
+    """Return the square root of a Hann window that is symmetric about its middle, (length,)."""
+    return np.sin(np.pi * (np.arange(length) + 0.5) / length)
 
 
 def stft(signal: Tensor, num_fft: int, hop: int) -> Tensor:

@@ -16,6 +16,21 @@ def spectrum_parts(
     return torch.view_as_real(spectrum)
 
 
+def both_spectra(
+    estimate: Tensor, target: Tensor, fft_size: int, hop_size: int, window: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return `spectrum_parts` of an estimate and a target, (B, 1, T) each.
+
+    Raises:
+        ValueError: if they are too short to be reflected at their ends by half a frame.
+    """
+    check_length(estimate, fft_size // 2 + 1, fft_size)
+    ours, wanted = (
+        spectrum_parts(signal[:, 0], fft_size, hop_size, window) for signal in (estimate, target)
+    )
+    return ours, wanted
+
+
 def magnitude_of(parts: Tensor, min_power: float = 1e-8) -> Tensor:
     """Return magnitudes (...) of real and imaginary parts (..., 2).
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, magnitude_of, spectrum_parts
+from bcsim.losses.frames import both_spectra, check_frames, magnitude_of
 
 
 @LOSSES.register("log_complex_stft")
@@ -50,11 +50,8 @@ class LogComplexSTFT(Objective):
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        check_length(estimate, self.fft_size // 2 + 1, self.fft_size)
-        ours, wanted = (
-            spectrum_parts(signal[:, 0], self.fft_size, self.hop_size, self.window)
-            for signal in (estimate, target)
-        )
+        framing = (self.fft_size, self.hop_size, self.window)
+        ours, wanted = both_spectra(estimate, target, *framing)
         magnitudes = magnitude_of(ours) - magnitude_of(wanted)
         squares = (ours - wanted).square().sum(-1) + magnitudes.square()
         return {"log_complex_stft": (squares.mean((-2, -1)) / self.min_mse).log1p().mean()}

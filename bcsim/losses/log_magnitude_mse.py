@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
-from bcsim.losses.frames import check_frames, check_length, spectrum_parts
+from bcsim.losses.frames import both_spectra, check_frames
 
 
 @LOSSES.register("log_magnitude_mse")
@@ -48,10 +48,7 @@ class LogMagnitudeMSE(Objective):
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
     def terms(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        check_length(estimate, self.fft_size // 2 + 1, self.fft_size)
-        ours, wanted = (
-            spectrum_parts(signal[:, 0], self.fft_size, self.hop_size, self.window)
-            for signal in (estimate, target)
-        )
+        framing = (self.fft_size, self.hop_size, self.window)
+        ours, wanted = both_spectra(estimate, target, *framing)
         levels = [(parts.square().sum(-1) + self.min_power).log() for parts in (ours, wanted)]
         return {"log_magnitude_mse": (levels[0] - levels[1]).square().mean()}

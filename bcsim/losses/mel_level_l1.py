@@ -1,12 +1,12 @@
 """The distance of the levels of mel bands, down to a floor below loud speech."""
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.dsp.activity import loud_power
 from bcsim.dsp.mel import mel_means
+from bcsim.dsp.spectra import sine_window
 from bcsim.losses import LOSSES
 from bcsim.losses.base import Objective
 from bcsim.losses.frames import check_frames, spectrum_parts
@@ -64,8 +64,8 @@ class MelLevelL1(Objective):
             raise ValueError(f"floor_db is {floor_db:g}; it wants -200 <= floor_db < 0")
         self.fft_size, self.hop_size = fft_size, hop_size
         self.floor = 10 ** (floor_db / 10)
-        window = np.sin(np.pi * (np.arange(fft_size) + 0.5) / fft_size)
-        self.register_buffer("window", torch.from_numpy(window).float(), persistent=False)
+        window = torch.from_numpy(sine_window(fft_size)).float()
+        self.register_buffer("window", window, persistent=False)
         with torch.device("cpu"):
             bank = mel_means(sample_rate, fft_size, num_mels)
         self.register_buffer("bank", bank.float(), persistent=False)

@@ -88,9 +88,12 @@ class Enhancer(nn.Module, ABC):
         if not bool(signal.isfinite().all()):
             raise InputError("signal has samples that are NaN or infinite; repair or leave it out")
 
-    @abstractmethod
     def valid_length(self, num_samples: int) -> int:
-        """Return the shortest length of at least `num_samples` that `enhance_valid` takes."""
+        """Return the shortest length of at least `num_samples` that `enhance_valid` takes.
+
+        It is that of whole frames, unless a subclass says otherwise.
+        """
+        return -(-num_samples // self.frame_samples) * self.frame_samples
 
     @abstractmethod
     def enhance_valid(self, signal: Tensor) -> Tensor:

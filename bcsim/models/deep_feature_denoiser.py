@@ -111,9 +111,6 @@ class DeepFeatureDenoiser(Enhancer):
     def last_layer(self) -> Tensor:
         return self.last_conv.weight
 
-    def valid_length(self, num_samples: int) -> int:
-        return num_samples
-
 
 class _Layer(nn.Module):
     def __init__(

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer, complex_of, sine_window
+from bcsim.models.spectral import SpectralEnhancer, complex_of, sine_frames
 
 WINDOW_S = 0.025
 EPSILON = 1e-3  # of the norms, as the published weights have it
@@ -77,9 +77,7 @@ class DPCRN(SpectralEnhancer):
         }
         self.sample_rate, self.channels = sample_rate, tuple(channels)
         length = 2 * round(WINDOW_S * sample_rate / 2)
-        window = sine_window(length)
-        frames = Frames(length, length // 2, window, window)
-        self.set_frames(frames, relative_level=relative_level)
+        self.set_frames(sine_frames(length), relative_level=relative_level)
         bins = [length // 2 + 1]
         bins += [bins[0] // 2, bins[0] // 4]
         if bins[-1] < 1:

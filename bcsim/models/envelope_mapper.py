@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from bcsim.dsp.mel import mel_means
 from bcsim.models import MODELS
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of, sine_window
+from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
 
 KERNEL = 5  # frames of the first convolution
 MIN_POWER = 1e-10  # relative to loud frames
@@ -81,14 +81,9 @@ class EnvelopeMapper(SpectralEnhancer):
             "sample_rate": sample_rate,
         }
         self.sample_rate, self.channels = sample_rate, ("bone",)
-        num_fft = 2 * hop_size
-        window = sine_window(num_fft)
-        self.set_frames(Frames(num_fft, hop_size, window, window), 0 if causal else None)
-        set_bands(self, num_fft, input_bands, output_bands)
-        self.convolution = nn.Conv1d(input_bands, width, KERNEL)
-        self.recurrent = nn.GRU(
-            width, width, num_layers, batch_first=True, bidirectional=not causal
-        )
+        self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
+        set_bands(self, 2 * hop_size, input_bands, output_bands)
+        self.encoder = LevelEncoder(input_bands, width, num_layers, causal)
         self.levels = nn.Linear(width if causal else 2 * width, output_bands)
 
     def enhance_spectra(self, spectra: Tensor) -> Tensor:
@@ -96,16 +91,37 @@ class EnvelopeMapper(SpectralEnhancer):
         power = power_of(bone)
         own_db = levels_db(power @ self.output_bank)
         hidden = levels_db(power @ self.input_bank) / SCALE_DB
-        edge = (KERNEL - 1, 0) if self.causal else (KERNEL // 2, KERNEL // 2)
-        # Silence, not the level of loud speech, lies before the first frame.
-        hidden = pad(hidden.transpose(1, 2), edge, value=FLOOR_DB / SCALE_DB)
-        hidden = self.recurrent(torch.relu(self.convolution(hidden)).transpose(1, 2))[0]
-        gains_db = SCALE_DB * self.levels(hidden) - own_db
+        gains_db = SCALE_DB * self.levels(self.encoder(hidden)) - own_db
         return bone * 10 ** (gains_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) @ self.spread / 20)
 
     @property
     def last_layer(self) -> Tensor:
         return self.levels.weight
+
+
+class LevelEncoder(nn.Module):
+    """A convolution over frames and a recurrent network, from levels to what is found in them.
+
+    Args:
+        bands: number of mel bands, M.
+        width: channels of the convolution, and units of each direction of a recurrent layer.
+        num_layers: number of recurrent layers.
+        causal: whether it runs forward only.
+    """
+
+    def __init__(self, bands: int, width: int, num_layers: int, causal: bool) -> None:
+        super().__init__()
+        self.edge = (KERNEL - 1, 0) if causal else (KERNEL // 2, KERNEL // 2)
+        self.convolution = nn.Conv1d(bands, width, KERNEL)
+        self.recurrent = nn.GRU(
+            width, width, num_layers, batch_first=True, bidirectional=not causal
+        )
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Return (B, frames, units) for levels of mel bands over `SCALE_DB`, (B, frames, M)."""
+        # Silence, not the level of loud speech, lies before the first frame.
+        hidden = pad(levels.transpose(1, 2), self.edge, value=FLOOR_DB / SCALE_DB)
+        return self.recurrent(torch.relu(self.convolution(hidden)).transpose(1, 2))[0]
 
 
 def set_bands(model: SpectralEnhancer, num_fft: int, input_bands: int, output_bands: int) -> None:

@@ -10,18 +10,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from bcsim.models import MODELS
 from bcsim.models.envelope_mapper import (
-    FLOOR_DB,
-    KERNEL,
     MAX_GAIN_DB,
     SCALE_DB,
+    LevelEncoder,
     levels_db,
     set_bands,
 )
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of, sine_window
+from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
 
 _MIN_MASK = 1e-4  # of 0, the level has no logarithm
 
@@ -89,16 +87,14 @@ class GatedFusion(SpectralEnhancer):
             "sample_rate": sample_rate,
         }
         self.fusion, self.sample_rate, self.channels = fusion, sample_rate, ("bone", "air")
-        num_fft = 2 * hop_size
-        window = sine_window(num_fft)
-        self.set_frames(Frames(num_fft, hop_size, window, window), 0 if causal else None)
-        set_bands(self, num_fft, input_bands, output_bands)
+        self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
+        set_bands(self, 2 * hop_size, input_bands, output_bands)
         found = width if causal else 2 * width
-        self.air = _Encoder(input_bands, width, causal)
+        self.air = LevelEncoder(input_bands, width, 1, causal)
         self.mask = nn.Linear(2 * found if fusion == "gated" else found, output_bands)
         if fusion == "air":
             return
-        self.bone = _Encoder(input_bands, width, causal)
+        self.bone = LevelEncoder(input_bands, width, 1, causal)
         self.levels = nn.Linear(found, output_bands)
         self.offset = nn.Linear(self.mask.in_features, 1)
         merged = 2 * found if fusion == "gated" else 2 * output_bands
@@ -127,19 +123,3 @@ class GatedFusion(SpectralEnhancer):
     @property
     def last_layer(self) -> Tensor:
         return self.mask.weight if self.fusion == "air" else self.gate.weight
-
-
-class _Encoder(nn.Module):
-    """A convolution over frames and a recurrent network, from levels to what is found in them."""
-
-    def __init__(self, bands: int, width: int, causal: bool) -> None:
-        super().__init__()
-        self.edge = (KERNEL - 1, 0) if causal else (KERNEL // 2, KERNEL // 2)
-        self.convolution = nn.Conv1d(bands, width, KERNEL)
-        self.recurrent = nn.GRU(width, width, batch_first=True, bidirectional=not causal)
-
-    def forward(self, levels: Tensor) -> Tensor:
-        """Return (B, frames, units) for the levels of mel bands, (B, frames, M)."""
-        # Silence, not the level of loud speech, lies before the first frame.
-        hidden = pad(levels.transpose(1, 2), self.edge, value=FLOOR_DB / SCALE_DB)
-        return self.recurrent(torch.relu(self.convolution(hidden)).transpose(1, 2))[0]

@@ -104,9 +104,6 @@ class HiFiGANBWE(Enhancer):
         weights = dict(self.last_conv.named_parameters())
         return weights.get("parametrizations.weight.original1", self.last_conv.weight)
 
-    def valid_length(self, num_samples: int) -> int:
-        return num_samples
-
 
 class _Layer(nn.Module):
     def __init__(self, width: int, dilation: int) -> None:

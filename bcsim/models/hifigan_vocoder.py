@@ -146,9 +146,6 @@ class HiFiGANVocoder(Enhancer):
             "parametrizations.weight.original1"
         ]
 
-    def valid_length(self, num_samples: int) -> int:
-        return math.ceil(num_samples / self.frame_samples) * self.frame_samples
-
     def _layers(self) -> list[Layer]:
         edge = (self.fft_size - self.frame_samples) // 2
         # The first sample of a Hann window is zero.

@@ -15,13 +15,7 @@ from torch import Tensor, nn
 
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import (
-    Frames,
-    SpectralEnhancer,
-    complex_of,
-    power_of,
-    sine_window,
-)
+from bcsim.models.spectral import SpectralEnhancer, complex_of, power_of, sine_frames
 
 LATENCIES_MS = (8, 16, 32, 64)
 DILATIONS = (1, 2, 5)  # in frames, of the three taps of the convolutions over time
@@ -116,8 +110,7 @@ class MicroCRN(SpectralEnhancer):
         }
         self.sample_rate, self.channels = sample_rate, tuple(channels)
         length = 16 * round(latency_ms * sample_rate / 16_000)
-        window = sine_window(length)
-        self.set_frames(Frames(length, length // 2, window, window), relative_level=relative_level)
+        self.set_frames(sine_frames(length), relative_level=relative_level)
         spread = erb_interpolation(length, sample_rate)
         banks = {"spread": spread, "merge": (spread / spread.sum(1, keepdims=True)).T}
         for name, bank in banks.items():

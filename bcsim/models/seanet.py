@@ -146,9 +146,6 @@ class SEANet(Enhancer):
         # Under a weight norm there are two: the length of every filter, and its direction.
         return weights.get("parametrizations.weight.original1", self.last_conv.weight)
 
-    def valid_length(self, num_samples: int) -> int:
-        return math.ceil(num_samples / self.frame_samples) * self.frame_samples
-
     def _layers(self) -> list[Layer]:
         def conv(kernel: int, stride: int = 1, dilation: int = 1) -> Layer:
             left, _ = _padding(kernel, stride, dilation, self.causal)

@@ -1,6 +1,5 @@
 """What enhancers share that work on the frames of a short-time Fourier transform."""
 
-import math
 from abc import abstractmethod
 
 import numpy as np
@@ -10,16 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from bcsim.dsp.activity import loud_power
+from bcsim.dsp.spectra import sine_window
 from bcsim.models.base import Enhancer
 
 _MIN_WINDOW_SUM = 1e-3
 DECAY_DB_PER_S = 2.0  # of the level of loud speech that a causal network holds
 MIN_LOUD_POWER = 1e-6  # 60 dB below full scale: what is softer is silence
-
-
-def sine_window(length: int) -> NDArray[np.float64]:
-    """Return the square root of a Hann window that is symmetric about its middle, (length,)."""
-    return np.sin(np.pi * (np.arange(length) + 0.5) / length)
 
 
 class Frames(nn.Module):
@@ -95,6 +90,16 @@ class Frames(nn.Module):
         return added.flatten(-2)
 
 
+def sine_frames(length: int) -> Frames:
+    """Return frames of a sine window, the root of a Hann window, both ways; half of them overlaps.
+
+    Args:
+        length: length of the window and size of the FFT in samples, even.
+    """
+    window = sine_window(length)
+    return Frames(length, length // 2, window, window)
+
+
 class SpectralEnhancer(Enhancer):
     """An enhancer of spectra, which subclasses define in `enhance_spectra`.
 
@@ -138,9 +143,6 @@ class SpectralEnhancer(Enhancer):
         level = self._level(power_of(spectra).mean(-1))
         enhanced = self.enhance_spectra(spectra / level[..., None])
         return self.frames.signal(enhanced * level[:, -1, :, None])[:, None]
-
-    def valid_length(self, num_samples: int) -> int:
-        return math.ceil(num_samples / self.frame_samples) * self.frame_samples
 
     def _level(self, power: Tensor) -> Tensor:
         """Return the amplitude of loud frames at each frame for (B, C, frames) of their power."""

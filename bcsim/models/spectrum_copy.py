@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bcsim.dsp.mel import mel_means
+from bcsim.dsp.spectra import sine_window
 from bcsim.models import MODELS
 from bcsim.models.envelope_mapper import SCALE_DB, band_interpolation, levels_db
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of, sine_window
+from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
 from bcsim.rng import stream
 
 HOP_S = 0.01
@@ -128,9 +129,8 @@ class SpectrumCopy(SpectralEnhancer):
         self.sample_rate, self.channels = sample_rate, ("bone",)
         self.mode, self.snap_to_pitch, self.keep_phase = mode, snap_to_pitch, keep_phase
         hop = round(HOP_S * sample_rate)
-        window = sine_window(2 * hop)
         one_way = causal or not mask_layers
-        frames = Frames(2 * hop, hop, window, window)
+        frames = sine_frames(2 * hop)
         self.set_frames(frames, 0 if one_way else None, relative_level=mask_layers > 0)
         if not mask_layers and not snap_to_pitch:
             self.history_samples = frames.length - 1
