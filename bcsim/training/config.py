@@ -64,12 +64,15 @@ class DataConfig:
         num_workers: number of processes that load ahead; 0 loads between steps.
         real_fraction: fraction of every batch that comes from real pairs, where these are given
             beside simulated ones.
+        augmentation: effects that change the crops of recorded pairs, `{name: ..., ...}` each;
+            those of rendered ones are left as they are.
     """
 
     crop_s: float = 2.5
     batch_size: int = 32
     num_workers: int = 2
     real_fraction: float = 0.25
+    augmentation: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_value(self.crop_s >= 0.1, "crop_s", self.crop_s, "0.1 s or more")

@@ -51,6 +51,7 @@ from bcsim.workflows.presets import (
 )
 from bcsim.workflows.training_pairs import (
     PairOptions,
+    augmented,
     keep_recorders,
     pairs_to_train_on,
     real_pairs_of,
@@ -159,6 +160,7 @@ def train(
         tell_what_both_hold(data)
     data = replace(data, facts=facts)
     _check_told(data, channels=channels, talkers=talkers)
+    learnt_from = augmented(data, config)
 
     def prepare(begins: bool) -> None:
         if pairs is not None and _is_checked(pairs, data.training):
@@ -175,7 +177,7 @@ def train(
     try:
         result = train_model(
             config,
-            data,
+            learnt_from,
             out,
             resume=resume,
             init_from=init_from,

@@ -2,17 +2,21 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bcsim.datasets.augmented_pairs import AugmentedPairs
 from bcsim.datasets.dataset import read_pairs
 from bcsim.datasets.manifest import DATASET_NAME, MANIFEST_NAME, SPLITS
+from bcsim.datasets.noise_folder import fingerprint
 from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs, open_pairs
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.paths import printable
 from bcsim.files.text import shown
+from bcsim.recipe import build_simulator
+from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.kept_recorders import Synchronisation, write_kept
 from bcsim.training.synchronised import SynchronisedPairs
@@ -131,6 +135,32 @@ def tell_what_both_hold(data: TrainingData) -> None:
             "are better than those of other recordings",
             *(len(both), len(data.validation_real), printable(both[0])),
         )
+
+
+def augmented(data: TrainingData, config: TrainingConfig) -> TrainingData:
+    """Return the pairs of a run as its steps see them: recorded ones changed by effects.
+
+    Args:
+        data: all pairs of the run.
+        config: recipe of the run, whose `data.augmentation` names the effects.
+
+    Raises:
+        UsageError: if an effect cannot be built, or there are no recorded pairs to change.
+    """
+    if not config.data.augmentation:
+        return data
+    where = "data.augmentation"
+    simulator = build_simulator(config.data.augmentation, config.sample_rate, None, where)
+    changed = {
+        name: AugmentedPairs(pairs, simulator)
+        for name in ("training", "real")
+        if isinstance(pairs := getattr(data, name), RecordedPairs)
+    }
+    if not changed:
+        raise UsageError(f"{where} is for recorded pairs, and there are none to train on")
+    noise = fingerprint(simulator)
+    facts = {} if noise is None else {"augmentation_noise_sha256": noise}
+    return replace(data, **changed, facts={**data.facts, **facts})
 
 
 def _of_split(dataset: Path, split: str, options: PairOptions) -> Pairs:

@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bcsim.audio.write import write_audio
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.manifest import SUMS_NAME, PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
+from bcsim.training.run import TrainingResult
 from bcsim.workflows import train as workflow
 from bcsim.workflows.train import check_dataset, train
 
@@ -246,3 +248,41 @@ def test_an_input_that_changed_is_noticed_on_resume(
         assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
         soundfile.write(changed, noise(3)[1:], RATE, subtype="PCM_16")
         assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size
+
+
+def test_recorded_pairs_are_trained_on_as_the_recipe_augments_them(
+    recorded, dataset, tmp_path, recipe, monkeypatch
+):
+    taken = []
+
+    def train_model(config, data, out, **others):
+        taken.append((data.training.crop(0, 0, 1000).bone, data.real.crop(0, 0, 1000).bone))
+        others["before_steps"]()
+        return TrainingResult(out, 0, 0, {})
+
+    monkeypatch.setattr(workflow, "train_model", train_model)
+    monkeypatch.setattr(workflow, "write_run_report", lambda out: None)
+    for number, gain_db in enumerate((0, 6)):
+        settings = (f"data.augmentation=[{{name: smooth_eq, gains_db: {gain_db}}}]",)
+        out = tmp_path / f"run{number}"
+        train(recipe, out, pairs=dataset, real_pairs=recorded, settings=settings)
+        assert f"gains_db: {gain_db}" in (out / "recipe.resolved.yaml").read_text()
+        assert (out / "synchronised.jsonl").is_file()
+    (stored, real), (stored_again, louder) = taken
+    assert torch.equal(stored_again, stored)
+    assert torch.allclose(louder, real * 10 ** (6 / 20), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("effect", "message"),
+    [
+        ("speeed", "unknown effect 'speeed'; did you mean 'speed'"),
+        ("sensor_response", r"data\.augmentation: sensor_response needs a sensor"),
+        ("speed", "for recorded pairs, and there are none"),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(dataset, tmp_path, recipe, effect, message):
+    settings = (f"data.augmentation=[{{name: {effect}}}]",)
+    with pytest.raises(UsageError, match=message):
+        train(recipe, tmp_path / "run", pairs=dataset, settings=settings)
+    assert not (tmp_path / "run").exists()
