@@ -5,12 +5,17 @@ from pathlib import Path
 import click
 
 from .findings import RecordingsCommand
-from .options import OUT, PATH, device_option, overwrite_option
+from .options import NAMED, OUT, PATH, device_option, overwrite_option
 from .streams import say
 
 
 @click.command("enhance", cls=RecordingsCommand)
-@click.option("--model", type=PATH, required=True, help="Folder of a trained run.")
+@click.option(
+    "--model",
+    type=NAMED,
+    required=True,
+    help="Folder of a trained run, or inverse:NAME.sensor, the inverse of a sensor's response.",
+)
 @click.option("--in", "source", type=PATH, required=True, help="Recording, or folder.")
 @click.option(
     "--air",
@@ -21,7 +26,7 @@ from .streams import say
 @device_option
 @overwrite_option
 def command(
-    model: Path, source: Path, air: Path | None, out: Path, device: str, overwrite: bool
+    model: str, source: Path, air: Path | None, out: Path, device: str, overwrite: bool
 ) -> int:
     """Enhance recordings of the sensor: any length, any rate.
 

@@ -122,8 +122,9 @@ def _scored(facts: Facts) -> str:
     return (
         f"Means over {_material(facts)}, the first 30 s of each; in brackets the 95 % interval "
         f"of a bootstrap over talkers and recordings.{left_out} Unprocessed is the sensor's "
-        "signal, clean the target itself. The weights are those of the last step, so nothing was "
-        "chosen by these recordings.\n\n"
+        "signal, inverse response that signal after a filter which undoes the fixed response in "
+        "the sensor's profile, clean the target itself. The weights are those of the last step, "
+        "so nothing was chosen by these recordings.\n\n"
         "A gain is the difference to unprocessed, recording by recording. It is a gain or a loss "
         "where its interval leaves 0 out; marked with ? where it does not."
     )

@@ -17,6 +17,7 @@ from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable
 from bcsim.files.run_folder import LOCK_NAME, locked
 from bcsim.files.text import parse_json, plain
+from bcsim.models.base import Enhancer
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.reports.comparison import Sounds, comparison_csv, comparison_page
 from bcsim.reports.html import check_report_packages, write_page
@@ -24,6 +25,8 @@ from bcsim.training.config import TrainingConfig
 from bcsim.training.processes import processes_of_run
 from bcsim.training.side_by_side import Training, run_trainings
 from bcsim.workflows.compared_scores import ScoredRecordings
+from bcsim.workflows.enhancers import INVERSE, find_enhancer
+from bcsim.workflows.presets import sensorless_presets
 from bcsim.workflows.train import load_recipe
 
 MARKER = ".bcsim-compare"
@@ -69,6 +72,12 @@ class Material:
         folder = self.pairs or self.air
         assert folder is not None
         return folder / "train" if (folder / "train").is_dir() else folder
+
+    def baseline(self) -> Enhancer | None:
+        """Return the inverse of the sensor's response, or None where no sensor is given."""
+        if self.sensor is None or self.sensor in sensorless_presets():
+            return None
+        return find_enhancer(f"{INVERSE}{self.sensor}").enhancer
 
     def arguments(self) -> list[str]:
         """Return the options of `bcsim train`."""
@@ -151,7 +160,7 @@ def compare(
             (out / folder).mkdir(exist_ok=True)
     with locked(out, out / LOCK_NAME):
         sweep_temporaries(out)
-        scored_on = ScoredRecordings(validation_pairs)
+        scored_on = ScoredRecordings(validation_pairs, material.baseline())
         for config in configs.values():
             scored_on.prepare(config.sample_rate)
         _warn_of_overlap(scored_on.files, material.trained_files)

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from bcsim.errors import InputError
+from bcsim.inference.enhancer import enhance
 from bcsim.metrics import METRICS
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import enhancement_metrics
+from bcsim.models.base import Enhancer
 from bcsim.models.cost import real_time_factor
 from bcsim.models.storage import BONE_TO_AIR, CONFIG_FILE, load_enhancer
 from bcsim.reports.comparison import Sounds
@@ -24,6 +26,7 @@ from bcsim.workflows.training_pairs import PairOptions, real_pairs_of
 MAX_RECORDINGS = 200  # that score, spread evenly over those there are
 MAX_RECORDING_S = 30.0  # from the start of each
 NUM_LISTENED = 2  # recordings on the page, of each network
+BASELINE = "inverse response"  # name of the baseline's row
 
 Scores = Mapping[str, float]
 Interval = list[float] | None
@@ -44,6 +47,7 @@ class ScoredRecordings:
 
     Args:
         folder: folder of recordings, or dataset of which the validation split is taken.
+        baseline: enhancer that was not trained, whose scores stand beside those of the networks.
 
     Attributes:
         files: files of the recordings.
@@ -51,6 +55,7 @@ class ScoredRecordings:
     """
 
     folder: Path
+    baseline: Enhancer | None = None
     files: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     _at_rate: dict[int, _AtRate] = field(default_factory=dict)
@@ -91,10 +96,20 @@ class ScoredRecordings:
         }
 
     def references(self) -> list[dict[str, Any]]:
-        """Return the rows of the sensor's signal, noisy air if there is any, and clean air."""
+        """Return the rows of the sensor's signal, the baseline, noisy air, and clean air.
+
+        The baseline and noisy air have a row where they are there.
+        """
         at_rate = self._first
         validator = at_rate.validator
         signals = {"unprocessed": validator.item_scores}
+        if self.baseline is not None:
+            signals[BASELINE] = [
+                validator.scores_of(
+                    torch.from_numpy(enhance(self.baseline, item.bone, item.sample_rate)), item
+                )
+                for item in validator.items
+            ]
         if not at_rate.num_without_noise:
             signals["noisy air"] = [
                 validator.scores_of(item.microphone, item) for item in validator.items

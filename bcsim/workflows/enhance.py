@@ -31,15 +31,9 @@ from bcsim.files.text import parse_json
 from bcsim.files.tree import make_folders
 from bcsim.inference.files import enhance_file, enhance_recordings, open_recordings
 from bcsim.models.base import Enhancer
-from bcsim.models.storage import (
-    BONE_TO_AIR,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    fingerprint_of,
-    load_enhancer,
-)
 from bcsim.progress import track
 from bcsim.workers.device import choose_device
+from bcsim.workflows.enhancers import FoundEnhancer, find_enhancer
 
 WRITTEN = {".wav", ".flac"}
 NOTES_NAME = ".enhance.jsonl"  # in an output folder: what each file there was made from
@@ -63,7 +57,7 @@ class EnhanceResult:
 
 
 def enhance(
-    model: Path,
+    model: str | Path,
     source: Path,
     out: Path,
     device: str = "auto",
@@ -77,7 +71,8 @@ def enhance(
     their recordings, the model or bcsim have changed since.
 
     Args:
-        model: folder of a run.
+        model: folder of a run, or "inverse:" before a sensor: its file or the name of a bundled
+            one, the inverse of whose response is taken.
         source: file or folder of the sensor's recordings; any length, any rate.
         out: file or existing folder for a file, folder for a folder. Files keep their relative
             path; in a folder, what is neither WAV nor FLAC becomes WAV.
@@ -110,14 +105,17 @@ def enhance(
             out = out.with_suffix(".wav")
         return _enhance_single(model, source, out, device, air, overwrite)
     check_output_folder(out, inputs, overwrite=True, links_below=True)
-    enhancer = _load(model, device, air is not None)
+    found = find_enhancer(model)
+    enhancer = _ready(found, model, device, air is not None)
     targets = _targets(source, out)
     _check_targets(out, targets, air and [air / name for name in list_audio(air).names], overwrite)
     with environment_faults(out):
         make_folders(out)
     with locked(out, out / NOTES_NAME) as notes:
         sweep_temporaries(out, [FAILURES_NAME, *{target.name for target in targets}])
-        result = _enhance_folder(enhancer, targets, source, air, _Notes(notes, out, model))
+        result = _enhance_folder(
+            enhancer, targets, source, air, _Notes(notes, out, found.fingerprint)
+        )
         write_failures(out / FAILURES_NAME, "enhance", result.failures)
     if not (result.written or result.kept):
         raise none_usable(source, f"{len(targets)} recordings", result.failures)
@@ -125,9 +123,10 @@ def enhance(
 
 
 def _enhance_single(
-    model: Path, source: Path, out: Path, device: str, air: Path | None, overwrite: bool
+    model: str | Path, source: Path, out: Path, device: str, air: Path | None, overwrite: bool
 ) -> EnhanceResult:
-    inputs = [source, air, *(model / name for name in (WEIGHTS_FILE, CONFIG_FILE))]
+    found = find_enhancer(model)
+    inputs = [source, air, *found.files]
 
     def check_what_is_there(written: Path) -> None:
         """Refuse to replace anything but the same: no file tells who wrote it."""
@@ -135,7 +134,7 @@ def _enhance_single(
 
     check_output_file(out, inputs, partial(_may_come_of, source), overwrite)
     sweep_beside(out)
-    enhancer = _load(model, device, air is not None)
+    enhancer = _ready(found, model, device, air is not None)
     enhance_file(enhancer, source, air, out, check_what_is_there)
     return EnhanceResult([out])
 
@@ -226,12 +225,12 @@ class _Notes:
     Args:
         file: file that is open for reading and appending.
         out: folder that the results are written to.
-        model: folder of the model.
+        fingerprint: hash of the model.
     """
 
-    def __init__(self, file: TextIO, out: Path, model: Path) -> None:
+    def __init__(self, file: TextIO, out: Path, fingerprint: str) -> None:
         self._file, self._out = file, out
-        self._model = [bcsim.__version__, fingerprint_of(model)]
+        self._model = [bcsim.__version__, fingerprint]
         file.seek(0)
         self._found: dict[tuple[str, str, str | None], Any] = {
             (name, made_from, digest): found for name, made_from, digest, found in _noted(file)
@@ -323,10 +322,11 @@ def _written_name(name: str) -> str:
     return name if Path(name).suffix.lower() in WRITTEN else f"{name}.wav"
 
 
-def _load(model: Path, device: str, air_is_given: bool) -> Enhancer:
-    enhancer = load_enhancer(model, BONE_TO_AIR)
+def _ready(found: FoundEnhancer, model: str | Path, device: str, air_is_given: bool) -> Enhancer:
+    """Return the enhancer on its device, if it takes the channels that are given."""
+    enhancer = found.enhancer
     if ("air" in enhancer.channels) != air_is_given:
         what = "bone alone" if air_is_given else "bone and air"
         remedy = "leave the air recordings out" if air_is_given else "give air recordings too"
         raise UsageError(f"{model}: the model takes {what}; {remedy}")
-    return enhancer.to(choose_device(device)).eval()
+    return enhancer.to(choose_device(device))

@@ -18,6 +18,7 @@ from bcsim.reports.html import is_page
 from bcsim.rng import stream
 from bcsim.training.trainer import Trainer
 from bcsim.workflows.compare import Material, compare
+from bcsim.workflows.compared_scores import ScoredRecordings
 
 main = importlib.import_module("bcsim_cli.main")
 RATE = 16_000
@@ -177,6 +178,18 @@ def test_a_request_that_makes_no_sense_is_refused_before_any_work(place, recipes
 def test_either_pairs_or_air_with_a_sensor_is_trained_on(given):
     with pytest.raises(UsageError, match="give"):
         Material(**given)
+
+
+def test_the_inverse_of_the_sensors_response_is_scored_beside_the_networks(tmp_path, sensor_file):
+    write_pairs(tmp_path, (3,))
+    baseline = Material(air=tmp_path, sensor=sensor_file).baseline()
+    scored_on = ScoredRecordings(tmp_path, baseline)
+    scored_on.prepare(RATE)
+    rows = {row["name"]: row["scores"] for row in scored_on.references()}
+    assert [*rows] == ["unprocessed", "inverse response", "clean"]
+    assert rows["inverse response"]["lsd"] < rows["unprocessed"]["lsd"]
+    assert Material(air=tmp_path, sensor="temporal-transforms").baseline() is None
+    assert Material(pairs=tmp_path).baseline() is None
 
 
 def test_recordings_that_are_trained_on_and_score_are_told(place, caplog):
