@@ -10,6 +10,7 @@ so that :math:`H_1 = P_{xy}/P_{xx} = Y/X`, and y = x delayed by 10 samples has t
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -70,6 +71,21 @@ def sine_window(length: int) -> NDArray[np.float64]:
     return np.sin(np.pi * (np.arange(length) + 0.5) / length)
 
 
+def hann_like(signal: Tensor, num_fft: int) -> Tensor:
+    """Return the periodic Hann window (num_fft,) of a signal's type; it must not be changed."""
+    return _hann(num_fft, signal.dtype, signal.device)
+
+
+@lru_cache(maxsize=32)
+def _hann(num_fft: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.hann_window(num_fft, dtype=dtype, device=device)
+
+
+def power_of(spectrum: Tensor) -> Tensor:
+    """Return the squared magnitudes of complex spectra; their gradient is finite in silence."""
+    return spectrum.real.square() + spectrum.imag.square()
+
+
 def stft(signal: Tensor, num_fft: int, hop: int) -> Tensor:
     """Return the spectra of whole Hann-windowed frames, nothing added at the ends.
 
@@ -81,13 +97,14 @@ def stft(signal: Tensor, num_fft: int, hop: int) -> Tensor:
     Returns:
         (B, frames, F), complex, F = num_fft // 2 + 1.
     """
-    window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
-    return torch.fft.rfft(_filled(signal, num_fft).unfold(-1, num_fft, hop) * window)
+    return torch.fft.rfft(
+        _filled(signal, num_fft).unfold(-1, num_fft, hop) * hann_like(signal, num_fft)
+    )
 
 
 def frame_power(signal: Tensor, num_fft: int, hop: int) -> Tensor:
     """Return the mean power of a signal (B, T) under each frame of `stft`, (B, frames)."""
-    weight = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device).square()
+    weight = hann_like(signal, num_fft).square()
     frames = _filled(signal, num_fft).square().unfold(-1, num_fft, hop)
     return frames @ (weight / weight.sum())
 
@@ -112,8 +129,8 @@ def cross_spectra(
     yy, xy = xx.clone(), torch.complex(xx, xx)
     for block in starts.split(_BLOCK):  # hours of signal in little memory
         spectrum_x, spectrum_y = (spectra_at(signal, block, num_fft) for signal in (x, y))
-        xx = xx + spectrum_x.abs().square().sum(dim=0)
-        yy = yy + spectrum_y.abs().square().sum(dim=0)
+        xx = xx + power_of(spectrum_x).sum(dim=0)
+        yy = yy + power_of(spectrum_y).sum(dim=0)
         xy = xy + (spectrum_x.conj() * spectrum_y).sum(dim=0)
     count = max(1, len(starts))
     averages = independent_averages(len(starts), num_fft, hop)
@@ -200,8 +217,7 @@ def spectra_at(signal: Samples, starts: Tensor, num_fft: int) -> Tensor:
             segment = _filled(signal[first:past], num_fft)
             places = (block - first)[:, None] + torch.arange(num_fft, device=segment.device)
             frames = segment[places]
-        window = torch.hann_window(num_fft, dtype=frames.dtype, device=frames.device)
-        spectra.append(torch.fft.rfft(frames * window))
+        spectra.append(torch.fft.rfft(frames * hann_like(frames, num_fft)))
     return torch.cat(spectra)
 
 
@@ -243,6 +259,7 @@ def density_to_power(sample_rate: int, num_fft: int) -> float:
     return sample_rate * 3 / 16 * num_fft
 
 
+@lru_cache(maxsize=256)
 def independent_averages(num_frames: int, num_fft: int, hop: int) -> float:
     r"""Return how many independent frames give an average as sure as overlapping Hann frames do.
 

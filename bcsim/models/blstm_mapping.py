@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bcsim.dsp.spectra import power_of
 from bcsim.errors import InputError
 from bcsim.models import MODELS
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of
+from bcsim.models.spectral import Frames, SpectralEnhancer
 
 MIN_POWER = 1e-6  # added to each bin's, of signals with a peak of 1
 MIN_PEAK = 1e-4  # 80 dB below full scale: what is softer is silence

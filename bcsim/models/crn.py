@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad, softplus
 
+from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer, power_of
+from bcsim.models.spectral import Frames, SpectralEnhancer
 
 WINDOW_S = 0.02
 _MIN_POWER = 1e-12  # added under the root, whose slope is then finite in silence

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from bcsim.dsp.mel import mel_means
+from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
-from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
+from bcsim.models.spectral import SpectralEnhancer, sine_frames
 
 KERNEL = 5  # frames of the first convolution
 MIN_POWER = 1e-10  # relative to loud frames

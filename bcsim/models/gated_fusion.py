@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
 from bcsim.models.envelope_mapper import (
     MAX_GAIN_DB,
@@ -19,7 +20,7 @@ from bcsim.models.envelope_mapper import (
     levels_db,
     set_bands,
 )
-from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
+from bcsim.models.spectral import SpectralEnhancer, sine_frames
 
 _MIN_MASK = 1e-4  # of 0, the level has no logarithm
 

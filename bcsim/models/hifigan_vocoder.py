@@ -15,10 +15,10 @@ from torch.nn.functional import leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
 from bcsim.dsp.mel import mel_bank
+from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.models.receptive_field import Layer, receptive_field
-from bcsim.models.spectral import power_of
 
 EDGE_KERNEL = 7  # of the first and the last convolution
 SLOPE, LAST_SLOPE = 0.1, 0.01  # of the leaky rectifiers; the last one has torch's own

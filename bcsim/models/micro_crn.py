@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import SpectralEnhancer, complex_of, power_of, sine_frames
+from bcsim.models.spectral import SpectralEnhancer, complex_of, sine_frames
 
 LATENCIES_MS = (8, 16, 32, 64)
 DILATIONS = (1, 2, 5)  # in frames, of the three taps of the convolutions over time

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from bcsim.dsp.activity import loud_power
-from bcsim.dsp.spectra import sine_window
+from bcsim.dsp.spectra import power_of, sine_window
 from bcsim.models.base import Enhancer
 
 _MIN_WINDOW_SUM = 1e-3
@@ -160,8 +160,3 @@ def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
     """Return complex numbers in single precision at least: there are none of half precision."""
     wide = torch.promote_types(real.dtype, torch.float32)
     return torch.complex(real.to(wide), imaginary.to(wide))
-
-
-def power_of(spectra: Tensor) -> Tensor:
-    """Return the squared magnitudes of complex spectra; their gradient is finite in silence."""
-    return spectra.real.square() + spectra.imag.square()

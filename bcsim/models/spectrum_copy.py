@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bcsim.dsp.mel import mel_means
-from bcsim.dsp.spectra import sine_window
+from bcsim.dsp.spectra import power_of, sine_window
 from bcsim.models import MODELS
 from bcsim.models.envelope_mapper import SCALE_DB, band_interpolation, levels_db
-from bcsim.models.spectral import SpectralEnhancer, power_of, sine_frames
+from bcsim.models.spectral import SpectralEnhancer, sine_frames
 from bcsim.rng import stream
 
 HOP_S = 0.01

@@ -245,7 +245,7 @@ def training_curves(
     shown = list(metrics or curves) or ["train/loss"]
     figure, stack = panels(len(shown), height_in=0.4 + 1.3 * len(shown))
     for axes, metric in zip(stack, shown, strict=True):
-        steps, values = _series(rows, metric)
+        steps, values = series(rows, metric)
         lowest, highest = min(values, default=0.0), max(values, default=0.0)
         if metric.startswith("train/") and 0 < MAX_RANGE * lowest < highest:
             axes.set_yscale("log")
@@ -255,7 +255,7 @@ def training_curves(
         split, _, name = metric.rpartition("/")
         notes = []
         for kind, (color, word, dashes) in _LEVELS.items():
-            _, levels = _series(rows, f"{split}/{kind}_{name}")
+            _, levels = series(rows, f"{split}/{kind}_{name}")
             if levels:
                 axes.axhline(levels[-1], color=color.light, linewidth=1.2, linestyle=(0, dashes))
                 notes.append(f"{word}: {kind}")
@@ -291,7 +291,7 @@ def _draw_thinned(axes: "Axes", steps: Sequence[int], values: Sequence[float]) -
     axes.plot(centres, means, color=ENHANCED.light, linewidth=1.2)
 
 
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
+def series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
     """Return the steps that have a number for `key`, and the numbers."""
     points = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
     return [step for step, _ in points], [value for _, value in points]

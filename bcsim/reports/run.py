@@ -18,7 +18,7 @@ from bcsim.files.atomic import write_bytes
 from bcsim.metrics import METRICS
 from bcsim.models.storage import AIR_TO_BONE
 from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
-from bcsim.reports.plots import read_metrics, spectrogram_row, training_curves
+from bcsim.reports.plots import read_metrics, series, spectrogram_row, training_curves
 
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
 KINDS = ("unprocessed_", "", "clean_")
@@ -245,9 +245,18 @@ def _headline(
 
 
 def _curves(heading: str, rows: Sequence[Row], *groups: Sequence[str]) -> Section:
-    """Return a section of curves: a few to a figure, the groups in separate figures."""
-    figures = []
-    for keys in groups:
+    """Return a section of curves: a few to a figure, the groups in separate figures.
+
+    What has been measured once is no curve yet: it stands in a table, as scores do anyway.
+    """
+    figures, single = [], []
+    for group in groups:
+        points = {key: series(rows, key) for key in group}
+        keys = [key for key, (steps, _) in points.items() if len(steps) > 1]
+        for key in group:
+            steps, values = points[key]
+            if len(steps) == 1 and key.partition("/")[0] not in SPLITS:
+                single.append([key.partition("/")[2], f"{steps[0]:,}", f"{values[0]:.4g}"])
         num_figures = math.ceil(len(keys) / MAX_PANELS)
         for part in np.array_split(np.asarray(keys, dtype=object), max(1, num_figures)):
             if len(part):
@@ -255,7 +264,8 @@ def _curves(heading: str, rows: Sequence[Row], *groups: Sequence[str]) -> Sectio
                 split = SPLITS.get(part[0].partition("/")[0], "")
                 caption = f"{names} on {split}." if split else f"{names}."
                 figures.append(Figure(training_curves(rows, list(part)), caption))
-    return Section(heading, figures=figures)
+    tables = [Table(["", "step", "value"], single)] if single else []
+    return Section(heading, figures=figures, tables=tables)
 
 
 def _label(metric: str) -> str:

@@ -15,13 +15,17 @@ from bcsim.sensors.recorded_pair import RecordedPair
 RATE = 16_000
 
 
-@pytest.fixture(scope="module")
-def of_two_sounds(systems):
-    """A fit of which the network is trained less than it would be, and better than a filter yet."""
-    pairs = systems.spoken(RATE, count=4, seconds=2.5, talkers=("ann", "bob"))
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Train networks less than they would be, and to more than a filter yet."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(band_gain_network, "MAX_STEPS", 40)
-        return fit_pairs(pairs, RATE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def of_two_sounds(systems):
+    return fit_pairs(systems.spoken(RATE, count=4, seconds=2.5, talkers=("ann", "bob")), RATE)
 
 
 def test_a_sensor_that_is_a_filter_stays_one(systems):

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from bcsim.dsp.spectra import power_of
 from bcsim.errors import InputError
 from bcsim.models.blstm_mapping import BLSTMMapping
-from bcsim.models.spectral import power_of
 from bcsim.rng import stream
 
 

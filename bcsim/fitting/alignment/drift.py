@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from bcsim.dsp.lazy_signal import Samples
-from bcsim.dsp.spectra import cross_spectra, independent_averages
+from bcsim.dsp.spectra import independent_averages, power_of, spectra_at
 from bcsim.fitting.pairs import frame_size, frames_with_speech
 
 WINDOWS, LEAST_WINDOWS = 64, 4
 LEAST_FRAMES = 4  # of speech in a window
 SEARCH_S = 0.003  # to either side of the first guess, over the whole recording
 STEP_S = 75e-6
+_BLOCK = 256  # frames that are transformed at a time
 HIGHEST_HZ = 8000.0
 LOWEST_HZ = 60.0
 # The sensor's phase changes with what is said, which looks like a drift. Measured on 16 throat
@@ -46,21 +47,21 @@ class Drift:
 
 def measure_drift(air: Samples, bone: Samples, sample_rate: int) -> Drift:
     """Measure the drift between two channels (T,) that are synchronised to some milliseconds."""
-    likelihood = _likelihood_of_drift(air, bone, sample_rate)
+    likelihood = _likelihood_of_drifts(air, bone, sample_rate)
     if likelihood is None:
         return Drift(0.0, math.inf)
     seconds = len(air) / sample_rate
     centre, step, num_steps = 0.0, STEP_S, round(SEARCH_S / STEP_S)
     curvature = 0.0
     for _ in range(3):
-        grid = centre + step * np.arange(-num_steps, num_steps + 1)
-        curve = [likelihood(drift) for drift in (grid / seconds).tolist()]
+        first = centre - step * num_steps
+        curve = likelihood(first / seconds, step / seconds, 2 * num_steps + 1)
         best = int(np.argmax(curve))
-        if not 0 < best < len(grid) - 1:
+        if not 0 < best < len(curve) - 1:
             return Drift(0.0, math.inf)
         before, at, after = curve[best - 1 : best + 2]
         curvature = (2 * at - before - after) / step**2
-        centre = float(grid[best])
+        centre = first + step * best
         step, num_steps = step / 6, 8
     if curvature <= 0:
         return Drift(0.0, math.inf)
@@ -102,10 +103,13 @@ def _sigmas(drift: Drift, ppm: float) -> float:
     return abs(drift.ppm - ppm) / drift.error_ppm
 
 
-def _likelihood_of_drift(
+def _likelihood_of_drifts(
     air: Samples, bone: Samples, sample_rate: int
-) -> Callable[[float], float] | None:
-    """Return the log likelihood ratio as a function of the drift; None of too little speech."""
+) -> Callable[[float, float, int], list[float]] | None:
+    """Return the log likelihood ratio of evenly spaced drifts: the first, their step, their number.
+
+    None where there is too little speech.
+    """
     num_fft = frame_size(sample_rate)
     hop = num_fft // 4
     active = frames_with_speech(air, sample_rate)
@@ -114,25 +118,28 @@ def _likelihood_of_drift(
         return None
     frequencies = torch.linspace(0, sample_rate / 2, num_fft // 2 + 1, dtype=torch.float64)
     wanted = (frequencies > LOWEST_HZ) & (frequencies < min(HIGHEST_HZ, 0.95 * sample_rate / 2))
-    cross, middles = [], []
+    parts = places.tensor_split(min(WINDOWS, len(places) // LEAST_FRAMES))
+    window_of = torch.cat([torch.full_like(part, number) for number, part in enumerate(parts)])
     xx = yy = torch.zeros(int(wanted.sum()), dtype=torch.float64)
-    for part in places.tensor_split(min(WINDOWS, len(places) // LEAST_FRAMES)):
-        first, last = int(part[0]), int(part[-1])
-        segment = slice(first * hop, last * hop + num_fft)
-        spectra = cross_spectra(air[segment], bone[segment], num_fft, hop, active[first : last + 1])
-        cross.append(len(part) * spectra.xy[wanted])
-        xx = xx + len(part) * spectra.xx[wanted]
-        yy = yy + len(part) * spectra.yy[wanted]
-        middles.append((float(part.double().mean()) * hop + num_fft / 2) / sample_rate)
+    windows = torch.zeros(len(parts), len(xx), dtype=torch.complex128)
+    for block, numbers in zip(places.split(_BLOCK), window_of.split(_BLOCK), strict=True):
+        x, y = (spectra_at(signal, block * hop, num_fft)[:, wanted] for signal in (air, bone))
+        windows.index_add_(0, numbers, x.conj() * y)
+        xx, yy = xx + power_of(x).sum(0), yy + power_of(y).sum(0)
+    middles = [(float(part.double().mean()) * hop + num_fft / 2) / sample_rate for part in parts]
     time_s = torch.tensor(middles, dtype=torch.float64)
     turn = 2 * math.pi * (time_s - time_s.mean())[:, None] * frequencies[wanted]
     power = (xx * yy).clamp(min=torch.finfo(torch.float64).tiny)
-    windows = torch.stack(cross)
     averages = independent_averages(len(places), num_fft, hop)
 
-    def likelihood(drift: float) -> float:
-        total = (windows * torch.polar(torch.ones_like(turn), turn * drift)).sum(0)
-        shared = (total.abs().square() / power).clamp(max=1 - 1e-9)
-        return -averages * float(torch.log1p(-shared).sum())
+    def likelihood(first: float, step: float, count: int) -> list[float]:
+        turned = windows * torch.polar(torch.ones_like(turn), turn * first)
+        further = torch.polar(torch.ones_like(turn), turn * step)
+        totals = []
+        for _ in range(count):
+            totals.append(turned.sum(0))
+            turned = turned * further
+        shared = (power_of(torch.stack(totals)) / power).clamp(max=1 - 1e-9)
+        return (-averages * torch.log1p(-shared).sum(1)).tolist()
 
     return likelihood

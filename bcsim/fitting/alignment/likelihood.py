@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from bcsim.dsp.fir import fast_length
 from bcsim.dsp.lazy_signal import Samples
-from bcsim.dsp.spectra import fractional_octave_smooth, stft
+from bcsim.dsp.spectra import fractional_octave_smooth, power_of, stft
 
 LOWEST_HZ = 100.0
 WHITENING_TAPS = 1024  # at 16 kHz
@@ -76,7 +76,7 @@ def lag_likelihood(
     """
     first, last = lags
     likelihood = torch.zeros(last - first + 1, dtype=torch.float64)
-    floor_x, floor_y = (EMPTY * _power(spectrum).mean() for spectrum in (x, y))
+    floor_x, floor_y = (EMPTY * power_of(spectrum).mean() for spectrum in (x, y))
     for band in _octaves(size, sample_rate):
         num_bins = band.stop - band.start
         # The magnitude knows no carrier: an octave needs few samples.
@@ -84,11 +84,11 @@ def lag_likelihood(
         product = x.new_zeros(few)
         product[:num_bins] = y[band] * x[band].conj()
         power_x, power_y = (
-            torch.maximum(_power(part[band]).sum(), num_bins * floor)
+            torch.maximum(power_of(part[band]).sum(), num_bins * floor)
             for part, floor in ((x, floor_x), (y, floor_y))
         )
         norm = share * power_x * power_y
-        power = _power(torch.fft.ifft(product, norm="forward"))
+        power = power_of(torch.fft.ifft(product, norm="forward"))
         places = _places_of_lags(lags, size, few)
         # The logarithm takes the time: of all samples, or of those at the lags where they are less.
         if len(places) < few:
@@ -118,14 +118,9 @@ def _places_of_lags(lags: tuple[int, int], size: int, few: int) -> Tensor:
     return place if few == size else (place * few / size).round().long() % few
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    """Return the squared magnitude: without the root that `abs` takes, several times faster."""
-    return spectrum.real.square() + spectrum.imag.square()
-
-
 def whitened(spectrum: Tensor) -> Tensor:
     """Divide by the magnitude, smoothed over a sixth of an octave."""
-    smooth = fractional_octave_smooth(_power(spectrum), 6).clamp(min=0).sqrt()
+    smooth = fractional_octave_smooth(power_of(spectrum), 6).clamp(min=0).sqrt()
     return spectrum / smooth.clamp(min=1e-12 * float(smooth.max()) + 1e-300)
 
 
@@ -144,7 +139,7 @@ class Whitener:
         power = torch.zeros(size // 2 + 1, dtype=torch.float64)
         for start in range(0, max(1, len(signal) - size + 1), 256 * hop):
             block = signal[start : start + 255 * hop + size].double()
-            power += _power(stft(block[None], size, hop)[0]).sum(0)
+            power += power_of(stft(block[None], size, hop)[0]).sum(0)
         smooth = fractional_octave_smooth(power, 6).clamp(min=0).sqrt()
         gain = 1 / smooth.clamp(min=EMPTY_GAIN * float(smooth.max()) + 1e-300)
         taps = torch.fft.irfft(gain, size).roll(size // 2)
