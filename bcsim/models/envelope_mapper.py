@@ -34,6 +34,10 @@ class EnvelopeMapper(SpectralEnhancer):
 
     Frames have square-root Hann windows of two hops. The causal form runs forward only.
 
+    Few pairs teach a network less about other talkers than it believes: of the gains that it
+    predicts for them, part is wrong. Outside training, `gain_scale` of every gain in dB is applied,
+    and neighbouring bands are averaged, while training itself sees the gains as predicted.
+
     Args:
         width: channels of the convolution, and units of each direction of a recurrent layer.
         num_layers: number of recurrent layers.
@@ -41,10 +45,14 @@ class EnvelopeMapper(SpectralEnhancer):
         output_bands: mel bands whose gains are predicted.
         hop_size: hop in samples; a window is twice as long.
         causal: whether the network looks ahead no further than its window.
+        gain_scale: part of the predicted gains in dB that is applied outside training, 0 to 1.
+        band_smoothing: weight of each of the two neighbours of a band in its gain outside training,
+            0 to 1/3.
         sample_rate: sample rate in Hz.
 
     Raises:
-        ValueError: for sizes that make no network.
+        ValueError: for sizes that make no network, or a `gain_scale` or `band_smoothing` beyond its
+            range.
 
     Example:
         >>> mapper = EnvelopeMapper(causal=True)
@@ -57,6 +65,7 @@ class EnvelopeMapper(SpectralEnhancer):
     input_bank: Tensor
     output_bank: Tensor
     spread: Tensor
+    applied_spread: Tensor
 
     def __init__(
         self,
@@ -66,12 +75,16 @@ class EnvelopeMapper(SpectralEnhancer):
         output_bands: int = 40,
         hop_size: int = 256,
         causal: bool = False,
+        gain_scale: float = 1.0,
+        band_smoothing: float = 0.0,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
         sizes = (width, num_layers, input_bands, output_bands, hop_size, sample_rate)
         if min(sizes) < 1:
             raise ValueError("envelope_mapper: its sizes and the sample_rate have to be positive")
+        _check_within("gain_scale", gain_scale, 1)
+        _check_within("band_smoothing", band_smoothing, 1 / 3)
         self.config = {
             "width": width,
             "num_layers": num_layers,
@@ -79,11 +92,15 @@ class EnvelopeMapper(SpectralEnhancer):
             "output_bands": output_bands,
             "hop_size": hop_size,
             "causal": causal,
+            "gain_scale": gain_scale,
+            "band_smoothing": band_smoothing,
             "sample_rate": sample_rate,
         }
         self.sample_rate, self.channels = sample_rate, ("bone",)
         self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
         set_bands(self, 2 * hop_size, input_bands, output_bands)
+        applied = gain_scale * band_average(output_bands, band_smoothing) @ self.spread
+        self.register_buffer("applied_spread", applied, persistent=False)
         self.encoder = LevelEncoder(input_bands, width, num_layers, causal)
         self.levels = nn.Linear(width if causal else 2 * width, output_bands)
 
@@ -93,7 +110,8 @@ class EnvelopeMapper(SpectralEnhancer):
         own_db = levels_db(power @ self.output_bank)
         hidden = levels_db(power @ self.input_bank) / SCALE_DB
         gains_db = SCALE_DB * self.levels(self.encoder(hidden)) - own_db
-        return bone * 10 ** (gains_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) @ self.spread / 20)
+        spread = self.spread if self.training else self.applied_spread
+        return bone * 10 ** (gains_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) @ spread / 20)
 
     @property
     def last_layer(self) -> Tensor:
@@ -153,6 +171,23 @@ def band_interpolation(bank: Tensor) -> Tensor:
     return weights / weights.sum(0)
 
 
+def band_average(bands: int, neighbour: float) -> Tensor:
+    """Return (M, M), rows of gains of M bands to their averages over a band and its neighbours.
+
+    Args:
+        bands: number of bands, M.
+        neighbour: weight of either neighbour; the outer bands are their own outer neighbours.
+    """
+    with torch.device("cpu"):
+        padded = pad(torch.eye(bands)[None], (1, 1), mode="replicate")[0]
+    return neighbour * (padded[:, :-2] + padded[:, 2:]) + (1 - 2 * neighbour) * padded[:, 1:-1]
+
+
 def levels_db(power: Tensor) -> Tensor:
     """Return levels in dB of power relative to that of loud speech, from -60 to 20."""
     return (10 * torch.log10(power + MIN_POWER)).clamp(FLOOR_DB, CEILING_DB)
+
+
+def _check_within(name: str, value: float, highest: float) -> None:
+    if not 0 <= value <= highest:
+        raise ValueError(f"envelope_mapper: {name} is {value:g}; it wants 0 to {highest:.2g}")

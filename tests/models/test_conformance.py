@@ -32,7 +32,10 @@ VARIANTS = [
         "mapper_units": 3,
     },
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65},
-    {"name": "envelope_mapper", "causal": True, **MODELS["envelope_mapper"].small},
+    {
+        **{"name": "envelope_mapper", "causal": True, "gain_scale": 0.7, "band_smoothing": 0.25},
+        **MODELS["envelope_mapper"].small,
+    },
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65, "causal": True},
     {"name": "eben", "m": 2, "n": 16, "p": 2, "width": 2, "latent": 4},
     {
