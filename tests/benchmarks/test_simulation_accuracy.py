@@ -7,7 +7,8 @@ import pytest
 
 from bcsim.datasets.recordings import read_recordings
 
-TALKER = "talker_a"  # who has the most utterances: 4 of the 16 pairs
+# Two of the four utterances of the talker who has the most; the fits see all of them.
+NAMES = ("a_00", "a_18")
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +18,13 @@ def benchmark_module(load_benchmark):
 
 @pytest.fixture(scope="module")
 def means(benchmark_module, shared):
-    """Mean scores of the fixed response and of the network, in both ways, over one talker.
+    """Mean scores of the fixed response and of the network, in both ways, over two pairs.
 
     Fitted as for the promise, which is over all seven talkers (the benchmark prints that, in
-    minutes). This one is easier: the limits below are the promised ones, less the difference of
-    the talker's means to those of all pairs, which leaves the same room. Measured on 2026-11-30,
-    by the network: in the fit LSD 6.61, MelSD 5.35, MCD 3.87, ESTOI .673 (fixed: LSD 8.27); not
-    in the fit 7.39, 6.47, 4.77 (fixed: LSD 8.83, LTAS 3.24).
+    minutes). These are easier: the limits below are the promised ones, less the difference of
+    their means to those of all pairs, which leaves the same room. Measured on 2026-11-30, by the
+    network: in the fit LSD 6.55, MelSD 5.35, MCD 3.96, ESTOI .674 (fixed: LSD 8.13); not in the
+    fit 7.43, 6.54, 4.79 (fixed: LSD 8.55, LTAS 2.70).
     """
     folder = shared / "data" / "vibravox_throat"
     pairs, _ = read_recordings(
@@ -32,12 +33,12 @@ def means(benchmark_module, shared):
     assert len(pairs) == 16
     fits = benchmark_module.Fits(pairs, 16_000, held_out=False)
     tried = SimpleNamespace(
-        pairs=[pair for pair in pairs if pair.talker == TALKER],
+        pairs=[pair for pair in pairs if pair.name in NAMES],
         sample_rate=fits.sample_rate,
         without=fits.without,
         synchronised=fits.synchronised,
     )
-    assert len(tried.pairs) == 4
+    assert len(tried.pairs) == 2
     found = {}
     for way in (benchmark_module.OTHERS, benchmark_module.OWN):
         for method in ("power-ratio", "band-gain-network"):
@@ -53,7 +54,7 @@ def means(benchmark_module, shared):
 def test_a_talker_in_the_fit_is_simulated_as_well_as_promised(benchmark_module, means):
     fixed = means[benchmark_module.OWN, "power-ratio"]
     network = means[benchmark_module.OWN, "band-gain-network"]
-    assert fixed["lsd"] <= 8.7  # of all: 9.2
+    assert fixed["lsd"] <= 8.55  # of all: 9.2
     assert network["lsd"] <= min(7.2, fixed["lsd"] - 1.4)  # 7.5
     assert network["mel_sd"] <= 5.9  # 6.4
     assert network["mcd"] <= 4.2  # 4.6
@@ -68,7 +69,7 @@ def test_a_talker_not_in_the_fit_is_simulated_as_well_as_promised(benchmark_modu
     assert network["lsd"] <= min(8.1, fixed["lsd"] - 0.8)  # of all: 9.2
     assert network["mel_sd"] <= 7.6  # 8.9
     assert network["mcd"] <= 5.2  # 6.2
-    assert fixed["ltas"] <= 3.4  # 4.7
+    assert fixed["ltas"] <= 2.9  # 4.7
 
 
 def test_the_table_is_markdown(benchmark_module):

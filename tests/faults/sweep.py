@@ -1,7 +1,7 @@
 """Fails the k-th write, fsync, rename or link of a run, for many k, and looks at what is left.
 
-python tests/faults/sweep.py --count 60          # k of each kind, the run in this process
-python tests/faults/sweep.py --count 5 --jobs 2  # by the command line and its workers
+python tests/faults/shimmed.py --count 60          # k of each kind, the run in one process
+python tests/faults/shimmed.py --count 5 --jobs 2  # by the command line and its workers
 
 Every fault has to end in exit code 5 and one line; nothing may stand under a final name that an
 undisturbed run would not have put there; and the same command again gives the same tree.
@@ -13,9 +13,7 @@ import mmap
 import os
 import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,15 +210,13 @@ def sweep(
 
 
 def main() -> int:
-    """Sweep, in a process that the shim was loaded into."""
+    """Sweep, in a process that `shimmed.py` has loaded the shim into."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", nargs="+", default=["synthesize"])
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
     parser.add_argument("--count", type=int, default=60, help="Of each kind.")
     parser.add_argument("--jobs", type=int, help="By the command line; default: in this process.")
     options = parser.parse_args()
-    if "FAULT_PLAN" not in os.environ:
-        return _again_with_the_shim()
     root = Path(os.environ["FAULT_ROOT"])
     shim = Shim(os.environ["FAULT_PLAN"])
     shim.disarm()
@@ -231,21 +227,6 @@ def main() -> int:
         sys.stdout.write(f"{name}: {survived} of {total}\n")
         all_survived &= survived == total
     return 0 if all_survived else 1
-
-
-def _again_with_the_shim() -> int:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        library, plan, root = folder / "shim.so", folder / "plan", folder / "root"
-        source = Path(__file__).with_name("shim.c")
-        build = ["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]
-        subprocess.run(build, check=True)
-        plan.write_bytes(bytes(PLAN.size))
-        root.mkdir()
-        faults = {"LD_PRELOAD": library, "FAULT_PLAN": plan, "FAULT_ROOT": root}
-        environment = {**os.environ, **{key: str(value) for key, value in faults.items()}}
-        environment["OMP_NUM_THREADS"] = "1"
-        return subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whatever a disk does, a run ends in one line and exit code 5, and can be finished later.
 
-Here a few faults of each kind; `sweep.py` and `disk_full.py` beside this file try many, by hand.
+Here a few faults of each kind; `shimmed.py` and `disk_full.py` beside this file try many, by hand.
 """
 
 import json
@@ -44,7 +44,7 @@ def driver(name: str, *arguments: object, prefix: tuple[str, ...] = ()) -> str:
     ],
 )
 def test_a_run_whose_write_fsync_or_rename_fails_is_finished_by_the_next(options, totals):
-    printed = driver("sweep", *options, "--scenario", *totals)
+    printed = driver("shimmed", *options, "--scenario", *totals)
     assert printed == "".join(f"{name}: {total} of {total}\n" for name, total in totals.items())
 
 
