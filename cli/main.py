@@ -21,7 +21,7 @@ from .unexpected_errors import describe_error, log_thread_failure
 
 COMMANDS = (
     "doctor", "fit-response", "show", "export-response", "preview", "synthesize", "merge", "verify",
-    "convert", "import", "import-checkpoint", "train", "compare", "enhance", "evaluate",
+    "convert", "import", "import-checkpoint", "train", "adapt", "compare", "enhance", "evaluate",
     "demo",
 )  # fmt: skip
 MODULES = {"import": "import_pairs"}  # a keyword; every other module is called as its command

@@ -56,11 +56,15 @@ class Trial:
     predictions: list[Prediction]
 
 
-def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
-    """Deal recordings into at most four folds, by talker where three or more are named.
+def folds_of(
+    keys: Sequence[tuple[str | None, str]], most: int = MAX_FOLDS, least_talkers: int = 3
+) -> list[set[int]]:
+    """Deal recordings into folds, by talker where all recordings have one and there are enough.
 
     Args:
         keys: talker and name of each recording.
+        most: largest number of folds.
+        least_talkers: least number of talkers for folds by talker.
 
     Returns:
         Sets of indices of recordings; a single set of all where there is nothing to leave out.
@@ -70,10 +74,10 @@ def folds_of(keys: Sequence[tuple[str | None, str]]) -> list[set[int]]:
         [{0, 2}, {1}, {3}]
     """
     talkers = [talker for talker, _ in keys if talker is not None]
-    if len(set(talkers)) < 3 or len(talkers) < len(keys):
+    if len(set(talkers)) < least_talkers or len(talkers) < len(keys):
         talkers = [str(index) for index in range(len(keys))]
     names = sorted(set(talkers), key=lambda name: (-talkers.count(name), talkers.index(name)))
-    folds: list[set[int]] = [set() for _ in range(min(MAX_FOLDS, len(names)))]
+    folds: list[set[int]] = [set() for _ in range(min(most, len(names)))]
     for name in names:  # the largest first, each to the emptiest fold
         smallest = min(folds, key=len)
         smallest |= {index for index, talker in enumerate(talkers) if talker == name}

@@ -44,9 +44,9 @@ def comparison_page(facts: Facts, sounds: Mapping[str, Sounds]) -> Page:
     models = [row for row in facts["rows"] if "gains" in row]
     failed = [row for row in facts["rows"] if "failure" in row]
     sections = [
-        Section("Scores", _scored(facts), tables=[_means(facts), _gains(models, facts)]),
+        Section("Scores", _scored(facts), tables=[means_table(facts), gains_table(models, facts)]),
         Section("Costs", _COSTS_TEXT, tables=[_costs(models)]),
-        *_listen(sounds),
+        *listening_sections(sounds),
     ]
     if failed:
         rows = [[row["name"], row["failure"]] for row in failed]
@@ -138,7 +138,8 @@ _COSTS_TEXT = (
 )
 
 
-def _means(facts: Facts) -> Table:
+def means_table(facts: Facts) -> Table:
+    """Return the means of all rows with their intervals."""
     names = facts["metrics"]
     rows = [
         [row["name"], *(_with_interval(row, name) for name in names)]
@@ -148,7 +149,8 @@ def _means(facts: Facts) -> Table:
     return Table(["model", *(_heading(name) for name in names)], rows, "Means")
 
 
-def _gains(models: Sequence[Facts], facts: Facts) -> Table:
+def gains_table(models: Sequence[Facts], facts: Facts) -> Table:
+    """Return the gains over unprocessed of some rows, with ? where it may be none."""
     names = facts["metrics"]
     rows = [[row["name"], *(_gain(row, name) for name in names)] for row in models]
     return Table(["model", *(_heading(name) for name in names)], rows, "Gains over unprocessed")
@@ -175,7 +177,7 @@ def _costs(models: Sequence[Facts]) -> Table:
     return Table(columns, rows)
 
 
-def _listen(sounds: Mapping[str, Sounds]) -> list[Section]:
+def listening_sections(sounds: Mapping[str, Sounds]) -> list[Section]:
     """Return a section for each recording and sample rate, with all networks side by side."""
     found: dict[tuple[str, int], dict[str, NDArray[np.floating]]] = {}
     targets: dict[tuple[str, int], NDArray[np.floating]] = {}

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,12 +114,14 @@ class Page:
         lead: one or two sentences on what the page shows.
         sections: parts of the page, in their order.
         facts: name to value of the main results, both as shown.
+        light: colour of a light beside the title that tells a verdict, or "" for none.
     """
 
     title: str
     lead: str = ""
     sections: Sequence[Section] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    light: Literal["", "green", "amber", "grey"] = ""
 
 
 def listening(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> list[Player]:

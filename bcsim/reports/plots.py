@@ -276,6 +276,30 @@ _LEVELS = {
 }
 
 
+@as_picture
+def gains_by_part(gains: Mapping[str, Sequence[float | None]], label: str) -> "Figure":
+    """Show the gain of each recording by what it was enhanced with, and the means.
+
+    Args:
+        gains: gains of the recordings by name of the part; None where there is none.
+        label: name of the metric.
+    """
+    figure, (axes,) = panels(1, height_in=2.6)
+    axes.axhline(0, color=SOFT.light, linewidth=1)
+    for place, (name, values) in enumerate(gains.items()):
+        known = [value for value in values if value is not None]
+        # Side by side, in their order, so that equal ones are seen.
+        across = place + 0.5 * (np.arange(len(known)) / max(1, len(known) - 1) - 0.5)
+        color = ENHANCED.light if name == list(gains)[-1] else BONE.light
+        axes.plot(across, known, "o", color=color, markersize=3.5, alpha=0.7)
+        if known:
+            mean = float(np.mean(known))
+            axes.plot([place - 0.3, place + 0.3], [mean, mean], color=INK.light, linewidth=1.6)
+    axes.set_xticks(range(len(gains)), [plain(name) for name in gains])
+    axes.set_ylabel(f"gain in {label}")
+    return figure
+
+
 def _draw_thinned(axes: "Axes", steps: Sequence[int], values: Sequence[float]) -> None:
     """Draw a curve; where it has too many points, means of neighbours and their range."""
     if len(steps) <= MAX_POINTS:

@@ -37,6 +37,7 @@ def write_card(out: Path, config: Mapping[str, Any]) -> None:
         f"- {config['num_parameters']:,} parameters; looks {_look_ahead(config)} ahead.",
         *(_source(config) if is_imported else _training(config["facts"])),
         *("", f"Use: {use}", ""),
+        *_verdict(config["facts"]),
         *([] if is_imported else _results(config["facts"])),
     ]
     write_text(out / CARD_FILE, "\n".join(lines))
@@ -47,6 +48,10 @@ def _look_ahead(config: Mapping[str, Any]) -> str:
     if samples is None:
         return "as far as the recording goes"
     return f"{1000 * samples / config['sample_rate']:.1f} ms"
+
+
+def _verdict(facts: Mapping[str, Any]) -> list[str]:
+    return [facts["verdict"]["headline"], ""] if "verdict" in facts else []
 
 
 def _source(config: Mapping[str, Any]) -> list[str]:

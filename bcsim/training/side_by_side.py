@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """A run of `bcsim train` that is to be started.
+    """A run of `bcsim train`, or another command, that is to be started.
 
     Args:
         name: name of the run.
@@ -49,7 +49,7 @@ class _Started:
     text: str = ""
 
 
-def run_trainings(trainings: Sequence[Training], jobs: int) -> dict[str, str]:
+def run_trainings(trainings: Sequence[Training], jobs: int, description: str) -> dict[str, str]:
     """Run trainings, `jobs` at a time, and wait for all.
 
     A training that fails costs itself. What the machine is at fault for, and an interrupt, ends
@@ -58,6 +58,7 @@ def run_trainings(trainings: Sequence[Training], jobs: int) -> dict[str, str]:
     Args:
         trainings: runs of different names and folders.
         jobs: number of runs at a time.
+        description: what is done, for the lines that tell how many are ("training recipes").
 
     Returns:
         Reasons of those that failed, by name.
@@ -73,7 +74,7 @@ def run_trainings(trainings: Sequence[Training], jobs: int) -> dict[str, str]:
         ]
         try:
             ended = _finished(waiting, started, jobs)
-            for run in track(ended, len(trainings), "training recipes"):
+            for run in track(ended, len(trainings), description):
                 _check_not_of_all(run)
                 if run.process.returncode not in (0, PartialFailure.exit_code):
                     failed[run.training.name] = run.text
@@ -119,7 +120,7 @@ def _start(training: Training, said: IO[bytes]) -> _Started:
         PARENT: str(os.getpid()),  # with which the kernel ends it
     }
     command = [sys.executable, *PROGRAM, *training.arguments]
-    log.info("%s: training begins", training.name)
+    log.info("%s begins", training.name)
     # In a group of its own: Ctrl-C is ours to pass on, once.
     process = subprocess.Popen(
         command, env=environment, stdout=said, stderr=said, stdin=subprocess.DEVNULL,

@@ -172,7 +172,7 @@ def compare(
             )
             for name in configs
         ]
-        failed = refused | run_trainings(trainings, jobs)
+        failed = refused | run_trainings(trainings, jobs, "training recipes")
         trained = [name for name in configs if name not in failed]
         if not trained:
             raise none_usable(out, f"{len(names)} recipes", failed)
@@ -218,7 +218,7 @@ def _scored(
     write_page(out / REPORT, comparison_page(facts, {name: sounds[name] for name in ordered}))
     failures = {**failed, **scored_on.failures}
     for name in trained:
-        _add_left_out(failures, out / RUNS / name / FAILURES_NAME)
+        add_left_out(failures, out / RUNS / name / FAILURES_NAME)
     write_failures(out / FAILURES_NAME, "compare", failures)
     return Comparison(out, facts, failures)
 
@@ -265,7 +265,7 @@ def _arguments(recipe: str, run: Path, material: Material, settings: Sequence[st
     return ["train", f"--recipe={recipe}", f"--out={run}", "--resume", *material.arguments(), *sets]
 
 
-def _add_left_out(failures: dict[str, str], path: Path) -> None:
+def add_left_out(failures: dict[str, str], path: Path) -> None:
     """Add the recordings that a run did not train on, unless they are there for this reason."""
     for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
         entry = parse_json(line)

@@ -33,12 +33,18 @@ Interval = list[float] | None
 
 
 @dataclass(frozen=True)
-class _AtRate:
-    """The recordings at one sample rate."""
+class AtRate:
+    """The recordings at one sample rate.
+
+    Args:
+        validator: recordings that are scored, with the scores of the sensor's signal.
+        num_without_noise: number of recordings without noise at the air microphone.
+        speakers: talker of each recording that is scored, or None.
+    """
 
     validator: Validator
     num_without_noise: int
-    speakers: Sequence[str | None]  # of each item that is scored
+    speakers: Sequence[str | None]
 
 
 @dataclass
@@ -48,6 +54,7 @@ class ScoredRecordings:
     Args:
         folder: folder of recordings, or dataset of which the validation split is taken.
         baseline: enhancer that was not trained, whose scores stand beside those of the networks.
+        channels: channel of "air" and "bone", where files have several.
 
     Attributes:
         files: files of the recordings.
@@ -56,19 +63,21 @@ class ScoredRecordings:
 
     folder: Path
     baseline: Enhancer | None = None
+    channels: Mapping[str, str] | None = None
     files: list[Path] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    _at_rate: dict[int, _AtRate] = field(default_factory=dict)
+    _at_rate: dict[int, AtRate] = field(default_factory=dict)
 
-    def prepare(self, sample_rate: int) -> None:
-        """Open the recordings at a sample rate in Hz, unless that was done before.
+    def prepare(self, sample_rate: int) -> AtRate:
+        """Return the recordings at a sample rate in Hz, opened unless that was done before.
 
         Raises:
             InputError: if none can be scored.
         """
         if sample_rate in self._at_rate:
-            return
-        pairs, _ = real_pairs_of(self.folder, "validation", PairOptions(sample_rate, seed=0))
+            return self._at_rate[sample_rate]
+        options = PairOptions(sample_rate, seed=0, channels=self.channels)
+        pairs, _ = real_pairs_of(self.folder, "validation", options)
         self.failures |= pairs.failures
         self.files = [path for pair in pairs.pairs for path in pair.files.values()]
         without_noise = pairs.num_without_noise(1)
@@ -80,7 +89,8 @@ class ScoredRecordings:
             raise InputError(f"{self.folder}: the air side of every recording is silent")
         speakers = {pair.id: pair.speaker for pair in pairs.pairs}
         told = [speakers[item.id] for item in validator.items]
-        self._at_rate[sample_rate] = _AtRate(validator, without_noise, told)
+        self._at_rate[sample_rate] = AtRate(validator, without_noise, told)
+        return self._at_rate[sample_rate]
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the recordings, as `results.json` holds it."""
@@ -114,7 +124,7 @@ class ScoredRecordings:
             signals["noisy air"] = [
                 validator.scores_of(item.microphone, item) for item in validator.items
             ]
-        rows = [{"name": name, **_summary(s, at_rate.speakers)} for name, s in signals.items()]
+        rows = [{"name": name, **summary_of(s, at_rate.speakers)} for name, s in signals.items()]
         return [*rows, {"name": "clean", "scores": validator.clean, "intervals": {}}]
 
     def row(self, run: Path) -> tuple[dict[str, Any], Sounds]:
@@ -144,18 +154,18 @@ class ScoredRecordings:
             {name: row[name] - before[name] for name in row}
             for row, before in zip(found.item_scores, validator.item_scores, strict=True)
         ]
-        gain = _summary(gains, at_rate.speakers)
+        gain = summary_of(gains, at_rate.speakers)
         row = {
             **size_facts(enhancer),
             "real_time_factor": float(f"{real_time_factor(enhancer):.3g}"),
             "num_steps": json.loads((run / CONFIG_FILE).read_text("utf-8"))["facts"]["steps_total"],
             "num_dead": found.num_dead,
-            **_summary(found.item_scores, at_rate.speakers),
+            **summary_of(found.item_scores, at_rate.speakers),
             "gains": gain["scores"],
             "gain_intervals": gain["intervals"],
-            "better": {name: _verdict(name, gain["intervals"][name]) for name in gain["scores"]},
+            "better": {name: is_gain(name, gain["intervals"][name]) for name in gain["scores"]},
             "recordings": {
-                item.id: {name: _defined(value) for name, value in scores.items()}
+                item.id: {name: defined(value) for name, value in scores.items()}
                 for item, scores in zip(validator.items, found.item_scores, strict=True)
             },
         }
@@ -163,11 +173,11 @@ class ScoredRecordings:
         return row, Sounds(samples, validator.items[: len(samples)])
 
     @property
-    def _first(self) -> _AtRate:
+    def _first(self) -> AtRate:
         return next(iter(self._at_rate.values()))
 
 
-def _summary(scores: Sequence[Scores], speakers: Sequence[str | None]) -> dict[str, Any]:
+def summary_of(scores: Sequence[Scores], speakers: Sequence[str | None]) -> dict[str, Any]:
     """Return the means of scores, and their 95 % intervals over talkers and recordings."""
     intervals: dict[str, Interval] = {}
     for name in scores[0]:
@@ -176,12 +186,13 @@ def _summary(scores: Sequence[Scores], speakers: Sequence[str | None]) -> dict[s
     return {"scores": mean_scores([dict(row) for row in scores]), "intervals": intervals}
 
 
-def _verdict(metric: str, interval: Interval) -> bool | None:
+def is_gain(metric: str, interval: Interval) -> bool | None:
     """Tell from the interval of a gain whether it is one; None where it is not known."""
     if interval is None or interval[0] <= 0 <= interval[1]:
         return None
     return METRICS[metric].is_better(interval[0], 0.0)
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
+    """Return a score as JSON holds it, None for one that is not finite."""
     return round(value, 6) if math.isfinite(value) else None

@@ -137,6 +137,7 @@ def fit_response(
     talkers: Path | None = None,
     channels: Mapping[str, str] | None = None,
     noise: tuple[Path, Path] | None = None,
+    cross_validate: bool = True,
     overwrite: bool = False,
 ) -> FittedSensor:
     """Fit a sensor to recordings and write its profile, and perhaps a report.
@@ -158,6 +159,7 @@ def fit_response(
         talkers: table of who speaks in which recording.
         channels: channel of "air" and "bone", where files have several.
         noise: recordings of ambient noise alone, by the air microphone and by the sensor.
+        cross_validate: whether to try the fit on recordings that it has not seen (`fit_pairs`).
         overwrite: whether files that bcsim did not write may be replaced.
 
     Raises:
@@ -196,6 +198,7 @@ def fit_response(
         settings=settings,
         prior=start,
         ambient=ambient,
+        cross_validate=cross_validate,
     )
     files = {pair.name: pair.in_files for pair in pairs}
     failures |= {

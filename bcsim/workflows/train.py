@@ -324,7 +324,7 @@ class _Reporter:
             self.due_at = time.monotonic() + REPORT_INTERVAL_S
 
 
-def _fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
+def fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
     """Return a hash of the names and sizes of air recordings, and of the contents of few.
 
     Up to 2 GiB everything is read, and any change is noticed. Of larger corpora, which would take
@@ -369,7 +369,7 @@ def _rendered(
     training = RenderedPairs(files, air, simulator, config.seed)
     validation = RenderedPairs(kept_back, air, simulator, config.seed) if kept_back else None
     effects = [resolve_effect(effect) for effect in simulator.effects]
-    sources = _fingerprint_corpus(air, names)
+    sources = fingerprint_corpus(air, names)
     facts = {"sensor_sha256": path and hash_file(path), "sources_sha256": sources}
     noise = fingerprint(simulator)
     if noise is not None:

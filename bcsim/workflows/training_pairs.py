@@ -79,7 +79,7 @@ def pairs_to_train_on(air: Path, bone: Path | None, options: PairOptions) -> Tra
     _check_apart(sets, air)
     manifests = [air / split / MANIFEST_NAME for split in splits]
     facts = [
-        _fingerprint(pairs) if isinstance(pairs, RecordedPairs) else hash_file(manifest)
+        fingerprint_of_pairs(pairs) if isinstance(pairs, RecordedPairs) else hash_file(manifest)
         for pairs, manifest in zip(sets.values(), manifests, strict=True)
     ]
     return _data_of(sets, {"pairs_sha256": facts}, options)
@@ -103,7 +103,7 @@ def real_pairs_of(folder: Path, split: str, options: PairOptions) -> tuple[Recor
     if splits:
         _check_has_split(splits, split, folder)
         pairs = splits[split]
-    return SynchronisedPairs(pairs, options.kept, options.training), _fingerprint(pairs)
+    return SynchronisedPairs(pairs, options.kept, options.training), fingerprint_of_pairs(pairs)
 
 
 def keep_recorders(out: Path, data: TrainingData) -> None:
@@ -176,7 +176,7 @@ def _of_split(dataset: Path, split: str, options: PairOptions) -> Pairs:
 
 def _recorded(recorded: RecordedPairs, folder: Path, options: PairOptions) -> TrainingData:
     """Return recordings to train on: those in folders of splits, where they are all in such."""
-    facts = {"pairs_sha256": _fingerprint(recorded)}
+    facts = {"pairs_sha256": fingerprint_of_pairs(recorded)}
     splits = recorded.by_split()
     if not splits:
         return TrainingData(SynchronisedPairs(recorded, options.kept), facts=facts)
@@ -242,7 +242,7 @@ def _tell_talkers(sets: Mapping[str, Pairs]) -> None:
         )
 
 
-def _fingerprint(recorded: RecordedPairs) -> str:
+def fingerprint_of_pairs(recorded: RecordedPairs) -> str:
     """Return a hash of names and contents: recordings are few, and any change is noticed."""
     channels = recorded.recorded_channels
     chosen = [f"channels {channels}"] if set(channels.values()) != {None} else []

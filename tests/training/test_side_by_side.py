@@ -44,7 +44,7 @@ def runs(tmp_path, monkeypatch):
                 Training(f"{number}", [str(tmp_path), word], tmp_path / f"{number}.log")
                 for number, word in enumerate(words)
             ],
-            jobs,
+            *(jobs, "training"),
         )
 
     return run

@@ -241,13 +241,13 @@ def test_an_input_that_changed_is_noticed_on_resume(
     assert {name: tree(out)[name] for name in unchanging} == {n: before[n] for n in unchanging}
     if given == "corpus":  # of one that is too large to be read before each resume, size tells
         monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
-        by_size = workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"])
+        by_size = workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"])
         keeping_size_and_time(
             changed, lambda path: soundfile.write(path, noise(3), RATE, subtype="PCM_16")
         )
-        assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
+        assert workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
         soundfile.write(changed, noise(3)[1:], RATE, subtype="PCM_16")
-        assert workflow._fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size
+        assert workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size
 
 
 def test_recorded_pairs_are_trained_on_as_the_recipe_augments_them(

@@ -1,0 +1,183 @@
+"""The verdict on an enhancer: better or not better than no enhancer, why, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from bcsim.metrics import METRICS
+from bcsim.reports.html import signed
+
+DECIDING = ("stoi", "estoi")
+NEARLY_CLEAN_STOI = 0.95
+NEARLY_INPUT_DB = 20.0  # SI-SDR of the output against the input
+LEVEL_DB = 10.0
+FEW_RECORDINGS, FEW_TALKERS = 8, 6
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences between two signals' scores.
+
+    Args:
+        mean: mean over recordings, or None where none has the score.
+        interval: 95 % interval over talkers and recordings, or None where it is not known.
+    """
+
+    mean: float | None
+    interval: Interval
+
+    def is_above(self, least: float = 0.0) -> bool:
+        """Tell whether the whole interval is above a value."""
+        return self.interval is not None and self.interval[0] > least
+
+    def is_below(self) -> bool:
+        """Tell whether the whole interval is below 0."""
+        return self.interval is not None and self.interval[1] < 0
+
+    @property
+    def text(self) -> str:
+        """The mean and its interval, as shown."""
+        if self.mean is None:
+            return "not measured"
+        if self.interval is None:
+            return signed(self.mean, 3)
+        low, high = (signed(end, 3) for end in self.interval)
+        return f"{signed(self.mean, 3)} ({low} to {high})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of an enhancer first.
+
+    Args:
+        light: "green" if it is better than unprocessed and than the inverse response, "amber" if
+            than unprocessed alone, "grey" if that does not show.
+        headline: the verdict in one sentence.
+        reasons: what was found that explains it.
+        advice: what to do next.
+    """
+
+    light: Literal["green", "amber", "grey"]
+    headline: str
+    reasons: Sequence[str]
+    advice: Sequence[str]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the verdict as JSON holds it."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict follows from.
+
+    Args:
+        over: differences of the enhancer to each other signal, by its name and by metric.
+        unprocessed_stoi: mean STOI of the sensor's signal.
+        likeness_db: median SI-SDR of the output against the sensor's signal, in dB.
+        level_db: median level of the output relative to that of clean speech, in dB.
+        num_dead: number of recordings whose output is silent or not finite.
+        num_recordings: number of recordings that were held out.
+        num_talkers: number of known talkers, 0 where none is.
+        num_steps: number of training steps.
+        has_corpus: whether there was air speech to simulate.
+    """
+
+    over: Mapping[str, Mapping[str, Difference]]
+    unprocessed_stoi: float | None
+    likeness_db: float
+    level_db: float
+    num_dead: int
+    num_recordings: int
+    num_talkers: int
+    num_steps: int
+    has_corpus: bool
+
+
+def verdict_on(found: Evidence) -> Verdict:
+    """Return the verdict, by STOI and ESTOI: both have to gain for an enhancer to be better.
+
+    Args:
+        found: what was measured on recordings that the enhancer was not trained on, with
+            differences to "unprocessed" and, where there is one, to "inverse".
+    """
+    over = found.over["unprocessed"]
+    told = f"{_gains(over)} on {_recordings(found)}"
+    if not _is_better(over):
+        return Verdict(
+            "grey", f"Not better than unprocessed: {told}.", _reasons(found), _advice(found)
+        )
+    inverse = found.over.get("inverse")
+    if inverse is not None and not _is_better(inverse):
+        headline = (
+            f"Better than unprocessed ({told}), but not better than the inverse response, which "
+            f"needs no network: {_gains(inverse)} over it."
+        )
+        return Verdict("amber", headline, _reasons(found), _advice(found))
+    also = "" if inverse is None else " and than the inverse response"
+    return Verdict("green", f"Better than unprocessed{also}: {told}.", _parts(found), _more(found))
+
+
+def _is_better(over: Mapping[str, Difference]) -> bool:
+    return all(name in over and over[name].is_above() for name in DECIDING)
+
+
+def _gains(over: Mapping[str, Difference]) -> str:
+    return ", ".join(f"{METRICS[n].label} {over[n].text}" for n in DECIDING if n in over)
+
+
+def _recordings(found: Evidence) -> str:
+    talkers = f" of {found.num_talkers} talkers" if found.num_talkers else ""
+    return f"{found.num_recordings} held-out recordings{talkers}"
+
+
+def _reasons(found: Evidence) -> tuple[str, ...]:
+    """Return why an enhancer is probably no better."""
+    over, told = found.over["unprocessed"], []
+    if found.num_dead:
+        told.append(f"the output of {found.num_dead} recordings is silent or not finite")
+    if found.unprocessed_stoi is not None and found.unprocessed_stoi >= NEARLY_CLEAN_STOI:
+        stoi = f"{found.unprocessed_stoi:.3f}"
+        told.append(f"the sensor's signal is nearly clean speech as it is: its STOI is {stoi}")
+    if found.likeness_db >= NEARLY_INPUT_DB:
+        told.append(f"the output is nearly the input: their SI-SDR is {found.likeness_db:.0f} dB")
+    if abs(found.level_db) >= LEVEL_DB:
+        told.append(f"the output is {signed(found.level_db, 0)} dB from the level of clean speech")
+    if any(name in over and over[name].is_below() for name in DECIDING):
+        told.append("the network makes the signal less intelligible, surely")
+    elif found.num_recordings < FEW_RECORDINGS:
+        told.append(f"{found.num_recordings} recordings cannot tell a small gain from none")
+    if found.num_steps < 100:
+        told.append(f"it was trained for {found.num_steps} steps, which are hardly a beginning")
+    return (*told, *_parts(found))
+
+
+def _parts(found: Evidence) -> tuple[str, ...]:
+    """Return what each part of the training brought."""
+    told = []
+    for name, what in (("real", "the simulated pairs"), ("simulation", "the recorded pairs")):
+        if name in found.over:
+            over = found.over[name]
+            better = "bring" if _is_better(over) else "bring nothing that can be told:"
+            told.append(f"{what} {better} {_gains(over)}")
+    return tuple(told)
+
+
+def _advice(found: Evidence) -> tuple[str, ...]:
+    return _more(found) or (
+        "nothing here says that more recordings would help; listen to the players first",
+    )
+
+
+def _more(found: Evidence) -> tuple[str, ...]:
+    """Return which recordings are missing."""
+    told = []
+    if found.num_talkers < 2:
+        told.append("record two or more talkers, a folder each: nobody knows yet about others")
+    elif found.num_talkers < FEW_TALKERS:
+        told.append(f"record {FEW_TALKERS - found.num_talkers} more talkers, half a minute each")
+    if not found.has_corpus:
+        told.append("give a folder of air speech, from which pairs are simulated")
+    return tuple(told)

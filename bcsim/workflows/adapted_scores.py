@@ -1,0 +1,174 @@
+"""Scores of the parts of an adaptation on recordings that were held out of each."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bcsim.datasets.pairs import Pair
+from bcsim.dsp.activity import speech_rms
+from bcsim.inference.enhancer import enhance
+from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.intervals import bootstrap_mean
+from bcsim.metrics.scores import enhancement_metrics
+from bcsim.metrics.si_sdr import si_sdr
+from bcsim.models.base import Enhancer
+from bcsim.reports.comparison import Sounds
+from bcsim.reports.verdict import Difference, Evidence
+from bcsim.workflows.adapt_stages import Fold, Material
+from bcsim.workflows.compared_scores import ScoredRecordings, defined, is_gain, summary_of
+from bcsim.workflows.enhancers import INVERSE, find_enhancer
+
+NUM_LISTENED = 1  # recordings of each fold on the page
+LEAST_LEVEL = 1e-6  # RMS of what is silent, of full scale
+
+
+@dataclass
+class HeldOutScores:
+    """Scores of every part on every recording, each from the fold that held it out.
+
+    Attributes:
+        ids: names of the recordings.
+        speakers: talker of each recording, or None.
+        scores: scores of each recording by part; "unprocessed" is the first part.
+        likeness_db: SI-SDR of each output against the sensor's signal, by part, in dB.
+        level_db: level of each output relative to that of clean speech, by part, in dB.
+        num_dead: number of silent or non-finite outputs by part.
+        seconds: duration of all recordings.
+        num_silent: number of recordings left out, for their clean side is silent.
+        clean: scores of the target itself.
+        sounds: outputs of the first recordings of each fold, by part.
+        failures: reasons why recordings are left out, by their names.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    speakers: list[str | None] = field(default_factory=list)
+    scores: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    likeness_db: dict[str, list[float]] = field(default_factory=dict)
+    level_db: dict[str, list[float]] = field(default_factory=dict)
+    num_dead: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    num_silent: int = 0
+    clean: Mapping[str, float | None] = field(default_factory=dict)
+    sounds: dict[str, Sounds] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, fold: Fold, material: Material, sample_rate: int) -> None:
+        """Score the parts of a fold on the recordings that it held out.
+
+        Raises:
+            InputError: if no recording can be scored, or a network or sensor cannot be read.
+        """
+        recordings = ScoredRecordings(fold.held_out_list, channels=material.channels)
+        at_rate = recordings.prepare(sample_rate)
+        validator = at_rate.validator
+        self.ids += [item.id.partition("/")[2] for item in validator.items]
+        self.speakers += at_rate.speakers
+        self.seconds += sum(len(item.air) / item.sample_rate for item in validator.items)
+        self.num_silent += validator.num_silent
+        self.failures |= recordings.failures
+        self.clean = validator.clean
+        self.scores.setdefault("unprocessed", []).extend(validator.item_scores)
+        for part, enhancer in _enhancers(fold, material).items():
+            outputs = []
+            for item in validator.items:
+                output = torch.from_numpy(enhance(enhancer, item.bone, item.sample_rate))
+                self.scores.setdefault(part, []).append(validator.scores_of(output, item))
+                self._look_at(part, output, item)
+                outputs.append(output)
+            listened = validator.items[:NUM_LISTENED]
+            known = self.sounds.get(part, Sounds([], []))
+            self.sounds[part] = Sounds(
+                [*known.outputs, *(output.numpy() for output in outputs[:NUM_LISTENED])],
+                [*known.items, *listened],
+            )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each part as `result.json` holds it, and one of clean speech."""
+        before = self.scores["unprocessed"]
+        rows = []
+        for part, scores in self.scores.items():
+            row: dict[str, Any] = {"name": part, **summary_of(scores, self.speakers)}
+            if part != "unprocessed":
+                gain = summary_of(_differences(scores, before), self.speakers)
+                row |= {"gains": gain["scores"], "gain_intervals": gain["intervals"]}
+                row["better"] = {m: is_gain(m, gain["intervals"][m]) for m in gain["scores"]}
+                row["num_dead"] = self.num_dead[part]
+            row["recordings"] = {
+                name: {metric: defined(value) for metric, value in own.items()}
+                for name, own in zip(self.ids, scores, strict=True)
+            }
+            rows.append(row)
+        return [*rows, {"name": "clean", "scores": dict(self.clean), "intervals": {}}]
+
+    def over(self, part: str) -> dict[str, dict[str, Difference]]:
+        """Return the differences of a part to each other, by the other's name and by metric."""
+        return {
+            other: {
+                metric: self._difference(part, other, metric) for metric in enhancement_metrics()
+            }
+            for other in self.scores
+            if other != part
+        }
+
+    def evidence(self, part: str, num_steps: int, has_corpus: bool) -> Evidence:
+        """Return what the verdict on a part follows from.
+
+        Args:
+            part: name of the part.
+            num_steps: number of steps that it was trained for.
+            has_corpus: whether there was air speech to simulate.
+        """
+        stoi = [own["stoi"] for own in self.scores["unprocessed"] if math.isfinite(own["stoi"])]
+        return Evidence(
+            over=self.over(part),
+            unprocessed_stoi=float(np.mean(stoi)) if stoi else None,
+            likeness_db=float(np.median(self.likeness_db[part])),
+            level_db=float(np.median(self.level_db[part])),
+            num_dead=self.num_dead[part],
+            num_recordings=len(self.ids),
+            num_talkers=len({*self.speakers} - {None}),
+            num_steps=num_steps,
+            has_corpus=has_corpus,
+        )
+
+    def _look_at(self, part: str, output: Tensor, item: Pair) -> None:
+        against_input = Comparison.prepare(output, item.bone, item.sample_rate, match_level=False)
+        is_dead = against_input.is_dead
+        self.num_dead[part] = self.num_dead.get(part, 0) + is_dead
+        self.likeness_db.setdefault(part, []).append(si_sdr(against_input))
+        level, clean = (
+            max(float(speech_rms(signal[None], item.sample_rate)), LEAST_LEVEL)
+            for signal in (output.nan_to_num(), item.air)
+        )
+        self.level_db.setdefault(part, []).append(20 * math.log10(level / clean))
+
+    def _difference(self, part: str, other: str, metric: str) -> Difference:
+        values = [
+            own[metric] - before[metric]
+            for own, before in zip(self.scores[part], self.scores[other], strict=True)
+        ]
+        known = [value for value in values if math.isfinite(value)]
+        low, high = bootstrap_mean(values, self.speakers)
+        interval = None if math.isnan(low) else (round(low, 6), round(high, 6))
+        return Difference(round(float(np.mean(known)), 6) if known else None, interval)
+
+
+def _enhancers(fold: Fold, material: Material) -> dict[str, Enhancer]:
+    """Return what is scored of a fold, by the name of the part."""
+    sensor = fold.sensor(material)
+    names = {"inverse": f"{INVERSE}{sensor}", **fold.networks(material)}
+    return {part: find_enhancer(name).enhancer for part, name in names.items()}
+
+
+def _differences(
+    scores: Sequence[Mapping[str, float]], before: Sequence[Mapping[str, float]]
+) -> list[dict[str, float]]:
+    return [
+        {metric: own[metric] - earlier[metric] for metric in own}
+        for own, earlier in zip(scores, before, strict=True)
+    ]

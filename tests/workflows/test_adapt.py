@@ -1,0 +1,151 @@
+"""From minutes of pairs to an enhancer: nothing held out is trained on, and a verdict says so."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from scipy import signal
+
+from bcsim.errors import InputError, UsageError
+from bcsim.models.storage import load_enhancer
+from bcsim.reports.html import is_page
+from bcsim.rng import stream
+from bcsim.workflows.adapt import adapt
+from bcsim.workflows.adapt_stages import Schedule
+
+main = importlib.import_module("bcsim_cli.main")
+RATE = 16_000
+MAPPER = {"name": "envelope_mapper", "width": 2, "input_bands": 4, "output_bands": 4}
+STEPS = Schedule(simulation=2, real=2, both=2, real_fraction=0.5)
+TALKERS = ("ann", "bob")
+
+
+def syllables(*names):
+    time_s = np.arange(RATE) / RATE
+    noise = 0.1 * stream(0, "adapt", *names).standard_normal(RATE)
+    return noise * np.clip(np.sin(2 * np.pi * 3 * time_s), 0.001, None)
+
+
+def write(path, samples):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE)
+
+
+@pytest.fixture
+def place(tmp_path, recipe, trainings_here):
+    """Return a folder with two pairs of two talkers, air of five others, and a tiny recipe."""
+    sections = signal.butter(2, 900, fs=RATE, output="sos")
+    for talker in TALKERS:
+        air = syllables(talker)
+        write(tmp_path / f"air/{talker}/0.wav", air)
+        write(tmp_path / f"bone/{talker}/0.wav", np.asarray(signal.sosfilt(sections, air)))
+    for talker in "cdefg":
+        write(tmp_path / f"corpus/{talker}/0.wav", syllables(talker))
+    content = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    content["data"]["batch_size"] = 2
+    (tmp_path / "mapper.yaml").write_text(yaml.safe_dump({**content, "model": MAPPER}))
+    return tmp_path
+
+
+def adapted(place, out="out", **options):
+    options = {"recipe": str(place / "mapper.yaml"), "schedule": STEPS, **options}
+    return adapt(place / "air", place / "bone", place / out, **options)
+
+
+def ids_in(path):
+    return {json.loads(line)["id"] for line in path.read_text().splitlines()}
+
+
+def test_no_part_has_seen_the_talker_that_it_is_scored_on(place, sensor_file, trainings_here, tree):
+    given = {"air_corpus": place / "corpus", "sensor": sensor_file}
+    facts = adapted(place, **given).facts
+    parts = ["unprocessed", "inverse", "simulation", "real", "both"]
+    assert [row["name"] for row in facts["rows"]] == [*parts, "clean"]
+    assert facts["held_out_by"] == "talker"
+    everybody = ids_in(place / "out/final/pairs.jsonl")
+    assert everybody == {f"pairs/{talker}/0" for talker in TALKERS}
+    for number, talker in enumerate(TALKERS, start=1):
+        fold = place / f"out/folds/{number}"
+        held_out = ids_in(fold / "held_out.jsonl")
+        assert held_out == {f"pairs/{talker}/0"}
+        assert ids_in(fold / "pairs.jsonl") == everybody - held_out
+        for part, pairs in (("real", "training"), ("both", "real")):
+            facts_of_run = json.loads((fold / part / "config.json").read_text())["facts"]
+            assert facts_of_run["num_items"][pairs] == 1
+            found = (fold / part / "synchronised.jsonl").read_text()
+            assert not any(name in found for name in held_out)
+        assert not (fold / "simulation/synchronised.jsonl").exists()
+    for row in facts["rows"][1:-1]:
+        assert sorted(row["recordings"]) == [f"{talker}/0" for talker in TALKERS]
+        stoi = [scores["stoi"] for scores in row["recordings"].values()]
+        assert row["scores"]["stoi"] == pytest.approx(np.mean(stoi), abs=1e-5)
+    over = facts["differences"]["simulation"]["stoi"]
+    both, simulation = facts["rows"][4]["scores"]["stoi"], facts["rows"][2]["scores"]["stoi"]
+    assert over["mean"] == pytest.approx(both - simulation, abs=1e-5)
+    load_enhancer(place / "out")
+    assert facts["verdict"]["headline"] in (place / "out/README.md").read_text()
+    assert is_page(place / "out/report.html")
+    # What was finished is not done again; what was stopped gives the same bytes.
+    kept = ("result.json", "model.safetensors", "config.json", "README.md", "report.html")
+    before = {name: digest for name, digest in tree(place / "out").items() if name in kept}
+    count = len(trainings_here)
+    assert count == 2 * 3 + 2
+    for path in (place / "out/folds/2/both").iterdir():
+        if path.is_file():
+            path.unlink()
+    (place / "out/result.json").unlink()
+    adapted(place, **given)
+    assert trainings_here[count:] == ["folds/2/both"]
+    after = tree(place / "out")
+    assert {name: after[name] for name in kept} == before
+    with pytest.raises(UsageError, match=r"made with recipe\.seed 0, now 5"):
+        adapted(place, **given, settings=("seed=5",))
+
+
+def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
+    place, sensor_file, monkeypatch, capsys
+):
+    """The light is grey, the exit code 0, and there is a model all the same."""
+    for talker in TALKERS:
+        air, _ = soundfile.read(place / f"air/{talker}/0.wav")
+        write(place / f"bone/{talker}/0.wav", 0.5 * air + 0.2 * np.roll(air, 1))
+    workflow = importlib.import_module("bcsim.workflows.adapt")
+    monkeypatch.setattr(workflow, "Schedule", lambda: STEPS)
+    options = {
+        **{"--air": place / "air", "--bone": place / "bone", "--out": place / "out"},
+        **{"--recipe": place / "mapper.yaml", "--sensor": sensor_file},
+    }
+    words = [f"{name}={value}" for name, value in options.items()]
+    monkeypatch.setattr("sys.argv", ["bcsim", "adapt", *words, "--causal"])
+    assert main.run() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Not better than unprocessed: ")
+    assert any("nearly clean speech as it is" in line for line in said)
+    assert any("give a folder of air speech" in line for line in said)
+    facts = json.loads((place / "out/result.json").read_text())
+    assert facts["verdict"]["light"] == "grey"
+    assert [row["name"] for row in facts["rows"]] == ["unprocessed", "inverse", "real", "clean"]
+    assert load_enhancer(place / "out").causal
+
+
+def test_one_pair_is_refused(place):
+    for role in ("air", "bone"):
+        (place / f"{role}/bob/0.wav").unlink()
+    with pytest.raises(InputError, match="one pair is too little"):
+        adapted(place)
+    assert not (place / "out").exists()
+
+
+def test_a_folder_of_something_else_is_refused(place):
+    (place / "out").mkdir()
+    (place / "out/mine.txt").touch()
+    with pytest.raises(UsageError, match="holds what this command did not write"):
+        adapted(place)
+
+
+def test_a_network_of_two_channels_is_refused(place):
+    with pytest.raises(UsageError, match="takes the air microphone, too"):
+        adapted(place, recipe="gated_fusion-small")
