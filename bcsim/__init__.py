@@ -8,7 +8,7 @@ The names below are imported when they are first used; `import bcsim` alone does
 `load_simulator`        the `Simulator` of a sensor, which makes bone of air
 `PairDataset`           torch dataset of pairs on disk
 `SimulatedPairs`        torch dataset of air speech, simulated anew in every epoch
-`load_enhancer`         a trained network
+`load_enhancer`         a trained network, by name or folder
 `enhance`               apply it to a recording
 `evaluate_sensor`       how close a simulated sensor comes to recordings of the real one
 `doctor`                what is wrong with recorded pairs
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from bcsim.errors import PartialFailure as PartialFailure
     from bcsim.errors import UsageError as UsageError
     from bcsim.inference.enhancer import enhance as enhance
-    from bcsim.models.storage import load_enhancer as load_enhancer
     from bcsim.sensors.profile import SensorProfile as SensorProfile
     from bcsim.simulator import Simulator as Simulator
     from bcsim.workflows.doctor import doctor as doctor
+    from bcsim.workflows.enhancers import load_enhancer as load_enhancer
     from bcsim.workflows.evaluate import evaluate_sensor as evaluate_sensor
     from bcsim.workflows.fit_response import fit_sensor as fit_sensor
     from bcsim.workflows.presets import load_sensor as load_sensor
@@ -58,7 +58,7 @@ _MODULES = {
     "enhance": "bcsim.inference.enhancer",
     "evaluate_sensor": "bcsim.workflows.evaluate",
     "fit_sensor": "bcsim.workflows.fit_response",
-    "load_enhancer": "bcsim.models.storage",
+    "load_enhancer": "bcsim.workflows.enhancers",
     "load_sensor": "bcsim.workflows.presets",
     "load_simulator": "bcsim.workflows.presets",
 }

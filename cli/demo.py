@@ -23,7 +23,12 @@ def command(out: Path, steps: int | None, overwrite: bool) -> None:
         f"delay off by {1000 * result.delay_error_s:+.4f} ms"
     )
     for name in ("si_sdr", "stoi", "lsd"):
-        before, after = result.before[name], result.after[name]
+        before, after = result.trained.before[name], result.trained.after[name]
         click.echo(f"{METRICS[name].label:<7}{before:7.2f} at the sensor -> {after:7.2f} enhanced")
+    before, after = result.throat.before["stoi"], result.throat.after["stoi"]
+    click.echo(
+        f"{METRICS['stoi'].label:<7}{before:7.2f} at a throat   -> {after:7.2f} by the bundled "
+        "enhancer 'throat'"
+    )
     click.echo(f"look at   {out}/report.html")
-    click.echo(f"listen to {result.enhanced}")
+    click.echo(f"listen to {result.trained.path} and {result.throat.path}")

@@ -14,7 +14,8 @@ from .streams import say
     "--model",
     type=NAMED,
     required=True,
-    help="Folder of a trained run, or inverse:NAME.sensor, the inverse of a sensor's response.",
+    help="Folder of a trained run, name of a bundled enhancer (bcsim show models), or "
+    "inverse:NAME.sensor, the inverse of a sensor's response.",
 )
 @click.option("--in", "source", type=PATH, required=True, help="Recording, or folder.")
 @click.option(

@@ -25,6 +25,11 @@ def model_lines(facts: Facts, width: int) -> list[str]:
         heading = f"{model['name']}: {model['summary']}"
         lines += ["", *textwrap.wrap(heading, width, subsequent_indent="  ")]
         lines += [f"  {_aligned(row, widths)}" for row in rows[model["name"]]]
+    if facts["bundled"]:
+        lines += ["", "Trained, ready to use (bcsim enhance --model NAME):"]
+        for found in facts["bundled"]:
+            told = f"  {found['name']}: {found['model']}, {found['trained_on']}"
+            lines += textwrap.wrap(told, width, subsequent_indent="    ")
     lines += ["", "Look-ahead: how far behind an output sample the last input is that it needs."]
     return lines
 

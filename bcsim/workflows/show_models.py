@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 
+from bcsim.files.safetensors_file import read_json
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.models.cost import look_ahead_ms, multiply_adds_per_s
-from bcsim.models.storage import build_enhancer
+from bcsim.models.storage import CONFIG_FILE, build_enhancer
 from bcsim.recipe import from_mapping, read_yaml
 from bcsim.training.config import TrainingConfig
 from bcsim.training.networks import build_model
+from bcsim.workflows.enhancers import bundled_enhancers, load_enhancer
 from bcsim.workflows.presets import bundled_recipes
 
 Facts = dict[str, Any]
@@ -49,8 +51,23 @@ def models_reference(name: str | None = None) -> Facts:
         "models": [
             {"name": name, "summary": _summary(cls), "sizes": sizes[name]}
             for name, cls in chosen.items()
-        ]
+        ],
+        "bundled": [facts for facts in bundled_facts() if facts["model"] in names],
     }
+
+
+def bundled_facts() -> list[Facts]:
+    """Return the facts of the trained enhancers that come with bcsim, as in `models_reference`."""
+    found = []
+    for name, folder in bundled_enhancers().items():
+        enhancer = load_enhancer(name)
+        config = read_json(folder / CONFIG_FILE)
+        trained_on = config["facts"].get("trained_on", "")
+        model = config["model"]["name"]
+        found.append(
+            {"name": name, "model": model, "trained_on": trained_on, **size_facts(enhancer)}
+        )
+    return found
 
 
 def size_facts(model: Enhancer) -> Facts:

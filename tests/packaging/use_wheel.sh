@@ -19,6 +19,7 @@ from pathlib import Path
 
 import bcsim.workflows.presets
 from bcsim.effects import EFFECTS
+from bcsim.workflows.enhancers import bundled_enhancers, load_enhancer
 from bcsim.workflows.presets import bundled_recipes, bundled_sensors
 
 root = Path(sys.argv[1])
@@ -26,6 +27,8 @@ assert not Path(bcsim.__file__).is_relative_to(root), bcsim.__file__
 assert not Path(bcsim.workflows.presets.__file__).is_relative_to(root)
 assert len(EFFECTS) == len([f for f in (root / "bcsim/effects").glob("*.py") if "EFFECTS.register" in f.read_text()])
 assert set(bundled_sensors()) == {f.stem for f in (root / "assets/sensors").glob("*.sensor")}
+assert set(bundled_enhancers()) == {f.parent.name for f in (root / "assets/models").glob("*/config.json")}
+assert all(load_enhancer(name).num_parameters for name in bundled_enhancers())
 wanted = {f.stem for f in (root / "recipes").glob("*.yaml")}
 assert set(bundled_recipes("synthesis")) | set(bundled_recipes("training")) == wanted
 PY
