@@ -33,7 +33,7 @@ from bcsim.fitting.fit import fit_pairs
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
-from bcsim.metrics.scores import headline_metrics, simulation_scores
+from bcsim.metrics.scores import headline_metrics, simulation_metrics, simulation_scores
 from bcsim.metrics.two_sample import frames_of, null_accuracy, told_apart
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -150,7 +150,11 @@ def measure(
         )
         row = simulation_scores(mean, real, air, rate)
         comparisons.append(Comparison.prepare(drawn, real, rate, reference=air))
-        row["dynamics_ratio"] = METRICS["dynamics_ratio"](comparisons[-1])
+        row |= {
+            name: METRICS[name](comparisons[-1])
+            for name in simulation_metrics()
+            if METRICS[name].drawn
+        }
         rows.append(row)
         talkers.append(str(pair.talker))
         report(f"{way}, {method}, {pair.name}: LSD {row['lsd']:.2f}")

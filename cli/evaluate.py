@@ -25,13 +25,14 @@ from .streams import say
 def command(sensors: tuple[str, ...], as_json: bool, **recordings: Any) -> int:
     """Measure how close simulated sensors come to real pairs.
 
-    Distances are those of the mean sensor; the dynamics ratio and the C2ST are of a rendering
-    with the residual of the speech-dependent part drawn. Intervals are a bootstrap over talkers
+    Distances are those of the mean sensor; the dynamics ratio, the C2ST and the coupling (how
+    closely bone follows air, simulated less real) are of a rendering with the residual of the
+    speech-dependent part drawn. Intervals are a bootstrap over talkers
     and utterances. A simulation that is silent or not finite has the worst value of every score.
 
     \b
     --json, one sensor:     {sensor, num_pairs, num_scored, scores, intervals, talkers, bands,
-                             pairs, failures}
+                             coupling, pairs, failures}
     --json, several of them: {"sensors": [one such object each]}
     """  # noqa: D301  (click wants the character)
     from bcsim.reports.text import comparison_lines, evaluation_lines

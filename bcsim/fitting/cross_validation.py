@@ -22,13 +22,14 @@ from bcsim.effects.zero_phase_lowpass import ZeroPhaseLowpass
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.simulation import simulate
 from bcsim.metrics import METRICS
-from bcsim.metrics.scores import headline_metrics, simulation_scores
+from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.scores import headline_metrics
 from bcsim.progress import track
 from bcsim.sensors.profile import SensorProfile
 from bcsim.simulator import Simulator
 from bcsim.workers.heap import give_heap_back
 
-SCORES = tuple(name for name in headline_metrics() if METRICS[name].better != "one")
+SCORES = tuple(name for name in headline_metrics() if not METRICS[name].drawn)
 BASELINE = "temporal-transforms"
 MAX_FOLDS = 4
 MIN_PART_S = 1.5  # duration of a part of a recording
@@ -152,8 +153,8 @@ def cross_validate(
 
 def _scores(simulated: Tensor, pair: AlignedPair) -> dict[str, float]:
     """Return the scores of a simulation (T,) of a pair's bone signal."""
-    scores = simulation_scores(simulated, pair.bone[:], pair.air[:], pair.sample_rate)
-    return {name: scores[name] for name in SCORES}
+    compared = Comparison.prepare(simulated, pair.bone[:], pair.sample_rate, pair.air[:])
+    return {name: METRICS[name](compared) for name in SCORES}
 
 
 def _mean_scores(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

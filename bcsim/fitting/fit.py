@@ -15,6 +15,7 @@ from bcsim.files.findings import OF_ONE_RECORDING, note
 from bcsim.fitting.alignment.align import SAME_START_S, align, sensor_delay_s, synchronised
 from bcsim.fitting.alignment.timing import Timing
 from bcsim.fitting.coherence import coherence_ceiling
+from bcsim.fitting.coupling import HeldOutCoupling, held_out_coupling
 from bcsim.fitting.cross_validation import Prediction
 from bcsim.fitting.diagnosis.diagnose import Examination, diagnosis_of, examine
 from bcsim.fitting.estimation import EstimationSettings, make_estimator
@@ -34,6 +35,7 @@ from bcsim.fitting.smoothing import measurable_bins, usable_band
 from bcsim.fitting.spread import Spread, expected_spread, measured_spread, ratio_curves
 from bcsim.fitting.uncertainty import MIN_RECORDINGS, bootstrap_interval_db
 from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.provenance import Provenance
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.sensors.responses.base import SPEECH_RESPONSES
 from bcsim.workers.heap import give_heap_back
@@ -66,6 +68,7 @@ class FitResult:
         choice: sentence that says which estimator was taken, and why.
         candidates: cross-validation scores by method, with those of EBEN's low-pass.
         learning_curve: scores with fewer recordings.
+        coupling: coupling of the fold items, real and simulated; None without cross-validation.
         predictions: fold items of the cross-validation, each with the provisional sensor that was
             fitted without it; empty without cross-validation.
     """
@@ -76,6 +79,7 @@ class FitResult:
     choice: str
     candidates: dict[str, dict[str, float]]
     learning_curve: list[LearningPoint]
+    coupling: HeldOutCoupling | None
     predictions: list[Prediction]
 
 
@@ -147,16 +151,15 @@ def fit_pairs(
     chosen = make_estimator(selection.estimator, settings)
     fitted = fit_mean_sensor(aligned, chosen, settings.smoothing, prior)
     profile, predictions = _with_spread(fitted, selection, prior)
+    coupling = held_out_coupling(predictions)
     interval_db = bootstrap_interval_db(
         fitted.equal, chosen, measurable_bins(fitted.equal), settings.smoothing
     )
     response = profile.transfer_function
     provenance = replace(
-        profile.provenance,
+        _with_scores(profile.provenance, selection, coupling),
         source=source,
         licence=licence,
-        scores={} if selection.trial is None else selection.trial.scores,
-        learning={point.label: point.lsd for point in selection.learning_curve},
         prior="" if prior is None else prior.name,
         findings=dict(sorted(noticed.items())),
     )
@@ -178,8 +181,19 @@ def fit_pairs(
         choice=selection.reason,
         candidates=selection.candidates,
         learning_curve=selection.learning_curve,
+        coupling=coupling,
         predictions=predictions,
     )
+
+
+def _with_scores(
+    provenance: Provenance, selection: Selection, coupling: HeldOutCoupling | None
+) -> Provenance:
+    scores = {} if selection.trial is None else dict(selection.trial.scores)
+    if coupling is not None:
+        scores |= coupling.scores
+    learning = {point.label: point.lsd for point in selection.learning_curve}
+    return replace(provenance, scores=scores, learning=learning)
 
 
 def _leakage_db(

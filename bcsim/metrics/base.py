@@ -17,7 +17,8 @@ class Metric:
         function: function that measures one utterance whose real signal is not void and whose
             estimate is not dead; NaN where the real signal has no value, or the estimate none.
         label: name of the metric in reports.
-        better: "lower" or "higher" values are better, or those nearest to "one" as a ratio.
+        better: "lower" or "higher" values are better, or those nearest to "one" as a ratio or to
+            "zero" as a difference.
         worst: value of a silent or non-finite estimate. No value is worse: what the function finds
             beyond it counts as this.
         unit: unit of the value in reports, or empty.
@@ -26,19 +27,22 @@ class Metric:
             metric out.
         simulation: position among the scores of a simulated sensor, or None if it is not one.
         enhancement: position among the scores of an enhancer, or None if it is not one.
+        drawn: whether it is of a rendering in which the residual of the speech-dependent part is
+            drawn; the others are of the mean sensor.
         selects: whether the best weights of a training run may be chosen by the metric.
         package: optional package without which the metric cannot be measured, or None.
     """
 
     function: Callable[[Comparison], float]
     label: str
-    better: Literal["lower", "higher", "one"]
+    better: Literal["lower", "higher", "one", "zero"]
     worst: float
     unit: str = ""
     note: str = ""
     headline: str = ""
     simulation: int | None = None
     enhancement: int | None = None
+    drawn: bool = False
     selects: bool = False
     package: str | None = None
 
@@ -66,8 +70,9 @@ class Metric:
     @property
     def remark(self) -> str:
         """Which values are better, unless the lower ones are, and the note."""
-        good = {"lower": "", "higher": "higher is better", "one": "1 is right"}[self.better]
-        return "; ".join(text for text in (good, self.note) if text)
+        good = {"higher": "higher is better", "one": "1 is right", "zero": "0 is right"}
+        drawn = "residual drawn" if self.drawn else ""
+        return "; ".join(text for text in (good.get(self.better), self.note, drawn) if text)
 
     @property
     def is_available(self) -> bool:
@@ -84,4 +89,4 @@ class Metric:
         """Return a number that is smaller the better a value is."""
         if self.better == "one":  # half and twice are equally far off
             return abs(math.log(value)) if value > 0 else math.inf
-        return value if self.better == "lower" else -value
+        return {"lower": value, "higher": -value, "zero": abs(value)}[self.better]

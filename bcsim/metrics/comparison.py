@@ -32,12 +32,14 @@ class Comparison:
         real: (T,), float64, recorded or clean signal.
         active: (frames,) of bool, frames with speech.
         top_hz: highest frequency in Hz that counts; at lower sample rates there is nothing above.
+        reference: (T,), signal that decided which frames are active; None for the real one.
     """
 
     estimate: Tensor
     real: Tensor
     active: Tensor
     top_hz: float = SAMPLE_RATE / 2
+    reference: Tensor | None = None
 
     @classmethod
     def prepare(
@@ -76,7 +78,12 @@ class Comparison:
             estimate = estimate * (want / have) if have > 0 else estimate
         # Below its Nyquist frequency a resampled signal has an edge of its own.
         top_hz = min(SAMPLE_RATE / 2, 0.95 * sample_rate / 2 if sample_rate < SAMPLE_RATE else 1e9)
-        return cls(estimate, real, active, top_hz)
+        return cls(estimate, real, active, top_hz, reference)
+
+    @property
+    def air(self) -> Tensor:
+        """The reference, (T,): air for a simulator, the real signal itself for an enhancer."""
+        return self.real if self.reference is None else self.reference
 
     @property
     def is_void(self) -> bool:
@@ -109,10 +116,12 @@ class Comparison:
     @cached_property
     def powers(self) -> tuple[Tensor, ...]:
         """Power spectra of estimate and real, (frames, F) each."""
-        return tuple(
-            stft(signal[None], NUM_FFT, HOP)[0].abs().square()
-            for signal in (self.estimate, self.real)
-        )
+        return powers_of(self.estimate), powers_of(self.real)
+
+
+def powers_of(signal: Tensor) -> Tensor:
+    """Return the power spectra (frames, F) of a signal (T,) at 16 kHz."""
+    return stft(signal[None], NUM_FFT, HOP)[0].abs().square()
 
 
 def _is_silent(signal: Tensor) -> bool:

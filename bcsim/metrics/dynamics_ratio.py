@@ -14,9 +14,9 @@ from bcsim.metrics.comparison import Comparison
     label="dynamics ratio",
     better="one",
     worst=0.0,
-    note="residual drawn",
     headline="dynamics",
     simulation=12,
+    drawn=True,
 )
 def dynamics_ratio(pair: Comparison) -> float:
     """Return the spread of the estimate's mel levels over that of the real signal's.

@@ -31,7 +31,7 @@ def stoi(pair: Comparison) -> float:
     Taal et al. 2011, doi 10.1109/TASL.2011.2114881. NaN where less than 0.4 s of the real signal
     is within 40 dB of its loudest frame. Pauses do not count, even where they are full of rumble.
     """
-    return _stoi(pair, extended=False)
+    return stoi_of(pair.real, pair.estimate, extended=False)
 
 
 @METRICS.register("estoi")
@@ -50,17 +50,19 @@ def estoi(pair: Comparison) -> float:
 
     It normalises the spectrum over time, hence hardly notices a fixed filter.
     """
-    return _stoi(pair, extended=True)
+    return stoi_of(pair.real, pair.estimate, extended=True)
 
 
-def _stoi(pair: Comparison, extended: bool) -> float:
+def stoi_of(real: Tensor, estimate: Tensor, extended: bool) -> float:
+    """Return STOI or extended STOI of an estimate (T,), both signals at 16 kHz; NaN as above."""
     pystoi = optional_import("pystoi", extra="eval")
     with warnings.catch_warnings(), _pystois_own_draws():
         # Too little speech is only warned of, and then counted as 0.00001.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            real, estimate = (signal * _counted(pair.real) for signal in (pair.real, pair.estimate))
-            return float(pystoi.stoi(real.numpy(), estimate.numpy(), SAMPLE_RATE, extended))
+            counted = _counted(real)
+            signals = ((signal * counted).numpy() for signal in (real, estimate))
+            return float(pystoi.stoi(*signals, SAMPLE_RATE, extended))
         except (RuntimeWarning, ValueError, IndexError):
             return math.nan
 

@@ -21,6 +21,11 @@ def headline_metrics() -> list[str]:
     return [name for name in simulation_metrics() if METRICS[name].headline]
 
 
+def coupling_metrics() -> list[str]:
+    """Return the names of the metrics that are a difference to the real sensor's coupling."""
+    return [name for name in simulation_metrics() if METRICS[name].better == "zero"]
+
+
 def simulation_scores(
     simulated: Tensor, real: Tensor, air: Tensor, sample_rate: int
 ) -> dict[str, float]:

@@ -12,6 +12,7 @@ from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.summary import advice, deviations_source, noise_source
 from bcsim.fitting.uncertainty import MIN_RECORDINGS
 from bcsim.metrics import METRICS
+from bcsim.metrics.coupling import BAND_CENTRES_HZ
 from bcsim.reports import plots, sensor_plots
 from bcsim.reports.html import Cell, Figure, Page, Section, Table, listening, signed
 from bcsim.reports.speech_kinds import speech_kinds
@@ -56,6 +57,7 @@ def fit_page(result: FitResult, examples: Sequence[Example]) -> Page:
         _response(result.profile),
         _speech(result.profile, examples),
         _scores(result, examples),
+        _coupling(result),
         _listening(result, examples),
         _pairs(result),
         _advice(result),
@@ -213,6 +215,32 @@ def _scores(result: FitResult, examples: Sequence[Example]) -> Section | None:
         f"{BASELINE} is the low-pass baseline, which is fitted to nothing.",
         figures=[] if picture is None else [Figure(picture, caption)],
         tables=[Table(["method", *(METRICS[name].heading for name in columns)], rows)],
+    )
+
+
+def _coupling(result: FitResult) -> Section | None:
+    found = result.coupling
+    if found is None:
+        return None
+    rows: list[list[Cell]] = [
+        [
+            METRICS[name].label.removesuffix(" coupling"),
+            f"{real:.2f}",
+            f"{found.simulated[name]:.2f}",
+        ]
+        for name, real in found.real.items()
+        if name in found.scores
+    ]
+    picture = sensor_plots.coupling(BAND_CENTRES_HZ, found.real_bands, found.simulated_bands)
+    caption = "Correlation of the envelope with that of air in 20 mel bands, over active frames."
+    return Section(
+        "Coupling",
+        "How closely the sensor follows air, in held-out recordings and in their simulations with "
+        "the residual drawn. A simulation that follows air more closely than the sensor does makes "
+        "an easier task of enhancement than the real one: scores on simulated pairs are then too "
+        "good.",
+        figures=[] if not found.scores else [Figure(picture, caption)],
+        tables=[Table(["bone with air", "real", "simulated"], rows)],
     )
 
 

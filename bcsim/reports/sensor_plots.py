@@ -206,5 +206,26 @@ def leakage(
     return figure
 
 
+@as_picture
+def coupling(
+    centres_hz: Sequence[float], real: NDArray[np.float64], simulated: NDArray[np.float64]
+) -> "Figure":
+    """Show the correlation of bone's envelope with air's in each band, real and simulated.
+
+    Args:
+        centres_hz: (M,), centres of the bands.
+        real: (M,), of the recordings; NaN where it is not known.
+        simulated: (M,), of the simulations.
+    """
+    figure, (axes,) = panels(1, height_in=2.6)
+    for values, ink, label in ((real, BONE, "real"), (simulated, AIR, "simulated")):
+        axes.plot(centres_hz, values, "o-", color=ink.light, markersize=4, label=label)
+    frequency_axis(axes, round(2 * centres_hz[-1]))
+    axes.set_ylim(min(0.0, float(np.nanmin([real, simulated], initial=0.0))), 1)
+    axes.set_ylabel("correlation with air")
+    legend_above(axes)
+    return figure
+
+
 def _short(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:8]}\N{HORIZONTAL ELLIPSIS}{name[-9:]}"

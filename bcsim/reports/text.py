@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bcsim.metrics import METRICS
-from bcsim.metrics.scores import headline_metrics, simulation_metrics
+from bcsim.metrics.scores import coupling_metrics, headline_metrics, simulation_metrics
 
 # Scores of a corpus, which are no metric of one utterance.
 OF_CORPUS = {
@@ -63,11 +63,19 @@ def sensor_lines(facts: Facts) -> list[str]:
         "source": facts["source"],
         "licence": facts["licence"],
     }
-    scores = [f"{name} {value:.2f}" for name, value in facts["scores"].items()]
-    rows["held-out"] = ", ".join(scores)
+    couplings = coupling_metrics()
+    scores = facts["scores"]
+    rows["held-out"] = ", ".join(f"{n} {v:.2f}" for n, v in scores.items() if n not in couplings)
+    rows["coupling"] = _coupling_text({n: scores[n] for n in couplings if n in scores})
     rows["chosen"] = facts.get("choice", "")
     lines = [f"{label:<14}{text}" for label, text in rows.items() if text]
     return lines + [f"{'advice':<14}{sentence}" for sentence in facts["advice"]]
+
+
+def _coupling_text(scores: Mapping[str, float]) -> str:
+    """Return by how much the simulation follows air more closely than the sensor does."""
+    found = [f"{METRICS[name].label.split()[0]} {value:+.2f}" for name, value in scores.items()]
+    return f"{', '.join(found)} (bone with air, simulated - real, held-out)" if found else ""
 
 
 def findings_text(findings: Mapping[str, int]) -> str:
@@ -125,7 +133,22 @@ def evaluation_lines(facts: Facts) -> list[str]:
     lines += ["", _band_heading(facts, "third-octave, kHz")]
     for name, label in (("bias_db", "simulated - real, dB"), ("rms_db", "rms error, dB")):
         lines.append(_band_row(label, [band[name] for band in facts["bands"]], name == "bias_db"))
-    return lines
+    return [*lines, "", *_coupling_lines(facts["coupling"])]
+
+
+def _coupling_lines(coupling: Facts) -> list[str]:
+    """Return how closely real and simulated signals follow air, with the envelopes by band."""
+    names = [METRICS[name].label.split()[0] for name in coupling["real"]]
+    bands = coupling["bands"]
+    kilohertz = [f"{band['centre_hz'] / 1000:.2g}" for band in bands]
+    kinds = ("real", "simulated")
+    values = [(kind, [_number(value) for value in coupling[kind].values()]) for kind in kinds]
+    rows = [(kind, [_number(band[kind]) for band in bands]) for kind in kinds]
+    return [
+        *table_lines("bone with air", names, values),
+        "",
+        *table_lines("envelopes, kHz", kilohertz, rows, 7),
+    ]
 
 
 def comparison_lines(evaluations: Sequence[Facts]) -> list[str]:
@@ -135,7 +158,7 @@ def comparison_lines(evaluations: Sequence[Facts]) -> list[str]:
         evaluations: facts as in `evaluation_lines`, all of the same recordings.
     """
     first = evaluations[0]
-    best = {"higher": "higher", "one": "1"}
+    best = {"higher": "higher", "one": "1", "zero": "0"}
     other = [
         f"{COLUMNS[name]} {best[METRICS[name].better]}"
         for name in headline_metrics()

@@ -33,7 +33,8 @@ class Provenance:
         bcsim_version: version of bcsim that fitted the profile.
         source: what was recorded, and by whom.
         licence: licence of the recordings, hence of the profile.
-        scores: mean scores of the cross-validation, by metric.
+        scores: mean scores of the cross-validation, by metric; profiles from before 2026-12 have
+            none of the coupling.
         learning: cross-validated LSD in dB by what the sensor was fitted to: "all", and where it
             was measured "half the seconds" and "half the talkers".
         spread: what the spread was measured between: "talkers", "utterances", or "prior" where it

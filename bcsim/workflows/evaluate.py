@@ -17,9 +17,10 @@ from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.metrics import METRICS
 from bcsim.metrics.bands import band_errors
 from bcsim.metrics.comparison import Comparison
+from bcsim.metrics.coupling import BAND_CENTRES_HZ, coupling_of, envelope_correlations
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.ltas import CENTRES_HZ
-from bcsim.metrics.scores import simulation_metrics
+from bcsim.metrics.scores import coupling_metrics, simulation_metrics
 from bcsim.metrics.two_sample import Frames, frames_of, null_accuracy, told_apart
 from bcsim.progress import track
 from bcsim.sensors.profile import SensorProfile
@@ -47,6 +48,9 @@ class Evaluation:
         talkers: `num_pairs` and mean scores of each talker; a pair of an unknown talker stands
             for one, under the pair's name.
         talkers_known: whether the talker of any pair is known.
+        coupling: `real` and `simulated`, how closely bone follows air by each metric of coupling,
+            and `bands`, envelope correlations: `centre_hz`, `real` and `simulated`; NaN where
+            undefined.
         bands: `centre_hz`, `bias_db` (mean of simulated less real level over active frames,
             levels matched) and `rms_db` of each third-octave.
     """
@@ -60,6 +64,7 @@ class Evaluation:
     talkers: dict[str, Scores]
     talkers_known: bool
     bands: list[Scores]
+    coupling: dict[str, Any]
 
     def facts(self) -> dict[str, Any]:
         """Return everything as JSON has it: None where a number is undefined."""
@@ -75,6 +80,10 @@ class Evaluation:
             "talkers_known": self.talkers_known,
             "talkers": {name: _finite(row) for name, row in self.talkers.items()},
             "bands": [_finite(row) for row in self.bands],
+            "coupling": {
+                **{kind: _finite(self.coupling[kind]) for kind in ("real", "simulated")},
+                "bands": [_finite(row) for row in self.coupling["bands"]],
+            },
             "pairs": {name: _finite(row) for name, row in self.pairs.items()},
             "failures": self.failures,
         }
@@ -113,8 +122,9 @@ def evaluate(
     """Simulate the sensor's signal of real pairs and compare it with the recorded one.
 
     Scores of accuracy are those of the mean sensor with its noise floor, scores of realism
-    (`dynamics_ratio`, `c2st`) those of a rendering in which the residual of the speech-dependent
-    part is drawn, too: a mean is closer to every recording than a draw, and varies less than any.
+    (`dynamics_ratio`, `c2st`, coupling) those of a rendering in which the residual of the
+    speech-dependent part is drawn, too: a mean is closer to every recording than a draw, and
+    varies less than any.
 
     A sensor that was fitted on the same pairs looks better than it is: evaluate on others, or
     look at the leave-one-out table of `benchmarks/simulation_accuracy.py`.
@@ -207,11 +217,16 @@ class _Compared:
         scores: scores of the mean sensor, and of the rendering with the residual drawn.
         bands: errors of the third-octaves (`band_errors`).
         frames: frames with the residual drawn, for the two-sample test.
+        coupling: coupling of the real signal with air, by metric; NaN where air has none.
+        envelopes: (2, 20), envelope correlations with air of the real signal, and of the one with
+            the residual drawn.
     """
 
     scores: Scores
     bands: tuple[Tensor, Tensor]
     frames: Frames | None
+    coupling: Scores
+    envelopes: Tensor
 
 
 def _compare(simulator: Simulator, pair: RecordedPair, num_pairs: int) -> _Compared:
@@ -225,10 +240,16 @@ def _compare(simulator: Simulator, pair: RecordedPair, num_pairs: int) -> _Compa
         )
         for residual in (False, True)
     )
-    row = {name: METRICS[name](expected) for name in simulation_metrics()}
-    row["dynamics_ratio_mean"] = row["dynamics_ratio"]
-    row["dynamics_ratio"] = METRICS["dynamics_ratio"](drawn)
-    return _Compared(row, band_errors(expected), frames_of(drawn, num_pairs))
+    row = {
+        name: METRICS[name](drawn if METRICS[name].drawn else expected)
+        for name in simulation_metrics()
+    }
+    row["dynamics_ratio_mean"] = METRICS["dynamics_ratio"](expected)
+    real = {name: coupling_of(drawn.real, drawn, name) for name in coupling_metrics()}
+    envelopes = torch.stack(
+        [envelope_correlations(signal, drawn) for signal in (drawn.real, drawn.estimate)]
+    )
+    return _Compared(row, band_errors(expected), frames_of(drawn, num_pairs), real, envelopes)
 
 
 def _evaluation(
@@ -269,6 +290,7 @@ def _evaluation(
         talkers=_by_talker(groups, rows),
         talkers_known=any(talker is not None for talker in talkers),
         bands=_over_pairs([pair.bands for pair in compared]),
+        coupling=_coupling(compared),
     )
 
 
@@ -302,6 +324,20 @@ def _over_pairs(bands: Sequence[tuple[Tensor, Tensor]]) -> list[Scores]:
     return [
         {"centre_hz": round(hz, 1), "bias_db": bias, "rms_db": rms} for hz, bias, rms in columns
     ]
+
+
+def _coupling(compared: Sequence[_Compared]) -> dict[str, Any]:
+    """Return the mean coupling over the pairs whose real signal has a value of it."""
+    names = coupling_metrics()
+    real = {name: _mean([pair.coupling[name] for pair in compared]) for name in names}
+    more = {name: _mean([pair.scores[name] for pair in compared]) for name in names}
+    bands = torch.stack([pair.envelopes for pair in compared]).nanmean(dim=0)
+    columns = zip(BAND_CENTRES_HZ, *bands.tolist(), strict=True)
+    return {
+        "real": real,
+        "simulated": {name: real[name] + more[name] for name in names},
+        "bands": [{"centre_hz": round(hz, 1), "real": a, "simulated": b} for hz, a, b in columns],
+    }
 
 
 def _finite(row: Scores) -> dict[str, float | None]:

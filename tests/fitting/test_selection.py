@@ -9,6 +9,8 @@ from bcsim.fitting.estimation import EstimationSettings
 from bcsim.fitting.estimators import band_gain_network
 from bcsim.fitting.fit import fit_pairs
 from bcsim.fitting.selection import CANDIDATES, FIXED
+from bcsim.fitting.simulation import simulate
+from bcsim.metrics.intelligibility import stoi_of
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.recorded_pair import RecordedPair
 
@@ -54,7 +56,9 @@ def test_a_sensor_that_depends_on_the_sound_is_told_from_a_filter(of_two_sounds)
 
 def test_what_was_measured_goes_into_the_profile(of_two_sounds, tmp_path):
     profile = of_two_sounds.profile
-    assert profile.provenance.scores == of_two_sounds.candidates[profile.provenance.estimator]
+    held_out = of_two_sounds.candidates[profile.provenance.estimator]
+    assert of_two_sounds.coupling is not None
+    assert profile.provenance.scores == held_out | of_two_sounds.coupling.scores
     assert set(profile.provenance.learning) == {"all", "half the seconds"}
     assert profile.speech is not None
     assert profile.speech.residual is not None
@@ -62,6 +66,19 @@ def test_what_was_measured_goes_into_the_profile(of_two_sounds, tmp_path):
     again = SensorProfile.load(tmp_path / "x.sensor")
     assert again.to_bytes() == profile.to_bytes()
     assert again.provenance == profile.provenance
+
+
+def test_the_coupling_is_that_of_held_out_recordings_with_the_residual_drawn(of_two_sounds):
+    found, predictions = of_two_sounds.coupling, of_two_sounds.predictions
+    own = []
+    for pair, profile in predictions:
+        simulated = simulate(profile, pair.air[:], pair.name, within_clip=True)
+        own.append([stoi_of(pair.air[:], x, extended=False) for x in (pair.bone[:], simulated)])
+    real, simulated = np.mean(own, axis=0)
+    assert found.real["stoi_coupling"] == pytest.approx(real, abs=0.01)
+    assert found.simulated["stoi_coupling"] == pytest.approx(simulated, abs=0.01)
+    assert found.scores["stoi_coupling"] == pytest.approx(simulated - real, abs=0.02)
+    assert found.real_bands.shape == found.simulated_bands.shape == (20,)
 
 
 def test_the_learning_curve_says_what_it_was_fitted_to(of_two_sounds):

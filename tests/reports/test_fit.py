@@ -1,12 +1,14 @@
 """The report of a fit: everything that was found is in it, and nothing that was not."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
 import pytest
 import torch
 
+from bcsim.fitting.coupling import HeldOutCoupling
 from bcsim.fitting.fit import FitResult, SkippedPair
 from bcsim.fitting.pairs import AlignedPair, Jump, NoiseFloor
 from bcsim.fitting.selection import LearningPoint
@@ -63,6 +65,12 @@ def result(sensor: SensorProfile, speech: torch.Tensor) -> FitResult:
             LearningPoint("all", 12.0, 1.0, 7.5),
             LearningPoint("half the seconds", 6.0, 1.0, 8.25),
         ],
+        coupling=HeldOutCoupling(
+            real={"stoi_coupling": 0.716, "estoi_coupling": math.nan, "envelope_coupling": 0.5},
+            simulated={"stoi_coupling": 0.868, "estoi_coupling": 0.8, "envelope_coupling": 0.7},
+            real_bands=np.linspace(0.8, 0.2, 20),
+            simulated_bands=np.append(np.linspace(0.9, 0.5, 19), math.nan),
+        ),
         predictions=[],
     )
 
@@ -89,6 +97,10 @@ def test_everything_that_was_found_is_on_the_page(result: FitResult, speech: tor
     assert page.facts["held-out LSD"] == "7.5 dB"
     assert page.facts["bone leads by"] == "0.45 ms"
     # Missing scores of the low-pass are gaps.
+    coupling = section(page, "Coupling")
+    rows = coupling.tables[0].text_rows()
+    assert rows == [["STOI", "0.72", "0.87"], ["envelope", "0.50", "0.70"]]
+    assert len(coupling.figures) == 1
     table = section(page, "Held-out accuracy").tables[0]
     assert table.text_rows()[1][1:] == ["13.8", "\N{EN DASH}", "\N{EN DASH}"]
 
@@ -107,6 +119,7 @@ def test_a_fit_of_one_pair_without_noise_band_or_trial_has_a_page_too(result: Fi
         pairs=result.pairs[:1],
         skipped=[],
         candidates={},
+        coupling=None,
         learning_curve=[],
     )
     page = fit_page(bare, [])

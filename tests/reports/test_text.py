@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bcsim.fitting.summary import sensor_summary
+from bcsim.metrics.scores import coupling_metrics
 from bcsim.reports import text
 from bcsim.reports.text import (
     COLUMNS,
@@ -30,6 +31,10 @@ FACTS = {
         "ben": {"num_pairs": 1, **dict.fromkeys(OF_PAIRS, 13.0), "estoi": None},
     },
     "bands": [{"centre_hz": hz, "bias_db": -hz / 1000, "rms_db": 3.0} for hz in CENTRES_HZ],
+    "coupling": {
+        **{kind: dict.fromkeys(coupling_metrics(), 0.7) for kind in ("real", "simulated")},
+        "bands": [{"centre_hz": 400.0 * k, "real": -0.12, "simulated": None} for k in range(20)],
+    },
     "pairs": {},
     "failures": {},
 }
@@ -46,6 +51,10 @@ def test_one_sensor_is_told_by_score_talker_and_band():
     assert " - " in ben
     bias = next(line for line in lines if line.startswith("simulated - real"))
     assert bias.split()[-5:] == ["-0", "-0", "-0", "-1", "-6"]
+    real = [line.split()[1:] for line in lines if line.startswith("real")]
+    assert [len(row) for row in real] == [3, 11, 9]
+    assert real[0] == ["0.70"] * 3
+    assert real[1][0] == "-0.12"
 
 
 def test_without_talkers_and_bands_the_tables_have_gaps_not_faults():
@@ -102,6 +111,14 @@ def test_nothing_is_wider_than_a_hundred_columns(num_more, monkeypatch):
 def row_of(profile, label: str) -> str:
     lines = sensor_lines(sensor_summary(profile))
     return next((line for line in lines if line.startswith(label)), "")
+
+
+def test_a_profile_from_before_the_coupling_says_nothing_of_it(sensor):
+    assert row_of(sensor, "coupling") == ""
+    scores = {"lsd": 8.43, "stoi_coupling": 0.152, "envelope_coupling": -0.03}
+    known = replace(sensor, provenance=replace(sensor.provenance, scores=scores))
+    assert row_of(known, "held-out").split(None, 1)[1] == "lsd 8.43"
+    assert "STOI +0.15, envelope -0.03 (bone with air" in row_of(known, "coupling")
 
 
 def test_what_is_assumed_is_not_printed_like_what_was_measured(sensor):

@@ -13,7 +13,7 @@ from bcsim.effects.sensor_response import SensorResponse
 from bcsim.fitting.alignment import align as alignment
 from bcsim.fitting.diagnosis import diagnose as diagnosis
 from bcsim.metrics import METRICS
-from bcsim.metrics.scores import simulation_metrics
+from bcsim.metrics.scores import coupling_metrics, simulation_metrics
 from bcsim.sensors.recorded_pair import RecordedPair
 from bcsim.simulator import Simulator
 from bcsim.workflows import evaluate as evaluation
@@ -133,6 +133,9 @@ def test_realism_is_judged_with_the_residual_drawn_and_accuracy_without(recordin
     (found,) = evaluate(["temporal-transforms"], recordings / "air", recordings / "bone")
     assert found.scores["dynamics_ratio"] == pytest.approx(1)
     assert found.scores["dynamics_ratio_mean"] < 0.9
+    for name in coupling_metrics():
+        assert found.scores[name] == pytest.approx(0, abs=1e-6)
+        assert found.coupling["simulated"][name] == pytest.approx(found.coupling["real"][name])
     assert found.scores["lsd"] > 3
     # The same frames in both sets, as many right as wrong.
     assert found.scores["c2st"] == pytest.approx(0.5)
@@ -163,3 +166,8 @@ def test_json_has_no_number_that_json_does_not_have(recordings):
     assert facts["scores"]["c2st"] is None  # one pair: nobody to hold out
     assert facts["intervals"]["lsd"] is None
     assert facts["num_pairs"] == 1
+    bands = facts["coupling"]["bands"]
+    assert len(bands) == 20
+    assert all(-1 <= band["real"] <= 1 for band in bands)
+    real, simulated = (facts["coupling"][kind]["stoi_coupling"] for kind in ("real", "simulated"))
+    assert facts["scores"]["stoi_coupling"] == pytest.approx(simulated - real)
