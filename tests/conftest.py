@@ -24,7 +24,7 @@ from scipy import signal
 from bcsim.progress import LineFormatter
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
-from bcsim.sensors.responses.residual import Residual
+from bcsim.sensors.responses.residual import Calibration, Residual
 from bcsim.sensors.responses.speech_classes import ClassResponse
 from bcsim.sensors.transfer_function import TransferFunction
 
@@ -191,7 +191,12 @@ def speaking_sensor(sensor) -> SensorProfile:
     speech = ClassResponse(
         sample_rate=sensor.sample_rate,
         level_db=0.5,
-        residual=Residual(2.0 * np.eye(bands), ar_coefficient=0.9, level_correction_db=0.2),
+        residual=Residual(
+            2.0 * np.eye(bands),
+            ar_coefficient=0.9,
+            level_correction_db=0.2,
+            calibration=Calibration(np.linspace(1.0, 0.7, bands), np.full(bands, -20.0)),
+        ),
         centres=np.array([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]),
         mean=np.zeros(coefficients),
         std=np.full(coefficients, 50.0),

@@ -10,6 +10,7 @@ from bcsim.effects import EFFECTS
 from bcsim.effects.base import Drawn, Effect, Limits, Scene
 from bcsim.effects.distributions import Distribution, Parameter, Seed, WithinClipVariation
 from bcsim.sensors.profile import SensorProfile
+from bcsim.sensors.responses.base import relative_levels
 
 
 @EFFECTS.register("sensor_speech")
@@ -23,7 +24,7 @@ class SensorSpeech(Effect):
     Args:
         sensor: sensor with its speech-dependent part; given by the simulator.
         residual: scale of the random residual of the prediction, as a part of its measured
-            deviation; 0 in the mean rendering.
+            deviation, and below 1 of the calibration of the prediction; 0 in the mean rendering.
         seed: seed of the residual.
         minimum_phase: whether the gains have minimum instead of zero phase.
     """
@@ -41,11 +42,13 @@ class SensorSpeech(Effect):
             return scene
         bank = speech.bank
         num_frames = bank.num_frames(scene.lengths)
-        gains_db = speech.gains_db(
-            bank.levels_db(scene.about_mean(scene.air)), num_frames, _excess_db(scene)
-        )
+        levels_db = bank.levels_db(scene.about_mean(scene.air))
+        excess_db = _excess_db(scene)
+        gains_db = speech.gains_db(levels_db, num_frames, excess_db)
         scale = drawn["residual"].to(gains_db)[:, None, None]
-        gains_db = speech.with_residual(gains_db, drawn["seed"], scale, scene.start // bank.hop)
+        relative_db = relative_levels(bank, levels_db, num_frames, excess_db)
+        first = scene.start // bank.hop
+        gains_db = speech.with_residual(gains_db, relative_db, drawn["seed"], scale, first)
         return scene.with_bone(bank.filter(scene.bone, gains_db, self.minimum_phase))
 
 

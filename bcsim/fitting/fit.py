@@ -236,8 +236,8 @@ def _with_spread(
     curves, certainty = ratio_curves(fitted.equal)
     talkers = [pair.talker for pair in pairs]
     if profile.speech is not None and predictions:
-        errors = prediction_errors(predictions)
-        residual = measured_residual(errors, predictions)
+        errors, predicted = prediction_errors(predictions)
+        residual = measured_residual(errors, predicted, predictions)
         # What prediction errors have in common is how wearers differ beyond what they said.
         curves, certainty = wearer_curves(errors, predictions)
         talkers = [pair.talker for pair, _ in predictions]

@@ -15,26 +15,33 @@ from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.responses.base import SpeechResponse
-from bcsim.sensors.responses.residual import Residual
+from bcsim.sensors.responses.residual import CALIBRATED_DB, Calibration, Residual
 
 SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # factors of the residual that are tried
+# Of what the regression asks for: folds are fitted to fewer talkers than the sensor is. With all of
+# it simulations of other throat talkers, of the right dynamics, follow air less than the real ones.
+CALIBRATED_PART = 0.5
 ABOVE_NOISE_DB = 6.0  # where bone is so far above its noise, its level is that of speech
 
 
-def prediction_errors(predictions: Sequence[Prediction]) -> list[Tensor]:
-    """Return the recorded less the predicted band levels of each fold item, (active frames, M).
+def prediction_errors(predictions: Sequence[Prediction]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return how far predicted levels are off; the sensors all have a speech-dependent part.
 
-    In dB, NaN where noise hides the speech. The sensors all have a speech-dependent part.
+    Returns:
+        For each fold item, recorded less predicted band levels, (active frames, M), in dB, NaN
+        where noise hides the speech; and the predicted levels without the fixed response, in dB
+        relative to active air speech.
     """
-    errors = []
+    errors, predicted = [], []
     for pair, profile in predictions:
         frames = speech_frames(pair, profile)
         active = frames.active
-        error = frames.speech_db - frames.fixed_db
-        error = error - _speech(profile).gains_db(frames.levels_db[None])[0][active]
+        gains_db = _speech(profile).gains_db(frames.levels_db[None])[0][active]
+        error = frames.speech_db - frames.fixed_db - gains_db
         above_noise = frames.recorded & (frames.bone_db > frames.noise_db + ABOVE_NOISE_DB)
         errors.append(torch.where(above_noise, error, torch.nan))
-    return errors
+        predicted.append(frames.levels_db[active] + gains_db)
+    return errors, predicted
 
 
 def wearer_curves(
@@ -67,15 +74,27 @@ def wearer_curves(
     return torch.stack(curves), torch.stack(certainties)
 
 
-def measured_residual(errors: Sequence[Tensor], predictions: Sequence[Prediction]) -> Residual:
+def measured_residual(
+    errors: Sequence[Tensor], predicted: Sequence[Tensor], predictions: Sequence[Prediction]
+) -> Residual:
     """Return the residual, scaled so that simulated speech varies as much as the recorded.
 
-    The covariance over bands and the AR(1) coefficient come from the errors about each
-    recording's mean. A prediction that was learnt from few frames has some dynamics that the true
-    mean has not, so the whole error would be too much: the scale is the one at which the dynamics
-    ratio of the recordings, simulated with their noise, is 1 on average.
+    A prediction that was learnt from few talkers has dynamics that the true mean has not: it is
+    calibrated by half of what the regression of recorded on predicted levels asks for. The
+    covariance over bands and the AR(1) coefficient come from what that leaves, about each
+    recording's mean. The scale is the one at which the dynamics ratio of the recordings, simulated
+    with their noise, is 1 on average.
+
+    Args:
+        errors: errors of the predictions, (active frames, M) each, as from `prediction_errors`.
+        predicted: predicted levels, (active frames, M) each.
+        predictions: fold items, each with the sensor that was fitted without it.
     """
-    error = torch.cat([part - part.nanmean(dim=0) for part in errors])
+    calibration = measured_calibration(errors, predicted)
+    left = [
+        error - calibration.change_db(level) for error, level in zip(errors, predicted, strict=True)
+    ]
+    error = torch.cat([part - part.nanmean(dim=0) for part in left])
     known = ~error.isnan()
     filled = torch.where(known, error, 0.0)
     count = known.double().T @ known.double()
@@ -86,8 +105,22 @@ def measured_residual(errors: Sequence[Tensor], predictions: Sequence[Prediction
     coefficient = float(products / squares.clamp(min=1e-9))
     values, vectors = torch.linalg.eigh(covariance)
     factor = vectors * values.clamp(min=0).sqrt()
-    whole = Residual(factor.numpy(), min(max(coefficient, 0.0), 0.99), 0.0)
+    whole = Residual(factor.numpy(), min(max(coefficient, 0.0), 0.99), 0.0, calibration)
     return _scaled_to_dynamics(whole, predictions)
+
+
+def measured_calibration(errors: Sequence[Tensor], predicted: Sequence[Tensor]) -> Calibration:
+    """Return the regression of recorded on predicted levels, both about each recording's mean."""
+    products = squares = 0.0
+    for error, level in zip(errors, predicted, strict=True):
+        deviation = (level - level.mean(dim=0)).clamp(-CALIBRATED_DB, CALIBRATED_DB)
+        known = ~error.isnan()
+        centred = torch.where(known, error - error.nanmean(dim=0), 0.0)
+        products = products + (centred * deviation).sum(dim=0)
+        squares = squares + torch.where(known, deviation, 0.0).square().sum(dim=0)
+    slope = 1 + CALIBRATED_PART * products / torch.as_tensor(squares).clamp(min=1e-9)
+    means = torch.stack([level.mean(dim=0) for level in predicted])
+    return Calibration(slope.clamp(0, 1).numpy(), means.mean(dim=0).numpy())
 
 
 def _scaled_to_dynamics(residual: Residual, predictions: Sequence[Prediction]) -> Residual:

@@ -7,6 +7,7 @@ metrics are differences, simulated less real, and 0 is right.
 
 import math
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from bcsim.metrics.comparison import NUM_FFT, SAMPLE_RATE, Comparison, powers_of
 from bcsim.metrics.intelligibility import stoi_of
 
 NUM_BANDS = 20
+# A comparison that is gone takes its values with it.
+_OF_REAL: WeakKeyDictionary[Comparison, dict[str, float]] = WeakKeyDictionary()
 BAND_CENTRES_HZ = tuple(mel_centres(SAMPLE_RATE, NUM_BANDS).tolist())
 
 
@@ -76,8 +79,10 @@ def coupling_of(signal: Tensor, pair: Comparison, name: str) -> float:
             `envelope_correlations`.
 
     Returns:
-        Value from -1 to 1; NaN where air has none.
+        Value from -1 to 1; NaN where air has none, or there is nothing to compare.
     """
+    if pair.is_void:
+        return math.nan
     if name == "envelope_coupling":
         return float(envelope_correlations(signal, pair).nanmean())
     return stoi_of(pair.air, signal, extended=name == "estoi_coupling")
@@ -93,22 +98,29 @@ def envelope_correlations(signal: Tensor, pair: Comparison) -> Tensor:
         pair: comparison that holds air and its active frames.
 
     Returns:
-        (20,), bands at `BAND_CENTRES_HZ`; NaN in bands above `pair.top_hz`, or where air does not
-        vary; 0 where the signal does not.
+        (20,), bands at `BAND_CENTRES_HZ`; NaN in bands above `pair.top_hz`, where air does not
+        vary, or where there is nothing to compare; 0 where the signal does not vary.
     """
+    if pair.is_void:
+        return torch.full((NUM_BANDS,), torch.nan, dtype=torch.float64)
     bank = mel_means(SAMPLE_RATE, NUM_FFT, NUM_BANDS)
     envelopes = [(powers_of(x)[pair.active] @ bank.T).sqrt() for x in (signal, pair.air)]
     own, air = (envelope - envelope.mean(dim=0) for envelope in envelopes)
-    products, (own_power, air_power) = (
-        (own * air).sum(dim=0),
-        (x.square().sum(0) for x in (own, air)),
-    )
+    own_power, air_power = own.square().sum(dim=0), air.square().sum(dim=0)
     known = (air_power > 0) & (bank @ (pair.frequencies_hz > pair.top_hz).double() == 0)
     tiny = torch.finfo(torch.float64).tiny
-    correlations = products / (own_power * air_power).sqrt().clamp(min=tiny)
+    correlations = (own * air).sum(dim=0) / (own_power * air_power).sqrt().clamp(min=tiny)
     return torch.where(known, correlations, torch.nan)
 
 
+def real_coupling(pair: Comparison, name: str) -> float:
+    """Return `coupling_of` the real signal, which is measured once a comparison."""
+    known = _OF_REAL.setdefault(pair, {})
+    if name not in known:
+        known[name] = coupling_of(pair.real, pair, name)
+    return known[name]
+
+
 def _difference(pair: Comparison, name: str) -> float:
-    simulated, real = (coupling_of(signal, pair, name) for signal in (pair.estimate, pair.real))
-    return math.nan if math.isnan(real) else simulated - real
+    real = real_coupling(pair, name)
+    return math.nan if math.isnan(real) else coupling_of(pair.estimate, pair, name) - real

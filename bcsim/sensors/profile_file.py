@@ -19,7 +19,7 @@ from bcsim.errors import InputError, check_value
 from bcsim.files.text import check_text, parse_json, shown
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
 from bcsim.sensors.responses.base import SPEECH_RESPONSES, SpeechResponse
-from bcsim.sensors.responses.residual import Residual
+from bcsim.sensors.responses.residual import Calibration, Residual
 from bcsim.sensors.transfer_function import TransferFunction
 
 SCHEMA = 2
@@ -34,6 +34,7 @@ _PLAIN_FACTS = ("name", *_INTEGERS, *NUMBERS, "usable_band_hz")
 _MAX_TENSORS = 64
 _SPEECH = "speech."  # before the names of its tensors
 _RESIDUAL = "residual.factor_db"
+_CALIBRATION = {"residual.slope": "slope", "residual.mean_db": "mean_db"}
 _RESIDUAL_FACTS = {"memory", "rise_db"}
 
 
@@ -52,8 +53,7 @@ def encode(fields: Mapping[str, Any]) -> bytes:
         arrays["leakage_db"] = fields["leakage_db"]
     tensors = {name: np.ascontiguousarray(values, "<f8") for name, values in arrays.items()}
     if speech is not None:
-        residual = {} if speech.residual is None else {_RESIDUAL: speech.residual.factor_db}
-        for name, values in {**speech.arrays(), **residual}.items():
+        for name, values in {**speech.arrays(), **_residual_arrays(speech.residual)}.items():
             tensors[_SPEECH + name] = np.ascontiguousarray(values)
     facts = {
         "schema": SCHEMA,
@@ -120,6 +120,29 @@ def _speech_facts(speech: SpeechResponse) -> dict[str, Any]:
     return facts
 
 
+def _residual_arrays(residual: Residual | None) -> dict[str, NDArray[np.float64]]:
+    """Return the arrays of a residual by name; none of a calibration that was not measured."""
+    if residual is None:
+        return {}
+    calibration = residual.calibration
+    arrays = (
+        {}
+        if calibration is None
+        else {name: getattr(calibration, field) for name, field in _CALIBRATION.items()}
+    )
+    return {_RESIDUAL: residual.factor_db, **arrays}
+
+
+def _read_calibration(arrays: dict[str, NDArray[Any]]) -> Calibration | None:
+    """Build the calibration of a residual, and take its arrays out of `arrays`."""
+    found = {
+        field: arrays.pop(name).astype(np.float64)
+        for name, field in _CALIBRATION.items()
+        if name in arrays
+    }
+    return Calibration(**found) if found else None
+
+
 def _read_speech(
     facts: Any, tensors: dict[str, NDArray[Any]], sample_rate: int
 ) -> SpeechResponse | None:
@@ -143,6 +166,7 @@ def _read_speech(
             factor_db=factor_db.astype(np.float64),
             ar_coefficient=_number("memory", facts["memory"]),
             level_correction_db=_number("rise_db", facts["rise_db"]),
+            calibration=_read_calibration(arrays),
         )
     kind = facts["kind"]
     check_value(isinstance(kind, str) and kind in SPEECH_RESPONSES, "speech.kind", kind, "known")

@@ -17,7 +17,7 @@ from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.metrics import METRICS
 from bcsim.metrics.bands import band_errors
 from bcsim.metrics.comparison import Comparison
-from bcsim.metrics.coupling import BAND_CENTRES_HZ, coupling_of, envelope_correlations
+from bcsim.metrics.coupling import BAND_CENTRES_HZ, envelope_correlations, real_coupling
 from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.ltas import CENTRES_HZ
 from bcsim.metrics.scores import coupling_metrics, simulation_metrics
@@ -245,7 +245,7 @@ def _compare(simulator: Simulator, pair: RecordedPair, num_pairs: int) -> _Compa
         for name in simulation_metrics()
     }
     row["dynamics_ratio_mean"] = METRICS["dynamics_ratio"](expected)
-    real = {name: coupling_of(drawn.real, drawn, name) for name in coupling_metrics()}
+    real = {name: real_coupling(drawn, name) for name in coupling_metrics()}
     envelopes = torch.stack(
         [envelope_correlations(signal, drawn) for signal in (drawn.real, drawn.estimate)]
     )

@@ -15,6 +15,7 @@ from bcsim.fitting.estimation import make_estimator
 from bcsim.fitting.mean_sensor import fit_mean_sensor
 from bcsim.fitting.residual import (
     dynamics,
+    measured_calibration,
     measured_residual,
     prediction_errors,
     wearer_curves,
@@ -129,10 +130,24 @@ def test_with_the_residual_simulated_speech_moves_as_much_as_real(trial):
         gain_db = np.interp(np.arange(len(pair.bone)) / 400, np.arange(len(steps)), steps)
         bone = pair.bone * torch.from_numpy(10 ** (gain_db / 20))
         moved.append((dataclasses.replace(pair, bone=bone), profile))
-    residual = measured_residual(prediction_errors(moved), moved)
+    residual = measured_residual(*prediction_errors(moved), moved)
     assert dynamics(moved) < 0.97
     assert dynamics(with_residual(moved, residual)) == pytest.approx(1.0, abs=0.04)
     assert 0 < residual.ar_coefficient < 1
+
+
+def test_the_calibration_is_half_of_what_a_known_regression_asks_for():
+    """Levels of new recordings deviate 0.4 as far as predicted, beside what no one can predict."""
+    generator = np.random.default_rng(3)
+    predicted = [torch.from_numpy(generator.normal(mean, 6, (4000, 5))) for mean in (-30.0, -20.0)]
+    errors = [
+        -0.6 * (level - level.mean(dim=0)) + 8 + torch.from_numpy(generator.normal(0, 3, (4000, 5)))
+        for level in predicted
+    ]
+    errors[0][::2, 1] = torch.nan  # hidden by noise
+    found = measured_calibration(errors, predicted)
+    np.testing.assert_allclose(found.slope, 1 - 0.5 * 0.6, atol=0.02)
+    np.testing.assert_allclose(found.mean_db, -25, atol=0.3)
 
 
 def test_a_wearer_with_more_treble_shows_in_his_curve(trial):
@@ -144,7 +159,7 @@ def test_a_wearer_with_more_treble_shows_in_his_curve(trial):
     brighter = dataclasses.replace(pair, bone=torch.fft.irfft(spectrum, len(pair.bone)))
     changed = [(brighter, profile), *trial.predictions[1:]]
     before, after = (
-        wearer_curves(prediction_errors(predictions), predictions)[0][0].numpy()
+        wearer_curves(prediction_errors(predictions)[0], predictions)[0][0].numpy()
         for predictions in (trial.predictions, changed)
     )
     grid = profile.transfer_function.frequencies_hz
@@ -155,7 +170,7 @@ def test_a_wearer_with_more_treble_shows_in_his_curve(trial):
 
 def test_the_shape_of_a_wearer_does_not_hold_his_level(trial):
     """A recording 6 dB louder in the bass, where most of its power is: level, and less treble."""
-    errors = prediction_errors(trial.predictions)
+    errors, _ = prediction_errors(trial.predictions)
     louder = [error + torch.linspace(6, 0, error.shape[1]) for error in errors]
     curve = wearer_curves(louder, trial.predictions)[0][0]
     pair, profile = trial.predictions[0]

@@ -26,7 +26,7 @@ from bcsim.sensors.responses.base import (
     around,
     relative_levels,
 )
-from bcsim.sensors.responses.residual import LIMIT_DB, Residual
+from bcsim.sensors.responses.residual import LIMIT_DB, Calibration, Residual
 
 RATE = 16_000
 VOWEL_OVER_FRICATIVE_DB = 14.0
@@ -165,12 +165,50 @@ def test_a_drawn_residual_adds_to_the_gains_up_to_the_limit(speaking_sensor):
     generator = torch.Generator().manual_seed(2)
     gains = 80 * torch.rand(2, 60, 40, generator=generator, dtype=torch.float64) - 40
     response = speaking_sensor.speech
-    drawn = response.with_residual(gains, torch.tensor([5, 6]), torch.tensor([[[1.0]], [[0.5]]]))
-    for clip, (seed, scale) in enumerate([(5, 1.0), (6, 0.5)]):
+    levels = 30 * torch.rand(2, 60, 40, generator=generator, dtype=torch.float64) - 40
+    seeds, scales = torch.tensor([5, 6]), torch.tensor([[[2.0]], [[0.5]]])
+    drawn = response.with_residual(gains, levels, seeds, scales)
+    calibration = response.residual.calibration
+    for clip, (seed, scale, part) in enumerate([(5, 2.0, 1.0), (6, 0.5, 0.5)]):
         trajectory = response.residual.draw(torch.tensor([seed]), 60)[0].numpy()
-        expected = np.clip(gains[clip].numpy() + scale * trajectory, -LIMIT_DB, LIMIT_DB)
+        predicted = (levels + gains)[clip].numpy()
+        change = (calibration.slope - 1) * np.clip(predicted - calibration.mean_db, -25, 25)
+        expected = gains[clip].numpy() + scale * trajectory + part * change
+        expected = np.clip(expected, -LIMIT_DB, LIMIT_DB)
         np.testing.assert_allclose(drawn[clip].numpy(), expected, rtol=0, atol=1e-12)
     assert float(drawn.abs().max()) == LIMIT_DB
+
+
+def test_without_its_residual_a_response_is_the_mean_one(speaking_sensor, speech):
+    """The mean rendering is what was fitted, whatever was calibrated for draws."""
+    effect = SensorSpeech(speaking_sensor)
+    drawn = stack_draws([effect.sample(0, str(clip), "step", True) for clip in range(2)])
+    bare = SensorSpeech(
+        dataclasses.replace(
+            speaking_sensor, speech=dataclasses.replace(speaking_sensor.speech, residual=None)
+        )
+    )
+    scene = Scene.from_air(speech, RATE)
+    assert torch.equal(effect.apply(scene, drawn).bone, bare.apply(scene, drawn).bone)
+
+
+@pytest.mark.parametrize(
+    ("slope", "mean_db", "told"),
+    [
+        (np.full(40, 1.1), np.zeros(40), "slope of the residual is not within 0 and 1"),
+        (np.full(40, np.nan), np.zeros(40), "slope of the residual is not within 0 and 1"),
+        (np.ones(40), np.full(40, np.inf), "mean_db of the residual is not within 200 dB"),
+        (np.ones(40), np.zeros(39), r"have shapes \(40,\) and \(39,\)"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(slope, mean_db, told):
+    with pytest.raises(ValueError, match=told):
+        Calibration(slope, mean_db)
+
+
+def test_a_calibration_has_the_bands_of_its_residual():
+    with pytest.raises(ValueError, match="slope of the residual has not 4 bands"):
+        Residual(np.eye(4), 0.5, 0.0, Calibration(np.ones(3), np.zeros(3)))
 
 
 def test_the_wildest_network_that_is_accepted_leaves_float32_air_finite(sensor, speech):

@@ -8,7 +8,12 @@ import torch
 
 from bcsim.metrics import METRICS
 from bcsim.metrics.comparison import Comparison
-from bcsim.metrics.coupling import BAND_CENTRES_HZ, coupling_of, envelope_correlations
+from bcsim.metrics.coupling import (
+    BAND_CENTRES_HZ,
+    coupling_of,
+    envelope_correlations,
+    real_coupling,
+)
 from bcsim.metrics.scores import coupling_metrics
 
 RATE = 16_000
@@ -58,6 +63,12 @@ def test_the_envelope_correlation_is_that_of_numpy_over_active_frames():
     own, of_air = (np.sqrt(power @ weights)[pair.active.numpy()] for power in powers)
     found = envelope_correlations(pair.real, pair)
     assert float(found[band]) == pytest.approx(np.corrcoef(own, of_air)[0, 1], abs=1e-5)
+
+
+def test_a_recording_of_silence_has_no_coupling():
+    pair = compared(noise(1), torch.zeros(3 * RATE), noise(1))
+    assert envelope_correlations(pair.real, pair).isnan().all()
+    assert all(math.isnan(real_coupling(pair, name)) for name in coupling_metrics())
 
 
 def test_bands_that_a_low_rate_does_not_have_are_unknown():

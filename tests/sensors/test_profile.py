@@ -212,6 +212,30 @@ def test_the_speech_dependent_part_survives_the_file(speaking_sensor, tmp_path):
     assert after.residual.ar_coefficient == before.residual.ar_coefficient
     np.testing.assert_array_equal(after.class_gains_db, before.class_gains_db)
 
+    assert after.residual.calibration is not None
+    np.testing.assert_array_equal(
+        after.residual.calibration.slope, before.residual.calibration.slope
+    )
+
+
+def test_a_residual_from_before_its_calibration_is_read_as_it_was(speaking_sensor, tmp_path):
+    speech = speaking_sensor.speech
+    old = dataclasses.replace(
+        speaking_sensor,
+        speech=dataclasses.replace(
+            speech, residual=dataclasses.replace(speech.residual, calibration=None)
+        ),
+    )
+    content = old.to_bytes()
+    assert b"residual.slope" not in content
+    read = SensorProfile.from_bytes(content).speech
+    assert read is not None
+    assert read.residual is not None
+    assert read.residual.calibration is None
+    assert SensorProfile.from_bytes(content).to_bytes() == content
+    halved = with_arrays(speaking_sensor, {"speech.residual.slope": np.full(39, 0.5)})
+    assert "slope and mean_db of the residual have shapes" in refusal(halved, tmp_path)
+
 
 @pytest.mark.parametrize(
     ("change", "named"),
@@ -362,6 +386,8 @@ def test_a_network_of_up_to_four_layers_is_read(count, network_sensor, tmp_path)
         ("mean", -1e5, "mean of the classes exceeds 10000"),
         ("centres", 1e200, "centres of the classes exceeds 10000"),
         ("residual.factor_db", 101.0, "exceeds 100 dB"),
+        ("residual.slope", -0.1, "slope of the residual is not within 0 and 1"),
+        ("residual.mean_db", 201.0, "mean_db of the residual is not within 200 dB"),
     ],
 )
 def test_classes_that_would_overflow_are_refused(name, value, reason, speaking_sensor, tmp_path):

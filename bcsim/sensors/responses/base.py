@@ -107,14 +107,21 @@ class SpeechResponse(ABC):
         return (neighbours.mean(dim=2) + self.level_db).clamp(-LIMIT_DB, LIMIT_DB)
 
     def with_residual(
-        self, gains_db: Tensor, seeds: Tensor, scale: Tensor | float = 1.0, first: int = 0
+        self,
+        gains_db: Tensor,
+        relative_db: Tensor,
+        seeds: Tensor,
+        scale: Tensor | float = 1.0,
+        first: int = 0,
     ) -> Tensor:
         """Return gains with the residual drawn for each clip, or unchanged where there is none.
 
         Args:
             gains_db: (B, frames, M), predicted gains.
+            relative_db: (B, frames, M), levels of air relative to active speech.
             seeds: (B,) of int64, seed of each clip's trajectory.
-            scale: (B, 1, 1) or a number, factor of the trajectories.
+            scale: (B, 1, 1) or a number, factor of the trajectories, and below 1 that of the
+                calibration.
             first: frame of the clip that the gains begin with.
 
         Returns:
@@ -123,7 +130,11 @@ class SpeechResponse(ABC):
         if self.residual is None:
             return gains_db
         trajectories = self.residual.draw(seeds, gains_db.shape[1], first).to(gains_db)
-        return (gains_db + scale * trajectories).clamp(-LIMIT_DB, LIMIT_DB)
+        drawn = gains_db + scale * trajectories
+        if self.residual.calibration is not None:
+            part = torch.as_tensor(scale).clamp(max=1.0)
+            drawn = drawn + part * self.residual.calibration.change_db(relative_db + gains_db)
+        return drawn.clamp(-LIMIT_DB, LIMIT_DB)
 
 
 SPEECH_RESPONSES: Registry[type[SpeechResponse]] = Registry(
