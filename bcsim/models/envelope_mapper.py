@@ -20,6 +20,8 @@ KERNEL = 5  # frames of the first convolution
 MIN_POWER = 1e-10  # relative to loud frames
 FLOOR_DB, CEILING_DB = -60.0, 20.0  # of the bands' levels, relative to that of loud speech
 MAX_GAIN_DB = 40.0
+MIDDLE_DB = -25.0  # of the bands' levels in speech, relative to that of loud speech
+MAX_CONTRAST_DB = 30.0  # from there that the expansion goes by
 SCALE_DB = 20.0  # of the network's inputs and outputs
 
 
@@ -36,7 +38,9 @@ class EnvelopeMapper(SpectralEnhancer):
 
     Few pairs teach a network less about other talkers than it believes: of the gains that it
     predicts for them, part is wrong. Outside training, `gain_scale` of every gain in dB is applied,
-    and neighbouring bands are averaged, while training itself sees the gains as predicted.
+    and neighbouring bands are averaged, while training itself sees the gains as predicted. Levels
+    between the sensor's and the predicted ones rise and fall less than either, which `expansion`
+    makes up for.
 
     Args:
         width: channels of the convolution, and units of each direction of a recurrent layer.
@@ -46,13 +50,15 @@ class EnvelopeMapper(SpectralEnhancer):
         hop_size: hop in samples; a window is twice as long.
         causal: whether the network looks ahead no further than its window.
         gain_scale: part of the predicted gains in dB that is applied outside training, 0 to 1.
+        expansion: dB that a band is turned down by, outside training, for every dB that its
+            predicted level is below -25 dB re loud speech, and up for every dB above, 0 to 1.
         band_smoothing: weight of each of the two neighbours of a band in its gain outside training,
             0 to 1/3.
         sample_rate: sample rate in Hz.
 
     Raises:
-        ValueError: for sizes that make no network, or a `gain_scale` or `band_smoothing` beyond its
-            range.
+        ValueError: for sizes that make no network, or a `gain_scale`, an `expansion` or a
+            `band_smoothing` beyond its range.
 
     Example:
         >>> mapper = EnvelopeMapper(causal=True)
@@ -65,7 +71,7 @@ class EnvelopeMapper(SpectralEnhancer):
     input_bank: Tensor
     output_bank: Tensor
     spread: Tensor
-    applied_spread: Tensor
+    smoothed_spread: Tensor
 
     def __init__(
         self,
@@ -76,6 +82,7 @@ class EnvelopeMapper(SpectralEnhancer):
         hop_size: int = 256,
         causal: bool = False,
         gain_scale: float = 1.0,
+        expansion: float = 0.0,
         band_smoothing: float = 0.0,
         sample_rate: int = 16_000,
     ) -> None:
@@ -84,6 +91,7 @@ class EnvelopeMapper(SpectralEnhancer):
         if min(sizes) < 1:
             raise ValueError("envelope_mapper: its sizes and the sample_rate have to be positive")
         _check_within("gain_scale", gain_scale, 1)
+        _check_within("expansion", expansion, 1)
         _check_within("band_smoothing", band_smoothing, 1 / 3)
         self.config = {
             "width": width,
@@ -93,14 +101,16 @@ class EnvelopeMapper(SpectralEnhancer):
             "hop_size": hop_size,
             "causal": causal,
             "gain_scale": gain_scale,
+            "expansion": expansion,
             "band_smoothing": band_smoothing,
             "sample_rate": sample_rate,
         }
         self.sample_rate, self.channels = sample_rate, ("bone",)
         self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
         set_bands(self, 2 * hop_size, input_bands, output_bands)
-        applied = gain_scale * band_average(output_bands, band_smoothing) @ self.spread
-        self.register_buffer("applied_spread", applied, persistent=False)
+        self.gain_scale, self.expansion = gain_scale, expansion
+        smoothed = band_average(output_bands, band_smoothing) @ self.spread
+        self.register_buffer("smoothed_spread", smoothed, persistent=False)
         self.encoder = LevelEncoder(input_bands, width, num_layers, causal)
         self.levels = nn.Linear(width if causal else 2 * width, output_bands)
 
@@ -109,9 +119,13 @@ class EnvelopeMapper(SpectralEnhancer):
         power = power_of(bone)
         own_db = levels_db(power @ self.output_bank)
         hidden = levels_db(power @ self.input_bank) / SCALE_DB
-        gains_db = SCALE_DB * self.levels(self.encoder(hidden)) - own_db
-        spread = self.spread if self.training else self.applied_spread
-        return bone * 10 ** (gains_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) @ spread / 20)
+        predicted_db = SCALE_DB * self.levels(self.encoder(hidden))
+        gains_db = (predicted_db - own_db).clamp(-MAX_GAIN_DB, MAX_GAIN_DB)
+        if self.training:
+            return bone * 10 ** (gains_db @ self.spread / 20)
+        contrast_db = (predicted_db - MIDDLE_DB).clamp(-MAX_CONTRAST_DB, MAX_CONTRAST_DB)
+        gains_db = self.gain_scale * gains_db + self.expansion * contrast_db
+        return bone * 10 ** (gains_db @ self.smoothed_spread / 20)
 
     @property
     def last_layer(self) -> Tensor:

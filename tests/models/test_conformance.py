@@ -33,7 +33,8 @@ VARIANTS = [
     },
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65},
     {
-        **{"name": "envelope_mapper", "causal": True, "gain_scale": 0.7, "band_smoothing": 0.25},
+        **{"name": "envelope_mapper", "causal": True},
+        **{"gain_scale": 0.7, "expansion": 0.1, "band_smoothing": 0.25},
         **MODELS["envelope_mapper"].small,
     },
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65, "causal": True},

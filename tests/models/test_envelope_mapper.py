@@ -1,18 +1,25 @@
 import pytest
 import torch
 
-from bcsim.models.envelope_mapper import EnvelopeMapper, band_average
+from bcsim.models.envelope_mapper import MIDDLE_DB, SCALE_DB, EnvelopeMapper, band_average
 from bcsim.rng import stream
 
 
 def mapper(
-    output_bands: int = 6, gain_scale: float = 1.0, band_smoothing: float = 0.0
+    output_bands: int = 6,
+    gain_scale: float = 1.0,
+    expansion: float = 0.0,
+    band_smoothing: float = 0.0,
 ) -> EnvelopeMapper:
     """A mapper of small drawn weights, the same ones whatever its settings are."""
     model = EnvelopeMapper(
-        4, 2, 8, output_bands, gain_scale=gain_scale, band_smoothing=band_smoothing
-    )
-    model = model.double()
+        width=4,
+        input_bands=8,
+        output_bands=output_bands,
+        gain_scale=gain_scale,
+        expansion=expansion,
+        band_smoothing=band_smoothing,
+    ).double()
     draws = stream(0, "mapper")
     with torch.no_grad():
         for weights in model.parameters():
@@ -41,8 +48,18 @@ def test_half_the_gain_in_db_is_applied_where_the_scale_is_a_half():
 
 
 @torch.no_grad()
+def test_bands_that_are_predicted_to_be_soft_are_turned_down_further():
+    """A network whose weights are 0 predicts its biases: 10 dB below the middle, here."""
+    model = mapper(gain_scale=0.0, expansion=0.2).eval()
+    for weights in model.parameters():
+        weights.zero_()
+    model.levels.bias.fill_((MIDDLE_DB - 10) / SCALE_DB)
+    assert torch.allclose(model(noise()), 10 ** (-0.2 * 10 / 20) * noise(), atol=1e-9)
+
+
+@torch.no_grad()
 def test_training_sees_the_gains_as_predicted():
-    plain, careful = mapper().train(), mapper(gain_scale=0.7, band_smoothing=0.25).train()
+    plain, careful = mapper().train(), mapper(gain_scale=0.7, expansion=0.1).train()
     assert torch.equal(plain(noise()), careful(noise()))
     assert not torch.allclose(plain.eval()(noise()), careful.eval()(noise()))
 
@@ -53,7 +70,9 @@ def test_bands_are_averaged_with_their_neighbours():
     assert (gains @ band_average(4, 0.0)).tolist() == gains.tolist()
 
 
-@pytest.mark.parametrize("settings", [{"gain_scale": 1.1}, {"band_smoothing": -0.1}])
+@pytest.mark.parametrize(
+    "settings", [{"gain_scale": 1.1}, {"expansion": 2.0}, {"band_smoothing": -0.1}]
+)
 def test_settings_beyond_their_range_are_refused(settings):
     with pytest.raises(ValueError, match=r"it wants 0 to"):
         mapper(**settings)
