@@ -66,6 +66,19 @@ def adaptation_text(facts: Facts) -> list[str]:
     ]
 
 
+def how_made(facts: Facts) -> str:
+    """Return how the model that is kept was trained, in one sentence."""
+    parts = {
+        "simulation": "simulated pairs alone",
+        "real": "recorded pairs alone",
+        "both": "recorded pairs, beside simulated ones"
+        if facts["has_corpus"]
+        else "recorded pairs, from the weights of a given model",
+    }
+    steps = [f"{facts['steps'][part]} steps on {parts[part]}" for part in _trained(facts)]
+    return f"Made by bcsim adapt: {', then '.join(steps)}."
+
+
 def _held_out(facts: Facts) -> str:
     talkers = f" of {facts['num_talkers']} talkers" if facts["num_talkers"] else ""
     what = {

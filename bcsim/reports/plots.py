@@ -296,6 +296,7 @@ def gains_by_part(gains: Mapping[str, Sequence[float | None]], label: str) -> "F
             mean = float(np.mean(known))
             axes.plot([place - 0.3, place + 0.3], [mean, mean], color=INK.light, linewidth=1.6)
     axes.set_xticks(range(len(gains)), [plain(name) for name in gains])
+    axes.set_xlim(-0.6, len(gains) - 0.4)
     axes.set_ylabel(f"gain in {label}")
     return figure
 

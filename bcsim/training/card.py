@@ -51,7 +51,9 @@ def _look_ahead(config: Mapping[str, Any]) -> str:
 
 
 def _verdict(facts: Mapping[str, Any]) -> list[str]:
-    return [facts["verdict"]["headline"], ""] if "verdict" in facts else []
+    if "verdict" not in facts:
+        return []
+    return [facts["verdict"]["made"], "", facts["verdict"]["headline"], ""]
 
 
 def _source(config: Mapping[str, Any]) -> list[str]:
@@ -70,8 +72,10 @@ def _source(config: Mapping[str, Any]) -> list[str]:
 def _training(facts: Mapping[str, Any]) -> list[str]:
     discriminator = facts["discriminator"]
     against = f", and against the discriminator {discriminator}" if discriminator else ""
+    num_real = facts["num_items"].get("real", 0)
+    real = f" and {num_real} recorded ones" if num_real else ""
     return [
-        f"- Trained on {facts['num_items']['training']} pairs for {facts['steps_total']} steps of "
+        f"- Trained on {facts['num_items']['training']} pairs{real} for {facts['steps_total']} steps of "
         f"{facts['batch_size']} crops of {facts['crop_s']} s; these weights are from step "
         f"{facts['step']}.",
         f"- Losses: {', '.join(facts['losses']) or 'none'}{against}. Seed {facts['seed']}.",

@@ -27,7 +27,7 @@ from bcsim.models.storage import (
     load_enhancer,
     save_enhancer,
 )
-from bcsim.reports.adaptation import adaptation_page
+from bcsim.reports.adaptation import adaptation_page, how_made
 from bcsim.reports.html import check_report_packages, write_page
 from bcsim.reports.verdict import verdict_on
 from bcsim.training.card import CARD_FILE, write_card
@@ -206,7 +206,7 @@ def _told(
         },
     }
     trained = parse_json((network / CONFIG_FILE).read_text("utf-8"))["facts"]
-    told = {"light": verdict.light, "headline": verdict.headline}
+    told = {"light": verdict.light, "headline": verdict.headline, "made": how_made(facts)}
     save_enhancer(out, enhancer, {**trained, "scores": {}, "verdict": told})
     write_card(out, parse_json((out / CONFIG_FILE).read_text("utf-8")))
     write_page(out / REPORT, adaptation_page(facts, held_out.sounds))

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ import soundfile
 import yaml
 from scipy import signal
 
+from bcsim.datasets.dataset import PairFiles
 from bcsim.errors import InputError, UsageError
 from bcsim.models.storage import load_enhancer
 from bcsim.reports.html import is_page
 from bcsim.rng import stream
+from bcsim.workflows import adapt_stages
 from bcsim.workflows.adapt import adapt
-from bcsim.workflows.adapt_stages import Schedule
+from bcsim.workflows.adapt_stages import Fold, Material, Schedule, arguments_of, schedule_within
 
 main = importlib.import_module("bcsim_cli.main")
 RATE = 16_000
@@ -114,9 +118,10 @@ def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
         write(place / f"bone/{talker}/0.wav", 0.5 * air + 0.2 * np.roll(air, 1))
     workflow = importlib.import_module("bcsim.workflows.adapt")
     monkeypatch.setattr(workflow, "Schedule", lambda: STEPS)
+    monkeypatch.setattr(adapt_stages, "WARM_UP_STEPS", 2)
     options = {
         **{"--air": place / "air", "--bone": place / "bone", "--out": place / "out"},
-        **{"--recipe": place / "mapper.yaml", "--sensor": sensor_file},
+        **{"--recipe": place / "mapper.yaml", "--sensor": sensor_file, "--budget": "1h"},
     }
     words = [f"{name}={value}" for name, value in options.items()]
     monkeypatch.setattr("sys.argv", ["bcsim", "adapt", *words, "--causal"])
@@ -129,6 +134,55 @@ def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
     assert facts["verdict"]["light"] == "grey"
     assert [row["name"] for row in facts["rows"]] == ["unprocessed", "inverse", "real", "clean"]
     assert load_enhancer(place / "out").causal
+    # An hour is enough for all of the steps, which a few were timed for.
+    assert json.loads((place / "out/adapt.json").read_text())["steps"] == asdict(STEPS)
+    assert not (place / "out/warm-up").exists()
+
+
+def test_a_time_that_is_short_allows_a_part_of_the_steps_by_those_that_were_timed(
+    tmp_path, monkeypatch
+):
+    def run_trainings(trainings, jobs, description):
+        assert len(trainings) == jobs == 2
+        for training in trainings:
+            run = next(Path(word[6:]) for word in training.arguments if word.startswith("--out="))
+            run.mkdir(parents=True)
+            (run / "pace.jsonl").write_text('{"step": 12, "speed/steps_per_s": 1.5}\n')
+        return {}
+
+    monkeypatch.setattr(adapt_stages, "run_trainings", run_trainings)
+    pairs = [PairFiles(name, {"air": tmp_path, "bone": tmp_path}) for name in "ab"]
+    final = Fold("final", tmp_path / "final", pairs)
+    material = Material("tiny", corpus=tmp_path, sensor=tmp_path / "x.sensor")
+    wanted = Schedule(simulation=400, real=240, both=200)
+    # 3 steps a second; 4 x 400 + 3 x 240 + 4 x 200 = 3120 steps, of which half take 520 s.
+    steps = schedule_within(520.0, wanted, 3, final, material, jobs=2)
+    assert (steps.simulation, steps.real, steps.both) == (200, 120, 100)
+    steps = schedule_within(1.0, wanted, 3, final, material, jobs=2)
+    assert (steps.simulation, steps.real, steps.both) == (10, 10, 10)
+    assert schedule_within(1e5, wanted, 3, final, material, jobs=2) == wanted
+
+
+def test_a_model_to_begin_with_is_scored_as_it_is_and_after_the_pairs(tmp_path):
+    pairs = [PairFiles(name, {"air": tmp_path, "bone": tmp_path}) for name in "ab"]
+    fold = Fold("folds/1", tmp_path / "folds/1", pairs[:1], pairs[1:])
+    material = Material("tiny", init_from=tmp_path / "start")
+    assert fold.networks(material) == {
+        "start": tmp_path / "start",
+        "real": tmp_path / "folds/1/real",
+        "both": tmp_path / "folds/1/both",
+    }
+    both = arguments_of(fold, "both", material, STEPS)
+    assert f"--init-from={tmp_path}/start" in both
+    assert f"--pairs={fold.list}" in both
+    real = arguments_of(fold, "real", material, STEPS)
+    assert not any(word.startswith("--init-from") for word in real)
+    assert arguments_of(fold, "both", Material("tiny", corpus=tmp_path), STEPS)[4:8] == [
+        f"--air={tmp_path}",
+        f"--sensor={tmp_path}/folds/1/sensor/adapted.sensor",
+        f"--real-pairs={fold.list}",
+        f"--init-from={tmp_path}/folds/1/simulation",
+    ]
 
 
 def test_one_pair_is_refused(place):
