@@ -17,7 +17,12 @@ from .streams import say
 @recordings_options
 @click.option("--air-corpus", type=PATH, help="Air speech of many talkers, to simulate pairs from.")
 @click.option("--sensor", type=NAMED, help="Sensor to simulate [default: one fitted to the pairs].")
-@click.option("--init-from", type=PATH, help="Run or model whose weights to begin with.")
+@click.option(
+    "--init-from",
+    type=NAMED,
+    help="Run, or bundled model, whose weights to begin with [default: one for the recipe, where "
+    "there is no --air-corpus].",
+)
 @click.option("--out", type=OUT, required=True, help="Folder of the model.")
 @click.option("--budget", "budget_s", type=Duration(), help="Time of all trainings, such as 15min.")
 @click.option("--causal", is_flag=True, help="A network that looks no further than its window.")

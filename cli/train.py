@@ -32,7 +32,7 @@ from .streams import say
 )
 @talkers_option
 @channel_options
-@click.option("--init-from", type=PATH, help="Run whose weights to begin with: fine-tuning.")
+@click.option("--init-from", type=NAMED, help="Run, or bundled model, whose weights to begin with.")
 @click.option(
     "--direction",
     type=click.Choice(["bone-to-air", "air-to-bone"]),

@@ -95,6 +95,11 @@ def _held_out(facts: Facts) -> str:
             "simulation and both are scored too well."
         )
     )
+    if facts["start"] is not None:
+        told += (
+            f" Training began from the model {facts['start']}: if that has seen these talkers, "
+            "what began from it is scored too well."
+        )
     return (
         f"Means over {facts['num_recordings']} recordings{talkers} in {facts['num_folds']} folds: "
         f"{what}. In brackets are 95 % intervals of a bootstrap over talkers and recordings. The "

@@ -105,6 +105,9 @@ def verdict_on(found: Evidence) -> Verdict:
     """
     over = found.over["unprocessed"]
     told = f"{_gains(over)} on {_recordings(found)}"
+    if any(name in over and over[name].is_below() for name in DECIDING):
+        headline = f"Worse than unprocessed; do not use it: {told}."
+        return Verdict("grey", headline, _reasons(found), _advice(found))
     if not _is_better(over):
         return Verdict(
             "grey", f"Not better than unprocessed: {told}.", _reasons(found), _advice(found)
@@ -135,7 +138,7 @@ def _recordings(found: Evidence) -> str:
 
 def _reasons(found: Evidence) -> tuple[str, ...]:
     """Return why an enhancer is probably no better."""
-    over, told = found.over["unprocessed"], []
+    told = []
     if found.num_dead:
         told.append(f"the output of {found.num_dead} recordings is silent or not finite")
     if found.unprocessed_stoi is not None and found.unprocessed_stoi >= NEARLY_CLEAN_STOI:
@@ -145,9 +148,7 @@ def _reasons(found: Evidence) -> tuple[str, ...]:
         told.append(f"the output is nearly the input: their SI-SDR is {found.likeness_db:.0f} dB")
     if abs(found.level_db) >= LEVEL_DB:
         told.append(f"the output is {signed(found.level_db, 0)} dB from the level of clean speech")
-    if any(name in over and over[name].is_below() for name in DECIDING):
-        told.append("the network makes the signal less intelligible, surely")
-    elif found.num_recordings < FEW_RECORDINGS:
+    if found.num_recordings < FEW_RECORDINGS:
         told.append(f"{found.num_recordings} recordings cannot tell a small gain from none")
     if found.num_steps < 100:
         told.append(f"it was trained for {found.num_steps} steps, which are hardly a beginning")

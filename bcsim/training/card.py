@@ -75,8 +75,8 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
     num_real = facts["num_items"].get("real", 0)
     real = f" and {num_real} recorded ones" if num_real else ""
     return [
-        f"- Trained on {facts['num_items']['training']} pairs{real} for {facts['steps_total']} steps of "
-        f"{facts['batch_size']} crops of {facts['crop_s']} s; these weights are from step "
+        f"- Trained on {facts['num_items']['training']} pairs{real} for {facts['steps_total']} "
+        f"steps of {facts['batch_size']} crops of {facts['crop_s']} s; these weights are from step "
         f"{facts['step']}.",
         f"- Losses: {', '.join(facts['losses']) or 'none'}{against}. Seed {facts['seed']}.",
     ]

@@ -19,6 +19,7 @@ from bcsim.files.outputs import check_output_folder
 from bcsim.files.run_folder import LOCK_NAME, check_same_settings, locked
 from bcsim.files.text import parse_json
 from bcsim.files.tree import make_folders
+from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     BONE_TO_AIR,
     CONFIG_FILE,
@@ -50,6 +51,7 @@ from bcsim.workflows.adapt_stages import (
 )
 from bcsim.workflows.adapted_scores import HeldOutScores
 from bcsim.workflows.compare import add_left_out
+from bcsim.workflows.enhancers import bundled_enhancers, enhancer_folder
 from bcsim.workflows.presets import find_sensor
 from bcsim.workflows.show_models import size_facts
 from bcsim.workflows.train import fingerprint_corpus, load_recipe
@@ -94,7 +96,7 @@ def adapt(
     channels: Mapping[str, str] | None = None,
     air_corpus: Path | None = None,
     sensor: str | None = None,
-    init_from: Path | None = None,
+    init_from: str | Path | None = None,
     budget_s: float | None = None,
     recipe: str = "envelope_mapper-small",
     settings: Sequence[str] = (),
@@ -113,7 +115,8 @@ def adapt(
         channels: channel of "air" and "bone", where files have several.
         air_corpus: folder of air speech that is rendered through the sensor, or None.
         sensor: path or bundled name of a sensor that stands for the pairs', in place of a fit.
-        init_from: folder of a model whose weights are begun with, or None.
+        init_from: folder, or name of a bundled model, whose weights are begun with; None takes a
+            bundled one of the recipe's network where there is no `air_corpus`, if there is one.
         budget_s: time of all trainings together in seconds, from which their steps follow.
         recipe: path or bundled name of the training recipe.
         settings: `KEY=VALUE` overrides of the recipe.
@@ -129,13 +132,16 @@ def adapt(
     check_report_packages()
     if processes_of_run()[1] > 1:
         raise UsageError("adapt starts its own processes; leave torchrun out")
-    inputs = [air, bone, talkers, air_corpus, init_from, Path(recipe)]
+    start = None if init_from is None else enhancer_folder(init_from)
+    inputs = [air, bone, talkers, air_corpus, start, Path(recipe)]
     check_output_folder(
         out, [path for path in inputs if path and path.exists()], lambda _: _is_own(out)
     )
-    config = _checked_recipe(recipe, settings)
+    config, network = _checked_recipe(recipe, settings)
+    if start is None and air_corpus is None:
+        start = _bundled_start(network)
     given = None if sensor is None else find_sensor(sensor)
-    material = Material(recipe, tuple(settings), air_corpus, given, init_from, channels)
+    material = Material(recipe, tuple(settings), air_corpus, given, start, channels)
     pairs = open_pairs(air, config.sample_rate, 0, None, channels, bone, talkers)
     with collecting() as noticed:
         usable = SynchronisedPairs(pairs, read_kept(out))
@@ -175,6 +181,7 @@ def adapt(
             "steps": asdict(steps),
             "has_corpus": air_corpus is not None,
             "given_sensor": sensor,
+            "start": None if start is None else start.name,
         }
         facts = _told(out, held_out, final.folder / part, steps, facts)
         write_failures(out / FAILURES_NAME, "adapt", failures)
@@ -214,16 +221,27 @@ def _told(
     return facts
 
 
-def _checked_recipe(recipe: str, settings: Sequence[str]) -> TrainingConfig:
-    """Return the recipe, of an enhancer that takes the sensor's signal alone."""
+def _bundled_start(network: Enhancer) -> Path | None:
+    """Return the folder of a bundled model of the same network, or None."""
+    for name, folder in bundled_enhancers().items():
+        if load_enhancer(folder).config == network.config:
+            log.info("no air speech is given: training begins from the bundled model %s", name)
+            return folder
+    log.info("no air speech is given, and no bundled model is of this network: pairs alone")
+    return None
+
+
+def _checked_recipe(recipe: str, settings: Sequence[str]) -> tuple[TrainingConfig, Enhancer]:
+    """Return the recipe of an enhancer that takes the sensor's signal alone, and its network."""
     config = load_recipe(recipe, tuple(settings))
     if config.direction != BONE_TO_AIR:
         raise UsageError(f"{recipe}: trains a simulator of the sensor, and no enhancer")
-    if build_model(config).channels != ("bone",):
+    network = build_model(config)
+    if network.channels != ("bone",):
         raise UsageError(
             f"{recipe}: its network takes the air microphone, too, which is its target"
         )
-    return config
+    return config, network
 
 
 def _settings(

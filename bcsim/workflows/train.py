@@ -43,6 +43,7 @@ from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
 from bcsim.training.run_folder import RECIPE_FILE, check_run_folder, clear_samples
+from bcsim.workflows.enhancers import enhancer_folder
 from bcsim.workflows.presets import (
     bundled_recipes,
     find_sensor,
@@ -93,7 +94,7 @@ def train(
     resume: bool = False,
     real_pairs: Path | None = None,
     validation_pairs: Path | None = None,
-    init_from: Path | None = None,
+    init_from: str | Path | None = None,
     bone: Path | None = None,
     channels: Mapping[str, str] | None = None,
     speakers: Path | None = None,
@@ -119,7 +120,8 @@ def train(
             comes from.
         validation_pairs: folder of recordings or dataset (its validation split) that decides which
             weights are best.
-        init_from: folder of the model whose weights the run begins with.
+        init_from: folder of the model whose weights the run begins with, or the name of one that
+            comes with bcsim.
         bone: recordings of the sensor that make pairs with those in `air`.
         channels: channel of "air" and "bone" in recordings, where files have several.
         speakers: table of the speakers in `air`; None to tell them by the paths of the files.
@@ -132,8 +134,9 @@ def train(
         InputError: if pairs or model cannot be read.
         EnvironmentFault: if another process trains in `out`.
     """
+    start = None if init_from is None else enhancer_folder(init_from)
     if is_main_process():
-        inputs = (pairs, air, bone, real_pairs, validation_pairs, init_from)
+        inputs = (pairs, air, bone, real_pairs, validation_pairs, start)
         check_output_folder(
             out, [path for path in inputs if path and path.is_dir()], lambda _: True
         )
@@ -144,13 +147,8 @@ def train(
     data, config = _training_data(config, pairs, air, bone, sensor, options, told)
     options = replace(options, training=data.training)
     facts = dict(data.facts)  # their names are in checkpoints
-    if init_from is not None:
-        weights = init_from / WEIGHTS_FILE
-        if not weights.is_file():
-            raise InputError(
-                f"{weights}: no such file; give a run of bcsim train or import-checkpoint"
-            )
-        facts["--init-from"] = hash_file(weights)
+    if start is not None:
+        facts["--init-from"] = _hash_weights(start)
     if real_pairs is not None:
         real, facts["--real-pairs"] = real_pairs_of(real_pairs, "train", options)
         data = replace(data, real=real)
@@ -180,7 +178,7 @@ def train(
             learnt_from,
             out,
             resume=resume,
-            init_from=init_from,
+            init_from=start,
             after_validation=_Reporter(out),
             prepare=prepare,
             before_steps=before_steps,
@@ -192,6 +190,14 @@ def train(
     if is_main_process():
         write_run_report(out)
     return result
+
+
+def _hash_weights(model: Path) -> str | None:
+    """Return a hash of a model's weights, or raise InputError where there are none."""
+    weights = model / WEIGHTS_FILE
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; give a run of bcsim train or import-checkpoint")
+    return hash_file(weights)
 
 
 def _write_recipe(out: Path, config: TrainingConfig) -> None:

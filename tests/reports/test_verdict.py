@@ -43,6 +43,8 @@ def test_better_means_that_the_whole_interval_is(unprocessed, inverse, light):
     verdict = verdict_on(dataclasses.replace(FOUND, over=over))
     assert verdict.light == light
     begins = "Not better than unprocessed" if light == "grey" else "Better than unprocessed"
+    if unprocessed["stoi"] is LOSS:
+        begins = "Worse than unprocessed; do not use it"
     assert verdict.headline.startswith(begins)
 
 

@@ -127,7 +127,7 @@ def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
     monkeypatch.setattr("sys.argv", ["bcsim", "adapt", *words, "--causal"])
     assert main.run() == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("Not better than unprocessed: ")
+    assert said[0].startswith("Worse than unprocessed; do not use it: STOI ")
     assert any("nearly clean speech as it is" in line for line in said)
     assert any("give a folder of air speech" in line for line in said)
     facts = json.loads((place / "out/result.json").read_text())
