@@ -16,7 +16,9 @@ from bcsim.models.base import CHANNELS, Enhancer
 from bcsim.models.storage import AIR_TO_BONE, build_enhancer, load_enhancer, save_enhancer
 from bcsim.training.config import TrainingConfig
 
-INITIAL = {"initial_gain"}  # parameters that say nothing of weights that have learnt
+# Parameters that say nothing of weights that have learnt: what they were at first, and what is done
+# to the outputs outside training.
+NOT_OF_WEIGHTS = {"initial_gain", "gain_scale", "expansion", "band_smoothing"}
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Networks:
         source = load_enhancer(folder, self.config.direction)
         for key, value in self.model.config.items():
             theirs = source.config.get(key)
-            if key not in INITIAL and theirs != value:
+            if key not in NOT_OF_WEIGHTS and theirs != value:
                 raise UsageError(
                     f"{folder}: a network with {key} {theirs!r}, the recipe's has {value!r}; set "
                     f"model.{key}"

@@ -34,7 +34,7 @@ from bcsim.reports.verdict import verdict_on
 from bcsim.training.card import CARD_FILE, write_card
 from bcsim.training.config import TrainingConfig
 from bcsim.training.kept_recorders import SYNCHRONISED_FILE, read_kept, write_kept
-from bcsim.training.networks import build_model
+from bcsim.training.networks import NOT_OF_WEIGHTS, build_model
 from bcsim.training.processes import processes_of_run
 from bcsim.training.synchronised import SynchronisedPairs
 from bcsim.workers.pool import num_cores
@@ -139,7 +139,7 @@ def adapt(
     )
     config, network = _checked_recipe(recipe, settings)
     if start is None and air_corpus is None:
-        start = _bundled_start(network)
+        start = bundled_start(network)
     given = None if sensor is None else find_sensor(sensor)
     material = Material(recipe, tuple(settings), air_corpus, given, start, channels)
     pairs = open_pairs(air, config.sample_rate, 0, None, channels, bone, talkers)
@@ -221,10 +221,11 @@ def _told(
     return facts
 
 
-def _bundled_start(network: Enhancer) -> Path | None:
+def bundled_start(network: Enhancer) -> Path | None:
     """Return the folder of a bundled model of the same network, or None."""
+    wanted = {key: v for key, v in network.config.items() if key not in NOT_OF_WEIGHTS}
     for name, folder in bundled_enhancers().items():
-        if load_enhancer(folder).config == network.config:
+        if wanted.items() <= load_enhancer(folder).config.items():
             log.info("no air speech is given: training begins from the bundled model %s", name)
             return folder
     log.info("no air speech is given, and no bundled model is of this network: pairs alone")

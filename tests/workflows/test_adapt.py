@@ -16,9 +16,12 @@ from bcsim.errors import InputError, UsageError
 from bcsim.models.storage import load_enhancer
 from bcsim.reports.html import is_page
 from bcsim.rng import stream
+from bcsim.training.networks import Networks, build_model
 from bcsim.workflows import adapt_stages
-from bcsim.workflows.adapt import adapt
+from bcsim.workflows.adapt import adapt, bundled_start
 from bcsim.workflows.adapt_stages import Fold, Material, Schedule, arguments_of, schedule_within
+from bcsim.workflows.enhancers import bundled_enhancers
+from bcsim.workflows.train import load_recipe
 
 main = importlib.import_module("bcsim_cli.main")
 RATE = 16_000
@@ -183,6 +186,16 @@ def test_a_model_to_begin_with_is_scored_as_it_is_and_after_the_pairs(tmp_path):
         f"--real-pairs={fold.list}",
         f"--init-from={tmp_path}/folds/1/simulation",
     ]
+
+
+def test_without_air_speech_the_bundled_model_of_the_recipe_is_begun_with():
+    """What is done to the outputs outside training is no part of the weights."""
+    config = load_recipe("envelope_mapper-small", ())
+    (throat,) = (folder for name, folder in bundled_enhancers().items() if name == "throat")
+    assert bundled_start(build_model(config)) == throat
+    Networks(config, build_model(config), None, None).begin_from(throat)
+    narrow = load_recipe("envelope_mapper-small", ("model.width=64",))
+    assert bundled_start(build_model(narrow)) is None
 
 
 def test_one_pair_is_refused(place):
