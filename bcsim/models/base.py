@@ -123,6 +123,17 @@ class Enhancer(nn.Module, ABC):
     def last_layer(self) -> Tensor:
         """Weights of the last layer, at which losses may be balanced."""
 
+    def reduced(self, share: float) -> "Enhancer | None":
+        """Return the same network, which applies a part of its changes outside training.
+
+        Args:
+            share: part that is applied, from 0, which gives the signal back as it is, to 1.
+
+        Returns:
+            A new network in evaluation mode; None for a kind that cannot be told to do less.
+        """
+        return None
+
     @property
     def num_parameters(self) -> int:
         """Number of parameters of the network, frozen ones included."""

@@ -131,6 +131,12 @@ class EnvelopeMapper(SpectralEnhancer):
     def last_layer(self) -> Tensor:
         return self.levels.weight
 
+    def reduced(self, share: float) -> "EnvelopeMapper":
+        applied = {name: share * self.config[name] for name in ("gain_scale", "expansion")}
+        network = EnvelopeMapper(**{**self.config, **applied})
+        network.load_state_dict(self.state_dict())
+        return network.eval()
+
 
 class LevelEncoder(nn.Module):
     """A convolution over frames and a recurrent network, from levels to what is found in them.

@@ -11,7 +11,7 @@ DECIDING = ("stoi", "estoi")
 NEARLY_CLEAN_STOI = 0.95
 NEARLY_INPUT_DB = 20.0  # SI-SDR of the output against the input
 LEVEL_DB = 10.0
-FEW_RECORDINGS, FEW_TALKERS = 8, 6
+FEW_RECORDINGS, FEW_TALKERS, FEW_STEPS = 8, 6, 100
 
 Interval = tuple[float, float] | None
 
@@ -96,22 +96,22 @@ class Evidence:
     has_corpus: bool
 
 
-def verdict_on(found: Evidence) -> Verdict:
+def verdict_on(found: Evidence, share_kept: float | None = 1.0) -> Verdict:
     """Return the verdict, by STOI and ESTOI: both have to gain for an enhancer to be better.
 
     Args:
         found: what was measured on recordings that the enhancer was not trained on, with
             differences to "unprocessed" and, where there is one, to "inverse".
+        share_kept: part of its changes that an enhancer that was worse than unprocessed is kept
+            with, so that it is worse no longer; None if it cannot be told to do less.
     """
     over = found.over["unprocessed"]
     told = f"{_gains(over)} on {_recordings(found)}"
-    if any(name in over and over[name].is_below() for name in DECIDING):
-        headline = f"Worse than unprocessed; do not use it: {told}."
-        return Verdict("grey", headline, _reasons(found), _advice(found))
     if not _is_better(over):
-        return Verdict(
-            "grey", f"Not better than unprocessed: {told}.", _reasons(found), _advice(found)
-        )
+        is_worse = any(name in over and over[name].is_below() for name in DECIDING)
+        headline = f"{'Worse' if is_worse else 'Not better'} than unprocessed: {told}."
+        headline += _kept(share_kept)
+        return Verdict("grey", headline, _reasons(found), _advice(found))
     inverse = found.over.get("inverse")
     if inverse is not None and not _is_better(inverse):
         headline = (
@@ -121,6 +121,17 @@ def verdict_on(found: Evidence) -> Verdict:
         return Verdict("amber", headline, _reasons(found), _advice(found))
     also = "" if inverse is None else " and than the inverse response"
     return Verdict("green", f"Better than unprocessed{also}: {told}.", _parts(found), _more(found))
+
+
+def _kept(share: float | None) -> str:
+    """Return what is kept of an enhancer that was worse than unprocessed; empty of another."""
+    if share is None:
+        return " Do not use it."
+    if share == 0:
+        return " What is kept gives the signal back as it is."
+    if share < 1:
+        return f" What is kept applies {share:g} of every change, with which it is no worse."
+    return ""
 
 
 def _is_better(over: Mapping[str, Difference]) -> bool:
@@ -150,7 +161,7 @@ def _reasons(found: Evidence) -> tuple[str, ...]:
         told.append(f"the output is {signed(found.level_db, 0)} dB from the level of clean speech")
     if found.num_recordings < FEW_RECORDINGS:
         told.append(f"{found.num_recordings} recordings cannot tell a small gain from none")
-    if found.num_steps < 100:
+    if found.num_steps < FEW_STEPS:
         told.append(f"it was trained for {found.num_steps} steps, which are hardly a beginning")
     return (*told, *_parts(found))
 
@@ -173,8 +184,10 @@ def _advice(found: Evidence) -> tuple[str, ...]:
 
 
 def _more(found: Evidence) -> tuple[str, ...]:
-    """Return which recordings are missing."""
+    """Return what is missing: recordings, air speech or time."""
     told = []
+    if found.num_steps < FEW_STEPS:
+        told.append("give the trainings more time")
     if found.num_talkers < 2:
         told.append("record two or more talkers, a folder each: nobody knows yet about others")
     elif found.num_talkers < FEW_TALKERS:

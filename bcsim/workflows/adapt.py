@@ -49,7 +49,7 @@ from bcsim.workflows.adapt_stages import (
     schedule_within,
     train_networks,
 )
-from bcsim.workflows.adapted_scores import HeldOutScores
+from bcsim.workflows.adapted_scores import HeldOutScores, harmless_share
 from bcsim.workflows.compare import add_left_out
 from bcsim.workflows.enhancers import bundled_enhancers, enhancer_folder
 from bcsim.workflows.presets import find_sensor
@@ -183,22 +183,33 @@ def adapt(
             "given_sensor": sensor,
             "start": None if start is None else start.name,
         }
-        facts = _told(out, held_out, final.folder / part, steps, facts)
+        share = 1.0
+        if held_out.is_worse(part):
+            share = harmless_share(folds, material, part, config.sample_rate)
+        facts = _told(out, held_out, final.folder / part, steps, share, facts)
         write_failures(out / FAILURES_NAME, "adapt", failures)
         return Adaptation(out, facts, failures)
 
 
 def _told(
-    out: Path, held_out: HeldOutScores, network: Path, steps: Schedule, facts: dict[str, Any]
+    out: Path,
+    held_out: HeldOutScores,
+    network: Path,
+    steps: Schedule,
+    share: float | None,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Write model, card, report and result, and return the latter."""
     part = network.name
     evidence = held_out.evidence(part, getattr(steps, part), facts["has_corpus"])
-    verdict = verdict_on(evidence)
+    verdict = verdict_on(evidence, share)
     enhancer = load_enhancer(network, BONE_TO_AIR)
+    if share is not None and share < 1:
+        enhancer = enhancer.reduced(share) or enhancer
     facts = {
         "verdict": verdict.facts(),
         "part": part,
+        "share_kept": share,
         **facts,
         "num_recordings": len(held_out.ids),
         "num_silent": held_out.num_silent,

@@ -18,12 +18,13 @@ from bcsim.metrics.scores import enhancement_metrics
 from bcsim.metrics.si_sdr import si_sdr
 from bcsim.models.base import Enhancer
 from bcsim.reports.comparison import Sounds
-from bcsim.reports.verdict import Difference, Evidence
+from bcsim.reports.verdict import DECIDING, Difference, Evidence
 from bcsim.workflows.adapt_stages import Fold, Material
 from bcsim.workflows.compared_scores import ScoredRecordings, defined, is_gain, summary_of
 from bcsim.workflows.enhancers import INVERSE, find_enhancer
 
 NUM_LISTENED = 1  # recordings of each fold on the page
+SHARES = (0.5, 0.25, 0.0)  # of its changes, that a network may be reduced to
 LEAST_LEVEL = 1e-6  # RMS of what is silent, of full scale
 
 
@@ -115,6 +116,11 @@ class HeldOutScores:
             if other != part
         }
 
+    def is_worse(self, part: str) -> bool:
+        """Tell whether the mean STOI or ESTOI of a part is under that of the sensor's signal."""
+        over = [self._difference(part, "unprocessed", metric).mean for metric in DECIDING]
+        return any(mean is not None and mean < 0 for mean in over)
+
     def evidence(self, part: str, num_steps: int, has_corpus: bool) -> Evidence:
         """Return what the verdict on a part follows from.
 
@@ -156,6 +162,39 @@ class HeldOutScores:
         low, high = bootstrap_mean(values, self.speakers)
         interval = None if math.isnan(low) else (round(low, 6), round(high, 6))
         return Difference(round(float(np.mean(known)), 6) if known else None, interval)
+
+
+def harmless_share(
+    folds: Sequence[Fold], material: Material, part: str, sample_rate: int
+) -> float | None:
+    """Return the largest part of its changes with which a network is not worse than none.
+
+    Args:
+        folds: folds whose networks are scored, each on what it held out.
+        material: what they were trained on.
+        part: name of the part that is scored.
+        sample_rate: sample rate of the networks in Hz.
+
+    Returns:
+        A half, a quarter, or 0, which gives the signal back as it is: with it the mean STOI and
+        ESTOI are no less than those of the sensor's signal. None for a network that cannot be told
+        to do less.
+    """
+    gains: dict[float, list[list[float]]] = {share: [] for share in SHARES if share}
+    for fold in folds:
+        network = find_enhancer(fold.networks(material)[part]).enhancer
+        recordings = ScoredRecordings(fold.held_out_list, channels=material.channels)
+        validator = recordings.prepare(sample_rate).validator
+        for share, found in gains.items():
+            reduced = network.reduced(share)
+            if reduced is None:
+                return None
+            for item, before in zip(validator.items, validator.item_scores, strict=True):
+                output = torch.from_numpy(enhance(reduced, item.bone, item.sample_rate))
+                after = validator.scores_of(output, item)
+                found.append([after[name] - before[name] for name in DECIDING])
+    harmless = [share for share, own in gains.items() if bool((np.nanmean(own, axis=0) >= 0).all())]
+    return max(harmless, default=0.0)
 
 
 def _enhancers(fold: Fold, material: Material) -> dict[str, Enhancer]:

@@ -76,3 +76,14 @@ def test_bands_are_averaged_with_their_neighbours():
 def test_settings_beyond_their_range_are_refused(settings):
     with pytest.raises(ValueError, match=r"it wants 0 to"):
         mapper(**settings)
+
+
+@torch.no_grad()
+def test_a_reduced_network_applies_a_part_of_every_gain():
+    torch.manual_seed(0)
+    mapper = EnvelopeMapper(**EnvelopeMapper.small, gain_scale=0.8, expansion=0.2).eval()
+    signal = 0.1 * torch.randn(1, 1, 4096)
+    torch.testing.assert_close(mapper.reduced(1.0)(signal), mapper(signal))
+    torch.testing.assert_close(mapper.reduced(0.0)(signal), signal, rtol=0, atol=1e-6)
+    half = mapper.reduced(0.5)
+    assert (half.config["gain_scale"], half.config["expansion"]) == (0.4, 0.1)

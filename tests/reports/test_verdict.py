@@ -44,8 +44,22 @@ def test_better_means_that_the_whole_interval_is(unprocessed, inverse, light):
     assert verdict.light == light
     begins = "Not better than unprocessed" if light == "grey" else "Better than unprocessed"
     if unprocessed["stoi"] is LOSS:
-        begins = "Worse than unprocessed; do not use it"
+        begins = "Worse than unprocessed"
     assert verdict.headline.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (1.0, "16 held-out recordings of 7 talkers."),
+        (0.25, "applies 0.25 of every change, with which it is no worse."),
+        (0.0, "gives the signal back as it is."),
+        (None, "Do not use it."),
+    ],
+)
+def test_what_is_kept_of_an_enhancer_that_is_worse_is_said_at_once(share, said):
+    worse = dataclasses.replace(FOUND, over={"unprocessed": both(LOSS)})
+    assert verdict_on(worse, share).headline.endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,8 @@ def test_advice_asks_for_what_is_missing():
     assert any("record 2 more talkers" in line for line in advice)
     assert any("give a folder of air speech" in line for line in advice)
     assert verdict_on(FOUND).advice == ()
+    short = verdict_on(dataclasses.replace(FOUND, num_steps=20))
+    assert short.advice == ("give the trainings more time",)
 
 
 def test_parts_are_told_by_what_they_add():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from scipy import signal
 
@@ -92,7 +93,7 @@ def test_no_part_has_seen_the_talker_that_it_is_scored_on(place, sensor_file, tr
     over = facts["differences"]["simulation"]["stoi"]
     both, simulation = facts["rows"][4]["scores"]["stoi"], facts["rows"][2]["scores"]["stoi"]
     assert over["mean"] == pytest.approx(both - simulation, abs=1e-5)
-    load_enhancer(place / "out")
+    assert load_enhancer(place / "out").config["gain_scale"] == facts["share_kept"]
     assert facts["verdict"]["headline"] in (place / "out/README.md").read_text()
     assert is_page(place / "out/report.html")
     # What was finished is not done again; what was stopped gives the same bytes.
@@ -130,13 +131,18 @@ def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
     monkeypatch.setattr("sys.argv", ["bcsim", "adapt", *words, "--causal"])
     assert main.run() == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("Worse than unprocessed; do not use it: STOI ")
+    assert said[0].startswith("Worse than unprocessed: STOI ")
+    assert "What is kept gives the signal back as it is." in said[0]
     assert any("nearly clean speech as it is" in line for line in said)
     assert any("give a folder of air speech" in line for line in said)
     facts = json.loads((place / "out/result.json").read_text())
     assert facts["verdict"]["light"] == "grey"
     assert [row["name"] for row in facts["rows"]] == ["unprocessed", "inverse", "real", "clean"]
-    assert load_enhancer(place / "out").causal
+    assert facts["share_kept"] == 0
+    kept = load_enhancer(place / "out")
+    assert kept.causal
+    bone = torch.from_numpy(syllables("ann")).float()[None, None]
+    torch.testing.assert_close(kept(bone), bone, rtol=0, atol=1e-6)
     # An hour is enough for all of the steps, which a few were timed for.
     assert json.loads((place / "out/adapt.json").read_text())["steps"] == asdict(STEPS)
     assert not (place / "out/warm-up").exists()
