@@ -3,7 +3,7 @@
 import functools
 import importlib.resources
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def bundled_recipes(kind: str) -> dict[str, Path]:
 
 
 @functools.cache
-def sensorless_presets() -> Mapping[str, Path]:
+def sensorless_presets() -> dict[str, Path]:
     """Return the synthesis recipes that stand for a sensor of their own."""
     return {
         name: path
