@@ -29,7 +29,7 @@ want their sources named (CC BY 4.0).
 
 def main() -> None:
     """Copy weights, config and card."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Make a bundled model of an adaptation.")
     parser.add_argument("run", type=Path, help="folder that bcsim adapt wrote")
     parser.add_argument("out", type=Path, help="folder to make")
     arguments = parser.parse_args()

@@ -169,7 +169,9 @@ def _reasons(found: Evidence) -> tuple[str, ...]:
 def _parts(found: Evidence) -> tuple[str, ...]:
     """Return what each part of the training brought."""
     told = []
-    for name, what in (("real", "the simulated pairs"), ("simulation", "the recorded pairs")):
+    before = "the given weights" if "start" in found.over else "the simulated pairs"
+    parts = {"real": before, "simulation": "the recorded pairs", "start": "the recorded pairs"}
+    for name, what in parts.items():
         if name in found.over:
             over = found.over[name]
             better = "bring" if _is_better(over) else "bring nothing that can be told:"

@@ -95,3 +95,9 @@ def test_parts_are_told_by_what_they_add():
     reasons = verdict_on(dataclasses.replace(FOUND, over=over)).reasons
     assert any("the simulated pairs bring nothing that can be told" in line for line in reasons)
     assert any(line.startswith("the recorded pairs bring STOI") for line in reasons)
+    over = {**FOUND.over, "real": both(GAIN), "start": both(GAIN)}
+    reasons = verdict_on(dataclasses.replace(FOUND, over=over)).reasons
+    assert [line.partition(" bring")[0] for line in reasons] == [
+        "the given weights",
+        "the recorded pairs",
+    ]
