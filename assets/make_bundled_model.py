@@ -8,8 +8,9 @@ The weights are those of the run; the card tells what they were fitted to, and t
 
 import argparse
 import json
-import shutil
 from pathlib import Path
+
+from bcsim.files.atomic import write_bytes, write_text
 
 TRAINED_ON = "16 throat pairs of 7 talkers, and 120 speakers through a sensor fitted to them"
 PROVENANCE = """
@@ -34,13 +35,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to make")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(arguments.run / "model.safetensors", arguments.out / "model.safetensors")
+    weights = "model.safetensors"
+    write_bytes(arguments.out / weights, (arguments.run / weights).read_bytes())
     config = json.loads((arguments.run / "config.json").read_text("utf-8"))
     config["facts"]["trained_on"] = TRAINED_ON
-    (arguments.out / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    write_text(arguments.out / "config.json", json.dumps(config, indent=1) + "\n")
     card = (arguments.run / "README.md").read_text("utf-8")
     card = card.replace("--model .", f"--model {arguments.out.name}")
-    (arguments.out / "README.md").write_text(card.rstrip() + "\n" + PROVENANCE, "utf-8")
+    write_text(arguments.out / "README.md", card.rstrip() + "\n" + PROVENANCE)
 
 
 if __name__ == "__main__":

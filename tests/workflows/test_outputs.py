@@ -27,6 +27,7 @@ TO_FOLDERS = {
     "import-checkpoint": "{a} --out {out}",
     "train": "--recipe eben-small --pairs {a} --out {out}",
     "compare": "eben-small --pairs {a} --validation-pairs {b} --out {out}",
+    "adapt": "--air {a} --bone {b} --out {out}",
     "enhance": "--model {model} --in {a} --out {out}",
     "demo": "--out {out}",
 }

@@ -5,6 +5,7 @@ The commands are walked: one that is new stands in no list, and fails until it i
 
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bcsim.audio.read import open_audio
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import save_enhancer
 from bcsim.rng import stream
+from bcsim.workflows.adapt_stages import Schedule
 
 main = importlib.import_module("bcsim_cli.main")
 RATE = 16_000
@@ -41,7 +43,8 @@ COMMANDS = {
         3,
         "{recipe} --pairs {0}/rec --validation-pairs {0}/rec --steps 1 --out {0}/out",
     ),
-    "fit-response": (3, "--pairs {0}/rec --no-report --estimator h1 --out {0}/x.sensor"),
+    "adapt": (3, "--pairs {0}/rec --recipe {recipe} --sensor {0}/x.sensor --out {0}/out"),
+    "fit-response": (3, "--pairs {0}/rec --no-report --estimator h1 --out {0}/y.sensor"),
     "evaluate": (3, "--pairs {0}/rec --sensor temporal-transforms"),
     "doctor": (4, "--pairs {0}/rec"),
 }
@@ -70,8 +73,10 @@ UNUSABLE = {
 
 
 @pytest.fixture
-def place(tmp_path):
-    """Return a folder with pairs of which one can be used, a list of them, and a model."""
+def place(tmp_path, sensor, monkeypatch):
+    """Return a folder with pairs of which one can be used, a list of them, model and sensor."""
+    monkeypatch.setattr("bcsim.workflows.adapt.Schedule", lambda: Schedule(1, 1, 1))
+    sensor.save(tmp_path / "x.sensor")
     air = speech()
     sections = signal.butter(2, 900, fs=RATE, output="sos")
     bone = np.asarray(signal.sosfilt(sections, air)) + 1e-5 * stream(1).standard_normal(len(air))
@@ -112,10 +117,14 @@ def test_what_cannot_be_used_is_left_out_and_named_by_every_command(command, pla
     if command != "import":
         (place / "rec/metadata.csv").unlink()
     code, words = COMMANDS[command]
+    if command == "adapt":  # which holds one pair out
+        for role in ("air", "bone"):
+            shutil.copy(place / f"rec/{role}/good.wav", place / f"rec/{role}/again.wav")
     ended, output = run(command, *words.format(place, recipe=recipe).split())
     assert ended == code, output
-    # A comparison lists what its runs list, too.
-    written = [place / "out"] if command == "compare" else place.rglob("failures.jsonl")
+    # These list what their runs list, too.
+    holds_runs = command in ("compare", "adapt")
+    written = [place / "out"] if holds_runs else place.rglob("failures.jsonl")
     listed = [(path / "failures.jsonl" if path.is_dir() else path).read_text() for path in written]
     reasons = [json.loads(line)["error"] for text in listed for line in text.splitlines()]
     if command in ("preview", "evaluate", "doctor"):  # which have no folder of outputs
