@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcsim.errors import InputError, did_you_mean
+from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.hashing import hash_text
 from bcsim.inference.inverse_response import InverseResponse
 from bcsim.models.base import Enhancer
@@ -44,11 +44,22 @@ def bundled_enhancers() -> dict[str, Path]:
 def enhancer_folder(name: str | Path) -> Path:
     """Return the folder of an enhancer that is given by path or by the name of a bundled one.
 
+    Args:
+        name: name of a bundled enhancer, or folder. A `Path` is always a folder.
+
     Raises:
         InputError: if there is neither.
+        UsageError: if the name is that of a folder here as well.
     """
     bundled = bundled_enhancers()
-    folder = bundled.get(str(name), Path(name))
+    folder = Path(name)
+    if isinstance(name, str) and name in bundled:
+        if folder.exists():
+            raise UsageError(
+                f"{name} is an enhancer that comes with bcsim, and there is ./{name}, too; write "
+                f"./{name} for the folder, or rename it"
+            )
+        return bundled[name]
     if not folder.is_dir():
         raise InputError(
             f"{name}: no such folder of a model{did_you_mean(str(name), bundled)}; give the folder "
@@ -67,7 +78,7 @@ def load_enhancer(name: str | Path, direction: Direction | None = None) -> Enhan
 
     Raises:
         InputError: if it cannot be found or read, or is of another direction.
-        UsageError: for an unknown direction.
+        UsageError: for an unknown direction, or a name that is that of a folder here as well.
 
     Example:
         >>> load_enhancer("throat").sample_rate

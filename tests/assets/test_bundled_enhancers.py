@@ -1,6 +1,7 @@
 """The trained enhancers that come with bcsim are small, told of, and better than the sensor."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import bcsim
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
-from bcsim.errors import InputError
+from bcsim.errors import InputError, UsageError
 from bcsim.metrics.scores import enhancement_scores
 from bcsim.workflows.enhancers import bundled_enhancers, enhancer_folder, find_enhancer
 from bcsim.workflows.presets import bundled_folder
@@ -64,3 +65,12 @@ def test_an_enhancer_is_found_by_name_or_folder_and_another_name_is_told(tmp_pat
         bcsim.load_enhancer("throta")
     with pytest.raises(InputError, match="give the folder of a run, or one of throat"):
         bcsim.load_enhancer(tmp_path / "nothing")
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_it_nor_it_for_the_folder(tmp_path, monkeypatch):
+    """`adapt --out throat`, then `enhance --model throat`: whose?"""
+    shutil.copytree(BUNDLED["throat"], tmp_path / "throat")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"write ./throat for the folder"):
+        find_enhancer("throat")
+    assert enhancer_folder("./throat") == enhancer_folder(Path("throat")) == Path("throat")
