@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bcsim.dsp.lazy_signal import Samples, of_frames
+from bcsim.dsp.spectra import hann_like, power_of
 
 HOP_S = 0.016  # a frame is two hops
 LOUD_QUANTILE = 0.98
@@ -220,15 +221,14 @@ def _energies_above(
 ) -> list[Tensor]:
     """Return the energies of Hann-windowed frames above each of the cutoffs, (B, frames) each."""
     signal = pad(signal, (0, max(0, num_fft - signal.shape[-1])))
-    window = torch.hann_window(num_fft, dtype=signal.dtype, device=signal.device)
     above = signal.new_zeros(num_fft // 2 + 1, len(cutoffs_hz))
     for column, hz in enumerate(cutoffs_hz):
         above[math.ceil(hz * num_fft / sample_rate) :, column] = 2 / num_fft
     above[-1] /= 2  # the other bins are in both halves of the spectrum
     parts = []
     for frames in signal.unfold(-1, num_fft, hop).split(_BLOCK, dim=1):
-        spectrum = torch.fft.rfft(frames * window)
-        parts.append((spectrum.real.square() + spectrum.imag.square()) @ above)
+        spectrum = torch.fft.rfft(frames * hann_like(frames, num_fft))
+        parts.append(power_of(spectrum) @ above)
     return list(torch.cat(parts, dim=1).unbind(dim=-1))
 
 

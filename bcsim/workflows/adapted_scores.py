@@ -20,7 +20,7 @@ from bcsim.models.base import Enhancer
 from bcsim.reports.comparison import Sounds
 from bcsim.reports.verdict import DECIDING, Difference, Evidence
 from bcsim.workflows.adapt_stages import Fold, Material
-from bcsim.workflows.compared_scores import ScoredRecordings, defined, is_gain, summary_of
+from bcsim.workflows.compared_scores import ScoredRecordings, by_recording, gains_of, summary_of
 from bcsim.workflows.enhancers import INVERSE, find_enhancer
 
 NUM_LISTENED = 1  # recordings of each fold on the page
@@ -95,14 +95,9 @@ class HeldOutScores:
         for part, scores in self.scores.items():
             row: dict[str, Any] = {"name": part, **summary_of(scores, self.speakers)}
             if part != "unprocessed":
-                gain = summary_of(_differences(scores, before), self.speakers)
-                row |= {"gains": gain["scores"], "gain_intervals": gain["intervals"]}
-                row["better"] = {m: is_gain(m, gain["intervals"][m]) for m in gain["scores"]}
+                row |= gains_of(scores, before, self.speakers)
                 row["num_dead"] = self.num_dead[part]
-            row["recordings"] = {
-                name: {metric: defined(value) for metric, value in own.items()}
-                for name, own in zip(self.ids, scores, strict=True)
-            }
+            row["recordings"] = by_recording(self.ids, scores)
             rows.append(row)
         return [*rows, {"name": "clean", "scores": dict(self.clean), "intervals": {}}]
 
@@ -202,12 +197,3 @@ def _enhancers(fold: Fold, material: Material) -> dict[str, Enhancer]:
     sensor = fold.sensor(material)
     names = {"inverse": f"{INVERSE}{sensor}", **fold.networks(material)}
     return {part: find_enhancer(name).enhancer for part, name in names.items()}
-
-
-def _differences(
-    scores: Sequence[Mapping[str, float]], before: Sequence[Mapping[str, float]]
-) -> list[dict[str, float]]:
-    return [
-        {metric: own[metric] - earlier[metric] for metric in own}
-        for own, earlier in zip(scores, before, strict=True)
-    ]

@@ -150,24 +150,14 @@ class ScoredRecordings:
                 "air microphone"
             )
         found = validator.validate(enhancer, torch.device("cpu"))
-        gains = [
-            {name: row[name] - before[name] for name in row}
-            for row, before in zip(found.item_scores, validator.item_scores, strict=True)
-        ]
-        gain = summary_of(gains, at_rate.speakers)
         row = {
             **size_facts(enhancer),
             "real_time_factor": float(f"{real_time_factor(enhancer):.3g}"),
             "num_steps": json.loads((run / CONFIG_FILE).read_text("utf-8"))["facts"]["steps_total"],
             "num_dead": found.num_dead,
             **summary_of(found.item_scores, at_rate.speakers),
-            "gains": gain["scores"],
-            "gain_intervals": gain["intervals"],
-            "better": {name: is_gain(name, gain["intervals"][name]) for name in gain["scores"]},
-            "recordings": {
-                item.id: {name: defined(value) for name, value in scores.items()}
-                for item, scores in zip(validator.items, found.item_scores, strict=True)
-            },
+            **gains_of(found.item_scores, validator.item_scores, at_rate.speakers),
+            "recordings": by_recording([item.id for item in validator.items], found.item_scores),
         }
         samples = [output.numpy() for output in found.samples]
         return row, Sounds(samples, validator.items[: len(samples)])
@@ -186,13 +176,40 @@ def summary_of(scores: Sequence[Scores], speakers: Sequence[str | None]) -> dict
     return {"scores": mean_scores([dict(row) for row in scores]), "intervals": intervals}
 
 
-def is_gain(metric: str, interval: Interval) -> bool | None:
+def gains_of(
+    scores: Sequence[Scores], before: Sequence[Scores], speakers: Sequence[str | None]
+) -> dict[str, Any]:
+    """Return mean gains over earlier scores, their intervals, and whether each is a gain."""
+    gains = [
+        {name: own[name] - earlier[name] for name in own}
+        for own, earlier in zip(scores, before, strict=True)
+    ]
+    summary = summary_of(gains, speakers)
+    intervals = summary["intervals"]
+    return {
+        "gains": summary["scores"],
+        "gain_intervals": intervals,
+        "better": {name: _is_gain(name, interval) for name, interval in intervals.items()},
+    }
+
+
+def by_recording(
+    names: Sequence[str], scores: Sequence[Scores]
+) -> dict[str, dict[str, float | None]]:
+    """Return the scores of recordings by their names, as JSON holds them."""
+    return {
+        name: {metric: _defined(value) for metric, value in own.items()}
+        for name, own in zip(names, scores, strict=True)
+    }
+
+
+def _is_gain(metric: str, interval: Interval) -> bool | None:
     """Tell from the interval of a gain whether it is one; None where it is not known."""
     if interval is None or interval[0] <= 0 <= interval[1]:
         return None
     return METRICS[metric].is_better(interval[0], 0.0)
 
 
-def defined(value: float) -> float | None:
+def _defined(value: float) -> float | None:
     """Return a score as JSON holds it, None for one that is not finite."""
     return round(value, 6) if math.isfinite(value) else None

@@ -22,6 +22,7 @@ from bcsim.reports.html import Figure, Page, Section, Table, listening, write_pa
 from bcsim.sensors.profile import SensorProfile
 from bcsim.training.run import TrainingResult
 from bcsim.workflows.enhance import enhance
+from bcsim.workflows.enhancers import bundled_enhancers
 from bcsim.workflows.fit_response import fit_response
 from bcsim.workflows.presets import bundled_folder, load_simulator
 from bcsim.workflows.synthesize import plan_synthesis, synthesize
@@ -138,7 +139,7 @@ def _run_chain(out: Path, num_steps: int) -> DemoResult:
         band_hz=fitted.usable_band_hz,
         delay_error_s=fitted.delay_s - known.delay_s,
         trained=_enhanced(out / "run", clean, bone, out / "enhanced.wav", fitted.delay_s),
-        throat=_enhanced(THROAT, clean, throat, out / "throat_enhanced.wav"),
+        throat=_enhanced(bundled_enhancers()[THROAT], clean, throat, out / "throat_enhanced.wav"),
     )
     choice = (
         f"Chosen among estimators: {fit.result.choice}. The sensor is a filter, so a filter is "
@@ -167,9 +168,7 @@ def _through_throat(out: Path, air: Path) -> Path:
     return path
 
 
-def _enhanced(
-    model: str | Path, air: Path, bone: Path, out: Path, delay_s: float = 0.0
-) -> Sentence:
+def _enhanced(model: Path, air: Path, bone: Path, out: Path, delay_s: float = 0.0) -> Sentence:
     """Enhance a recording and score it against clean speech, in which the delay is not to count."""
     enhance(model, bone, out)
     (clean, rate), *heard = (read_audio(path) for path in (air, bone, out))

@@ -60,7 +60,7 @@ def bundled_facts() -> list[Facts]:
     """Return the facts of the trained enhancers that come with bcsim, as in `models_reference`."""
     found = []
     for name, folder in bundled_enhancers().items():
-        enhancer = load_enhancer(name)
+        enhancer = load_enhancer(folder)  # a name may be that of a folder here as well
         config = read_json(folder / CONFIG_FILE)
         trained_on = config["facts"].get("trained_on", "")
         model = config["model"]["name"]
