@@ -78,7 +78,8 @@ def hann_like(signal: Tensor, num_fft: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _hann(num_fft: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.hann_window(num_fft, dtype=dtype, device=device)
+    with torch.inference_mode(mode=False):  # whoever asks first: gradients may be wanted later
+        return torch.hann_window(num_fft, dtype=dtype, device=device)
 
 
 def power_of(spectrum: Tensor) -> Tensor:

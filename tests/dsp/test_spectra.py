@@ -227,3 +227,12 @@ def test_gaps_are_filled_in_every_curve_of_a_batch():
     known = torch.tensor([False, True, False, True])
     expected = torch.tensor([[1.0, 1.0, 2.0, 3.0], [2.0, 2.0, 1.0, 0.0]])
     torch.testing.assert_close(fill_gaps(curves, known), expected)
+
+
+def test_a_window_that_was_first_needed_for_inference_lets_gradients_through():
+    with torch.inference_mode():
+        stft(torch.zeros(1, 94), 94, 47)
+    signal = torch.ones(1, 94, requires_grad=True)
+    stft(signal, 94, 47).abs().sum().backward()
+    assert signal.grad is not None
+    assert float(signal.grad.abs().max()) > 0
