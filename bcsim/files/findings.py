@@ -44,7 +44,7 @@ class Finding:
     time_s: float | None = None
 
 
-@dataclass
+@dataclass(eq=False)  # collectors of the same findings are two: `collecting` takes out its own
 class FoundInRecordings:
     """Findings of many recordings, by the name of the recording; each is kept once.
 

@@ -12,7 +12,7 @@ from scipy import signal
 
 from bcsim.audio.read import open_audio
 from bcsim.errors import InputError
-from bcsim.files.findings import OF_ONE_RECORDING, Finding, FoundInRecordings
+from bcsim.files.findings import OF_ONE_RECORDING, Finding, FoundInRecordings, collecting, note
 from bcsim.rng import stream
 from bcsim.sensors.profile import SensorProfile
 
@@ -124,6 +124,17 @@ def test_a_profile_from_before_findings_is_read_and_others_keep_them(sensor, tmp
     (tmp_path / "new.sensor").write_bytes(content.replace(b'\\"dc\\": 2', b'\\"dc\\": 0'))
     with pytest.raises(InputError, match=r"provenance\.findings"):
         SensorProfile.load(tmp_path / "new.sensor")
+
+
+def test_whoever_has_collected_the_same_goes_on_collecting():
+    """The inner collector, as empty as the outer one, took that out in place of itself."""
+    finding = Finding("dc", "warning", "has DC", "none")
+    with collecting() as outer:
+        with collecting() as inner:
+            pass
+        note("a.wav", [finding])
+    assert outer.of("a.wav") == [finding]
+    assert not inner.by_name
 
 
 def test_findings_of_other_runs_stay_where_they_are(tmp_path):

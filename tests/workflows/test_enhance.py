@@ -40,6 +40,20 @@ def test_a_folder_gives_a_file_for_each_recording_and_a_single_one_the_same(mode
     assert single.written[0].read_bytes() == in_folder.read_bytes()
 
 
+def test_what_is_noticed_behind_a_recording_without_findings_is_told(
+    model, tmp_path, speech, command_line
+):
+    """It ended in an internal error, with everything enhanced and nothing told."""
+    (tmp_path / "in").mkdir()
+    for name, gain in (("a", 1.0), ("b", 1e-3)):
+        soundfile.write(tmp_path / f"in/{name}.wav", gain * speech[0].numpy(), 16_000)
+    options = ("--model", model, "--in", tmp_path / "in", "--out", tmp_path / "out")
+    code, _, told = command_line("enhance", *options, "--device", "cpu")
+    assert code == 0, told
+    assert "quiet: 1 recording or pair" in told
+    assert "b.wav" in (tmp_path / "out/findings.jsonl").read_text()
+
+
 def test_two_recordings_are_not_written_to_one_file(model, tmp_path, speech):
     (tmp_path / "in").mkdir()
     for name, container in (("a.ogg", "OGG"), ("a.ogg.wav", "WAV")):
