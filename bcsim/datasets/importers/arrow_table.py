@@ -178,6 +178,7 @@ def _mapped(path: Path) -> Any:
     batches, size = [], 0
     with ipc.open_stream(source) as reader:
         for batch in reader:
+            batch.validate(full=True)  # or offsets of a damaged file lead out of its memory
             batches.append(batch)
             size += batch.nbytes
             _check_size(path, "a batch", size)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import struct
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -349,13 +350,13 @@ def test_cells_may_be_bytes_or_the_paths_of_files(write_parquet, tmp_path):
     assert "row 1 of air holds no audio" in result.failures["x-000001"]
 
 
-def save_to_disk(folder: Path, table: dict[str, list[Any]]) -> None:
+def save_to_disk(folder: Path, table: dict[str, list[Any]], rows_a_batch: int = 1) -> None:
     """Write what `datasets` writes; `test_real_libraries` reads what it really wrote."""
     pyarrow = pytest.importorskip("pyarrow")
     folder.mkdir(parents=True)
     content = pyarrow.table(table)
     with pyarrow.ipc.new_stream(folder / "data-00000-of-00001.arrow", content.schema) as writer:
-        writer.write_table(content, max_chunksize=1)
+        writer.write_table(content, max_chunksize=rows_a_batch)
     state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": None}
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "dataset_info.json").write_text("{}")
@@ -375,6 +376,20 @@ def test_a_folder_of_save_to_disk_is_read(tmp_path):
     )
     with pytest.raises(InputError, match=r"b.arrow is missing"):
         import_pairs(tmp_path / "other", tmp_path / "no", names=NAMES)
+
+
+def test_an_offset_that_leads_out_of_an_arrow_file_is_no_audio(tmp_path):
+    """What lay behind it in memory was read, and another one ended the process."""
+    sides = {role: [flac(noise(role, name)) for name in "ab"] for role in ("air", "bone")}
+    save_to_disk(tmp_path / "in", sides, rows_a_batch=2)
+    (path,) = (tmp_path / "in").glob("*.arrow")
+    first, second = map(len, sides["bone"])
+    whole, offsets = path.read_bytes(), struct.pack("<3i", 0, first, first + second)
+    assert whole.count(offsets) == 1
+    wrong = struct.pack("<3i", 0, first + second + 64, first + second)
+    path.write_bytes(whole.replace(offsets, wrong))
+    with pytest.raises(InputError, match=r"is no sound Arrow file .*[Oo]ffset"):
+        import_pairs(tmp_path / "in", tmp_path / "out")
 
 
 def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch):
