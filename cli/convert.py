@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from .decoding import DecodingCommand
 from .options import COUNT, PATH, new_folder_option
 from .registered import registered_names
 
 
-@click.command("convert", cls=DecodingCommand)
+@click.command("convert")
 @click.argument("dataset", type=PATH)
 @click.option(
     "--format",

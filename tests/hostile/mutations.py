@@ -182,6 +182,12 @@ class Subjects:
         config = folder / "model/config.json"
         read = _parent_of(load_enhancer)
         self._add_signed("model", config, "weights_sha256", read, add)
+        from tests.hostile.mutated_models import enhanced_by_inverse, starts
+
+        for name, config, read in starts(folder):
+            self._add_signed(name, config, "weights_sha256", _parent_of(read), add)
+        name = "inverse.sensor"
+        add(name, SMALL_SENSOR.read_bytes(), self._reader(name, enhanced_by_inverse))
 
     def mutant(self, number: int) -> tuple[str, Callable[[], object]]:
         """Return the name of a mutant, and what reads it."""

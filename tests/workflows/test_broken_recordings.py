@@ -80,7 +80,7 @@ def test_commands_that_open_recordings_start_the_decoder_ahead():
         for name in main.COMMANDS
         if isinstance(main.cli.get_command(click.Context(main.cli), name), decoding.DecodingCommand)
     }
-    assert ahead - {*decoding.ELSEWHERE} == READING.keys() | {"verify", "convert"}
+    assert ahead - {*decoding.ELSEWHERE} == READING.keys() | {"verify"}
 
 
 @pytest.fixture
