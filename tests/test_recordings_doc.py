@@ -23,10 +23,10 @@ from bcsim.audio.inspection import (
 from bcsim.audio.validation.containers import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.lists import TALKER_COLUMNS
-from bcsim.datasets.manifest import SPLIT_WORDS
 from bcsim.datasets.pair_lists import AIR_COLUMNS, ID_COLUMNS
 from bcsim.datasets.pairing import AIR_WORDS, BONE_WORDS
 from bcsim.datasets.speaker_names import UNKNOWN_NAMES
+from bcsim.datasets.split_names import SPLIT_WORDS
 from bcsim.datasets.talkers import FILE_COLUMNS
 from bcsim.fitting.alignment.align import LARGEST_DELAY_S, SAME_START_S
 from bcsim.fitting.alignment.envelopes import LEAST_OVERLAP_S, MAX_RATE

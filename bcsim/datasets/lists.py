@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bcsim.datasets.speaker_names import known_name
+from bcsim.datasets.split_names import split_of_folder
 from bcsim.errors import InputError
 from bcsim.files import gzip_file
 from bcsim.files.opening import most_expanded, open_regular
@@ -27,15 +28,23 @@ MAX_LIST_LINES = 1_000_000  # of which each takes up to a kilobyte of memory
 TABLES, JSON_LINES = (".csv", ".tsv"), (".jsonl",)  # either may be packed, `.gz`
 _DELIMITERS = ",;\t"
 # Columns and keys of who speaks, the surest first.
-TALKER_COLUMNS = ("talker", "speaker", "talker_id", "speaker_id", "spk_id", "spk", "client_id")
-# Columns and keys that tell a part of a file, of which bcsim reads none outside Kaldi and Lhotse.
-_PART_KEYS = frozenset(
-    {
-        *("start", "start_s", "start_ms", "start_sec", "start_time", "start_sample", "begin"),
-        *("end", "end_s", "end_ms", "end_sec", "end_time", "end_sample", "stop", "stop_s"),
-        *("offset", "offset_s", "onset", "tmin", "tmax"),
-    }
+TALKER_COLUMNS = (
+    *("talker", "speaker", "talker_id", "speaker_id", "spk_id", "spk", "client_id"),
+    *("subject", "subject_id", "participant", "participant_id"),
 )
+SPLIT_COLUMNS = ("split", "subset", "partition")  # the first is of splits and of nothing else
+# Columns and keys that tell a part of a file, of which bcsim reads none outside Kaldi and Lhotse.
+_OF_WHAT = (
+    "air|audio|bone|chunk|clip|crop|cut|file|frame|sample|seg|segment|speech|time|utt|utterance"
+)
+_UNITS = "s|secs?|seconds?|ms|milliseconds?|times?|timestamps?|samples?|frames?|idx|index|pos"
+_PART_KEYS = {
+    end: re.compile(rf"(?:(?:{_OF_WHAT})_?)?(?:{words})(?:_?(?:{_UNITS}))*|{others}")
+    for end, words, others in (
+        ("start", "start|begin|offset|onset|from", "tmin"),
+        ("end", "end|stop|to", "tmax"),
+    )
+}
 _MAX_LINES_OF_A_ROW = 30  # that a cell in quotation marks may have
 _MAX_COLUMNS = 1000
 _LOOKED_AT = 100  # entries from which a list is recognised: any of them may be malformed
@@ -165,12 +174,52 @@ def part_told_by(content: Mapping[str, Any]) -> str | None:
         True
     """
     for key, value in content.items():
-        if key.lower() in _PART_KEYS and value not in (None, ""):
+        if end_of_part(key) and any(character.isdigit() for character in str(value)):
             return (
                 f"tells a part of the files ({shown(key)} {shown(value)}), and whole files are "
                 "read; cut the part out, or leave the column empty"
             )
     return None
+
+
+def end_of_part(key: str) -> str | None:
+    """Return "start" or "end" for a column or key that is called like that of a part of a file.
+
+    Example:
+        >>> end_of_part("Segment_Start"), end_of_part("tmax"), end_of_part("start_date")
+        ('start', 'end', None)
+    """
+    name = re.sub(r"[-. ]", "_", key.strip().lower())
+    return next((end for end, pattern in _PART_KEYS.items() if pattern.fullmatch(name)), None)
+
+
+def split_told(content: Mapping[str, Any], otherwise: str | None = None) -> str | None:
+    """Return the split that an entry names in a column of splits, or else that of its list.
+
+    Args:
+        content: keys and values of the entry; capitals of the keys do not matter.
+        otherwise: split of the list.
+
+    Raises:
+        InputError: if its `split` is none that is known.
+
+    Example:
+        >>> split_told({"Split": "Dev"}), split_told({"subset": "clean"}, "train")
+        ('validation', 'train')
+    """
+    keys = {str(key).strip().lower(): key for key in reversed(list(content))}
+    for column in SPLIT_COLUMNS:
+        if column not in keys:
+            continue
+        is_split = column == SPLIT_COLUMNS[0]
+        cell = content[keys[column]]
+        name = name_of(cell) if is_split or isinstance(cell, str) else None
+        split = split_of_folder(name or "")
+        if split is None and name is not None and is_split:
+            raise InputError(f"{shown(name)!r} is no split; write train, dev or test")
+        if split is not None:
+            return split
+    return otherwise
 
 
 def _alike(keys: Iterable[str]) -> tuple[str, str] | None:

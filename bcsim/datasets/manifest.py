@@ -31,11 +31,6 @@ MANIFEST_NAME, DATASET_NAME, SUMS_NAME = "metadata.jsonl", "dataset.json", "SHA2
 RECIPE_NAME, PROFILE_NAME, CARD_NAME = "recipe.resolved.yaml", "profile.sensor", "README.md"
 STATE_FOLDER = ".bcsim.tmp"  # there as long as the dataset is not finished
 SPLITS = ("train", "validation", "test")
-SPLIT_WORDS = {  # names of folders and files that tell a split
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    "test": "test",
-}
 SIGNALS = ("bone", "air", "noisy_air")  # folders of a split; the last is not always there
 MAX_NAME_BYTES = 200  # of a file's stem; file systems allow 255 for the whole name
 MAX_SAMPLE_RATE = 384_000

@@ -1,19 +1,27 @@
 """Lists of pairs: tables with a column for each side."""
 
+import logging
 import os
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
-from bcsim.datasets.lists import TALKER_COLUMNS, Entry, has_ending, part_told_by
-from bcsim.datasets.manifest import SPLIT_WORDS
+from bcsim.datasets.lists import (
+    SPLIT_COLUMNS,
+    TALKER_COLUMNS,
+    Entry,
+    end_of_part,
+    has_ending,
+    part_told_by,
+    split_told,
+)
 from bcsim.datasets.pairing import pair_ids
 from bcsim.datasets.speaker_names import known_name
 from bcsim.datasets.tables import Table, read_table, text_of
-from bcsim.datasets.told_facts import check_told_of_files
+from bcsim.datasets.told_facts import DURATION_KEYS, RATE_KEYS, check_told_of_files
 from bcsim.errors import InputError
-from bcsim.files.paths import existing_spelling
+from bcsim.files.paths import existing_spelling, printable
 from bcsim.files.text import shown
 
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl"})
@@ -21,6 +29,9 @@ AIR_COLUMNS = ("air", "air_file_name", "air_file", "air_path")
 BONE_COLUMNS = ("bone", "bone_file_name", "bone_file", "bone_path")
 ID_COLUMNS = ("id", "pair", "name")
 CHANNEL_COLUMNS = ("channel", "channels", "air_channel", "bone_channel")
+_MAX_COLUMNS_TOLD = 5
+
+log = logging.getLogger(__name__)
 
 
 def is_pair_list(path: Path) -> bool:
@@ -48,15 +59,16 @@ def read_pair_list(path: Path) -> tuple[list[PairFiles], dict[str, str]]:
             f"{path}: wants a heading with the columns air and bone, not "
             f"{shown(', '.join(table.columns)) or 'nothing'}"
         )
+    _tell_unread_columns(table)
     # Beside rows with a split, one without could be of the test.
-    has_splits = any(entry.content.get("split") not in (None, "") for entry in table.entries)
+    has_splits = any(map(_names_split, table.entries))
     pairs: dict[str, PairFiles] = {}
     failures = {}
     for row in table.entries:
         try:
             pair = _pair(table, row, {role: str(column) for role, column in columns.items()})
             if has_splits:
-                pair = replace(pair, id=f"{_split(row)}/{pair.id}")
+                pair = replace(pair, id=f"{_split(table, row)}/{pair.id}")
             if pair.id in pairs:
                 raise InputError(
                     f"{row.where}: another pair is called {shown(pair.id)!r}; give each an id"
@@ -100,8 +112,32 @@ def _pair(table: Table, row: Entry, columns: dict[str, str]) -> PairFiles:
     return PairFiles(pair_id, files, known_name(talker))
 
 
-def _split(row: Entry) -> str:
-    split = text_of(row, "split")
-    if split.lower() not in SPLIT_WORDS:
-        raise InputError(f"{row.where}: {shown(split)!r} is no split; write train, dev or test")
-    return SPLIT_WORDS[split.lower()]
+def _tell_unread_columns(table: Table) -> None:
+    """Log the columns that nothing is made of: one may have been meant for something."""
+    read = {*AIR_COLUMNS, *BONE_COLUMNS, *ID_COLUMNS, *TALKER_COLUMNS, *SPLIT_COLUMNS}
+    read |= {*CHANNEL_COLUMNS, *RATE_KEYS, *DURATION_KEYS}
+    rest = [column for column in table.columns if column not in read and not end_of_part(column)]
+    if rest:
+        more = ", ..." if len(rest) > _MAX_COLUMNS_TOLD else ""
+        told = ", ".join(map(shown, rest[:_MAX_COLUMNS_TOLD]))
+        log.info("%s: columns that are not read: %s%s", printable(str(table.path)), told, more)
+
+
+def _names_split(row: Entry) -> bool:
+    """Tell whether a row names a split, known or not."""
+    try:
+        return split_told(row.content) is not None
+    except InputError:
+        return True
+
+
+def _split(table: Table, row: Entry) -> str:
+    try:
+        split = split_told(row.content)
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from None
+    if split is None:
+        column = table.column(SPLIT_COLUMNS)
+        told = shown(text_of(row, str(column)))
+        raise InputError(f"{row.where}: {column} {told!r} is no split; write train, dev or test")
+    return split

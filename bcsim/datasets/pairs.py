@@ -27,7 +27,7 @@ from bcsim.datasets.dataset import PairFiles, read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, PairRow, file_beneath
 from bcsim.datasets.pairing import ROLES
 from bcsim.datasets.recordings import chosen_channels, find_pairs
-from bcsim.datasets.speaker_names import split_of_folder
+from bcsim.datasets.split_names import split_of_folder
 from bcsim.errors import InputError
 from bcsim.files.hashing import hash_files
 from bcsim.files.opening import FileState, state_of

@@ -14,8 +14,9 @@ from pathlib import Path
 from bcsim.audio.channels import channel_index, strongest_channel
 from bcsim.audio.folder import AUDIO_SUFFIXES, list_audio
 from bcsim.audio.unchanging import read_pair
-from bcsim.datasets.dataset import Dataset, ListedPair, PairFiles
+from bcsim.datasets.dataset import WHOLE, Dataset, ListedPair, PairFiles
 from bcsim.datasets.layouts import named_pairs
+from bcsim.datasets.lists import split_told
 from bcsim.datasets.manifest import MANIFEST_NAME, SPLITS
 from bcsim.datasets.pair_lists import LIST_SUFFIXES, is_pair_list, read_pair_list
 from bcsim.datasets.pairing import ROLES
@@ -240,7 +241,8 @@ def _has_manifest(folder: Path) -> bool:
 def _listed(folder: Path, only: str | None) -> list[PairFiles]:
     """Return the pairs of one split of a dataset, or of all.
 
-    An id of several splits gets the split's name.
+    An id of several splits gets the split's name, and so does a row that names its own split in the
+    one manifest of a folder.
 
     Recordings that lie there and are not listed are counted in the log.
     """
@@ -250,6 +252,8 @@ def _listed(folder: Path, only: str | None) -> list[PairFiles]:
         raise InputError(f"{manifest}: no such manifest; name a split that is there")
     splits = dataset.manifests if only is None else [only]
     by_split = {split: [*dataset.pairs(split)] for split in splits}
+    if WHOLE in by_split:
+        by_split[WHOLE] = [*map(_with_own_split, by_split[WHOLE])]
     counts = Counter(pair.id for pairs in by_split.values() for pair in pairs)
     listed: list[PairFiles] = [
         replace(pair, id=f"{split}/{pair.id}") if counts[pair.id] > 1 else pair
@@ -273,6 +277,15 @@ def _listed(folder: Path, only: str | None) -> list[PairFiles]:
     return listed
 
 
+def _with_own_split(pair: ListedPair) -> ListedPair:
+    """Return a pair with the split that its row names before its id; an odd one is left."""
+    try:
+        split = split_told(pair.content)
+    except InputError:  # which costs the pair itself (`_as_told`)
+        split = None
+    return pair if split is None else replace(pair, id=f"{split}/{pair.id}")
+
+
 def _as_told(listed: Sequence[PairFiles]) -> tuple[list[PairFiles], dict[str, str]]:
     """Return the pairs whose files are as somebody else's manifest tells, and why others are not.
 
@@ -282,6 +295,7 @@ def _as_told(listed: Sequence[PairFiles]) -> tuple[list[PairFiles], dict[str, st
     for pair in listed:
         try:
             if isinstance(pair, ListedPair) and "drawn" not in pair.content:
+                split_told(pair.content)
                 check_told_of_files(pair.content, pair.files.values(), pair.where)
             pairs.append(pair)
         except InputError as error:

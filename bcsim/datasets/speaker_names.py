@@ -1,9 +1,9 @@
-"""What is a name of a speaker, and what the path of a recording tells of him and of its split."""
+"""What is a name of a speaker, and what the path of a recording tells of him."""
 
 import re
 from collections.abc import Iterable, Sequence
 
-from bcsim.datasets.manifest import SPLIT_WORDS
+from bcsim.datasets.split_names import split_of_folder
 
 # What people and programs write where the speaker is not known. Spelled exactly like this: "Nan",
 # "none" with another ending, or "Null" are names.
@@ -13,7 +13,6 @@ UNKNOWN_NAMES = frozenset(
         *("unknown", "Unknown", "UNKNOWN", "unk", "<unk>", "?", "-"),
     }
 )
-_PART_OF_LIBRISPEECH = re.compile(r"-(?:clean|other)(?:-\d+)?")  # behind the name of a split
 # The speaker's part of a file's stem, in corpora that call all of their files alike.
 _KNOWN_NAMES = (
     re.compile(r"(\d{1,5})-\d{3,6}-\d{4}"),  # LibriSpeech
@@ -77,13 +76,3 @@ def speaker_of_path(name: str) -> str | None:
 def first_folder(folders: Iterable[str]) -> str | None:
     """Return the first folder that is not called like a split, or None."""
     return next((folder for folder in folders if split_of_folder(folder) is None), None)
-
-
-def split_of_folder(name: str) -> str | None:
-    """Return the split that a folder's name means.
-
-    Example:
-        >>> split_of_folder("dev-other"), split_of_folder("testimony")
-        ('validation', None)
-    """
-    return SPLIT_WORDS.get(_PART_OF_LIBRISPEECH.sub("", name.lower()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bcsim.audio.read import audio_info
+from bcsim.datasets.lists import end_of_part
 from bcsim.errors import InputError
 
 ROUNDING_S = 0.05  # by which a duration may be off, however exactly it is written
@@ -40,6 +41,8 @@ class Told:
     def of(cls, content: Mapping[str, Any]) -> "Told":
         """Read the usual keys of an entry, in capitals or not; what is no number tells nothing.
 
+        Start and end of a part tell the duration of a file that holds that part alone.
+
         Example:
             >>> Told.of({"Sampling_Rate": "16000", "duration": 3.2})
             Told(sample_rate=16000.0, duration=3.2, per_second=None, rounding=0.1)
@@ -50,10 +53,8 @@ class Told:
         for key, per_second in DURATION_KEYS.items():
             duration = _number(by_key.get(key))
             if duration is not None:
-                _, _, decimals = str(by_key[key]).strip().partition(".")
-                rounding = 10.0 ** -len(decimals) if decimals.isdecimal() else 1.0
-                return cls(rate, duration, per_second, rounding)
-        return cls(rate)
+                return cls(rate, duration, per_second, _rounding(by_key[key]))
+        return cls(rate, *_part(content))
 
     def contradiction(self, files: Sequence[tuple[int, int]]) -> str | None:
         """Return what to say if this is told of none of some files, or None.
@@ -79,6 +80,20 @@ class Told:
             abs(self.duration - num_samples / rate * unit) <= max(self.rounding, ROUNDING_S * unit)
             for unit in units
         )
+
+
+def _part(content: Mapping[str, Any]) -> tuple[float | None, float | None, float]:
+    """Return the duration of the part of a recording that an entry tells, its unit and rounding."""
+    times: dict[str, tuple[float, float]] = {}
+    for key, value in content.items():
+        end = end_of_part(key)
+        number = 0.0 if value in (0, "0") and value is not False else _number(value)
+        if end is not None and number is not None:
+            times.setdefault(end, (number, _rounding(value)))
+    if times.keys() != {"start", "end"} or times["end"][0] <= times["start"][0]:
+        return None, None, 0.0
+    (start, first), (stop, last) = times["start"], times["end"]
+    return stop - start, None, first + last
 
 
 NOTHING_TOLD = Told()
@@ -121,6 +136,12 @@ def _number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if 0 < number < math.inf else None
+
+
+def _rounding(value: object) -> float:
+    """Return one unit of the last decimal of a number as it is written."""
+    _, _, decimals = str(value).strip().partition(".")
+    return 10.0 ** -len(decimals) if decimals.isdecimal() else 1.0
 
 
 def _told(values: Sequence[float]) -> str:

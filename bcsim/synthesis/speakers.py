@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bcsim.datasets.speaker_names import known_name, speaker_of_corpus, split_of_folder
+from bcsim.datasets.speaker_names import known_name, speaker_of_corpus
+from bcsim.datasets.split_names import split_of_folder
 from bcsim.datasets.tables import read_table
 from bcsim.datasets.talkers import talkers_of
 from bcsim.errors import InputError, UsageError

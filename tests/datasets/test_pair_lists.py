@@ -109,13 +109,44 @@ def test_a_column_of_splits_keeps_the_test_out_of_training(files):
     )
     assert [*pairs] == ["train/a", "test/a"]
     assert "line 4: 'odd' is no split; write train, dev or test" in "".join(failures.values())
-    assert "line 5: '' is no split" in "".join(failures.values())
+    assert "line 5: split '' is no split" in "".join(failures.values())
     (files / "rec/list.csv").write_text(rows)
     splits = open_pairs(files / "rec/list.csv", RATE, 0).by_split()
     assert {split: pairs.ids for split, pairs in splits.items()} == {
         "train": ["train/a"],
         "test": ["test/a"],
     }
+
+
+@pytest.mark.parametrize("column", ["frame_offset", "from_s", "Segment Start", "bone_offset_ms"])
+def test_a_row_that_tells_a_part_of_its_files_is_refused(files, column):
+    """Only columns called `start` and the like were: the others were passed over."""
+    rows = f"air,bone,{column}\nm/one.wav,n/three.wav,0.01\nm/two.wav,n/four.wav,\n"
+    pairs, failures = found(files / "rec/list.csv", rows)
+    assert [*pairs] == ["n/four"]
+    assert "tells a part of the files" in "".join(failures.values())
+
+
+def test_columns_that_are_not_read_are_told(files, caplog):
+    with caplog.at_level("INFO"):
+        found(files / "rec/list.csv", "air,bone,Use,age\nm/one.wav,n/three.wav,0,7\n")
+    assert "list.csv: columns that are not read: use, age" in caplog.text
+
+
+def test_a_manifest_of_ones_own_keeps_its_test_out_of_training(files):
+    """The split in its rows was passed over."""
+    rows = [
+        {"air_file_name": "m/one.wav", "bone_file_name": "n/three.wav", "split": "train"},
+        {"air_file_name": "m/two.wav", "bone_file_name": "n/four.wav", "split": "eval"},
+        {"air_file_name": "m/two.wav", "bone_file_name": "n/three.wav", "id": "c", "split": "?"},
+    ]
+    (files / "rec/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    splits = open_pairs(files / "rec", RATE, 0).by_split()
+    assert {split: pairs.ids for split, pairs in splits.items()} == {
+        "train": ["train/n/three.wav"],
+        "test": ["test/n/four.wav"],
+    }
+    assert "'?' is no split" in find_pairs(files / "rec", files / "rec")[1]["c"]
 
 
 def test_a_row_that_names_a_channel_is_refused(files):

@@ -8,15 +8,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bcsim.datasets.importers.base import (
-    FoundPair,
-    Recording,
-    find_files,
-    part_of,
-    split_of,
+from bcsim.datasets.importers.base import FoundPair, Recording, find_files, part_of
+from bcsim.datasets.lists import (
+    SPLIT_COLUMNS,
+    TALKER_COLUMNS,
+    end_of_part,
+    name_of,
+    speaker_of,
     split_told,
 )
-from bcsim.datasets.lists import TALKER_COLUMNS, name_of, speaker_of
+from bcsim.datasets.split_names import split_of_file
 from bcsim.datasets.told_facts import DURATION_KEYS, RATE_KEYS, Told
 from bcsim.errors import InputError
 from bcsim.extras import optional_import
@@ -28,7 +29,7 @@ _MAX_ROWS = 500_000  # of which each takes a kilobyte of memory
 _MAX_STATE_BYTES = 1 << 24
 _MAX_EXPANDED_BYTES = 1 << 26
 _MAX_EXPANSION = 20  # times the size of the file
-_FACTS = ("id", "split", *TALKER_COLUMNS, *RATE_KEYS, *DURATION_KEYS)
+_FACTS = frozenset({"id", *SPLIT_COLUMNS, *TALKER_COLUMNS, *RATE_KEYS, *DURATION_KEYS})
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class ArrowTable:
             folder: folder that the paths of files begin in, where the cells hold no audio.
         """
         with _opened(self.path) as table:
-            keys = [name for name in _FACTS if name in _schema(table).names]
+            names = _schema(table).names
+            keys = [name for name in names if name.lower() in _FACTS or end_of_part(name)]
             places = _places(self.path, table, keys)
             facts = _facts(table, keys) if keys else [{}] * len(places)
         if len(facts) != len(places):
@@ -76,6 +78,7 @@ class ArrowTable:
             fallback = f"{self.path.stem}-{number:06d}"
             try:
                 speaker, name = speaker_of(told), name_of(told.get("id"))
+                split = split_told(told, self.split)
             except InputError as error:
                 problem = f"{where}: {error}"
                 found.append(
@@ -84,7 +87,6 @@ class ArrowTable:
                 continue
             if name is None:
                 name = fallback if speaker is None else f"{speaker}/{fallback}"
-            split = split_told(told, self.split)
             found.append(
                 FoundPair(
                     *(name, recordings, speaker, split),
@@ -111,7 +113,7 @@ def find_tables(source: Path) -> list[ArrowTable]:
         return [ArrowTable(source, None)]
     for state in [source / "state.json", *sorted(source.glob("*/state.json"))]:
         if state.is_file() and any(state.parent.glob("*.arrow")):
-            split = None if state.parent == source else split_of(state.parent.name)
+            split = None if state.parent == source else split_of_file(state.parent.name)
             tables += [ArrowTable(path, split) for path in _saved_files(state)]
     return tables
 
@@ -120,7 +122,7 @@ def _check_one_configuration(source: Path, paths: Sequence[Path]) -> None:
     """Check that tables are parts of one dataset: folders are its splits, or called `data`."""
     folders = [path.relative_to(source).parts[:-1] for path in paths]
     found = {
-        "/".join(part for part in parts if part != "data" and split_of(part) is None)
+        "/".join(part for part in parts if part != "data" and split_of_file(part) is None)
         for parts in folders
     }
     if len(found) > 1:

@@ -12,14 +12,7 @@ from typing import Any, ClassVar
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import (
-    FoundPair,
-    Importer,
-    Recording,
-    found_pairs,
-    split_of,
-    split_told,
-)
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -32,6 +25,7 @@ from bcsim.datasets.lists import (
     speaker_of,
 )
 from bcsim.datasets.manifest import MANIFEST_NAME, SIGNALS, STATE_FOLDER, file_beneath
+from bcsim.datasets.split_names import split_of_file
 from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import existing_spelling
@@ -106,7 +100,6 @@ class AudioFolder(Importer):
         if pair_id is None:
             bone = PurePosixPath(files.get("bone", entry.where)).as_posix()
             pair_id = without_audio_suffix(bone)
-        split = split_told(entry.content, split)
         told = Told.of(entry.content)
         return FoundPair(pair_id, recordings, speaker_of(entry.content), split, told=told)
 
@@ -133,7 +126,7 @@ def _lists(source: Path) -> Iterator[tuple[Path, str | None]]:
     if not source.is_dir():
         return
     folders = [
-        (folder, split_of(folder.name))
+        (folder, split_of_file(folder.name))
         for folder in sorted(source.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]

@@ -1,7 +1,6 @@
 """What an importer is, and the recordings that it finds."""
 
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,9 @@ from typing import Any, BinaryIO, ClassVar
 
 from bcsim.audio.copy import ROUNDING_S
 from bcsim.audio.folder import without_audio_suffix
-from bcsim.datasets.lists import Entry
-from bcsim.datasets.manifest import SPLIT_WORDS
-from bcsim.datasets.speaker_names import speaker_of_path, split_of_folder
+from bcsim.datasets.lists import Entry, split_told
+from bcsim.datasets.speaker_names import speaker_of_path
+from bcsim.datasets.split_names import split_of_file, split_of_folder
 from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
 from bcsim.files.opening import open_regular
@@ -160,7 +159,9 @@ def found_pairs(
         try:
             if entry.problem is not None:
                 raise InputError(entry.problem)
-            yield replace(make(entry), part=part_of(path))
+            pair = make(entry)
+            split_here = split_told(entry.content, pair.split)
+            yield replace(pair, split=split_here, part=part_of(path))
         except InputError as error:
             told = [entry.content.get(key) for key in ("id", "ID")]
             name = next((str(name) for name in told if name not in (None, "")), entry.where)
@@ -237,20 +238,4 @@ def find_files(source: Path, *patterns: str) -> Iterator[tuple[Path, str | None]
     for path in sorted({path for pattern in patterns for path in source.glob(pattern)}):
         if path.is_file():
             places = [path.name, *path.relative_to(source).parts[-2::-1]]
-            yield path, next(filter(None, map(split_of, places)), None)
-
-
-def split_told(content: Mapping[str, Any], otherwise: str | None) -> str | None:
-    """Return the split that an entry names under "split", or that of its list."""
-    return SPLIT_WORDS.get(str(content.get("split")).lower(), otherwise)
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a name tells.
-
-    Example:
-        >>> split_of("cuts_dev.jsonl.gz"), split_of("train-000001.tar")
-        ('validation', 'train')
-    """
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+            yield path, next(filter(None, map(split_of_file, places)), None)

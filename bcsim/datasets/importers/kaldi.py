@@ -14,10 +14,11 @@ from typing import ClassVar
 
 from bcsim.datasets.exporters.kaldi import FLAC_COMMAND
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, split_of
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording
 from bcsim.datasets.lists import lines_of_list
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.speaker_names import known_name
+from bcsim.datasets.split_names import split_of_file
 from bcsim.datasets.told_facts import Told
 from bcsim.errors import InputError
 from bcsim.files.paths import printable
@@ -84,7 +85,7 @@ class Kaldi(Importer):
                 _id_of(utterance, speaker),
                 {role: value for role, value in told.items() if isinstance(value, Recording)},
                 known_name(None if speaker is None else _text(speaker)),
-                split_of(name),
+                split_of_file(name),
                 f"{utterance}: {reasons[0]}" if reasons else None,
                 part=name.rstrip("_/"),
             )

@@ -19,7 +19,7 @@ from bcsim.datasets.importers.base import (
     found_pairs,
     log,
 )
-from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of
+from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of, split_told
 from bcsim.datasets.manifest import MAX_SAMPLE_RATE
 from bcsim.datasets.speaker_names import known_name
 from bcsim.datasets.told_facts import Told
@@ -68,6 +68,7 @@ class Lhotse(Importer):
             recordings = self._recordings(cut, path)
             supervisions = cut.get("supervisions") or ()
             speakers = {known_name(name_of(s.get("speaker"))) for s in supervisions} - {None}
+            split = split_told(cut.get("custom") or {}, split)
             if pair_id is None:
                 raise KeyError("id")
         except InputError:

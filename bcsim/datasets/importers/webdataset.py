@@ -26,7 +26,7 @@ from bcsim.datasets.importers.base import (
     pairs_of_parts,
     part_of,
 )
-from bcsim.datasets.lists import name_of, speaker_of
+from bcsim.datasets.lists import name_of, speaker_of, split_told
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.told_facts import NOTHING_TOLD, Told
 from bcsim.errors import InputError
@@ -62,6 +62,7 @@ class _Facts:
 
     id: str | None = None
     speaker: str | None = None
+    split: str | None = None
     told: Told = NOTHING_TOLD
 
 
@@ -154,7 +155,7 @@ def _found(key: str, sample: _Sample, facts: _Facts | InputError, split: str | N
         return FoundPair(pair_id, {}, split=split, problem=f"{key}.json: {facts}")
     return FoundPair(
         *(pair_id if facts.id is None else facts.id, sample.recordings),
-        *(facts.speaker, split, sample.problem),
+        *(facts.speaker, facts.split or split, sample.problem),
         told=facts.told,
     )
 
@@ -233,7 +234,8 @@ def _facts(content: bytes, name: str) -> _Facts | InputError:
     if not isinstance(facts, dict):
         return _Facts()
     try:
-        return _Facts(name_of(facts.get("id")), speaker_of(facts), Told.of(facts))
+        pair_id, split = name_of(facts.get("id")), split_told(facts)
+        return _Facts(pair_id, speaker_of(facts), split, Told.of(facts))
     except InputError as error:
         return error
 

@@ -136,8 +136,8 @@ def test_shards_in_a_deep_folder_are_not_passed_over(tmp_path):
 
 
 def test_a_list_in_a_folder_of_any_name_is_read(source, tmp_path, caplog):
-    """`test-clean/metadata.csv` and `eval/metadata.csv` were passed over without a word."""
-    for number, name in enumerate(("train", "test-clean", "eval")):
+    """`test-clean/metadata.csv` and `other/metadata.csv` were passed over without a word."""
+    for number, name in enumerate(("train", "test-clean", "other")):
         for role in "ab":
             write(source / name / f"w/{role}.wav", noise(number, ord(role)))
         listed(source, f"w/a.wav,w/b.wav,{name},\n", f"{name}/metadata.csv")

@@ -93,7 +93,7 @@ def cut(pair_id: str, facts: dict[str, Any]) -> dict[str, Any]:
         return {"id": f"{pair_id}-{role}", "sources": [source], **whole, **facts}
 
     own = {"id": pair_id, "start": 0, "duration": 0.5, "channel": 0, "supervisions": []}
-    custom = {"target_recording": recording("air")}
+    custom = {"target_recording": recording("air"), **facts}
     return {**own, "recording": recording("bone"), "custom": custom, "type": "MonoCut"}
 
 
@@ -124,6 +124,42 @@ def test_a_resampled_recording_tells_the_rate_that_its_file_had(tmp_path):
     }
     source = write(tmp_path / "in", "lhotse", {"a": resampled})
     assert not import_pairs(source, tmp_path / "out").failures
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "kaldi"])
+def test_an_entry_tells_its_split_in_every_format(format, tmp_path):
+    """`Split`, `eval` and splits in SpeechBrain entries were passed over: tests were trained on."""
+    told = {"a": "train", "b": "Test_Set", "c": "eval", "d": "odd"}
+    key = "split" if format == "lhotse" else "Split"
+    source = write(tmp_path / "in", format, {name: {key: cell} for name, cell in told.items()})
+    result = import_pairs(source, tmp_path / "out")
+    assert result.num_pairs == {"train": 1, "test": 2}
+    assert "'odd' is no split; write train, dev or test" in " ".join(result.failures.values())
+
+
+def test_a_subset_is_a_split_only_if_it_is_called_like_one(tmp_path):
+    told = {"a": {"subset": "train"}, "b": {"subset": "dev"}, "c": {"subset": "clean"}}
+    result = import_pairs(write(tmp_path / "in", "table", told), tmp_path / "out")
+    assert result.num_pairs == {"train": 1, "validation": 1, "": 1}
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("kaldi", "lhotse")])
+def test_a_part_of_a_file_is_never_taken_for_the_whole(format, tmp_path):
+    """Columns called like `segment_start`, and any of a table with audio, were passed over."""
+    told = {"a": {"segment_start": 10.0, "segment_end": 10.2}, "b": {}}
+    source = write(tmp_path / "in", format, told)
+    result = import_pairs(source, tmp_path / "out")
+    assert sum(result.num_pairs.values()) == 1
+    reason = " ".join(result.failures.values())
+    assert "tells a part of the files" in reason or "tells a duration of 0.2" in reason
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet"])
+def test_audio_in_the_source_may_tell_where_it_was_cut_out(format, tmp_path):
+    told = {"a": {"start": 10, "end": 10.5}, "b": {"start": 160_000, "end": 168_000}}
+    told = {name: {key: float(t) for key, t in facts.items()} for name, facts in told.items()}
+    result = import_pairs(write(tmp_path / "in", format, told), tmp_path / "out")
+    assert not result.failures
 
 
 @pytest.mark.parametrize(
