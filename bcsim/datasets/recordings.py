@@ -315,8 +315,11 @@ def _why_not_one_file(path: Path) -> str:
 def _of_different_files(
     pairs: Sequence[PairFiles], unmatched: dict[str, str], two_channels: bool
 ) -> list[PairFiles]:
-    """Return the pairs of two different files, each two once; the others go to `unmatched`."""
-    kept: dict[object, PairFiles] = {}
+    """Return the pairs of two different files, each two once; the others go to `unmatched`.
+
+    Files that are in several pairs, each with another one, are told in the log.
+    """
+    kept: dict[tuple[object, ...], PairFiles] = {}
     for pair in pairs:
         sides = tuple(_file_of(pair.files[role]) for role in ROLES)
         if sides[0] == sides[1] and not two_channels:
@@ -328,6 +331,14 @@ def _of_different_files(
             reason = f"{shown(pair.id)}: these are the files of {shown(other.id)}; leave one out"
             is_named = pair.files[role] == other.files[role]  # as a file of the other pair
             unmatched[pair.id if is_named else str(pair.files[role])] = reason
+    counts = Counter(file for sides in kept for file in set(sides))
+    several = [pair for sides, pair in kept.items() if max(counts[file] for file in sides) > 1]
+    if several:
+        log.warning(
+            "%d pairs share a file with another pair, such as %s: they are of one speech, or one "
+            "of them is wrong",
+            *(len(several), printable(_both(several[0]))),
+        )
     return [*kept.values()]
 
 

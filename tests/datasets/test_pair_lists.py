@@ -271,6 +271,14 @@ def test_the_same_two_files_are_one_pair_whatever_they_are_called(files):
     assert {*unmatched} == {str(files / f"x/{role}/u1.wav") for role in ("air", "bone")}
 
 
+def test_a_file_in_two_pairs_is_told(files, caplog):
+    """A list whose rows had slipped by one on one side was read without a word."""
+    rows = "air,bone\nm/one.wav,n/three.wav\nm/one.wav,n/four.wav\nm/two.wav,m/one.wav\n"
+    pairs, failures = found(files / "rec/list.csv", rows)
+    assert (len(pairs), failures) == (3, {})
+    assert "3 pairs share a file with another pair, such as" in caplog.text
+
+
 def test_one_id_in_two_splits_names_two_pairs(files):
     """`doctor` named the files of the second pair for both."""
     for split, air in (("train", "m/one"), ("test", "m/two")):
