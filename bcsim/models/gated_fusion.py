@@ -13,13 +13,8 @@ from torch import Tensor, nn
 
 from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
-from bcsim.models.envelope_mapper import (
-    MAX_GAIN_DB,
-    SCALE_DB,
-    LevelEncoder,
-    levels_db,
-    set_bands,
-)
+from bcsim.models.band_gains import MAX_GAIN_DB, SCALE_DB, levels_db, set_bands
+from bcsim.models.envelope_mapper import LevelEncoder
 from bcsim.models.spectral import SpectralEnhancer, sine_frames
 
 _MIN_MASK = 1e-4  # of 0, the level has no logarithm

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bcsim.dsp.mel import mel_means
 from bcsim.dsp.spectra import power_of, sine_window
 from bcsim.models import MODELS
-from bcsim.models.envelope_mapper import SCALE_DB, band_interpolation, levels_db
+from bcsim.models.band_gains import SCALE_DB, band_interpolation, levels_db
 from bcsim.models.spectral import SpectralEnhancer, sine_frames
 from bcsim.rng import stream
 

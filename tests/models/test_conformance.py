@@ -37,6 +37,7 @@ VARIANTS = [
         **{"gain_scale": 0.7, "expansion": 0.1, "band_smoothing": 0.25},
         **MODELS["envelope_mapper"].small,
     },
+    {"name": "conv_mapper", "causal": True, **MODELS["conv_mapper"].small},
     {"name": "eben", "width": 2, "latent": 4, "equalizer_taps": 65, "causal": True},
     {"name": "eben", "m": 2, "n": 16, "p": 2, "width": 2, "latent": 4},
     {

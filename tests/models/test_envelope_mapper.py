@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bcsim.models.envelope_mapper import MIDDLE_DB, SCALE_DB, EnvelopeMapper, band_average
+from bcsim.models.band_gains import MIDDLE_DB, SCALE_DB, band_average
+from bcsim.models.envelope_mapper import EnvelopeMapper
 from bcsim.rng import stream
 
 
