@@ -105,16 +105,30 @@ def test_a_few_seconds_are_found_at_the_end_of_a_long_recording_of_other_speech(
     assert first < place.times_s.min() <= place.times_s.max() < first + 4.0
 
 
-def test_recordings_that_match_only_at_a_drift_that_no_clock_has_are_unrelated():
-    """Chance once found a lag that moved by 16 s within a recording: "-156894 ppm", exit 0."""
+@pytest.mark.parametrize("slope", [-0.157, 0.0482])
+def test_recordings_that_match_only_at_a_drift_that_no_clock_has_are_unrelated(slope):
+    """Chance once found a lag that moved by 16 s within a recording: "-156894 ppm", exit 0.
+
+    Another chance, in recordings of which one was saved at a wrong rate, was +48185 ppm.
+    """
     pair = recorded(3.0)
     places = np.array([0.0, 1.0])
-    bone_places = places * (1 - 0.157)
+    bone_places = places * (1 + slope)
     part = Part(0, 2 * RATE, places, bone_places)
-    timing = Timing(0, 0.0, 0, 2 * RATE, -0.157, (), 50.0, 8000.0, (part,))
+    timing = Timing(0, 0.0, 0, 2 * RATE, slope, (), 50.0, 8000.0, (part,))
     found = recognise(pair, timing, RATE)
     assert found is not None
     assert found.kind == "unrelated"
+
+
+def test_the_length_of_a_channel_tells_that_it_was_saved_at_a_wrong_rate():
+    """48 kHz that were saved as 44.1 kHz were different speech, and nothing said why."""
+    pair = recorded(4.0)
+    pair = replace(pair, bone=scipy.signal.resample_poly(pair.bone, 160, 147))
+    found = recognise(pair, Timing(0, 0.0, 0, 4 * RATE, 0.0, (), 2.0, 100.0), RATE)
+    assert found is not None
+    assert found.kind == "unrelated"
+    assert "as if 48000 Hz had been saved as 44100 Hz" in found.remedy
 
 
 @pytest.mark.parametrize("rate_ppm", [3000.0, -40_000.0])

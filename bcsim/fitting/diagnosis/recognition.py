@@ -1,5 +1,6 @@
 """Recognition of recordings that are no pair: other speech, one channel twice, swapped roles."""
 
+import itertools
 import math
 
 import torch
@@ -11,6 +12,7 @@ from bcsim.dsp.lazy_signal import LazySignal, Samples, mean, mean_square, part_o
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, spectra_at
 from bcsim.files.findings import Finding
 from bcsim.fitting.alignment.consensus import advanced, peak_delay
+from bcsim.fitting.alignment.envelopes import MAX_RATE
 from bcsim.fitting.alignment.timing import Timing, synchronised_channels
 from bcsim.fitting.alignment.tracking import coarse_lag
 from bcsim.fitting.noise import estimate_noise_floor
@@ -21,7 +23,10 @@ from bcsim.sensors.recorded_pair import RecordedPair
 # or more a second; on all 240 wrong pairings of them they are 6.9 and 374 at most.
 RELATED_EVIDENCE = 11.0
 RELATED_RATE = 600.0
-LARGEST_DRIFT = 0.05  # that clocks can have: 4.4 % is searched
+LARGEST_DRIFT = MAX_RATE + 0.001  # that clocks can have, and an error of the measurement
+# Rates that recordings are made and saved at, and how exactly lengths tell that one is wrong.
+USUAL_RATES_HZ = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+SAME_RATIO = 0.001
 HALVES_AGREE_S = 0.010
 HALVES_EVIDENCE = 4.0
 SILENT = 1e-5  # of a channel's own level: rounding, which the evidence takes for sound
@@ -82,8 +87,25 @@ def _unrelated(pair: RecordedPair, timing: Timing, sample_rate: int) -> Finding 
         "unusable",
         "air and bone hold different speech: no lag explains one by the other "
         f"(evidence {timing.evidence:.1f}, related recordings exceed {RELATED_EVIDENCE:.0f})",
-        "check that the two files belong together",
+        _told_by_lengths(pair) or "check that the two files belong together",
     )
+
+
+def _told_by_lengths(pair: RecordedPair) -> str | None:
+    """Return what to do about a channel whose length tells that its rate is a wrong one, or None.
+
+    Samples that were taken at one rate and saved at another last as much longer as that is lower.
+    """
+    ratio = len(pair.bone) / len(pair.air)
+    if max(ratio, 1 / ratio) < 1 + MAX_RATE:
+        return None
+    for taken_hz, saved_hz in itertools.permutations(USUAL_RATES_HZ, 2):
+        if abs(ratio * saved_hz / taken_hz - 1) < SAME_RATIO:
+            return (
+                f"bone lasts {ratio:.3f} times as long as air, as if {taken_hz} Hz had been saved "
+                f"as {saved_hz} Hz, or the like: check the sample rates of the two files"
+            )
+    return None
 
 
 def _deviation(signal: Samples) -> float:
