@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bcsim.files.atomic import sweep_beside
 from bcsim.files.findings import FINDINGS_NAME, FoundInRecordings, collecting
 
 from .decoding import DecodingCommand
@@ -37,4 +38,5 @@ class RecordingsCommand(DecodingCommand):
 def _write(found: FoundInRecordings, out: Path, command: str) -> None:
     folder, run = (out, command) if out.is_dir() else (out.parent, f"{command} {out.name}")
     if folder.is_dir():
+        sweep_beside(folder / FINDINGS_NAME)
         found.write(folder / FINDINGS_NAME, run)

@@ -47,11 +47,15 @@ def test_what_is_noticed_behind_a_recording_without_findings_is_told(
     (tmp_path / "in").mkdir()
     for name, gain in (("a", 1.0), ("b", 1e-3)):
         soundfile.write(tmp_path / f"in/{name}.wav", gain * speech[0].numpy(), 16_000)
+    with replacing(tmp_path / "out/findings.jsonl") as left:
+        pass
+    (tmp_path / "out/findings.jsonl").rename(left)  # as by a run that was killed before this
     options = ("--model", model, "--in", tmp_path / "in", "--out", tmp_path / "out")
     code, _, told = command_line("enhance", *options, "--device", "cpu")
     assert code == 0, told
     assert "quiet: 1 recording or pair" in told
     assert "b.wav" in (tmp_path / "out/findings.jsonl").read_text()
+    assert not left.exists()
 
 
 def test_two_recordings_are_not_written_to_one_file(model, tmp_path, speech):
