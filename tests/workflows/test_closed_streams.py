@@ -113,5 +113,5 @@ def test_every_command_works_with_all_streams_closed(place):
         text=True,
     )
     codes = dict(line.split() for line in done.stdout.splitlines())
-    assert codes == {name: "0" for name in WALK}, done.stderr
+    assert codes == dict.fromkeys(WALK, "0"), done.stderr
     assert [name for name in WRITTEN if not (place / name).exists()] == []
