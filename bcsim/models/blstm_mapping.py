@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bcsim.dsp.spectra import power_of
 from bcsim.errors import InputError
 from bcsim.models import MODELS
-from bcsim.models.spectral import Frames, SpectralEnhancer
+from bcsim.models.spectral import Frames, SpectralEnhancer, recurrent_outputs
 
 MIN_POWER = 1e-6  # added to each bin's, of signals with a peak of 1
 MIN_PEAK = 1e-4  # 80 dB below full scale: what is softer is silence
@@ -150,7 +150,7 @@ class BLSTMMapping(SpectralEnhancer):
 
     def _map(self, normed: Tensor) -> Tensor:
         """Return the normed spectra of air (B, frames, F) for those of bone."""
-        return self.output(self.recurrent(normed)[0])
+        return self.output(recurrent_outputs(self.recurrent, normed))
 
     @property
     def last_layer(self) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import elu, pad, softplus
 from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
 from bcsim.models.base import check_channels
-from bcsim.models.spectral import Frames, SpectralEnhancer
+from bcsim.models.spectral import Frames, SpectralEnhancer, recurrent_outputs
 
 WINDOW_S = 0.02
 _MIN_POWER = 1e-12  # added under the root, whose slope is then finite in silence
@@ -90,7 +90,7 @@ class CRN(SpectralEnhancer):
         for encode in self.encoder:
             hidden = elu(encode(pad(hidden, (0, 0, 1, 0))))
             skips.append(hidden)
-        sequence = self.recurrent(hidden.transpose(1, 2).flatten(2))[0]
+        sequence = recurrent_outputs(self.recurrent, hidden.transpose(1, 2).flatten(2))
         hidden = self.from_units(sequence).unflatten(2, (hidden.shape[1], -1)).transpose(1, 2)
         for decode in self.decoder:
             hidden = decode(torch.cat([hidden, skips.pop()], dim=1))

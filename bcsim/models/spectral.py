@@ -156,6 +156,15 @@ class SpectralEnhancer(Enhancer):
         return 10 ** (held_db / 20)
 
 
+def recurrent_outputs(layer: nn.LSTM, sequence: Tensor) -> Tensor:
+    """Return the outputs (B, frames, units) of a layer for its inputs, in the weights' precision.
+
+    In mixed precision too: PyTorch has no LSTM of half precision for CPUs without AVX-512.
+    """
+    with torch.autocast(sequence.device.type, enabled=False):
+        return layer(sequence.to(layer.weight_hh_l0))[0]
+
+
 def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
     """Return complex numbers in single precision at least: there are none of half precision."""
     wide = torch.promote_types(real.dtype, torch.float32)

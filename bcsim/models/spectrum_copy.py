@@ -17,7 +17,7 @@ from bcsim.dsp.mel import mel_means
 from bcsim.dsp.spectra import power_of, sine_window
 from bcsim.models import MODELS
 from bcsim.models.band_gains import SCALE_DB, band_interpolation, levels_db
-from bcsim.models.spectral import SpectralEnhancer, sine_frames
+from bcsim.models.spectral import SpectralEnhancer, recurrent_outputs, sine_frames
 from bcsim.rng import stream
 
 HOP_S = 0.01
@@ -193,7 +193,7 @@ class SpectrumCopy(SpectralEnhancer):
             extended = extended * 10 ** (EQUALIZER_DB * self.equalizer @ self.spread / 20)
         if self.recurrent is None or self.mask is None:
             return extended
-        hidden = self.recurrent(levels_db(power_of(extended)) / SCALE_DB)[0]
+        hidden = recurrent_outputs(self.recurrent, levels_db(power_of(extended)) / SCALE_DB)
         return extended * (self.highest_gain * torch.sigmoid(self.mask(hidden)))
 
     def _copies(self, bone: Tensor) -> Tensor:

@@ -66,17 +66,6 @@ def rendered(tmp_path_factory) -> TrainingData:
     return TrainingData(RenderedPairs(sorted(folder.iterdir()), folder, simulator, seed=2))
 
 
-@pytest.fixture(scope="module", params=["gradient_norms", "output_norms"])
-def balanced(request, config) -> TrainingConfig:
-    return replace(config, balancing=BalancingConfig(request.param))
-
-
-@pytest.fixture(scope="module")
-def whole(balanced, rendered, tmp_path_factory) -> Path:
-    """Folder of a run that was never stopped, to read only."""
-    return train(balanced, rendered, tmp_path_factory.mktemp("whole")).out
-
-
 class Stopped(Exception):
     """Stands for whatever ends a process."""
 
@@ -86,9 +75,12 @@ def weights_of(out: Path) -> dict[str, str]:
     return {name: hash_file(out / name) for name in names}
 
 
-@pytest.mark.parametrize("stop", [2, 5])
-def test_resuming_equals_never_stopping(balanced, rendered, whole, tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize(("balancing", "stop"), [("gradient_norms", 2), ("output_norms", 5)])
+def test_resuming_equals_never_stopping(config, rendered, tmp_path, monkeypatch, balancing, stop):
     """With the discriminator, its optimizer, averages, balancing, simulation, and mid-epoch."""
+    balanced = replace(config, balancing=BalancingConfig(balancing))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(balanced, rendered, whole)
     original = TrainingRun._after_step
 
     def after_step(self, *arguments):
@@ -99,11 +91,11 @@ def test_resuming_equals_never_stopping(balanced, rendered, whole, tmp_path, mon
     with monkeypatch.context() as patched:
         patched.setattr(TrainingRun, "_after_step", after_step)
         with pytest.raises(Stopped):
-            train(balanced, rendered, tmp_path)
-    train(balanced, rendered, tmp_path, resume=True)
-    assert weights_of(tmp_path) == weights_of(whole)
+            train(balanced, rendered, stopped)
+    train(balanced, rendered, stopped, resume=True)
+    assert weights_of(stopped) == weights_of(whole)
     last = [
-        load_file(out / "checkpoints/last/step_00000007.safetensors") for out in (whole, tmp_path)
+        load_file(out / "checkpoints/last/step_00000007.safetensors") for out in (whole, stopped)
     ]
     assert last[0].keys() == last[1].keys()
     assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
