@@ -162,7 +162,7 @@ def recurrent_outputs(layer: nn.LSTM, sequence: Tensor) -> Tensor:
     In mixed precision too: PyTorch has no LSTM of half precision for CPUs without AVX-512.
     """
     with torch.autocast(sequence.device.type, enabled=False):
-        return layer(sequence.to(layer.weight_hh_l0))[0]
+        return layer(sequence.to(next(layer.parameters())))[0]
 
 
 def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
