@@ -127,6 +127,18 @@ def direction_of(folder: Path) -> Direction:
     return _read_config(folder)["direction"]
 
 
+def facts_of_run(folder: Path) -> dict[str, Any]:
+    """Return the facts that a network was stored with (`save_enhancer`).
+
+    Raises:
+        InputError: if the config is missing or damaged, or holds none.
+    """
+    facts = _read_config(folder).get("facts")
+    if not isinstance(facts, dict):
+        raise InputError(f"{folder / CONFIG_FILE}: 'facts' is missing; copy the file again")
+    return facts
+
+
 def fingerprint_of(folder: Path) -> str:
     """Return a hash of a stored network's parameters and weights.
 

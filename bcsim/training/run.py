@@ -19,7 +19,7 @@ from bcsim.files.hashing import hash_text
 from bcsim.files.run_folder import LOCK_NAME, locked
 from bcsim.files.text import shown
 from bcsim.files.tree import make_folders
-from bcsim.models.storage import CONFIG_FILE
+from bcsim.models.storage import CONFIG_FILE, facts_of_run
 from bcsim.progress import track
 from bcsim.training.batches import Loader
 from bcsim.training.best_model import BestModelTracker
@@ -318,8 +318,7 @@ class TrainingRun:
         """Export the best weights again where the exported files are damaged or out of date."""
         try:
             self.trainer.networks.check_export(self.out)
-            facts = json.loads((self.out / CONFIG_FILE).read_text("utf-8"))["facts"]
-            if facts["steps_total"] == self._steps_total:
+            if facts_of_run(self.out).get("steps_total") == self._steps_total:
                 return
         except InputError as error:
             log.warning("%s; exporting the best weights again", error)

@@ -17,13 +17,14 @@ from bcsim.files.findings import FINDINGS_NAME, collecting, note
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.run_folder import LOCK_NAME, check_same_settings, locked
-from bcsim.files.text import parse_json
+from bcsim.files.text import parse_json, read_bytes
 from bcsim.files.tree import make_folders
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import (
     BONE_TO_AIR,
     CONFIG_FILE,
     WEIGHTS_FILE,
+    facts_of_run,
     fingerprint_of,
     load_enhancer,
     save_enhancer,
@@ -73,6 +74,7 @@ _OF_AN_ADAPTATION = {
     ),
     *(WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, FAILURES_NAME, FINDINGS_NAME),
 }
+_MAX_MARKER_BYTES = 1 << 24
 MOST_JOBS = 2  # trainings at a time, each on one thread and with a loader beside it
 
 log = logging.getLogger(__name__)
@@ -223,7 +225,7 @@ def _told(
             for other, own in evidence.over.items()
         },
     }
-    trained = parse_json((network / CONFIG_FILE).read_text("utf-8"))["facts"]
+    trained = facts_of_run(network)
     told = {"light": verdict.light, "headline": verdict.headline, "made": how_made(facts)}
     save_enhancer(out, enhancer, {**trained, "scores": {}, "verdict": told})
     write_card(out, parse_json((out / CONFIG_FILE).read_text("utf-8")))
@@ -279,11 +281,27 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is on record of a run, which has to have the same settings; begin one if none."""
     path = out / MARKER
     if path.is_file():
-        begun = parse_json(path.read_text("utf-8"))
+        begun = _read_marker(path)
         check_same_settings(out, begun["settings"], settings)
         return begun
     begun = {"settings": dict(settings), "steps": None}
     write_text(path, json.dumps(begun, indent=1) + "\n")
+    return begun
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    """Return what is on record of a run: its settings, and its steps once they are decided."""
+    try:
+        begun = parse_json(read_bytes(path, _MAX_MARKER_BYTES, "what adapt writes"))
+        settings, steps = begun["settings"], begun["steps"]
+        kinds = {key: type(value) for key, value in asdict(Schedule()).items()}
+        found = kinds if steps is None else {key: type(value) for key, value in steps.items()}
+        if not isinstance(settings, dict) or found != kinds:
+            raise ValueError("other settings or steps")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: is not what adapt wrote there; choose another output folder"
+        ) from error
     return begun
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from bcsim.datasets.dataset import PairFiles
 from bcsim.errors import InputError
-from bcsim.files.atomic import write_text
+from bcsim.files.atomic import write_bytes, write_text
 from bcsim.files.text import parse_json
 from bcsim.files.tree import make_folders, remove_tree
 from bcsim.fitting.cross_validation import folds_of
-from bcsim.models.storage import CONFIG_FILE, WEIGHTS_FILE
+from bcsim.models.storage import WEIGHTS_FILE, facts_of_run
 from bcsim.training.kept_recorders import SYNCHRONISED_FILE
 from bcsim.training.run_folder import SPEED_FILE
 from bcsim.training.side_by_side import Training, run_trainings
@@ -284,15 +284,17 @@ def _share_recorders(wanted: Sequence[tuple[Fold, str]]) -> None:
         found, run = fold.folder / "real" / SYNCHRONISED_FILE, fold.folder / part
         if part == "both" and found.is_file() and not (run / SYNCHRONISED_FILE).exists():
             make_folders(run)
-            write_text(run / SYNCHRONISED_FILE, found.read_text("utf-8"))
+            write_bytes(run / SYNCHRONISED_FILE, found.read_bytes())
 
 
 def _is_trained(run: Path, num_steps: int) -> bool:
     """Tell whether a run has exported the weights of its last step."""
-    config = run / CONFIG_FILE
-    if not (config.is_file() and (run / WEIGHTS_FILE).is_file()):
+    if not (run / WEIGHTS_FILE).is_file():
         return False
-    return parse_json(config.read_text("utf-8"))["facts"]["steps_total"] == num_steps
+    try:
+        return facts_of_run(run).get("steps_total") == num_steps
+    except InputError:  # missing, or damaged, and written again
+        return False
 
 
 def _line(pair: PairFiles) -> str:

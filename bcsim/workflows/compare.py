@@ -267,9 +267,12 @@ def _arguments(recipe: str, run: Path, material: Material, settings: Sequence[st
 
 def add_left_out(failures: dict[str, str], path: Path) -> None:
     """Add the recordings that a run did not train on, unless they are there for this reason."""
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
-        entry = parse_json(line)
-        source, reason = entry["source"], entry["error"]
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
+        try:
+            entry = parse_json(line)
+            source, reason = str(entry["source"]), str(entry["error"])
+        except (ValueError, KeyError, TypeError):  # a line of others
+            continue
         if failures.get(source) != reason:
             failures[source if source not in failures else f"{source} (training)"] = reason
 

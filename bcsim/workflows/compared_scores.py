@@ -1,6 +1,5 @@
 """Scores of several networks on the same recordings, with intervals, costs and sounds."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from bcsim.metrics.intervals import bootstrap_mean
 from bcsim.metrics.scores import enhancement_metrics
 from bcsim.models.base import Enhancer
 from bcsim.models.cost import real_time_factor
-from bcsim.models.storage import BONE_TO_AIR, CONFIG_FILE, load_enhancer
+from bcsim.models.storage import BONE_TO_AIR, facts_of_run, load_enhancer
 from bcsim.reports.comparison import Sounds
 from bcsim.training.config import ValidationConfig
 from bcsim.training.validation import Validator, mean_scores
@@ -153,7 +152,7 @@ class ScoredRecordings:
         row = {
             **size_facts(enhancer),
             "real_time_factor": float(f"{real_time_factor(enhancer):.3g}"),
-            "num_steps": json.loads((run / CONFIG_FILE).read_text("utf-8"))["facts"]["steps_total"],
+            "num_steps": facts_of_run(run).get("steps_total"),
             "num_dead": found.num_dead,
             **summary_of(found.item_scores, at_rate.speakers),
             **gains_of(found.item_scores, validator.item_scores, at_rate.speakers),

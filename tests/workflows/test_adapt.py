@@ -113,6 +113,35 @@ def test_no_part_has_seen_the_talker_that_it_is_scored_on(place, sensor_file, tr
         adapted(place, **given, settings=("seed=5",))
 
 
+MARKS = [
+    *("[]", "{}", "\xff", "[" * 100_000),
+    *('{"settings": {}, "steps": "x"}', '{"settings": {}, "steps": {}}'),
+]
+    "[]",
+    "{}",
+    "\xff",
+    "[" * 100_000,
+    '{"settings": {}, "steps": "x"}',
+    '{"settings": {}, "steps": {}}',
+]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_folder_whose_settings_were_changed_is_refused_in_one_line(place, sensor_file, mark):
+    """Each was an internal error, such as `KeyError: 'settings'`."""
+    (place / "out").mkdir()
+    (place / "out/adapt.json").write_text(mark, "latin-1")
+    with pytest.raises(UsageError, match=r"adapt\.json: is not what adapt wrote there"):
+        adapted(place, sensor=sensor_file)
+
+
+@pytest.mark.parametrize("config", [b"{}", b"\xff", b'{"facts": []}'])
+def test_a_training_whose_config_was_damaged_is_no_finished_one(tmp_path, config):
+    (tmp_path / "config.json").write_bytes(config)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert not adapt_stages._is_trained(tmp_path, 2)
+
+
 def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
     place, sensor_file, monkeypatch, capsys
 ):

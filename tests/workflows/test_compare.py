@@ -17,7 +17,7 @@ from bcsim.errors import InputError, UsageError
 from bcsim.reports.html import is_page
 from bcsim.rng import stream
 from bcsim.training.trainer import Trainer
-from bcsim.workflows.compare import Material, compare
+from bcsim.workflows.compare import Material, add_left_out, compare
 from bcsim.workflows.compared_scores import ScoredRecordings
 
 main = importlib.import_module("bcsim_cli.main")
@@ -213,3 +213,11 @@ def test_what_is_no_length_of_time_is_refused(text, tmp_path, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["bcsim", "compare", "eben", *out.split(), f"--budget={text}"])
     assert main.run() == 2
     assert "is no length of time such as 90s" in capsys.readouterr().err
+
+
+def test_lines_of_others_in_a_list_of_failures_are_passed_over(tmp_path):
+    lines = [b'{"source": "a.wav", "error": "bad"}', b"[]", b"{}", b"\xff", b"no JSON"]
+    (tmp_path / "failures.jsonl").write_bytes(b"\n".join(lines))
+    failures = {"b.wav": "worse"}
+    add_left_out(failures, tmp_path / "failures.jsonl")
+    assert failures == {"b.wav": "worse", "a.wav": "bad"}
