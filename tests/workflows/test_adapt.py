@@ -117,13 +117,6 @@ MARKS = [
     *("[]", "{}", "\xff", "[" * 100_000),
     *('{"settings": {}, "steps": "x"}', '{"settings": {}, "steps": {}}'),
 ]
-    "[]",
-    "{}",
-    "\xff",
-    "[" * 100_000,
-    '{"settings": {}, "steps": "x"}',
-    '{"settings": {}, "steps": {}}',
-]
 
 
 @pytest.mark.parametrize("mark", MARKS)
