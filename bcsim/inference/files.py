@@ -1,13 +1,14 @@
 """Enhancement of files: recordings of any length in, a file of the same kind out."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bcsim.audio.read import BLOCK, AudioFile
 from bcsim.audio.unchanging import open_unchanging
@@ -18,7 +19,7 @@ from bcsim.dsp.resample import BlockResampler
 from bcsim.errors import InputError
 from bcsim.files.atomic import replacing
 from bcsim.files.paths import printable
-from bcsim.inference.enhancer import BlockEnhancer
+from bcsim.inference.enhancer import UNBOUNDED_CHUNK_S, BlockEnhancer, measure_loudness
 from bcsim.inference.partner import check_partner
 from bcsim.metrics.comparison import SILENCE
 from bcsim.models.base import Enhancer
@@ -81,24 +82,54 @@ def enhance_recordings(
     """
     if air is not None:
         check_partner(source, air)
+    loudness = _loudness(enhancer, source, air)
     with replacing(out) as temporary:
         with temporary.open("wb+") as file:
-            peak = _write(enhancer, source, air, file, out)
+            peak = _write(enhancer, source, air, loudness, file, out)
         if peak > 1:
             log.warning("%s: peak at %.1f of full scale; turned down", printable(str(out)), peak)
             # All of it again: the factor is known now, and the samples are not kept in memory.
             with temporary.open("wb+") as file:
-                _write(enhancer, source, air, file, out, PEAK / peak)
+                _write(enhancer, source, air, loudness, file, out, PEAK / peak)
         for recording in (source, air):
             if recording is not None:
                 recording.check_unchanged()
         before_naming(temporary)
 
 
+def _loudness(enhancer: Enhancer, source: AudioFile, air: AudioFile | None) -> list[Tensor | None]:
+    """Return what the enhancer takes from the whole of each channel (`measure_loudness`).
+
+    What is enhanced as one piece is not read for it.
+    """
+    info = source.info
+    found: list[Tensor | None] = [None] * info.channels
+    if info.duration_s < UNBOUNDED_CHUNK_S and info.container != "MP3":  # whose headers guess
+        return found
+    for channel in range(info.channels):
+        with ExitStack() as stack:
+            audio = stack.enter_context(source.again())
+            microphone = None
+            if air is not None:
+                microphone = _Microphone(stack.enter_context(air.again()), audio)
+            blocks = (_input(s[:, channel], microphone) for s in audio.blocks(warn=False))
+            found[channel] = measure_loudness(enhancer, info.sample_rate, blocks)
+        if found[channel] is None:
+            break
+    return found
+
+
+def _input(signal: NDArray[np.float64], microphone: "_Microphone | None") -> NDArray[np.float64]:
+    """Return a block of what the enhancer takes, (C, T)."""
+    second = [] if microphone is None else [microphone.take(len(signal))]
+    return np.stack([signal, *second])
+
+
 def _write(
     enhancer: Enhancer,
     source: AudioFile,
     air: AudioFile | None,
+    loudness: Sequence[Tensor | None],
     file: BinaryIO,
     out: Path,
     factor: float | None = None,
@@ -124,7 +155,8 @@ def _write(
                 num_samples=info.frames,
             )
         )
-        for samples, enhanced in _enhanced(enhancer, audio, microphone, factor is None):
+        channels = [BlockEnhancer(enhancer, info.sample_rate, loudness=own) for own in loudness]
+        for samples, enhanced in _enhanced(channels, audio, microphone, factor is None):
             loudest = max(loudest, float(np.abs(samples).max(initial=0.0)))
             peak = max(peak, float(np.abs(enhanced).max(initial=0.0)))
             append(enhanced if factor is None else factor * enhanced)
@@ -134,13 +166,15 @@ def _write(
 
 
 def _enhanced(
-    enhancer: Enhancer, audio: AudioFile, microphone: "_Microphone | None", warn: bool
+    channels: Sequence[BlockEnhancer],
+    audio: AudioFile,
+    microphone: "_Microphone | None",
+    warn: bool,
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Yield blocks of a recording (T, C), and what is enhanced by then, (T', C)."""
     info = audio.info
     if warn and info.channels > 1:
         log.info("%s: %d channels, each enhanced by itself", audio.name, info.channels)
-    channels = [BlockEnhancer(enhancer, info.sample_rate) for _ in range(info.channels)]
     for samples in audio.blocks(warn=warn):
         second = [] if microphone is None else [microphone.take(len(samples))]
         with _naming(audio):

@@ -1,7 +1,8 @@
 """The base class of enhancers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -98,6 +99,27 @@ class Enhancer(nn.Module, ABC):
     @abstractmethod
     def enhance_valid(self, signal: Tensor) -> Tensor:
         """Return (B, 1, T) for (B, C, T), where T is a valid length."""
+
+    def loudness_of_frames(self, signal: Tensor) -> Tensor | None:
+        """Return what the network takes from the whole recording beside its context, or None.
+
+        Args:
+            signal: (B, C, T), T a valid length.
+
+        Returns:
+            Power of each frame, (B, C, frames): that of loud ones sets the level that the network
+            sees. None for a network that sees no more than its context.
+        """
+        return None
+
+    @contextmanager
+    def at_loudness(self, power: Tensor | None) -> Iterator[None]:
+        """Let the network enhance parts of a recording as it would enhance the whole.
+
+        Args:
+            power: `loudness_of_frames` of the whole recording.
+        """
+        yield
 
     def forward_with_bands(self, signal: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the speech (B, 1, T), and the bands (B, M, F) that it was made from, or None.

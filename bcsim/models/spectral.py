@@ -1,6 +1,8 @@
 """What enhancers share that work on the frames of a short-time Fourier transform."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -113,6 +115,7 @@ class SpectralEnhancer(Enhancer):
 
     frames: Frames
     relative_level: bool
+    _loud_power: Tensor | None = None  # of the whole recording, while a part of it is enhanced
 
     def set_frames(
         self, frames: Frames, look_ahead: int | None = 0, *, relative_level: bool = True
@@ -144,11 +147,28 @@ class SpectralEnhancer(Enhancer):
         enhanced = self.enhance_spectra(spectra / level[..., None])
         return self.frames.signal(enhanced * level[:, -1, :, None])[:, None]
 
+    def loudness_of_frames(self, signal: Tensor) -> Tensor | None:
+        if not self.relative_level or self.latency_samples is not None:
+            return None
+        return power_of(self.frames.spectra(signal)).mean(-1)
+
+    @contextmanager
+    def at_loudness(self, power: Tensor | None) -> Iterator[None]:
+        self._loud_power = None if power is None else _of_loud_frames(power + self._least_power)
+        try:
+            yield
+        finally:
+            self._loud_power = None
+
+    @property
+    def _least_power(self) -> Tensor:
+        return MIN_LOUD_POWER * self.frames.analysis.square().sum()
+
     def _level(self, power: Tensor) -> Tensor:
         """Return the amplitude of loud frames at each frame for (B, C, frames) of their power."""
-        power = power + MIN_LOUD_POWER * self.frames.analysis.square().sum()
+        power = power + self._least_power
         if self.latency_samples is None:
-            loud = loud_power(power.flatten(0, 1)).unflatten(0, power.shape[:2])
+            loud = _of_loud_frames(power) if self._loud_power is None else self._loud_power
             return loud.expand_as(power).sqrt()
         decay = DECAY_DB_PER_S * self.frames.hop_size / self.sample_rate
         fallen = decay * torch.arange(power.shape[-1], device=power.device, dtype=power.dtype)
@@ -163,6 +183,11 @@ def recurrent_outputs(layer: nn.LSTM, sequence: Tensor) -> Tensor:
     """
     with torch.autocast(sequence.device.type, enabled=False):
         return layer(sequence.to(next(layer.parameters())))[0]
+
+
+def _of_loud_frames(power: Tensor) -> Tensor:
+    """Return the power of loud frames, (B, C, 1), for (B, C, frames) of power."""
+    return loud_power(power.flatten(0, 1)).unflatten(0, power.shape[:2])
 
 
 def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from bcsim.errors import InputError, UsageError
-from bcsim.inference.enhancer import BlockEnhancer, enhance
+from bcsim.inference.enhancer import BlockEnhancer, enhance, measure_loudness
 from bcsim.models.base import Enhancer
 from bcsim.models.storage import build_enhancer
 from bcsim.rng import stream
@@ -50,6 +50,37 @@ def test_blocks_of_any_length_give_what_one_piece_gives(model, rate, block):
     found = [blocks(samples[None, at : at + block]) for at in range(0, len(samples), block)]
     whole = enhance(model, samples, rate, chunk_s=1000)
     np.testing.assert_allclose(np.concatenate([*found, blocks.finish()]), whole, rtol=0, atol=1e-5)
+
+
+def of_whole_recordings() -> Enhancer:
+    """Return a network that sees its input relative to the loud speech of the whole recording."""
+    return build_enhancer({"name": "envelope_mapper", "width": 4, "num_layers": 1}, 1).eval()
+
+
+def test_a_chunk_of_a_pause_is_enhanced_as_within_the_whole(monkeypatch):
+    """Each minute had a level of its own: noise alone was taken for loud speech."""
+    monkeypatch.setattr("bcsim.inference.enhancer.UNBOUNDED_CONTEXT_S", 1.0)
+    samples = noise(80_001)
+    samples[20_000:] *= 1e-3
+    model = of_whole_recordings()
+    whole = enhance(model, samples, 16_000, chunk_s=1000)
+    chunked = enhance(model, samples, 16_000, chunk_s=1.0)
+    np.testing.assert_allclose(chunked, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_samples", [5, 48_000, 48_001])
+@pytest.mark.parametrize("block", [777, 60_000])
+def test_the_loudness_of_blocks_is_that_of_the_whole(num_samples, block, monkeypatch):
+    monkeypatch.setattr("bcsim.inference.enhancer.CHUNK_S", 0.5)
+    model, samples = of_whole_recordings(), noise(num_samples)
+    missing = model.valid_length(num_samples) - num_samples
+    padded = torch.from_numpy(np.pad(samples, (0, missing))).float()
+    blocks = (samples[None, at : at + block] for at in range(0, num_samples, block))
+    found, expected = (
+        measure_loudness(model, 16_000, blocks),
+        model.loudness_of_frames(padded[None, None]),
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_one_piece_is_what_the_model_gives(model):

@@ -13,6 +13,7 @@ from bcsim.inference.enhancer import enhance
 from bcsim.inference.files import enhance_file
 from bcsim.models.base import Enhancer
 from bcsim.models.seanet import SEANet
+from bcsim.models.storage import build_enhancer
 from bcsim.rng import stream
 
 
@@ -84,7 +85,7 @@ def test_a_file_gives_what_its_samples_give_in_one_piece(model, tmp_path, rate, 
     """However short the blocks are in which it is read."""
     samples = noise(50_001)
     soundfile.write(tmp_path / "x.wav", samples, rate, subtype="DOUBLE")
-    monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.5,))
+    monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.5, None))
     monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (777, True, None))
     enhance_file(model, tmp_path / "x.wav", None, tmp_path / "y.wav")
     found, _ = soundfile.read(tmp_path / "y.wav")
@@ -92,9 +93,25 @@ def test_a_file_gives_what_its_samples_give_in_one_piece(model, tmp_path, rate, 
     np.testing.assert_allclose(found, whole, rtol=0, atol=1e-5)
 
 
+def test_a_file_is_enhanced_at_the_level_of_the_whole(tmp_path, monkeypatch):
+    """However quiet some of its minutes are, in each of its channels."""
+    model = build_enhancer({"name": "envelope_mapper", "width": 4, "num_layers": 1}, 1).eval()
+    samples = np.stack([noise(50_001), noise(50_001)], axis=1)
+    samples[20_000:, 0] *= 1e-2
+    samples[:20_000, 1] *= 1e-2
+    soundfile.write(tmp_path / "x.wav", samples, 16_000, subtype="DOUBLE")
+    monkeypatch.setattr("bcsim.inference.files.UNBOUNDED_CHUNK_S", 1.0)
+    monkeypatch.setattr("bcsim.inference.enhancer.UNBOUNDED_CONTEXT_S", 1.0)
+    monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.5, None))
+    enhance_file(model, tmp_path / "x.wav", None, tmp_path / "y.wav")
+    found, _ = soundfile.read(tmp_path / "y.wav")
+    whole = [enhance(model, signal, 16_000, chunk_s=1000) for signal in samples.T]
+    np.testing.assert_allclose(found, np.stack(whole, axis=1), rtol=0, atol=1e-5)
+
+
 def test_memory_does_not_grow_with_the_file(model, tmp_path, monkeypatch):
     """Of one hour 2.3 GB were held, for the samples of each step in double precision."""
-    monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.3,))
+    monkeypatch.setattr("bcsim.inference.enhancer.BlockEnhancer.__init__.__defaults__", (0.3, None))
     monkeypatch.setattr("bcsim.audio.read.AudioFile.blocks.__defaults__", (4000, True, None))
     peaks, lengths_s = [], (3, 9)
     for seconds in lengths_s:
