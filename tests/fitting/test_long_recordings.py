@@ -223,6 +223,25 @@ def test_a_network_learns_without_the_contexts_of_all_frames_in_memory(monkeypat
     assert largest.num_bytes <= sum(own.levels_db.nbytes for own in frames)
 
 
+@pytest.mark.parametrize("num_steps", [2, 40])
+def test_a_network_is_trained_as_by_torch_itself(num_steps):
+    """To the bit; the optimizer of torch imports its compiler, which took 114 MB of memory."""
+    start = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    own, other = (start.clone().requires_grad_() for _ in range(2))
+    adam = band_gain_network._OneCycleAdam([own], 2e-3)
+    expected = torch.optim.Adam([other], lr=2e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        expected, 2e-3, total_steps=num_steps + 1, pct_start=0.1
+    )
+    for step in range(num_steps):
+        adam.update(torch.autograd.grad(own.square().sum(), [own]), step, num_steps)
+        expected.zero_grad()
+        other.square().sum().backward()
+        expected.step()
+        schedule.step()
+    assert own.equal(other)
+
+
 def test_the_contexts_of_frames_stay_within_their_recording():
     frames = [some_frames(30, seed) for seed in range(3)]
     contexts = band_gain_network._Contexts.of(frames)
