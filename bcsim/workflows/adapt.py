@@ -35,7 +35,7 @@ from bcsim.reports.verdict import verdict_on
 from bcsim.training.card import CARD_FILE, write_card
 from bcsim.training.config import TrainingConfig
 from bcsim.training.kept_recorders import SYNCHRONISED_FILE, read_kept, write_kept
-from bcsim.training.networks import NOT_OF_WEIGHTS, build_model
+from bcsim.training.networks import NOT_OF_WEIGHTS, Networks, build_model
 from bcsim.training.processes import processes_of_run
 from bcsim.training.synchronised import SynchronisedPairs
 from bcsim.workers.pool import num_cores
@@ -139,7 +139,7 @@ def adapt(
     check_output_folder(
         out, [path for path in inputs if path and path.exists()], lambda _: _is_own(out)
     )
-    config, network = _checked_recipe(recipe, settings)
+    config, network = _checked_recipe(recipe, settings, start)
     if start is None and air_corpus is None:
         start = bundled_start(network)
     given = None if sensor is None else find_sensor(sensor)
@@ -245,8 +245,13 @@ def bundled_start(network: Enhancer) -> Path | None:
     return None
 
 
-def _checked_recipe(recipe: str, settings: Sequence[str]) -> tuple[TrainingConfig, Enhancer]:
-    """Return the recipe of an enhancer that takes the sensor's signal alone, and its network."""
+def _checked_recipe(
+    recipe: str, settings: Sequence[str], start: Path | None
+) -> tuple[TrainingConfig, Enhancer]:
+    """Return the recipe of an enhancer that takes the sensor's signal alone, and its network.
+
+    Trainings have to be able to begin from the weights in the folder `start`, if one is given.
+    """
     config = load_recipe(recipe, tuple(settings))
     if config.direction != BONE_TO_AIR:
         raise UsageError(f"{recipe}: trains a simulator of the sensor, and no enhancer")
@@ -255,6 +260,8 @@ def _checked_recipe(recipe: str, settings: Sequence[str]) -> tuple[TrainingConfi
         raise UsageError(
             f"{recipe}: its network takes the air microphone, too, which is its target"
         )
+    if start is not None:
+        Networks(config, network, None, None).begin_from(start)
     return config, network
 
 

@@ -14,7 +14,7 @@ from scipy import signal
 
 from bcsim.datasets.dataset import PairFiles
 from bcsim.errors import InputError, UsageError
-from bcsim.models.storage import load_enhancer
+from bcsim.models.storage import build_enhancer, load_enhancer, save_enhancer
 from bcsim.reports.html import is_page
 from bcsim.rng import stream
 from bcsim.training.networks import Networks, build_model
@@ -239,6 +239,17 @@ def test_a_folder_of_something_else_is_refused(place):
     (place / "out/mine.txt").touch()
     with pytest.raises(UsageError, match="holds what this command did not write"):
         adapted(place)
+
+
+def test_weights_that_no_training_could_begin_from_are_refused_before_any_work(place):
+    """They were told of by the trainings, after all fits."""
+    save_enhancer(place / "start", build_enhancer({**MAPPER, "width": 4}, seed=0), {})
+    with pytest.raises(UsageError, match="a network with width 4, the recipe's has 2"):
+        adapted(place, init_from=place / "start")
+    (place / "start/model.safetensors").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        adapted(place, init_from=place / "start")
+    assert not (place / "out").exists()
 
 
 def test_a_network_of_two_channels_is_refused(place):
