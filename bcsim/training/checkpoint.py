@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,30 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, num_kept: int = NUM_KE
                 tensors_path.unlink(missing_ok=True)
         raise
     # What claims to come after this step is damaged or left by a run that resumed before it.
-    earlier = sorted(stem for stem in _stems(folder, ".json") if stem < written.stem)
-    kept = {written.stem, *earlier[len(earlier) - num_kept + 1 :]}
+    _remove(folder, {stem for stem in _stems(folder) if stem > written.stem})
+    remove_earlier(folder, checkpoint.step, num_kept)
+    sweep_temporaries(folder)
+
+
+def remove_earlier(folder: Path, step: int, num_kept: int = NUM_KEPT) -> None:
+    """Remove the checkpoints before that of a step but the `num_kept - 1` next before it.
+
+    What a run that was killed while it did this has left goes, too.
+
+    Raises:
+        EnvironmentFault: if the disk is forbidden.
+    """
+    newest = f"step_{step:08d}"
+    whole = sorted(stem for stem in _stems(folder, ".json") if stem < newest)
+    kept = whole[len(whole) - num_kept + 1 :]
+    _remove(folder, {stem for stem in _stems(folder) if stem < newest and stem not in kept})
+
+
+def _remove(folder: Path, stems: Collection[str]) -> None:
     with environment_faults(folder):
         for suffix in (".json", ".safetensors"):  # in this order a kill leaves no half of one
-            for stem in _stems(folder, suffix):
-                if stem not in kept:
-                    (folder / f"{stem}{suffix}").unlink()
-    sweep_temporaries(folder)
+            for stem in stems:
+                (folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
 
 def holds_checkpoints(folders: Sequence[Path]) -> bool:
@@ -219,7 +235,7 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _stems(folder: Path, suffix: str) -> Iterator[str]:
+def _stems(folder: Path, suffix: str = ".*") -> Iterator[str]:
     """Yield the names of checkpoints' files without their suffix."""
     for path in folder.glob(f"step_*{suffix}"):
         if re.fullmatch(r"step_[0-9]{8}", path.stem) and not path.is_dir():

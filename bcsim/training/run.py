@@ -24,7 +24,13 @@ from bcsim.progress import track
 from bcsim.training.batches import Loader
 from bcsim.training.best_model import BestModelTracker
 from bcsim.training.card import write_card
-from bcsim.training.checkpoint import Checkpoint, holds_checkpoints, load_newest, save_checkpoint
+from bcsim.training.checkpoint import (
+    Checkpoint,
+    holds_checkpoints,
+    load_newest,
+    remove_earlier,
+    save_checkpoint,
+)
 from bcsim.training.clock import TrainingClock
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
@@ -270,16 +276,24 @@ class TrainingRun:
             log.warning(told, self.out, shown(facts.torch_version), torch.__version__)
         self.trainer.state.restore(checkpoint.tensors, where)
         self.clock.trained_s = facts.trained_s
-        last = _folders(self.out)[0]
-        in_last = (last / f"step_{checkpoint.step:08d}.json").is_file()
-        if is_main_process() and self._saves_at(checkpoint.step) and not in_last:
-            save_checkpoint(last, checkpoint)  # a kill came between "best" and "last"
+        if is_main_process():
+            self._finish_saving(checkpoint, facts.best)
         self.trainer.step = checkpoint.step
         self.trainer.sums = dict(facts.sums)
         self.tracker.best = facts.best
         self.metrics_sha256 = facts.metrics_sha256
         log.info("%s: continuing after step %d", self.out, checkpoint.step)
         return True
+
+    def _finish_saving(self, checkpoint: Checkpoint, best: Best | None) -> None:
+        """Finish what a run was at when it was killed: saving a checkpoint, or removing others."""
+        last = self.out / CHECKPOINTS / "last"
+        if (last / f"step_{checkpoint.step:08d}.json").is_file():
+            remove_earlier(last, checkpoint.step)
+        elif self._saves_at(checkpoint.step):
+            save_checkpoint(last, checkpoint)  # a kill came between "best" and "last"
+        if best is not None:
+            remove_earlier(self.out / CHECKPOINTS / "best", best.step, num_kept=1)
 
     def check_same_step(self) -> None:
         """Raise EnvironmentFault if processes are to continue from different steps."""

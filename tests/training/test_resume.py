@@ -97,3 +97,17 @@ def test_every_other_setting_stays_what_it_was(constant, tmp_path):
                 continue
             allowed.add((section, name))
     assert allowed == {(section, n) for section, names in FREE_SETTINGS.items() for n in names}
+
+
+def test_what_a_run_that_was_killed_while_it_removed_checkpoints_left_goes(
+    constant, pairs, tmp_path
+):
+    """A run of which all steps were done kept them for good: nothing is saved after them."""
+    data = TrainingData(pairs, pairs)
+    train(constant(), data, tmp_path)
+    before = sorted(path.name for path in tmp_path.glob("checkpoints/*/*"))
+    for left in ("last/step_00000001.json", "last/step_00000001.safetensors"):
+        (tmp_path / "checkpoints" / left).write_text("old")
+    (tmp_path / "checkpoints/best/step_00000002.safetensors").write_text("half of one")
+    train(constant(), data, tmp_path, resume=True)
+    assert sorted(path.name for path in tmp_path.glob("checkpoints/*/*")) == before
