@@ -19,7 +19,7 @@ from bcsim.fitting.noise import pooled_noise, with_noise
 from bcsim.fitting.pairs import AlignedPair
 from bcsim.fitting.simulation import simulate_any
 from bcsim.fitting.smoothing import measurable_bins, smoothed_response
-from bcsim.fitting.speech_frames import speech_frames
+from bcsim.fitting.speech_frames import frames_to_learn_from
 from bcsim.fitting.spread import coupling_db
 from bcsim.sensors.profile import SensorProfile
 from bcsim.sensors.provenance import LowpassEquivalent, Provenance
@@ -68,7 +68,7 @@ def fit_mean_sensor(
     shape = smoothed_response(estimator.estimate(equal), measurable_bins(equal), smoothing)
     profile = _provisional(shape, noise_psd, noise_level_std_db, pairs, estimator)
     speech = estimator.speech(
-        [speech_frames(pair, profile) for pair in equal],
+        frames_to_learn_from(equal, profile),
         profile.sample_rate,
         None if prior is None else prior.speech,
     )

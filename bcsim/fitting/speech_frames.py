@@ -1,6 +1,6 @@
 """Band levels of a pair, which speech-dependent estimators are trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,8 +63,8 @@ class SpeechFrames:
 
     def thinned(self, step: int) -> "SpeechFrames":
         """Return the frames, of which one in `step` of those with speech is told to carry it."""
-        kept = self.active.cumsum(0)[self.active] % step == 0
-        active = self.active & (self.active.cumsum(0) % step == 0)
+        active = _one_in(self.active, step)
+        kept = active[self.active]
         return replace(
             self, active=active, fixed_db=self.fixed_db[kept], bone_db=self.bone_db[kept]
         )
@@ -72,12 +72,34 @@ class SpeechFrames:
 
 def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
     """Return the band levels of a pair, with those that the profile's fixed response gives."""
+    return _frames(pair, profile, *_air_levels(pair))
+
+
+def frames_to_learn_from(
+    pairs: Sequence[AlignedPair], profile: SensorProfile
+) -> list[SpeechFrames]:
+    """Return the frames of pairs as `thinned` does; what is left out of them is never held."""
+    air = [_air_levels(pair) for pair in pairs]
+    step = _step(active for _, active in air)
+    return [
+        _frames(pair, profile, levels_db, _one_in(active, step))
+        for pair, (levels_db, active) in zip(pairs, air, strict=True)
+    ]
+
+
+def _air_levels(pair: AlignedPair) -> tuple[Tensor, Tensor]:
+    """Return the levels of air relative to its active speech, (frames, M), and which carry it."""
     bank = FilterBank(pair.sample_rate)
     air_db = levels_of(bank, pair.air)[None]
     num_frames = torch.tensor([air_db.shape[1]])
     active = is_active(bank.speech_power(air_db), num_frames)[0]
-    levels_db = relative_levels(bank, air_db, num_frames)[0]
-    del air_db
+    return relative_levels(bank, air_db, num_frames)[0], active
+
+
+def _frames(
+    pair: AlignedPair, profile: SensorProfile, levels_db: Tensor, active: Tensor
+) -> SpeechFrames:
+    bank = FilterBank(pair.sample_rate)
     fixed = simulate_any(replace(profile, speech=None), pair.air, pair.name)
     grid = torch.linspace(0, pair.sample_rate / 2, bank.num_fft // 2 + 1, dtype=torch.float64)
     response_grid = profile.transfer_function.frequencies_hz
@@ -89,39 +111,54 @@ def speech_frames(pair: AlignedPair, profile: SensorProfile) -> SpeechFrames:
         talker=pair.talker,
         name=pair.name,
         levels_db=levels_db,
-        fixed_db=levels_of(bank, fixed)[active],
-        bone_db=levels_of(bank, pair.bone)[active],
+        fixed_db=levels_of(bank, fixed, active),
+        bone_db=levels_of(bank, pair.bone, active),
         noise_db=(10 * noise_power.log10()).to(levels_db),
         active=active,
         recorded=(bank.centres_hz >= low_hz) & (bank.centres_hz <= high_hz),
     )
 
 
-def levels_of(bank: FilterBank, signal: Samples) -> Tensor:
+def levels_of(bank: FilterBank, signal: Samples, chosen: Tensor | None = None) -> Tensor:
     """Return the levels in the bands, (frames, M): in single precision of a long signal.
 
     Args:
         bank: filter bank.
         signal: (T,).
+        chosen: (frames,) of bool, frames whose levels are returned; None for all.
     """
     if not is_long(len(signal)):
-        return bank.levels_db(signal[:][None])[0]
+        levels = bank.levels_db(signal[:][None])[0]
+        return levels if chosen is None else levels[chosen]
     before = bank.num_fft - bank.hop  # of the first frame
     num_frames = int(bank.num_frames(torch.tensor(len(signal))))
-    levels = torch.empty(num_frames, bank.num_bands)
+    if chosen is None:
+        chosen = torch.ones(num_frames, dtype=torch.bool)
+    levels = torch.empty(int(chosen.sum()), bank.num_bands)
+    count = 0
     for block in torch.arange(num_frames).split(LEVELS_AT_ONCE):
         first, last = int(block[0]), int(block[-1])
         begin = max(0, first * bank.hop - before)
         segment = signal[begin : last * bank.hop - before + bank.num_fft]
         own = bank.levels_db(segment[None])[0]
         skipped = first - begin // bank.hop  # frames that reach beyond the segment
-        levels[block] = own[skipped : skipped + len(block)].float()
+        own = own[skipped : skipped + len(block)][chosen[block]]
+        levels[count : count + len(own)] = own.float()
+        count += len(own)
     return levels
 
 
 def thinned(frames: Sequence[SpeechFrames]) -> list[SpeechFrames]:
     """Return the frames of pairs, of which at most `MOST_FRAMES` are told to carry speech."""
-    step = -(-sum(int(own.active.sum()) for own in frames) // MOST_FRAMES)
-    if step <= 1:
-        return list(frames)
-    return [own.thinned(step) for own in frames]
+    step = _step(own.active for own in frames)
+    return [own if step == 1 else own.thinned(step) for own in frames]
+
+
+def _step(actives: Iterable[Tensor]) -> int:
+    """Return n where every n-th frame with speech is learnt from."""
+    return max(1, -(-sum(int(active.sum()) for active in actives) // MOST_FRAMES))
+
+
+def _one_in(active: Tensor, step: int) -> Tensor:
+    """Return which frames are one in `step` of those with speech, (frames,) of bool."""
+    return active & (active.cumsum(0) % step == 0)
