@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -145,15 +146,28 @@ def _clear_time(file: BinaryIO) -> None:
 
 
 class _FaultKeeper:
-    """An open file that keeps the error of a write, of which libsndfile says "System error"."""
+    """An open file that keeps the error of a write, of which libsndfile says "System error".
+
+    What is in its buffer is written when it is asked to read or seek, too. An exception raised in
+    libsndfile's callback would be printed, and lost.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.fault: OSError | None = None
 
     def write(self, data: bytes) -> int:
+        return self._kept(self.file.write, data)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._kept(cast(Any, self.file).readinto, buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._kept(self.file.seek, offset, whence)
+
+    def _kept(self, method: Callable[..., int], *arguments: Any) -> int:
         try:
-            return self.file.write(data)
+            return method(*arguments)
         except OSError as error:
             self.fault = error
             return 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ import torch
 from bcsim.audio.copy import copy_audio
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
-from bcsim.audio.write import to_pcm16, write_audio
+from bcsim.audio.write import encoding_audio, to_pcm16, write_audio
 from bcsim.dsp.resample import resample
 from bcsim.errors import EnvironmentFault, InputError
 
@@ -188,3 +189,16 @@ def test_names_that_are_not_utf8_are_read_and_written_down_safely(tmp_path, capl
     assert len(read_audio(path)[0]) == len(TONE)
     (message,) = caplog.messages
     assert message.startswith(f"{tmp_path}/%FF%1B[31m.wav: 2 channels averaged to one")
+
+
+def test_a_disk_that_is_full_when_a_header_is_written_is_told_once(capfd):
+    """What waited in a buffer was written by a seek, whose errors were printed with tracebacks."""
+    full = io.BufferedRandom(io.FileIO("/dev/full", "r+"))
+    with (
+        pytest.raises(OSError, match="No space left"),
+        full,
+        encoding_audio(full, Path("x.wav"), 16_000) as append,
+    ):
+        append(np.zeros(100))
+    full.raw.close()
+    assert capfd.readouterr().err == ""
