@@ -87,6 +87,10 @@ def command(
                 before = scores["unprocessed"].get(name)
                 if value is not None and before is not None:
                     click.echo(f"{split}/{name:<8} {before:8.3f} unprocessed -> {value:8.3f}")
+        if result.verdict:
+            click.echo(result.verdict["headline"])
+            for line in (*result.verdict["reasons"], *result.verdict["advice"]):
+                click.echo(f"- {line}")
         if result.failures:
             say(f"{len(result.failures)} recordings or pairs left out; see {out}/failures.jsonl")
             return 3

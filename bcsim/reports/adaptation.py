@@ -5,7 +5,7 @@ from typing import Any
 
 from bcsim.metrics import METRICS
 from bcsim.reports.comparison import Sounds, gains_table, listening_sections, means_table
-from bcsim.reports.html import Figure, Page, Section
+from bcsim.reports.html import Figure, Page, Section, paragraphs
 from bcsim.reports.model_text import look_ahead_text
 from bcsim.reports.plots import gains_by_part
 from bcsim.reports.text import table_lines
@@ -43,9 +43,9 @@ def adaptation_page(facts: Facts, sounds: Mapping[str, Sounds]) -> Page:
         "mean.",
     )
     sections = [
-        Section("Why, and what next", _listed([*verdict["reasons"], *verdict["advice"]])),
+        Section("Why, and what next", paragraphs([*verdict["reasons"], *verdict["advice"]])),
         Section("Parts", text, [figure], [means_table(facts), gains_table(models, facts)]),
-        Section("Recordings", _listed(facts["findings"] or ["nothing is wrong with them"])),
+        Section("Recordings", paragraphs(facts["findings"] or ["nothing is wrong with them"])),
         *listening_sections(sounds),
     ]
     return Page(
@@ -117,10 +117,6 @@ def _gains_of(row: Facts, unprocessed: Facts) -> list[dict[str, float | None]]:
             row["recordings"].values(), unprocessed["recordings"].values(), strict=True
         )
     ]
-
-
-def _listed(lines: list[str]) -> str:
-    return "\n\n".join(f"{line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def _headline(facts: Facts) -> dict[str, str]:

@@ -124,6 +124,11 @@ class Page:
     light: Literal["", "green", "amber", "grey"] = ""
 
 
+def paragraphs(lines: Sequence[str]) -> str:
+    """Return lines that begin in lower case and end without a point as paragraphs of a section."""
+    return "\n\n".join(f"{line[:1].upper()}{line[1:]}." for line in lines)
+
+
 def listening(signals: Mapping[str, NDArray[np.floating]], sample_rate: int) -> list[Player]:
     """Return a player for each signal (T,), with spectrograms on common scales."""
     pictures = spectrograms(signals, sample_rate)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from bcsim.errors import InputError
 from bcsim.files.atomic import write_bytes
 from bcsim.metrics import METRICS
 from bcsim.models.storage import AIR_TO_BONE
-from bcsim.reports.html import Figure, Page, Section, Table, listening, write_page
+from bcsim.reports.html import Figure, Page, Section, Table, listening, paragraphs, write_page
 from bcsim.reports.plots import read_metrics, series, spectrogram_row, training_curves
 
 SPLITS = {"validation": "synthetic pairs", "validation_real": "real pairs"}
@@ -82,7 +83,9 @@ def write_run_report(run: Path) -> Path:
             path.unlink()
     rows, throughput = (read_metrics(run / name) for name in ("metrics.jsonl", "pace.jsonl"))
     path = run / "report.html"
-    write_page(path, run_page(run.resolve().name, config, rows, throughput, samples))
+    verdict = _config(run / "verdict.json")  # there once the run is finished
+    page = run_page(run.resolve().name, config, rows, throughput, samples, verdict)
+    write_page(path, page)
     return path
 
 
@@ -92,6 +95,7 @@ def run_page(
     rows: Sequence[Row],
     throughput: Sequence[Row],
     samples: Sequence[Sample],
+    verdict: Mapping[str, Any] = MappingProxyType({}),
 ) -> Page:
     """Return the page.
 
@@ -101,6 +105,7 @@ def run_page(
         rows: rows of `metrics.jsonl`.
         throughput: rows of `pace.jsonl`.
         samples: validation items to listen to.
+        verdict: content of `verdict.json`; empty while the run goes on.
     """
     facts = config.get("facts", {})
     metric = facts.get("metric", "stoi")
@@ -120,6 +125,8 @@ def run_page(
         )
         for sample in samples
     ]
+    why = [*verdict.get("reasons", ()), *verdict.get("advice", ())]
+    told = [Section("Why, and what next", paragraphs(why))] if why else []
     sections = [
         Section("Scores", _scored(facts), tables=list(_tables(best))),
         _curves("Validation", rows, *validation),
@@ -131,9 +138,13 @@ def run_page(
     ]
     return Page(
         title=f"Training run {name}",
-        lead=_lead(config, rows),
+        lead=" ".join([verdict.get("headline", ""), _lead(config, rows)]).strip(),
         facts=_headline(facts, metric, best, throughput),
-        sections=[part for part in sections if part.figures or part.tables or part.players],
+        sections=[
+            *told,
+            *(part for part in sections if part.figures or part.tables or part.players),
+        ],
+        light=verdict.get("light", ""),
     )
 
 

@@ -80,9 +80,11 @@ class Evidence:
         level_db: median level of the output relative to that of clean speech, in dB.
         num_dead: number of recordings whose output is silent or not finite.
         num_recordings: number of recordings that were held out.
-        num_talkers: number of known talkers, 0 where none is.
+        num_talkers: number of known talkers, 0 where none is; None where they do not matter.
         num_steps: number of training steps.
         has_corpus: whether there was air speech to simulate.
+        num_warmup_steps: number of these steps over which the learning rate rose.
+        material: what the recordings are called.
     """
 
     over: Mapping[str, Mapping[str, Difference]]
@@ -91,9 +93,11 @@ class Evidence:
     level_db: float
     num_dead: int
     num_recordings: int
-    num_talkers: int
+    num_talkers: int | None
     num_steps: int
     has_corpus: bool
+    num_warmup_steps: int = 0
+    material: str = "held-out recordings"
 
 
 def verdict_on(found: Evidence, share_kept: float | None = 1.0) -> Verdict:
@@ -144,7 +148,7 @@ def _gains(over: Mapping[str, Difference]) -> str:
 
 def _recordings(found: Evidence) -> str:
     talkers = f" of {found.num_talkers} talkers" if found.num_talkers else ""
-    return f"{found.num_recordings} held-out recordings{talkers}"
+    return f"{found.num_recordings} {found.material}{talkers}"
 
 
 def _reasons(found: Evidence) -> tuple[str, ...]:
@@ -163,6 +167,9 @@ def _reasons(found: Evidence) -> tuple[str, ...]:
         told.append(f"{found.num_recordings} recordings cannot tell a small gain from none")
     if found.num_steps < FEW_STEPS:
         told.append(f"it was trained for {found.num_steps} steps, which are hardly a beginning")
+    elif 2 * found.num_warmup_steps >= found.num_steps:
+        warmup = f"{min(found.num_warmup_steps, found.num_steps)} of {found.num_steps}"
+        told.append(f"{warmup} steps were warm-up, in which it hardly learns")
     return (*told, *_parts(found))
 
 
@@ -190,7 +197,9 @@ def _more(found: Evidence) -> tuple[str, ...]:
     told = []
     if found.num_steps < FEW_STEPS:
         told.append("give the trainings more time")
-    if found.num_talkers < 2:
+    if found.num_talkers is None:
+        pass
+    elif found.num_talkers < 2:
         told.append("record two or more talkers, a folder each: nobody knows yet about others")
     elif found.num_talkers < FEW_TALKERS:
         told.append(f"record {FEW_TALKERS - found.num_talkers} more talkers, half a minute each")

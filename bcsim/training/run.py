@@ -54,7 +54,8 @@ class TrainingResult:
 
     `scores[split][kind][metric]` are the mean scores of those weights, of a kind "enhanced",
     "unprocessed" (their input) or "clean" (the target); empty without validation. `failures` are
-    reasons why recordings were left out, by their names.
+    reasons why recordings were left out, by their names. `verdict` holds light, headline, reasons
+    and advice as `verdict.json` does, where the run was evaluated.
     """
 
     out: Path
@@ -62,6 +63,7 @@ class TrainingResult:
     best_step: int
     scores: Mapping[str, Mapping[str, Scores]]
     failures: Mapping[str, str] = field(default_factory=dict)
+    verdict: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(

@@ -25,11 +25,12 @@ RECIPE_FILE = "recipe.resolved.yaml"
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "pace.jsonl"
 REPORT_FILE = "report.html"
+VERDICT_FILE = "verdict.json"
 CHECKPOINTS, SAMPLES, TENSORBOARD = "checkpoints", "samples", "tensorboard"
 _OF_A_RUN = {
     *(RECIPE_FILE, METRICS_FILE, SPEED_FILE, REPORT_FILE, CARD_FILE, WEIGHTS_FILE, CONFIG_FILE),
     *(discriminators.WEIGHTS_FILE, discriminators.CONFIG_FILE, LOCK_NAME, FINDINGS_NAME),
-    *(FAILURES_NAME, SYNCHRONISED_FILE),
+    *(FAILURES_NAME, SYNCHRONISED_FILE, VERDICT_FILE),
     *(CHECKPOINTS, SAMPLES, TENSORBOARD),
 }
 # What may be there before the first step.

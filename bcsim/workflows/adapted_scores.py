@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bcsim.datasets.pairs import Pair
@@ -19,6 +20,7 @@ from bcsim.metrics.si_sdr import si_sdr
 from bcsim.models.base import Enhancer
 from bcsim.reports.comparison import Sounds
 from bcsim.reports.verdict import DECIDING, Difference, Evidence
+from bcsim.training.validation import Validator
 from bcsim.workflows.adapt_stages import Fold, Material
 from bcsim.workflows.compared_scores import ScoredRecordings, by_recording, gains_of, summary_of
 from bcsim.workflows.enhancers import INVERSE, find_enhancer
@@ -67,26 +69,37 @@ class HeldOutScores:
         recordings = ScoredRecordings(fold.held_out_list, channels=material.channels)
         at_rate = recordings.prepare(sample_rate)
         validator = at_rate.validator
-        self.ids += [item.id.partition("/")[2] for item in validator.items]
-        self.speakers += at_rate.speakers
-        self.seconds += sum(len(item.air) / item.sample_rate for item in validator.items)
-        self.num_silent += validator.num_silent
         self.failures |= recordings.failures
-        self.clean = validator.clean
-        self.scores.setdefault("unprocessed", []).extend(validator.item_scores)
+        self.add_unprocessed(validator, at_rate.speakers)
         for part, enhancer in _enhancers(fold, material).items():
-            outputs = []
-            for item in validator.items:
-                output = torch.from_numpy(enhance(enhancer, item.bone, item.sample_rate))
-                self.scores.setdefault(part, []).append(validator.scores_of(output, item))
-                self._look_at(part, output, item)
-                outputs.append(output)
-            listened = validator.items[:NUM_LISTENED]
+            outputs = self.add_part(part, enhancer, validator)
             known = self.sounds.get(part, Sounds([], []))
             self.sounds[part] = Sounds(
-                [*known.outputs, *(output.numpy() for output in outputs[:NUM_LISTENED])],
-                [*known.items, *listened],
+                [*known.outputs, *outputs[:NUM_LISTENED]],
+                [*known.items, *validator.items[:NUM_LISTENED]],
             )
+
+    def add_unprocessed(self, validator: Validator, speakers: Sequence[str | None]) -> None:
+        """Add recordings and the scores of the sensor's signal; parts are scored on them next."""
+        self.ids += [item.id.partition("/")[2] for item in validator.items]
+        self.speakers += speakers
+        self.seconds += sum(len(item.air) / item.sample_rate for item in validator.items)
+        self.num_silent += validator.num_silent
+        self.clean = validator.clean
+        self.scores.setdefault("unprocessed", []).extend(validator.item_scores)
+
+    def add_part(
+        self, part: str, enhancer: Enhancer, validator: Validator
+    ) -> list[NDArray[np.float64]]:
+        """Score a part on the recordings that were added last, and return its outputs, (T,)."""
+        outputs = []
+        for item in validator.items:
+            air = item.microphone if "air" in enhancer.channels else None
+            outputs.append(enhance(enhancer, item.bone, item.sample_rate, air))
+            output = torch.from_numpy(outputs[-1])
+            self.scores.setdefault(part, []).append(validator.scores_of(output, item))
+            self._look_at(part, output, item)
+        return outputs
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each part as `result.json` holds it, and one of clean speech."""

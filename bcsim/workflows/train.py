@@ -22,7 +22,7 @@ from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
 from bcsim.files.hashing import hash_file, hash_text
 from bcsim.files.outputs import check_output_folder
 from bcsim.files.paths import printable
-from bcsim.models.storage import WEIGHTS_FILE
+from bcsim.models.storage import BONE_TO_AIR, WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
     build_simulator,
@@ -42,7 +42,7 @@ from bcsim.training.kept_recorders import read_kept
 from bcsim.training.processes import is_main_process
 from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
-from bcsim.training.run_folder import RECIPE_FILE, check_run_folder, clear_samples
+from bcsim.training.run_folder import RECIPE_FILE, VERDICT_FILE, check_run_folder, clear_samples
 from bcsim.workflows.enhancers import enhancer_folder
 from bcsim.workflows.presets import (
     bundled_recipes,
@@ -50,6 +50,7 @@ from bcsim.workflows.presets import (
     resolve_simulator,
     sensorless_presets,
 )
+from bcsim.workflows.run_verdict import evaluate_run
 from bcsim.workflows.training_pairs import (
     PairOptions,
     augmented,
@@ -168,6 +169,7 @@ def train(
             _check_rendered(data)
 
     def before_steps() -> None:
+        (out / VERDICT_FILE).unlink(missing_ok=True)  # of the steps that were done before
         _write_recipe(out, config)
         write_failures(out / FAILURES_NAME, "train", data.all_failures)
         keep_recorders(out, data)
@@ -187,9 +189,26 @@ def train(
         if is_main_process():
             write_run_report(out)
         raise
-    if is_main_process():
-        write_run_report(out)
+    return _reported(result, config, learnt_from, sensor) if is_main_process() else result
+
+
+def _reported(
+    result: TrainingResult, config: TrainingConfig, data: TrainingData, sensor: str | None
+) -> TrainingResult:
+    """Write verdict and report of a run that is finished; return its result with the verdict."""
+    if config.direction == BONE_TO_AIR:
+        profile = _profile_of(sensor)
+        verdict = evaluate_run(result.out, config, data, profile, result.num_steps)
+        result = replace(result, verdict=verdict.facts())
+    write_run_report(result.out)
     return result
+
+
+def _profile_of(sensor: str | None) -> SensorProfile | None:
+    """Return the sensor that pairs are rendered through; None for a preset without one."""
+    if sensor is None or sensor in sensorless_presets():
+        return None
+    return SensorProfile.load(find_sensor(sensor))
 
 
 def _hash_weights(model: Path) -> str | None:

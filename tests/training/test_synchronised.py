@@ -113,7 +113,7 @@ def trained_on(tmp_path, recipe, monkeypatch) -> Callable[..., Any]:
         functions["before_steps"]()
 
     monkeypatch.setattr(workflow, "train_model", train_model)
-    monkeypatch.setattr(workflow, "write_run_report", lambda _: None)
+    monkeypatch.setattr(workflow, "_reported", lambda *_: None)
 
     def run(**inputs: Any) -> Any:
         workflow.train(recipe, tmp_path / "run", settings=SETTINGS, **inputs)

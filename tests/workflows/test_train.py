@@ -261,7 +261,7 @@ def test_recorded_pairs_are_trained_on_as_the_recipe_augments_them(
         return TrainingResult(out, 0, 0, {})
 
     monkeypatch.setattr(workflow, "train_model", train_model)
-    monkeypatch.setattr(workflow, "write_run_report", lambda out: None)
+    monkeypatch.setattr(workflow, "_reported", lambda *of: None)
     for number, gain_db in enumerate((0, 6)):
         settings = (f"data.augmentation=[{{name: smooth_eq, gains_db: {gain_db}}}]",)
         out = tmp_path / f"run{number}"
@@ -286,3 +286,11 @@ def test_what_cannot_be_augmented_is_refused(dataset, tmp_path, recipe, effect, 
     with pytest.raises(UsageError, match=message):
         train(recipe, tmp_path / "run", pairs=dataset, settings=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_ends_with_a_verdict_which_its_report_begins_with(dataset, tmp_path, recipe):
+    result = train(recipe, tmp_path / "run", pairs=dataset)
+    assert result.verdict == json.loads((tmp_path / "run/verdict.json").read_text())
+    assert result.verdict["headline"] in (tmp_path / "run/report.html").read_text()
+    again = train(recipe, tmp_path / "run", pairs=dataset, resume=True)
+    assert again.verdict == result.verdict
