@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bcsim.datasets.pairs import Pair
 from bcsim.dsp.activity import speech_rms
+from bcsim.errors import InputError
 from bcsim.inference.enhancer import enhance
 from bcsim.metrics.comparison import Comparison
 from bcsim.metrics.intervals import bootstrap_mean
@@ -95,7 +96,10 @@ class HeldOutScores:
         outputs = []
         for item in validator.items:
             air = item.microphone if "air" in enhancer.channels else None
-            outputs.append(enhance(enhancer, item.bone, item.sample_rate, air))
+            try:
+                outputs.append(enhance(enhancer, item.bone, item.sample_rate, air))
+            except InputError:  # the output is not finite, and counts as dead
+                outputs.append(np.full(len(item.bone), np.nan))
             output = torch.from_numpy(outputs[-1])
             self.scores.setdefault(part, []).append(validator.scores_of(output, item))
             self._look_at(part, output, item)

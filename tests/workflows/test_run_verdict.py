@@ -71,3 +71,10 @@ def test_real_pairs_are_told_of_first(tmp_path):
 
 def test_without_pairs_to_validate_on_nothing_is_evaluated(tmp_path):
     assert evaluated(tmp_path) == run_verdict.NOT_EVALUATED
+
+
+def test_a_network_whose_output_is_not_finite_is_worse_and_ends_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(EnvelopeMapper, "enhance_valid", lambda _, signal: signal * torch.nan)
+    verdict = evaluated(tmp_path, validation=Syllables())
+    assert verdict.headline.startswith("Worse than unprocessed")
+    assert "the output of 6 recordings is silent or not finite" in verdict.reasons
