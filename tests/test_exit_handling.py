@@ -328,3 +328,14 @@ def test_a_library_that_finds_no_room_in_memory_is_no_defect(monkeypatch, capsys
     monkeypatch.setattr(main.cli, "main", command)
     assert main.run() == 5
     assert "not memory enough" in capsys.readouterr().err
+
+
+def test_a_library_that_cannot_be_imported_is_no_defect(tmp_path, monkeypatch, capsys):
+    """`TORCH_LOGS=x` and `MPLBACKEND=x` were internal errors."""
+    (tmp_path / "pickyforms.py").write_text("raise ValueError('TORCH_FORMS is x,\\nand wants y')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(main.cli, "main", lambda **_: importlib.import_module("pickyforms"))
+    assert main.run() == 5
+    told = capsys.readouterr().err
+    assert told.startswith("Error: pickyforms cannot be imported; see to its installation, and to ")
+    assert told.endswith("(ValueError: TORCH_FORMS is x, and wants y)\n")
