@@ -293,3 +293,19 @@ def test_one_inverted_of_three_throat_pairs_is_named(throat):
         pair for name in ("f_13", "g_03", "e_17") for pair in throat if pair.name == name
     )
     assert kinds_of([replace(first, bone=-first.bone), *others]) == [{"inverted"}, set(), set()]
+
+
+@pytest.mark.shared
+def test_a_pair_that_was_once_at_8_khz_is_not_called_swapped_by_the_treble_that_is_left(throat):
+    """Of one third-octave, from 2.2 kHz, this talker has more on the throat than in the air."""
+    (pair,) = (pair for pair in throat if pair.name == "a_01")
+    once = replace(pair, air=narrow(pair.air), bone=narrow(pair.bone))
+    assert examine(once, RATE).refusal is None
+
+
+@pytest.mark.shared
+def test_swapped_roles_are_told_at_8_khz(throat):
+    once = replace(throat[0], air=narrow(throat[0].bone), bone=narrow(throat[0].air))
+    refusal = examine(once, RATE).refusal
+    assert refusal is not None
+    assert refusal.kind == "swapped"

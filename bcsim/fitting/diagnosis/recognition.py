@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bcsim.dsp.activity import is_active, loud_power, speech_power_of
-from bcsim.dsp.band_edge import band_edge_hz
+from bcsim.dsp.band_edge import BELOW, band_edge_hz
 from bcsim.dsp.lazy_signal import LazySignal, Samples, mean, mean_square, part_of
 from bcsim.dsp.spectra import CrossSpectra, cross_spectra, density_to_power, spectra_at
 from bcsim.files.findings import Finding
@@ -189,9 +189,10 @@ def _swapped(
     num_fft = frame_size(sample_rate)
     # Treble that one channel lacks since it was once at a lower rate tells nothing of its role.
     edges_hz = [band_edge_hz(power, sample_rate) for power in (spectra.xx, spectra.yy)]
-    top_hz = min([TREBLE_HZ[1], *(0.9 * edge_hz for edge_hz in edges_hz if edge_hz is not None)])
+    whole_hz = [BELOW[1] * edge_hz for edge_hz in edges_hz if edge_hz is not None]
+    top_hz = min([TREBLE_HZ[1], *whole_hz])
     ranges = ((TREBLE_HZ[0], top_hz), BASS_HZ)
-    if top_hz < TREBLE_HZ[0] * 2 ** (1 / 3):
+    if top_hz < TREBLE_HZ[0] * 2 ** (2 / 3):  # a single third-octave may be one of a talker's
         return None
     # The channel with less noise tells where the pauses of both are, whichever it is called.
     clearer = max((air, bone), key=lambda channel: _level_range_db(channel, sample_rate))
