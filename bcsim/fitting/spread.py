@@ -16,6 +16,7 @@ from bcsim.sensors.profile import MAX_COMPONENTS
 
 SPREAD_SMOOTHING = 3  # differences between utterances are smoothed over 1/3 octave
 MIN_TALKERS = 3  # with fewer, the spread is that between utterances
+LEAST_AIR = 1e-8  # of its strongest bin: below, air was recorded at a lower rate, and says nothing
 ROUNDS = 10  # gains and shape are fitted in turns so often
 
 
@@ -57,9 +58,12 @@ def ratio_curves(pairs: Sequence[AlignedPair]) -> tuple[Tensor, Tensor]:
             for values in ((spectra.yy - pair.noise_power).clamp(min=0), spectra.yy, spectra.xx)
         )
         tiny = torch.finfo(air.dtype).tiny
+        is_known = air > LEAST_AIR * air.max()
         ratio = torch.maximum(speech, 0.01 * total) / air.clamp(min=tiny)
+        ratio = torch.where(is_known, ratio, 1.0)
+        certainty = torch.where(is_known, (speech / total.clamp(min=tiny)).clamp(0, 1), 0.0)
         curves.append(10 * fill_gaps(ratio, above_noise).clamp(min=1e-20).log10())
-        certainties.append(fill_gaps((speech / total.clamp(min=tiny)).clamp(0, 1), above_noise))
+        certainties.append(fill_gaps(certainty, above_noise))
     return torch.stack(curves), torch.stack(certainties)
 
 

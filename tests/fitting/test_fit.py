@@ -139,6 +139,17 @@ def test_other_sample_rates_fit_into_a_file(rate, systems):
     assert len(profile.to_bytes()) < 2**21
 
 
+def test_air_at_a_lower_rate_than_the_others_says_nothing_of_wearers_beyond_it(systems):
+    """One 8 kHz file among others ended the fit in an internal error: nothing divided something."""
+    pairs = systems.recorded(systems.two_mass(RATE), RATE, count=4)
+    first = pairs[0]
+    air = signal.resample(signal.resample(first.air, len(first.air) // 2), len(first.air))
+    pairs[0] = RecordedPair(first.name, air, first.bone, first.talker)
+    profile = fit(pairs, RATE, estimator="h1").profile
+    grid = profile.transfer_function.frequencies_hz
+    assert profile.spread_db[(grid < 2500) | (grid > 5500)].max() < 3
+
+
 def test_a_recording_that_was_once_at_a_lower_rate_is_not_followed_beyond_it(systems):
     """16 kHz speech in a 48 kHz file: nothing above 8 kHz, where noise over nothing is no gain."""
     generator = np.random.default_rng(1)
