@@ -47,6 +47,7 @@ def test_a_member_learns_nothing_from_the_items_of_another():
     several = mapper(2).train()
     several.predict(levels(4))[1].sum().backward()  # of the second of the two
     for name, weights in several.named_parameters():
+        assert weights.grad is not None
         first, second = weights.grad.chunk(2)
         assert not first.any(), name
         assert second.any(), name
