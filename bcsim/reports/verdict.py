@@ -12,6 +12,7 @@ NEARLY_CLEAN_STOI = 0.95
 NEARLY_INPUT_DB = 20.0  # SI-SDR of the output against the input
 LEVEL_DB = 10.0
 FEW_RECORDINGS, FEW_TALKERS, FEW_STEPS = 8, 6, 100
+LEAST_RECORDINGS = 5  # all of them better by chance: once in 32 times
 
 Interval = tuple[float, float] | None
 
@@ -105,16 +106,15 @@ def verdict_on(found: Evidence, share_kept: float | None = 1.0) -> Verdict:
 
     Args:
         found: what was measured on recordings that the enhancer was not trained on, with
-            differences to "unprocessed" and, where there is one, to "inverse".
+            differences to "unprocessed" and, where there is one, to "inverse". Of fewer than five
+            no interval can be trusted.
         share_kept: part of its changes that an enhancer that was worse than unprocessed is kept
             with, so that it is worse no longer; None if it cannot be told to do less.
     """
     over = found.over["unprocessed"]
     told = f"{_gains(over)} on {_recordings(found)}"
-    if not _is_better(over):
-        is_worse = any(name in over and over[name].is_below() for name in DECIDING)
-        headline = f"{'Worse' if is_worse else 'Not better'} than unprocessed: {told}."
-        headline += _kept(share_kept)
+    if found.num_recordings < LEAST_RECORDINGS or not _is_better(over):
+        headline = f"{_no_better(found)}: {told}.{_kept(share_kept)}"
         return Verdict("grey", headline, _reasons(found), _advice(found))
     inverse = found.over.get("inverse")
     if inverse is not None and not _is_better(inverse):
@@ -125,6 +125,14 @@ def verdict_on(found: Evidence, share_kept: float | None = 1.0) -> Verdict:
         return Verdict("amber", headline, _reasons(found), _advice(found))
     also = "" if inverse is None else " and than the inverse response"
     return Verdict("green", f"Better than unprocessed{also}: {told}.", _parts(found), _more(found))
+
+
+def _no_better(found: Evidence) -> str:
+    if found.num_recordings < LEAST_RECORDINGS:
+        return "Too few recordings to tell better from worse"
+    over = found.over["unprocessed"]
+    is_worse = any(name in over and over[name].is_below() for name in DECIDING)
+    return f"{'Worse' if is_worse else 'Not better'} than unprocessed"
 
 
 def _kept(share: float | None) -> str:

@@ -101,3 +101,13 @@ def test_parts_are_told_by_what_they_add():
         "the given weights",
         "the recorded pairs",
     ]
+
+
+@pytest.mark.parametrize("difference", [GAIN, LOSS])
+def test_four_recordings_tell_neither_better_nor_worse(difference):
+    """Of two, the demo's network was called worse, by an interval that two values made."""
+    over = {"unprocessed": both(difference), "inverse": both(difference)}
+    verdict = verdict_on(dataclasses.replace(FOUND, over=over, num_recordings=4))
+    assert verdict.light == "grey"
+    assert verdict.headline.startswith("Too few recordings to tell better from worse: STOI")
+    assert any("cannot tell a small gain" in reason for reason in verdict.reasons)
