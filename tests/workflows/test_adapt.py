@@ -153,7 +153,7 @@ def test_a_sensor_as_good_as_the_microphone_leaves_nothing_to_gain(
     monkeypatch.setattr("sys.argv", ["bcsim", "adapt", *words, "--causal"])
     assert main.run() == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("Worse than unprocessed: STOI ")
+    assert said[0].startswith("Too few recordings to tell better from worse: STOI ")
     assert "What is kept gives the signal back as it is." in said[0]
     assert any("nearly clean speech as it is" in line for line in said)
     assert any("give a folder of air speech" in line for line in said)
