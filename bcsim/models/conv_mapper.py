@@ -16,6 +16,7 @@ from bcsim.models.band_gains import FLOOR_DB, SCALE_DB, BandGains
 
 KERNEL = 5  # frames of the first convolution
 DILATED_KERNEL = 3  # frames of the others
+RESIDUAL_SCALE = 0.1  # of the weights that the dilated ones begin with
 
 
 @MODELS.register("conv_mapper")
@@ -96,6 +97,9 @@ class ConvMapper(BandGains):
             FrameConvolution(channels, channels, DILATED_KERNEL, dilation, members, causal)
             for dilation in dilations
         )
+        with torch.no_grad():  # their sum would begin beyond the largest gain, and stay
+            for layer in self.dilated:
+                layer.weight.mul_(RESIDUAL_SCALE)
         self.levels = nn.Conv1d(channels, members * output_bands, 1, groups=members)
 
     def predict(self, levels: Tensor) -> Tensor:
