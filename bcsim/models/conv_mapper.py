@@ -98,8 +98,8 @@ class ConvMapper(BandGains):
             for dilation in dilations
         )
         with torch.no_grad():  # their sum would begin beyond the largest gain, and stay
-            for layer in self.dilated:
-                layer.weight.mul_(RESIDUAL_SCALE)
+            for name, parameter in self.dilated.named_parameters():
+                parameter.mul_(RESIDUAL_SCALE if name.endswith("weight") else 1.0)
         self.levels = nn.Conv1d(channels, members * output_bands, 1, groups=members)
 
     def predict(self, levels: Tensor) -> Tensor:
