@@ -60,6 +60,7 @@ def command(
     **options: Any,
 ) -> int:
     """Train an enhancer on pairs from disk, or on air speech rendered through a sensor."""
+    from bcsim.reports.verdict import verdict_lines
     from bcsim.training.processes import (
         is_main_process,
         launch,
@@ -88,9 +89,7 @@ def command(
                 if value is not None and before is not None:
                     click.echo(f"{split}/{name:<8} {before:8.3f} unprocessed -> {value:8.3f}")
         if result.verdict:
-            click.echo(result.verdict["headline"])
-            for line in (*result.verdict["reasons"], *result.verdict["advice"]):
-                click.echo(f"- {line}")
+            click.echo("\n".join(verdict_lines(result.verdict)))
         if result.failures:
             say(f"{len(result.failures)} recordings or pairs left out; see {out}/failures.jsonl")
             return 3

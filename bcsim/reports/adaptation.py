@@ -9,6 +9,7 @@ from bcsim.reports.html import Figure, Page, Section, paragraphs
 from bcsim.reports.model_text import look_ahead_text
 from bcsim.reports.plots import gains_by_part
 from bcsim.reports.text import table_lines
+from bcsim.reports.verdict import verdict_lines
 
 Facts = Mapping[str, Any]
 
@@ -60,8 +61,7 @@ def adaptation_text(facts: Facts) -> list[str]:
         (row["name"], [_number(row["scores"].get(name)) for name in names]) for row in facts["rows"]
     ]
     return [
-        verdict["headline"],
-        *(f"- {line}" for line in (*verdict["reasons"], *verdict["advice"])),
+        *verdict_lines(verdict),
         *table_lines("", [METRICS[name].heading for name in names], rows, 12),
     ]
 

@@ -127,6 +127,11 @@ def verdict_on(found: Evidence, share_kept: float | None = 1.0) -> Verdict:
     return Verdict("green", f"Better than unprocessed{also}: {told}.", _parts(found), _more(found))
 
 
+def verdict_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return the lines that a command prints for the facts of a verdict (`Verdict.facts`)."""
+    return [facts["headline"], *(f"- {line}" for line in (*facts["reasons"], *facts["advice"]))]
+
+
 def _no_better(found: Evidence) -> str:
     if found.num_recordings < LEAST_RECORDINGS:
         return "Too few recordings to tell better from worse"
