@@ -286,7 +286,7 @@ def _delay_s(pairs: Sequence[AlignedPair]) -> float:
         log.warning(
             "the delay of bone (%+.1f ms, median) is that of the recorders, not of the sensor: the "
             "profile's is put at 0",
-            1e3 * float(np.median([pair.start_delay_s for pair in pairs])),
+            1e3 * float(np.median([pair.delay_s for pair in pairs])),
         )
     return delay_s or 0.0
 
@@ -310,7 +310,7 @@ def _delay_std_s(pairs: Sequence[AlignedPair]) -> float:
     It is not less than expected: alignment cannot tell small differences from the sensor's phase,
     and gives synchronous recordings the same delay.
     """
-    delays_s = np.array([pair.start_delay_s for pair in pairs])
+    delays_s = np.array([pair.delay_s for pair in pairs])
     near = delays_s[np.abs(delays_s - np.median(delays_s)) < SAME_START_S]
     return max(deviation(near), EXPECTED_STD["delay_std_s"])
 

@@ -97,15 +97,14 @@ class AlignedPair:
         num_fft: frame length of the analysis.
         noise: noise of the sensor, in units of the power of active bone speech.
         air_noise: noise of the air channel, in units of the power of active air speech.
-        delay_s: delay at the middle that was taken out of bone; negative where bone led.
+        delay_s: delay at the start that was taken out of bone; negative where bone led. Clocks that
+            run apart and lost buffers have not changed it yet.
         level_db: active level of bone relative to that of air, as recorded.
         seconds: duration of the pair.
         active_seconds: duration of its active frames.
         drift_ppm: growth of bone's delay that was taken out, in microseconds a second.
         inverted: whether the polarity was opposite to that of the other pairs.
         jumps: jumps of the delay; the parts between them are joined in this pair.
-        start_delay_s: delay at the start that was taken out, which clocks that run apart have not
-            changed yet.
         parts: where in the recordings the samples of the pair are.
         left_out_s: seconds that both recordings hold and that are not used, beside jumps.
         low_hz: frequency in Hz below which the channels were filtered away.
@@ -127,7 +126,6 @@ class AlignedPair:
     drift_ppm: float = 0.0
     inverted: bool = False
     jumps: tuple[Jump, ...] = ()
-    start_delay_s: float = 0.0
     parts: tuple[Part, ...] = ()
     left_out_s: float = 0.0
     low_hz: float = 0.0

@@ -171,9 +171,10 @@ def test_all_but_the_surroundings_of_a_lost_buffer_is_kept(role):
     assert jump.first_s - 0.1 < 6.3 < jump.last_s + 0.1
     assert aligned.seconds > 13.0
     assert aligned.seconds + aligned.left_out_s == pytest.approx(13.95, abs=0.1)
-    assert aligned.start_delay_s == pytest.approx(DELAY_S, abs=0.1e-3)
+    assert aligned.delay_s == pytest.approx(DELAY_S, abs=0.1e-3)
     (found,) = diagnose([pair], RATE)
     assert [finding.kind for finding in found.findings] == ["jump"]
+    assert found.delay_s == aligned.delay_s  # and not what it is behind the lost buffer
 
 
 def test_of_a_buffer_lost_in_a_pause_only_the_pause_is_told():

@@ -130,7 +130,7 @@ def import_pairs(
             try:
                 if pair.problem is not None:
                     raise InputError(pair.problem)
-                _check_sides(pair)
+                _check_sides(pair, {} if channels else importer.roles)
                 pair_id = _checked_id(pair.id, rows[split], blocked[split])
                 _check_length(pair_id, out.absolute() / split, staging / split)
                 row = _store(pair, pair_id, staging / split, sample_rate, len(channels))
@@ -232,11 +232,13 @@ def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
     return [replace(pair, id=f"{pair.split}/{pair.id}") if pair.split else pair for pair in found]
 
 
-def _check_sides(pair: FoundPair) -> None:
+def _check_sides(pair: FoundPair, names: Mapping[str, str]) -> None:
     for role in ("air", "bone"):
         if role not in pair.recordings:
-            name = printable(_place(pair))
-            raise InputError(f"{name}: the source has no {role} recording of it")
+            called = names.get(role, role)
+            wanted = "" if called == role else f"; what is called {called} is wanted"
+            place = printable(_place(pair))
+            raise InputError(f"{place}: the source has no {role} recording of it{wanted}")
 
 
 def _is_known(

@@ -7,7 +7,7 @@ FLAC file is recognised, and the file read instead.
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -41,20 +41,15 @@ class Kaldi(Importer):
 
     def recognises(self, source: Path) -> bool:
         folders = _data_folders(source)
-        if self.channels or any(self._role_of(folder) for folder in folders):
-            return bool(folders)
         if folders:
-            told = ", ".join(folder.name for folder in folders)
-            wanted = " and ".join(f"NAME_{self.roles[role]}" for role in ("air", "bone"))
-            raise InputError(
-                f"{source}: holds Kaldi's data directories {told}; wants {wanted}, or the names "
-                "that stand for air and bone, or the roles of channels"
-            )
-        return False
+            self._check_roles(source, folders)
+        return bool(folders)
 
     def read(self, source: Path) -> list[FoundPair]:
         by_set: dict[str, dict[str, Path]] = {}
-        for folder in _data_folders(source):
+        folders = _data_folders(source)
+        self._check_roles(source, folders)
+        for folder in folders:
             role = self._role_of(folder)
             name = folder.relative_to(source).as_posix()
             if self.channels:
@@ -64,6 +59,16 @@ class Kaldi(Importer):
             else:
                 by_set.setdefault(name.removesuffix(self.roles[role]), {})[role] = folder
         return [pair for name, folders in by_set.items() for pair in self._pairs(name, folders)]
+
+    def _check_roles(self, source: Path, folders: Sequence[Path]) -> None:
+        if self.channels or not folders or any(self._role_of(folder) for folder in folders):
+            return
+        told = ", ".join(folder.name for folder in folders)
+        wanted = " and ".join(f"NAME_{self.roles[role]}" for role in ("air", "bone"))
+        raise InputError(
+            f"{source}: holds Kaldi's data directories {told}; wants {wanted}, or the names that "
+            "stand for air and bone, or the roles of channels"
+        )
 
     def _role_of(self, folder: Path) -> str | None:
         for role in ("noisy_air", "air", "bone"):  # the longer ending first
@@ -159,21 +164,40 @@ def _segment(value: str, recordings: Mapping[str, Recording | InputError]) -> Re
 
 
 def _speakers(folders: Iterable[Path]) -> dict[str, str | InputError]:
-    """Return the speaker of each utterance, as far as `utt2spk` tells.
+    """Return the speaker of each utterance, as far as `utt2spk` and `spk2utt` tell.
 
     Where nothing is known of speakers, Kaldi's convention is that every utterance is its own.
     """
     speakers: dict[str, str | InputError] = {}
-    for folder in folders:
-        for utterance, speaker in _table(folder / "utt2spk").items():
+    tables = [
+        (path, table)
+        for folder in folders
+        for path, table in (
+            (folder / "utt2spk", _table(folder / "utt2spk")),
+            (folder / "spk2utt", _by_utterance(folder / "spk2utt")),
+        )
+    ]
+    for path, table in tables:
+        for utterance, speaker in table.items():
             before = speakers.setdefault(utterance, speaker)
             if isinstance(speaker, str) and isinstance(before, str) and before != speaker:
                 speakers[utterance] = InputError(
-                    f"{folder / 'utt2spk'}: the speaker is {speaker!r} here and {before!r} in "
-                    "another folder"
+                    f"{path}: the speaker is {speaker!r} here and {before!r} in another table"
                 )
     if all(utterance == who for utterance, who in speakers.items()):
         return {}
+    return speakers
+
+
+def _by_utterance(path: Path) -> dict[str, str | InputError]:
+    """Return the speaker of each utterance that `spk2utt` lists."""
+    speakers: dict[str, str | InputError] = {}
+    for speaker, utterances in _table(path).items():
+        for utterance in utterances.split() if isinstance(utterances, str) else ():
+            if utterance in speakers:
+                speakers[utterance] = InputError(f"{path}: {utterance!r} stands there twice")
+            else:
+                speakers[utterance] = speaker
     return speakers
 
 

@@ -172,7 +172,7 @@ def recorders_of(
     found = []
     for pair, result in zip(pairs, aligned, strict=True):
         parts = [part.delayed(-own * sample_rate) for part in result.parts]
-        near = abs(result.start_delay_s - own) < NEGLIGIBLE_RECORDER_S
+        near = abs(result.delay_s - own) < NEGLIGIBLE_RECORDER_S
         if len(parts) == 1 and near and not result.drift_ppm:
             places = np.array([0.0, 1.0])
             parts = [Part(0, min(len(pair.air), len(pair.bone)), places, places)]
@@ -188,7 +188,7 @@ def sensor_delay_s(pairs: Sequence[AlignedPair]) -> float | None:
     are delays that differ from pair to pair: None. Of a pair of which most is left out, the delay
     says little.
     """
-    delays_s = np.array([pair.start_delay_s for pair in pairs if pair.left_out_s < pair.seconds])
+    delays_s = np.array([pair.delay_s for pair in pairs if pair.left_out_s < pair.seconds])
     if len(delays_s) == 0:
         return None
     delay_s = float(np.median(delays_s))
@@ -366,8 +366,7 @@ def _aligned(
         num_fft=num_fft,
         noise=estimate_noise_floor(air, bone, sample_rate, num_fft),
         air_noise=estimate_noise_floor(air, air, sample_rate, num_fft),
-        delay_s=_delay_at(parts, (parts[0].start + parts[-1].stop) / 2) / sample_rate,
-        start_delay_s=_delay_at(parts, parts[0].start) / sample_rate,
+        delay_s=(float(parts[0].bone_at(parts[0].start)) - parts[0].start) / sample_rate,
         level_db=20 * math.log10(bone_rms / air_rms),
         seconds=len(air) / sample_rate,
         active_seconds=int(active.sum()) * (num_fft // 4) / sample_rate,
@@ -375,12 +374,6 @@ def _aligned(
         parts=parts,
         left_out_s=_left_out_s(pair, overlap, sample_rate),
     )
-
-
-def _delay_at(parts: Sequence[Part], place: float) -> float:
-    """Return the delay of bone at a sample of air, in samples."""
-    part = next((part for part in parts if place < part.stop), parts[-1])
-    return float(part.bone_at(place)) - place
 
 
 def _left_out_s(pair: RecordedPair, overlap: _Overlap, sample_rate: int) -> float:

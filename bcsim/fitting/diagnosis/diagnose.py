@@ -40,7 +40,7 @@ class PairDiagnosis:
     Args:
         name: name of the pair.
         findings: findings, the most severe first.
-        delay_s: delay of bone at the middle of the pair; None, as the next two, if it is unusable.
+        delay_s: delay of bone at the start of the pair; None, as the next two, if it is unusable.
         drift_ppm: growth of bone's delay, in microseconds a second.
         coherence: coherence of air and bone in the best third-octave.
     """
@@ -191,12 +191,12 @@ def _channel_findings(pair: RecordedPair, sample_rate: int) -> Iterator[Finding]
 
 
 def _relative_findings(pair: AlignedPair, num_pairs: int, coherence: float) -> Iterator[Finding]:
-    if abs(pair.start_delay_s) > OFFSET_S:
-        later = "after" if pair.start_delay_s > 0 else "before"
+    if abs(pair.delay_s) > OFFSET_S:
+        later = "after" if pair.delay_s > 0 else "before"
         yield Finding(
             "offset",
             "warning",
-            f"bone comes {1e3 * abs(pair.start_delay_s):.1f} ms {later} air at the start",
+            f"bone comes {1e3 * abs(pair.delay_s):.1f} ms {later} air at the start",
             "nothing: the offset is taken out; start the recorders together to avoid it",
         )
     if pair.drift_ppm:

@@ -123,7 +123,8 @@ def test_the_only_sensor_needs_no_name_and_a_pair_without_air_is_named(tmp_path)
         write(tmp_path / f"in/{name}.wav", noise(name))
     result = import_pairs(tmp_path / "in", tmp_path / "out")
     assert result.num_pairs == {"": 1}
-    assert result.failures == {"b": "b: the source has no air recording of it"}
+    wanted = "what is called headset_microphone is wanted"
+    assert result.failures == {"b": f"b: the source has no air recording of it; {wanted}"}
     failure = json.loads((tmp_path / "out/failures.jsonl").read_text())
     assert failure["source"] == "b"
 

@@ -123,6 +123,26 @@ def test_kaldi_tables_are_divided_by_tabs_or_spaces_behind_a_mark(tmp_path):
     assert speakers(tmp_path / "out") == {"u1": "ann", "u2": "bob"}
 
 
+def test_spk2utt_alone_tells_who_speaks_and_contradictions_are_refused(tmp_path):
+    sides(tmp_path / "wav", "a", "b")
+    script = "".join(f"u{k} {tmp_path}/wav/{{role}}/{k}.wav\n" for k in "ab")
+    kaldi(tmp_path / "in", script, spk2utt="ann ua\nbob ub\n")
+    import_pairs(tmp_path / "in", tmp_path / "out")
+    assert speakers(tmp_path / "out") == {"ua": "ann", "ub": "bob"}
+    kaldi(tmp_path / "two", script, utt2spk="ua ann\nub bob\n", spk2utt="ann ua ub\n")
+    result = import_pairs(tmp_path / "two", tmp_path / "out2")
+    assert list(result.failures) == ["ub"]
+    assert "spk2utt: the speaker is 'ann' here and 'bob'" in result.failures["ub"]
+
+
+def test_kaldi_folders_without_roles_are_refused_with_the_names_that_are_wanted(tmp_path):
+    sides(tmp_path / "wav", "a")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "wav.scp").write_text(f"ua {tmp_path}/wav/air/a.wav\n")
+    with pytest.raises(InputError, match="wants NAME_air and NAME_bone"):
+        import_pairs(tmp_path / "in", tmp_path / "out", format="kaldi")
+
+
 @pytest.mark.parametrize(("first", "second"), [("0", "1"), ("A", "B")])
 def test_a_channel_in_kaldi_segments_is_that_channel(first, second, tmp_path):
     call = np.stack([noise("left", num_samples=RATE), noise("right", num_samples=RATE)], axis=1)
