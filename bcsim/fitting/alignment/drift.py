@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bcsim.dsp.band_edge import band_edge_hz
 from bcsim.dsp.lazy_signal import Samples
 from bcsim.dsp.spectra import independent_averages, power_of, spectra_at
 from bcsim.fitting.pairs import frame_size, frames_with_speech
@@ -117,15 +118,19 @@ def _likelihood_of_drifts(
     if len(places) < LEAST_WINDOWS * LEAST_FRAMES:
         return None
     frequencies = torch.linspace(0, sample_rate / 2, num_fft // 2 + 1, dtype=torch.float64)
-    wanted = (frequencies > LOWEST_HZ) & (frequencies < min(HIGHEST_HZ, 0.95 * sample_rate / 2))
     parts = places.tensor_split(min(WINDOWS, len(places) // LEAST_FRAMES))
     window_of = torch.cat([torch.full_like(part, number) for number, part in enumerate(parts)])
-    xx = yy = torch.zeros(int(wanted.sum()), dtype=torch.float64)
+    xx = yy = torch.zeros(len(frequencies), dtype=torch.float64)
     windows = torch.zeros(len(parts), len(xx), dtype=torch.complex128)
     for block, numbers in zip(places.split(_BLOCK), window_of.split(_BLOCK), strict=True):
-        x, y = (spectra_at(signal, block * hop, num_fft)[:, wanted] for signal in (air, bone))
+        x, y = (spectra_at(signal, block * hop, num_fft) for signal in (air, bone))
         windows.index_add_(0, numbers, x.conj() * y)
         xx, yy = xx + power_of(x).sum(0), yy + power_of(y).sum(0)
+    # What a resampler left above the recorded band moves with its own clock.
+    edges_hz = [band_edge_hz(power, sample_rate) or math.inf for power in (xx, yy)]
+    highest_hz = min(HIGHEST_HZ, 0.95 * sample_rate / 2, 0.95 * min(edges_hz))
+    wanted = (frequencies > LOWEST_HZ) & (frequencies < highest_hz)
+    windows, xx, yy = windows[:, wanted], xx[wanted], yy[wanted]
     middles = [(float(part.double().mean()) * hop + num_fft / 2) / sample_rate for part in parts]
     time_s = torch.tensor(middles, dtype=torch.float64)
     turn = 2 * math.pi * (time_s - time_s.mean())[:, None] * frequencies[wanted]

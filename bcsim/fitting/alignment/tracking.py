@@ -123,7 +123,8 @@ def best_track(
     best = start
     if place is not None and not _is_near(place, lag / sample_rate):
         best = better(best, track(place))
-    if place is not None and seconds < SHORT_S and evidence < SURE_EVIDENCE:
+    # A drift of a short recording, too large for its segments, may pass for a jump or a doubt.
+    if place is not None and seconds < SHORT_S and (evidence < SURE_EVIDENCE or best.breaks):
         likely = _likeliest_in_bass(air, bone, sample_rate)
         near = place.rate + _steps(RATE_EDGE_S / seconds, RATE_STEP)
         best = max([best, *map(track, likely(_at_rates(place, near)))], key=_gain)
@@ -152,7 +153,9 @@ def _is_near(place: Place, lag_s: float) -> bool:
 
 
 def better(best: Track, other: Track) -> Track:
-    """Return the other track if it is clearly more likely."""
+    """Return the other track if it is clearly more likely, or does without jumps and doubts."""
+    if best.breaks and not other.breaks and other.gain > best.gain:
+        return other
     return other if other.gain > max(BETTER * best.gain, best.gain + BETTER_BY) else best
 
 
