@@ -23,6 +23,7 @@ from bcsim.fitting.pairs import AlignedPair
 NUM_DRAWS = 1000
 MIN_RECORDINGS = 4  # with fewer, what differs between them says nothing about the next one
 BLOCK_S = 0.5  # of speech a part: some syllables, so that parts are hardly related
+MAX_PARTS = 1000  # of a recording: those of an hour are longer, and take less memory
 LOWEST_DB = -100.0  # below the response's maximum, as far as a fit follows it
 
 
@@ -38,7 +39,8 @@ def bootstrap_interval_db(
 
     Talkers are drawn with replacement, then the utterances of each; utterances alone where there
     is one talker, or none is named. With fewer than 4 utterances, parts of half a second of active
-    frames are drawn instead: the interval is then that of this talker and wearing.
+    frames are drawn instead, longer ones of long recordings: the interval is then that of this
+    talker and wearing.
 
     The spectra of each recording are formed once and pooled anew for each draw, so that a draw
     costs next to nothing. Estimators that are no function of pooled spectra (the
@@ -86,7 +88,7 @@ def _parts(pair: AlignedPair, average: Average) -> list[CrossSpectra]:
     """Return the spectra of consecutive segments of active frames."""
     hop = pair.num_fft // 4
     active = torch.nonzero(pair.active)[:, 0]
-    size = max(1, round(BLOCK_S * pair.sample_rate / hop))
+    size = max(1, round(BLOCK_S * pair.sample_rate / hop), -(-len(active) // MAX_PARTS))
     parts = []
     for frames in active.split(size):
         if len(parts) and len(frames) < size / 2:

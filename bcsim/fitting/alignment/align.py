@@ -366,7 +366,7 @@ def _aligned(
         num_fft=num_fft,
         noise=estimate_noise_floor(air, bone, sample_rate, num_fft),
         air_noise=estimate_noise_floor(air, air, sample_rate, num_fft),
-        delay_s=(float(parts[0].bone_at(parts[0].start)) - parts[0].start) / sample_rate,
+        delay_s=_start_delay_s(pair, parts[0], sample_rate),
         level_db=20 * math.log10(bone_rms / air_rms),
         seconds=len(air) / sample_rate,
         active_seconds=int(active.sum()) * (num_fft // 4) / sample_rate,
@@ -376,14 +376,21 @@ def _aligned(
     )
 
 
+def _start_delay_s(pair: RecordedPair, part: Part, sample_rate: int) -> float:
+    """Return the delay where both recordings begin, told by their first part that is used."""
+    start = _extended(pair, part).start
+    return (float(part.bone_at(start)) - start) / sample_rate
+
+
+def _extended(pair: RecordedPair, part: Part) -> Part:
+    """Return a part as if it were all that both recordings hold."""
+    return replace(part, start=0, stop=len(pair.air)).within(len(pair.air), len(pair.bone))
+
+
 def _left_out_s(pair: RecordedPair, overlap: _Overlap, sample_rate: int) -> float:
     """Return the seconds that both recordings hold and that are not used."""
-    first, last = overlap.parts[0], overlap.parts[-1]
-    whole = [
-        replace(part, start=0, stop=len(pair.air)).within(len(pair.air), len(pair.bone))
-        for part in (first, last)
-    ]
-    return max(0, whole[1].stop - whole[0].start - len(overlap.air)) / sample_rate
+    first, last = (_extended(pair, part) for part in (overlap.parts[0], overlap.parts[-1]))
+    return max(0, last.stop - first.start - len(overlap.air)) / sample_rate
 
 
 def _fit_polarity(
