@@ -68,7 +68,13 @@ def command(
         tie_to_launcher,
     )
     from bcsim.workflows.train import train
+    from bcsim.workflows.train_classifier import is_for_classifier
 
+    if is_for_classifier(recipe):
+        channels = {"air_channel": air_channel, "bone_channel": bone_channel}
+        processes = None if nproc == 1 else nproc
+        options |= {"out": out, "direction": direction, "nproc": processes, **channels}
+        return _classifier(recipe, settings, options)
     if nproc > 1 and "RANK" not in os.environ:
         return launch(nproc, sys.argv[1:])
     if nproc not in (1, processes_of_run()[1]):
@@ -93,4 +99,22 @@ def command(
         if result.failures:
             say(f"{len(result.failures)} recordings or pairs left out; see {out}/failures.jsonl")
             return 3
+    return 0
+
+
+def _classifier(recipe: str, settings: tuple[str, ...], options: dict[str, Any]) -> int:
+    """Train the classifier of the deep feature loss."""
+    from bcsim.workflows.train_classifier import make_classifier
+
+    taken = ("out", "air", "sensor", "resume", "speakers", "speaker_level")
+    values = {name: options.pop(name) for name in taken}
+    given = sorted(name for name, value in options.items() if value is not None)
+    if given or values["air"] is None or values["sensor"] is None:
+        wrong = f"not {given[0].replace('_', '-')}" if given else "it wants both"
+        raise click.UsageError(f"a classifier is trained with --air and --sensor; {wrong}")
+    result = make_classifier(recipe, settings=settings, **values)
+    click.echo("\n".join(result.lines()))
+    if result.failures:
+        say(f"{len(result.failures)} recordings left out; see {result.out}/failures.jsonl")
+        return 3
     return 0

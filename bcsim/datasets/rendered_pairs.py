@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from bcsim.audio.read import BLOCK, AudioFile, open_audio
 from bcsim.datasets.pairs import Pair, Pairs, as_float32
 from bcsim.dsp.activity import speech_rms_of_blocks
-from bcsim.effects.base import Scene
+from bcsim.effects.base import Draw, Scene
 from bcsim.errors import InputError
 from bcsim.files.opening import state_of
 from bcsim.simulator import Simulator
@@ -47,12 +47,19 @@ class RenderedPairs(Pairs):
 
     def crops(self, picks: Sequence[tuple[int, int]], num_samples: int) -> list[Pair]:
         airs = [self._read(index, epoch, num_samples) for index, epoch in picks]
-        clip_ids = [f"{self.ids[index]}@{epoch}" for index, epoch in picks]
+        clip_ids = [self._clip_id(*pick) for pick in picks]
         # The sensor's noise goes by how loud the talker is, not by what is said in this crop.
         indices = [index for index, _ in picks]
         level, offset = map(torch.cat, zip(*(self._levels[i] for i in indices), strict=True))
         whole = {"level": level, "offset": offset}
         return self._render(indices, airs, clip_ids, num_samples, whole)
+
+    def draws(self, index: int, epoch: int) -> dict[str, Draw]:
+        """Return what is drawn for a crop of an item, by step, as `Simulator.sample` does."""
+        return self.simulator.sample(self.seed, self._clip_id(index, epoch))
+
+    def _clip_id(self, index: int, epoch: int) -> str:
+        return f"{self.ids[index]}@{epoch}"
 
     def whole(self, index: int) -> Pair:
         with self._open(index) as audio:

@@ -1,7 +1,7 @@
 """The denoiser of the deep feature loss: dilated convolutions of the waveform.
 
 Germain, Chen and Koltun, "Speech denoising with deep feature losses", Interspeech 2019,
-arXiv 1806.10522. The loss is another matter: this network trains on any.
+arXiv 1806.10522. Its loss is `bcsim.losses.deep_features`; this network trains on any.
 """
 
 from types import MappingProxyType

@@ -77,8 +77,9 @@ class Trainer:
             optimizers["adversarial.optimizer"] = adversarial.optimizer
         self.networks = Networks(config, self.model, average, discriminator)
         self.balancer = make_balancer(config.balancing)
-        self.state = RunState(networks, optimizers, self.balancer)
         objectives = WeightedObjectives(config.losses, config.sample_rate).to(self.device)
+        networks["losses"] = objectives  # most have nothing that changes, and so no tensors
+        self.state = RunState(networks, optimizers, self.balancer)
         self.gradients = Gradients(
             self.model, objectives, self.adversarial, self.balancer, self.accelerator
         )

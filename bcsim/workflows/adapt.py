@@ -54,8 +54,9 @@ from bcsim.workflows.adapted_scores import HeldOutScores, harmless_share
 from bcsim.workflows.compare import add_left_out
 from bcsim.workflows.enhancers import bundled_enhancers, enhancer_folder
 from bcsim.workflows.presets import find_sensor
+from bcsim.workflows.rendered_air import fingerprint_corpus
 from bcsim.workflows.show_models import size_facts
-from bcsim.workflows.train import fingerprint_corpus, load_recipe
+from bcsim.workflows.train import load_recipe
 from bcsim.workflows.training_pairs import fingerprint_of_pairs
 
 MARKER, RESULT, REPORT = "adapt.json", "result.json", "report.html"

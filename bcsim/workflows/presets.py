@@ -67,6 +67,21 @@ def bundled_recipes(kind: str) -> dict[str, Path]:
     return {path.stem: path for path in paths if line.search(path.read_text("utf-8"))}
 
 
+def find_recipe(recipe: str, *kinds: str) -> Path:
+    """Return the file of a recipe that is given by path or by the name of a bundled one.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    if Path(recipe).exists():
+        return Path(recipe)
+    bundled = {name: path for kind in kinds for name, path in bundled_recipes(kind).items()}
+    path = bundled.get(recipe.removesuffix(".yaml"))
+    if path is None:
+        raise UsageError(f"{recipe}: no such recipe{did_you_mean(recipe, bundled)}")
+    return path
+
+
 @functools.cache
 def sensorless_presets() -> dict[str, Path]:
     """Return the synthesis recipes that stand for a sensor of their own."""

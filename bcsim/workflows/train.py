@@ -3,39 +3,32 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from bcsim.audio.folder import audio_names
-from bcsim.audio.read import open_audio, read_audio
+from bcsim.audio.read import read_audio
 from bcsim.datasets.dataset import read_rows
 from bcsim.datasets.manifest import MANIFEST_NAME, STATE_FOLDER, SUMS_NAME
-from bcsim.datasets.noise_folder import fingerprint
-from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs, contents_of
-from bcsim.datasets.rendered_pairs import RenderedPairs
+from bcsim.datasets.pairs import Pairs, RecordedPairs, StoredPairs
 from bcsim.datasets.verification import unfit_files, verify_files
-from bcsim.errors import DivergedError, InputError, UsageError, did_you_mean
+from bcsim.errors import DivergedError, InputError, UsageError
 from bcsim.files.atomic import write_text
-from bcsim.files.failures import FAILURES_NAME, none_usable, write_failures
-from bcsim.files.hashing import hash_file, hash_text
+from bcsim.files.failures import FAILURES_NAME, write_failures
+from bcsim.files.hashing import hash_file
 from bcsim.files.outputs import check_output_folder
-from bcsim.files.paths import printable
 from bcsim.models.storage import BONE_TO_AIR, WEIGHTS_FILE
 from bcsim.progress import track
 from bcsim.recipe import (
-    build_simulator,
     from_mapping,
     override,
     read_yaml,
-    resolve_effect,
     write_yaml,
 )
 from bcsim.reports.run import write_run_report
 from bcsim.sensors.profile import SensorProfile
-from bcsim.synthesis.clips import hash_sources, lines_of_clips, plan_clips, tell_splits
-from bcsim.synthesis.speakers import Speakers, find_speakers
+from bcsim.synthesis.speakers import find_speakers
 from bcsim.training.config import TrainingConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.kept_recorders import read_kept
@@ -44,12 +37,8 @@ from bcsim.training.run import TrainingResult
 from bcsim.training.run import train as train_model
 from bcsim.training.run_folder import RECIPE_FILE, VERDICT_FILE, check_run_folder, clear_samples
 from bcsim.workflows.enhancers import enhancer_folder
-from bcsim.workflows.presets import (
-    bundled_recipes,
-    find_sensor,
-    resolve_simulator,
-    sensorless_presets,
-)
+from bcsim.workflows.presets import find_recipe, find_sensor, sensorless_presets
+from bcsim.workflows.rendered_air import rendered_pairs
 from bcsim.workflows.run_verdict import evaluate_run
 from bcsim.workflows.training_pairs import (
     PairOptions,
@@ -61,9 +50,7 @@ from bcsim.workflows.training_pairs import (
 )
 
 REPORT_INTERVAL_S = 60.0
-MAX_HASHED_BYTES = 2**31  # of an air corpus: a larger one is not read before a run
 NUM_TOLD = 5  # problems of a dataset that are named
-VALIDATION, TEST = 0.05, 0.05  # parts of the speakers kept back where pairs are rendered
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +65,7 @@ def load_recipe(recipe: str, settings: tuple[str, ...]) -> TrainingConfig:
     Raises:
         UsageError: if there is no such recipe, or it or a setting is wrong.
     """
-    bundled = bundled_recipes("training")
-    path = bundled.get(recipe.removesuffix(".yaml")) if not Path(recipe).exists() else Path(recipe)
-    if path is None:
-        raise UsageError(f"{recipe}: no such recipe{did_you_mean(recipe, bundled)}")
+    path = find_recipe(recipe, "training")
     return from_mapping(TrainingConfig, override(read_yaml(path), settings), path.name)
 
 
@@ -258,7 +242,7 @@ def _training_data(
     if bone is not None:
         return pairs_to_train_on(air, bone, options), config
     names = audio_names(air)
-    data, effects = _rendered(air, names, find_speakers(air, names, *told), sensor, config)
+    data, effects = rendered_pairs(air, names, find_speakers(air, names, *told), sensor, config)
     return data, replace(config, effects=effects)
 
 
@@ -314,28 +298,6 @@ def _check_rendered(data: TrainingData) -> None:
             raise InputError(f"{error}; or leave it out") from error
 
 
-def _usable_air(air: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the recordings that can be rendered, and why the others are left out.
-
-    All are decoded; of more than 2 GiB, which would take hours, only the headers are read.
-    """
-    usable, failures = [], {}
-    are_small = _are_small([air / name for name in names])
-    for name in track(names, len(names), "looking at recordings"):
-        try:
-            with open_audio(air / name) as audio:
-                audio.check_header()
-                if are_small:
-                    audio.read()
-            usable.append(name)
-        except InputError as error:
-            failures[name] = str(error)
-            log.warning("%s; left out", printable(str(error)))
-    if not usable:
-        raise none_usable(air, f"{len(names)} recordings", failures)
-    return usable, failures
-
-
 class _Reporter:
     """Writes the report of a run that goes on, but not so often that it holds the run up."""
 
@@ -347,59 +309,3 @@ class _Reporter:
         if time.monotonic() >= self.due_at:
             write_run_report(self.out)
             self.due_at = time.monotonic() + REPORT_INTERVAL_S
-
-
-def fingerprint_corpus(air: Path, sources: Sequence[str]) -> str:
-    """Return a hash of the names and sizes of air recordings, and of the contents of few.
-
-    Up to 2 GiB everything is read, and any change is noticed. Of larger corpora, which would take
-    minutes before each resume, a file that changed and kept its size is not.
-    """
-    paths = [air / source for source in sources]
-    by_size = hash_sources(air, sources)
-    return hash_text("\n".join([by_size, *contents_of(paths)])) if _are_small(paths) else by_size
-
-
-def _are_small(paths: Sequence[Path]) -> bool:
-    return sum(path.stat().st_size for path in paths if path.is_file()) <= MAX_HASHED_BYTES
-
-
-def _rendered(
-    air: Path, names: list[str], speakers: Speakers, sensor: str | None, config: TrainingConfig
-) -> tuple[TrainingData, list[dict[str, Any]]]:
-    if sensor is None:
-        raise UsageError(f"{air}: air recordings need a sensor that they are rendered through")
-    path = None if sensor in sensorless_presets() else find_sensor(sensor)
-    usable, failures = _usable_air(air, names)
-    if config.effects is None or path is None:  # a preset without a sensor has effects of its own
-        settings = (f"sample_rate={config.sample_rate}",)
-        simulator = resolve_simulator(sensor, settings=settings).simulator
-    else:
-        profile = SensorProfile.load(path)
-        simulator = build_simulator(config.effects, config.sample_rate, profile, "recipe")
-    clips = plan_clips(usable, VALIDATION, TEST, speakers=speakers)
-    tell_splits(clips, speakers, {"train": 1.0, "validation": VALIDATION, "test": TEST})
-    files, kept_back = (
-        [air / clip.source for clip in clips if clip.split == split]
-        for split in ("train", "validation")
-    )
-    if not files:
-        raise UsageError(
-            f"{air}: every speaker fell into validation or test; give more "
-            "speakers, or a table of speakers"
-        )
-    num_kept = len(clips) - len(files) - len(kept_back)
-    if num_kept:
-        log.info("test: %d recordings are neither trained on nor validated with", num_kept)
-    training = RenderedPairs(files, air, simulator, config.seed)
-    validation = RenderedPairs(kept_back, air, simulator, config.seed) if kept_back else None
-    effects = [resolve_effect(effect) for effect in simulator.effects]
-    sources = fingerprint_corpus(air, names)
-    facts = {"sensor_sha256": path and hash_file(path), "sources_sha256": sources}
-    noise = fingerprint(simulator)
-    if noise is not None:
-        facts["noise_sha256"] = noise
-    lines = [*lines_of_clips(clips, VALIDATION, TEST)]
-    if any("\t" in line for line in lines):  # else the names of the sources tell the splits
-        facts["speakers_sha256"] = hash_text("\n".join(lines))
-    return TrainingData(training, validation, facts=facts, failures=failures), effects

@@ -11,7 +11,8 @@ from bcsim.metrics import METRICS
 from bcsim.training.config import ScheduleConfig
 from bcsim.training.data import TrainingData
 from bcsim.training.resume import FREE_SETTINGS, check_continues
-from bcsim.training.run import train
+from bcsim.training.run import TrainingRun, train
+from bcsim.training.trainer import Trainer
 
 EXPORTED = ("model.safetensors", "config.json", "README.md", "metrics.jsonl")
 
@@ -34,6 +35,10 @@ def constant(changed):
     return make
 
 
+def run_of(config, pairs, out) -> TrainingRun:
+    return TrainingRun(Trainer(config, TrainingData(pairs)), out)
+
+
 @pytest.mark.parametrize("validates", [True, False])
 def test_more_steps_are_those_of_a_run_that_was_begun_with_them(
     constant, pairs, tmp_path, validates
@@ -46,6 +51,19 @@ def test_more_steps_are_those_of_a_run_that_was_begun_with_them(
     for name in EXPORTED:
         one, other = (hash_file(tmp_path / run / name) for run in ("whole", "longer"))
         assert one == other, name
+
+
+def test_a_loss_goes_on_in_the_state_that_it_was_in(changed, pairs, tmp_path):
+    """Without it the weights of the layers would be fixed at another step, and differ."""
+    loss = {"name": "deep_features", "warmup_batches": 3, "averaged_batches": 2}
+    config = changed(losses=[loss], training={"num_steps": 5, "checkpoint_interval_steps": 2})
+    train(config, TrainingData(pairs), tmp_path / "whole")
+    losses = run_of(config, pairs, tmp_path / "whole").trainer.gradients.objectives
+    again = run_of(config, pairs, tmp_path / "whole")
+    assert again.restore()
+    restored = again.trainer.gradients.objectives.state_dict()
+    assert restored["objectives.0.num_batches"] == 3
+    assert (restored["objectives.0.weights"] != losses.state_dict()["objectives.0.weights"]).all()
 
 
 def test_the_card_of_weights_that_stay_the_best_tells_the_new_number_of_steps(

@@ -17,6 +17,7 @@ from bcsim.datasets.manifest import SUMS_NAME, PairRow, write_manifest
 from bcsim.errors import EnvironmentFault, InputError, UsageError
 from bcsim.rng import stream
 from bcsim.training.run import TrainingResult
+from bcsim.workflows import rendered_air
 from bcsim.workflows import train as workflow
 from bcsim.workflows.train import check_dataset, train
 
@@ -158,7 +159,7 @@ def test_a_bad_recording_is_left_out_named_and_counted(
 
 
 def test_of_much_air_the_headers_are_read(recorded, tmp_path, recipe, sensor_file, monkeypatch):
-    monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
+    monkeypatch.setattr(rendered_air, "MAX_HASHED_BYTES", 1)
     (recorded / "air/s1/a.wav").write_bytes(b"RIFF")
     soundfile.write(recorded / "air/s2/a.wav", np.zeros(RATE), RATE)  # which takes decoding
     result = train(recipe, tmp_path / "run", air=recorded / "air", sensor=sensor_file)
@@ -240,14 +241,14 @@ def test_an_input_that_changed_is_noticed_on_resume(
     unchanging = {name for name in before if "tensorboard" not in name and name != "report.html"}
     assert {name: tree(out)[name] for name in unchanging} == {n: before[n] for n in unchanging}
     if given == "corpus":  # of one that is too large to be read before each resume, size tells
-        monkeypatch.setattr(workflow, "MAX_HASHED_BYTES", 1)
-        by_size = workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"])
+        monkeypatch.setattr(rendered_air, "MAX_HASHED_BYTES", 1)
+        by_size = rendered_air.fingerprint_corpus(inputs["air"], ["s0/a.wav"])
         keeping_size_and_time(
             changed, lambda path: soundfile.write(path, noise(3), RATE, subtype="PCM_16")
         )
-        assert workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
+        assert rendered_air.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) == by_size
         soundfile.write(changed, noise(3)[1:], RATE, subtype="PCM_16")
-        assert workflow.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size
+        assert rendered_air.fingerprint_corpus(inputs["air"], ["s0/a.wav"]) != by_size
 
 
 def test_recorded_pairs_are_trained_on_as_the_recipe_augments_them(
