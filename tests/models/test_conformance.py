@@ -52,6 +52,7 @@ VARIANTS = [
     {"name": "seanet", "width": 4, "latent": 4, "causal": True, "weight_norm": False},
     {"name": "crn", "channels": ["bone", "air"], **MODELS["crn"].small},
     {"name": "gated_fusion", "fusion": "late", "causal": True, **MODELS["gated_fusion"].small},
+    {"name": "feature_fusion", "causal": True, **MODELS["feature_fusion"].small},
     {"name": "gcrn", "channels": ["bone", "air"], **MODELS["gcrn"].small},
     {"name": "spectrum_copy", "causal": True, **MODELS["spectrum_copy"].small},
     {"name": "spectrum_copy", "mode": "fold", "mask_layers": 0, "equalizer_bands": 6},
