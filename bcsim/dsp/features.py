@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-OCTAVE_COST = 0.02  # of the correlation, by which a lag twice as long has to be the better one
+NEAR_HIGHEST = 0.85  # part of the highest correlation that a peak at a shorter lag has to have
 MIN_ENERGY = 1e-9  # of a frame of noise at full scale, below which nothing correlates
 
 
@@ -25,7 +25,7 @@ def pitch(
 
     with the windowed frame x and the window w, by whose own correlation the taper is made up for:
     Boersma, "Accurate short-term analysis of the fundamental frequency", IFA 17, 1993. The
-    frequency is that of the highest peak, between samples, of r less a cost for long lags.
+    frequency is that of the first peak, between samples, within 15 % of the highest value.
 
     Args:
         frames: windowed frames, (..., W); full scale is 1.
@@ -35,8 +35,8 @@ def pitch(
         f_max_hz: highest frequency.
 
     Returns:
-        Frequency in Hz and voicing, (...) each; voicing is r at the peak, 0 to 1, and 0 in silence,
-        where the frequency says nothing.
+        Frequency in Hz and voicing, (...) each; voicing is r at the peak, 0 to 1. In silence, and
+        where there is no peak, it is 0, and the frequency says nothing.
 
     Raises:
         ValueError: if the frequencies are none that a frame can tell.
@@ -53,16 +53,15 @@ def pitch(
     correlation = _correlation(frames)
     energy = correlation[..., :1] + MIN_ENERGY * length
     ratio = correlation[..., lags] / energy * (taper[0] / taper[lags])
-    cost = OCTAVE_COST * (lags[1:-1] / shortest).log2()
-    inner = ratio[..., 1:-1]
-    is_peak = (inner >= ratio[..., :-2]) & (inner >= ratio[..., 2:])
-    place = torch.where(is_peak, inner - cost, inner - cost - 2).argmax(-1, keepdim=True)
-    before, at, after = (ratio.gather(-1, place + offset).squeeze(-1) for offset in range(3))
+    before, at, after = ratio[..., :-2], ratio[..., 1:-1], ratio[..., 2:]
+    is_peak = (at >= before) & (at > after) & (at > NEAR_HIGHEST * at.amax(-1, keepdim=True))
+    place = is_peak.int().argmax(-1, keepdim=True)
+    before, at, after = (part.gather(-1, place)[..., 0] for part in (before, at, after))
     # The top of the parabola through the peak and its neighbours.
     bend = (2 * at - before - after).clamp(min=1e-6)
     shift = ((after - before) / (2 * bend)).clamp(-0.5, 0.5)
-    lag = lags[1:-1][place.squeeze(-1)] + shift
-    return sample_rate / lag, at.clamp(0, 1)
+    lag = lags[1:-1][place[..., 0]] + shift
+    return sample_rate / lag, torch.where(is_peak.any(-1), at.clamp(0, 1), 0)
 
 
 def deltas(features: Tensor) -> Tensor:

@@ -102,11 +102,8 @@ class FeatureFusion(SpectralEnhancer):
 
     def _of_pitch(self, bone: Tensor) -> Tensor:
         """Return pitch, its change, and voicing (B, frames, 3) for spectra (B, frames, F)."""
-        window = self.frames.analysis
         frames = torch.fft.irfft(bone, self.frames.fft_size)
-        frequency_hz, voicing = pitch(
-            frames / window.square().sum().sqrt(), window, self.sample_rate
-        )
+        frequency_hz, voicing = pitch(frames, self.frames.analysis, self.sample_rate)
         # Where there is no voice, its pitch is that of noise: the less it is to say.
         octaves = ((frequency_hz / MIDDLE_HZ).log2() * voicing)[..., None]
         return torch.cat([octaves, deltas(octaves), voicing[..., None]], dim=-1)

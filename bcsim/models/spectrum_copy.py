@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bcsim.dsp.features import pitch
 from bcsim.dsp.mel import mel_means
 from bcsim.dsp.spectra import power_of, sine_window
 from bcsim.models import MODELS
@@ -212,10 +213,10 @@ class SpectrumCopy(SpectralEnhancer):
 
     def _snapped(self, bone: Tensor) -> Tensor:
         """Return copies that are moved by multiples of the pitch, where there is one."""
-        pitch = pitch_bins(bone.detach(), self.sample_rate)[..., None]
+        harmonic_bins = pitch_bins(bone.detach(), self.sample_rate)[..., None]
         shift = self.shift.double().expand(*bone.shape[:2], -1)
-        multiple = (shift / pitch.clamp(min=1e-3)).ceil() * pitch
-        shift = torch.where(pitch > 0, multiple, shift)
+        multiple = (shift / harmonic_bins.clamp(min=1e-3)).ceil() * harmonic_bins
+        shift = torch.where(harmonic_bins > 0, multiple, shift)
         moved = shift.round().long()
         source = (torch.arange(self.high, bone.shape[-1], device=bone.device) - moved).clamp(min=0)
         # In the middle of a frame, the move has turned by pi a bin and hop, averaged over the frame
@@ -235,8 +236,7 @@ class SpectrumCopy(SpectralEnhancer):
 def pitch_bins(spectra: Tensor, sample_rate: int) -> Tensor:
     """Return the pitch of each frame in bins, 0 where it has none from 80 to 400 Hz.
 
-    It is the shortest lag at which the autocorrelation of the frame, divided by that of its
-    window, has a peak within 15 % of the highest, if that is more than half of the power.
+    Frames of which less than half repeats after a period (`bcsim.dsp.features.pitch`) have none.
 
     Args:
         spectra: spectra of frames with a sine window as long as the FFT, (B, frames, F), complex.
@@ -248,21 +248,11 @@ def pitch_bins(spectra: Tensor, sample_rate: int) -> Tensor:
     size = 2 * (spectra.shape[-1] - 1)
     window = torch.from_numpy(sine_window(size)).to(spectra.device)
     frames = torch.fft.irfft(spectra, size).double()
-    power, of_window = (
-        torch.fft.irfft(power_of(torch.fft.rfft(x, 2 * size))) for x in (frames, window)
+    lowest_hz, highest_hz = PITCH_HZ
+    frequency_hz, voicing = pitch(
+        frames, window, sample_rate, f_min_hz=lowest_hz, f_max_hz=highest_hz
     )
-    first, last = (int(sample_rate / frequency_hz) for frequency_hz in reversed(PITCH_HZ))
-    lags = slice(first - 1, min(last, size - 2) + 2)
-    repeated = power[..., lags] / of_window[lags] * of_window[0]
-    repeated = repeated / power[..., :1].clamp(min=_MIN_POWER)
-    left, middle, right = repeated[..., :-2], repeated[..., 1:-1], repeated[..., 2:]
-    highest = middle.amax(-1, keepdim=True)
-    peaks = (middle >= left) & (middle > right) & (middle > 0.85 * highest) & (middle > VOICED)
-    place = peaks.int().argmax(-1, keepdim=True)
-    left, middle, right = (values.gather(-1, place) for values in (left, middle, right))
-    curvature = (left - 2 * middle + right).clamp(max=-_MIN_POWER)
-    lag = (first + place + (left - right) / (2 * curvature))[..., 0]
-    return torch.where(peaks.any(-1), size / lag, 0.0)
+    return torch.where(voicing > VOICED, frequency_hz * (size / sample_rate), 0.0)
 
 
 def _periodic_noise(hop: int) -> NDArray[np.complex128]:
