@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,9 @@ def test_the_table_of_the_documentation_is_what_is_shown(models):
     shown = model_table(models)
     rows = [line for line in page.splitlines() if line.count("|") == shown[0].count("|")]
     assert rows == shown
+
+
+def test_the_documentation_has_a_section_for_every_model():
+    page = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text("utf-8")
+    sections = re.findall(r"^### (.*)$", page.partition("## One by one")[2], re.MULTILINE)
+    assert sorted(sections) == sorted(MODELS)
