@@ -9,7 +9,7 @@ from typing import Any
 from bcsim.audio.folder import audio_names
 from bcsim.datasets.rendered_pairs import RenderedPairs
 from bcsim.errors import UsageError
-from bcsim.files.atomic import environment_faults, write_text
+from bcsim.files.atomic import environment_faults, is_temporary, sweep_temporaries, write_text
 from bcsim.files.failures import FAILURES_NAME, write_failures
 from bcsim.files.findings import FINDINGS_NAME
 from bcsim.files.outputs import check_output_folder
@@ -96,7 +96,9 @@ def make_classifier(
     """
     path = find_recipe(recipe, "classifier")
     config = from_mapping(ClassifierConfig, override(read_yaml(path), settings), path.name)
-    check_output_folder(out, [air], lambda folder: _is_own(folder, resume))
+    check_output_folder(out, [air], _is_own)
+    if (out / CONFIG_FILE).is_file() and not resume:
+        raise UsageError(f"{out}: already holds a classifier; resume it, or choose another folder")
     names = audio_names(air)
     told = find_speakers(air, names, speakers, speaker_level)
     data, effects = rendered_pairs(air, names, told, sensor, config)
@@ -106,6 +108,7 @@ def make_classifier(
     with environment_faults(out):
         make_folders(out)
     with locked(out, out / LOCK_NAME):
+        sweep_temporaries(out)
         if (out / CONFIG_FILE).is_file():
             return _finished(out, made_from, dict(data.failures))
         write_text(out / RECIPE_FILE, write_yaml(made_from["recipe"]))
@@ -133,8 +136,8 @@ def _finished(out: Path, made_from: dict[str, Any], failures: dict[str, str]) ->
     return ClassifierResult(out, found, failures)
 
 
-def _is_own(folder: Path, resume: bool) -> bool:
-    """Tell whether a folder holds a run of this kind alone: begun or, with `resume`, finished."""
-    names = {path.name for path in folder.iterdir()}
+def _is_own(folder: Path) -> bool:
+    """Tell whether a folder holds a run of this kind alone, begun or finished."""
+    names = {path.name for path in folder.iterdir() if not is_temporary(path.name)}
     begun = {RECIPE_FILE, FAILURES_NAME, FINDINGS_NAME, LOCK_NAME}
-    return names <= begun | ({WEIGHTS_FILE, CONFIG_FILE} if resume else set())
+    return names <= begun | {WEIGHTS_FILE, CONFIG_FILE}

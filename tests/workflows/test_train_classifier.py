@@ -40,12 +40,18 @@ def test_a_classifier_is_trained_once_and_a_loss_looks_through_it(
     assert DeepFeatures(str(tmp_path / "net")).classifier.config["width"] == 2
     before = tree(tmp_path / "net")
     code, _, err = command_line(*arguments)
-    assert (code, "choose another output folder" in err) == (2, True)
+    assert (code, "already holds a classifier" in err) == (2, True)
     code, again, err = command_line(*arguments, "--resume")
     assert (code, again) == (0, out), err
     code, _, err = command_line(*arguments, "--resume", "--set", "seed=1")
     assert (code, "of another recipe" in err) == (2, True)
     assert tree(tmp_path / "net") == before
+    (tmp_path / "net/classifier.json").unlink()  # as if killed before it was written
+    assert command_line(*arguments)[0] == 0
+    assert tree(tmp_path / "net") == before
+    (tmp_path / "net/other.txt").touch()
+    code, _, err = command_line(*arguments, "--resume")
+    assert (code, "holds what this command did not write" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
