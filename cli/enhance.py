@@ -38,7 +38,8 @@ def command(
 
     result = enhance(model, source, out, device, air, overwrite)
     kept = f", {len(result.kept)} there already" if result.kept else ""
-    click.echo(f"{len(result.written)} enhanced{kept}, in {out}")
+    (place,) = [out] if out.is_dir() else [*result.written, *result.kept]  # it has got an ending
+    click.echo(f"{len(result.written)} enhanced{kept}, in {place}")
     if result.failures:
         say(f"{len(result.failures)} skipped; see {out}/failures.jsonl")
         return 3

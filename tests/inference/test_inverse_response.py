@@ -77,6 +77,8 @@ def test_recordings_are_made_anew_when_the_sensor_is_another(sensor, command_lin
     assert command_line(*words, cwd=tmp_path)[1] == "1 enhanced, in out\n"
     turned, _ = soundfile.read(tmp_path / "out/a.wav")
     np.testing.assert_allclose(turned, -written, atol=1e-5)
+    one = [*words[:3], "--in", "in/a.wav", "--out", "one"]
+    assert command_line(*one, cwd=tmp_path)[1] == "1 enhanced, in one.wav\n"
     told = command_line(*words[:2], "inverse:b.sensor", *words[3:], cwd=tmp_path)
     assert told[0] == 2
     assert "b.sensor: no such sensor file" in told[2]
