@@ -30,7 +30,8 @@ assert set(bundled_sensors()) == {f.stem for f in (root / "assets/sensors").glob
 assert set(bundled_enhancers()) == {f.parent.name for f in (root / "assets/models").glob("*/config.json")}
 assert all(load_enhancer(name).num_parameters for name in bundled_enhancers())
 wanted = {f.stem for f in (root / "recipes").glob("*.yaml")}
-assert set(bundled_recipes("synthesis")) | set(bundled_recipes("training")) == wanted
+kinds = ("synthesis", "training", "classifier")
+assert sorted(name for kind in kinds for name in bundled_recipes(kind)) == sorted(wanted)
 PY
 "$python" -S -m bcsim_cli.main synthesize --in "$work/site/bcsim/assets/demo/air" --out "$work/pairs" \
   --sensor temporal-transforms --jobs 1 --limit 2 >/dev/null
