@@ -4,10 +4,12 @@ Both may come from strangers. Nothing in them is run; a header tells the shapes 
 that they can be compared with the network's before memory is taken.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
 
+import bcsim
 from bcsim.errors import InputError, UsageError, fit_line
 from bcsim.files.atomic import to_json, write_bytes
 from bcsim.files.hashing import hash_file
@@ -195,37 +198,6 @@ class _NoNorms(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def write_network(
-    weights_path: Path,
-    config_path: Path,
-    content: bytes,
-    config: Mapping[str, Any],
-    stored: Shapes,
-    check: Callable[[dict[str, Any], Path], dict[str, Any]],
-    build: Callable[[dict[str, Any]], nn.Module],
-) -> None:
-    """Write weights and config of a network, once both were found to be readable.
-
-    Args:
-        weights_path: safetensors file.
-        config_path: JSON file.
-        content: what `pack_weights` returned.
-        config: content of the JSON file.
-        stored: shapes of the tensors by the network's names.
-        check: raises an InputError for a config that no reader takes, and returns what it reads.
-        build: makes the network from what `check` returned.
-
-    Raises:
-        InputError: if the config could not be read again, or makes another network.
-        EnvironmentFault: if the disk is full or forbidden.
-    """
-    text = to_json(config).encode("utf-8")
-    back = check(parse_config(text, config_path), config_path)
-    check_network(weights_path, lambda: build(back), config_path, stored)
-    write_bytes(weights_path, content)
-    write_bytes(config_path, text)
-
-
 def check_shapes(path: Path, expected: Shapes, stored: Shapes) -> None:
     """Raise an InputError unless the tensors of a file have the network's names and shapes."""
     differences = state_differences(expected, stored)
@@ -292,20 +264,108 @@ def parse_config(content: bytes, path: Path) -> dict[str, Any]:
     return config
 
 
-def check_config(config: dict[str, Any], path: Path, kind: str, schema: int, key: str) -> None:
-    """Check the config of a network ("enhancer" or "discriminator"), which `key` says how to build.
+@dataclass(frozen=True)
+class NetworkFiles(Generic[Network]):
+    """The two files of a kind of networks: weights, and a config that says what they are of.
 
-    In one that passes, `key` is a mapping and "weights_sha256" a string.
-
-    Raises:
-        InputError: if the config is of another kind or schema, or not whole.
+    Args:
+        kind: kind of the networks, such as "enhancer".
+        key: name in the config of what `build` takes.
+        weights_name: name of the safetensors file.
+        config_name: name of the JSON file.
+        build: makes a network of what the config holds under `key`.
+        check: raises an InputError for what is wrong with a config, of that path, besides; it may
+            fill in what older versions did not write.
+        schema: number of the config's format.
     """
-    if config.get("format") != f"bcsim-{kind}":
-        raise InputError(f"{path}: not the config of a bcsim {kind}")
-    if type(config.get("schema")) is not int or config["schema"] != schema:
-        raise InputError(
-            f"{path}: schema {shown(config.get('schema'))}, this version of bcsim reads {schema}; "
-            "use the version that wrote it"
+
+    kind: str
+    key: str
+    weights_name: str
+    config_name: str
+    build: Callable[[Mapping[str, Any]], Network]
+    check: Callable[[dict[str, Any], Path], None] = lambda config, path: None
+    schema: int = 1
+
+    def save(
+        self,
+        folder: Path,
+        network: nn.Module,
+        spec: Mapping[str, Any],
+        told: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a network, each file whole or not at all, once both were found to be readable.
+
+        Args:
+            folder: folder of the files.
+            network: network to save.
+            spec: what `build` makes such a network of.
+            told: what the config says of the network besides.
+            facts: further content of the config, under "facts"; None for none.
+
+        Raises:
+            ValueError: if a weight is not a finite number.
+            InputError: if the config could not be read again, or makes another network.
+            EnvironmentFault: if the disk is full or forbidden.
+        """
+        content = pack_weights(weights_of(network))
+        config = {
+            "format": f"bcsim-{self.kind}",
+            "schema": self.schema,
+            self.key: dict(spec),
+            **(told or {}),
+            "weights_sha256": hashlib.sha256(content).hexdigest(),
+            "bcsim_version": bcsim.__version__,
+        }
+        if facts is not None:
+            config["facts"] = dict(facts)
+        weights_path, config_path = folder / self.weights_name, folder / self.config_name
+        text = to_json(config).encode("utf-8")
+        back = self._checked(parse_config(text, config_path), config_path)
+        stored = shapes_of(weights_of(network))
+        check_network(weights_path, lambda: self.build(back[self.key]), config_path, stored)
+        write_bytes(weights_path, content)
+        write_bytes(config_path, text)
+
+    def read_config(self, folder: Path) -> dict[str, Any]:
+        """Return the config, in which `key` is a mapping and "weights_sha256" a string.
+
+        Raises:
+            InputError: if the config is missing or damaged, or of another kind or schema.
+        """
+        path = folder / self.config_name
+        return self._checked(read_json(path), path)
+
+    def load(self, folder: Path, config: Mapping[str, Any] | None = None) -> Network:
+        """Read a network that `save` wrote, on the CPU.
+
+        Args:
+            folder: folder of the files.
+            config: what `read_config` returned; None to read it.
+
+        Raises:
+            InputError: if a file is missing, damaged, newer than this version, or holds other
+                weights than the network has; the first differences are listed.
+        """
+        config = self.read_config(folder) if config is None else config
+        return load_network(
+            folder / self.weights_name,
+            lambda: self.build(config[self.key]),
+            blamed=folder / self.config_name,
+            sha256=config["weights_sha256"],
         )
-    if not isinstance(config.get(key), dict) or not isinstance(config.get("weights_sha256"), str):
-        raise InputError(f"{path}: {key!r} or 'weights_sha256' is missing")
+
+    def _checked(self, config: dict[str, Any], path: Path) -> dict[str, Any]:
+        if config.get("format") != f"bcsim-{self.kind}":
+            raise InputError(f"{path}: not the config of a bcsim {self.kind}")
+        if type(config.get("schema")) is not int or config["schema"] != self.schema:
+            raise InputError(
+                f"{path}: schema {shown(config.get('schema'))}, this version of bcsim reads "
+                f"{self.schema}; use the version that wrote it"
+            )
+        is_whole = isinstance(config.get("weights_sha256"), str)
+        if not (isinstance(config.get(self.key), dict) and is_whole):
+            raise InputError(f"{path}: {self.key!r} or 'weights_sha256' is missing")
+        self.check(config, path)
+        return config

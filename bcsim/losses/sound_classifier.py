@@ -5,9 +5,9 @@ arXiv 1806.10522. `classifier.safetensors` holds the weights, `classifier.json` 
 of.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.errors import UsageError
-from bcsim.files.safetensors_file import (
-    check_config,
-    load_network,
-    pack_weights,
-    read_json,
-    shapes_of,
-    weights_of,
-    write_network,
-)
+from bcsim.files.safetensors_file import NetworkFiles
 from bcsim.files.text import shown
 
 NUM_LAYERS = 14
@@ -36,7 +27,6 @@ SLOPE = 0.2  # of the leaky rectifiers
 EPSILON = 1e-3  # added to the variance
 MAX_WIDTH = 1024
 WEIGHTS_FILE, CONFIG_FILE = "classifier.safetensors", "classifier.json"
-SCHEMA = 1
 
 
 class SoundClassifier(nn.Module):
@@ -55,6 +45,7 @@ class SoundClassifier(nn.Module):
         ValueError: for sizes that make no network, or a label without classes.
 
     Example:
+        >>> from bcsim.files.safetensors_file import weights_of
         >>> tasks = {"scene": ["home"] * 15, "tags": ["child"] * 7}
         >>> sum(weights.numel() for weights in weights_of(SoundClassifier(tasks)).values())
         245526
@@ -126,35 +117,17 @@ def build_classifier(config: Mapping[str, Any], seed: int) -> SoundClassifier:
         raise UsageError(str(error)) from error
 
 
+_FILES = NetworkFiles(
+    *("classifier", "classifier", WEIGHTS_FILE, CONFIG_FILE),
+    build=partial(build_classifier, seed=0),
+)
+
+
 def save_classifier(
     folder: Path, classifier: SoundClassifier, facts: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a classifier, each file whole or not at all.
-
-    Args:
-        folder: folder of the files.
-        classifier: network.
-        facts: where the weights come from, as JSON holds it.
-
-    Raises:
-        ValueError: if a weight is not a finite number.
-        EnvironmentFault: if the disk is full or forbidden.
-    """
-    content = pack_weights(weights_of(classifier))
-    config = {
-        "format": "bcsim-classifier",
-        "schema": SCHEMA,
-        "classifier": classifier.config,
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "bcsim_version": bcsim.__version__,
-        "facts": dict(facts or {}),
-    }
-    write_network(
-        *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config),
-        shapes_of(weights_of(classifier)),
-        check=_checked_config,
-        build=_as_stored,
-    )
+    """Write a classifier, and where its weights come from (`facts`); see `NetworkFiles.save`."""
+    _FILES.save(folder, classifier, classifier.config, facts=facts or {})
 
 
 def load_classifier(folder: Path) -> SoundClassifier:
@@ -164,23 +137,7 @@ def load_classifier(folder: Path) -> SoundClassifier:
         InputError: if a file is missing, damaged, newer than this version, or holds other weights
             than the network has; the first differences are listed.
     """
-    path = folder / CONFIG_FILE
-    config = _checked_config(read_json(path), path)
-    return load_network(
-        folder / WEIGHTS_FILE,
-        lambda: _as_stored(config),
-        blamed=path,
-        sha256=config["weights_sha256"],
-    ).eval()
-
-
-def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    check_config(config, path, "classifier", SCHEMA, key="classifier")
-    return config
-
-
-def _as_stored(config: Mapping[str, Any]) -> SoundClassifier:
-    return build_classifier(config["classifier"], 0)
+    return _FILES.load(folder).eval()
 
 
 def _is_label(label: object, names: object) -> bool:

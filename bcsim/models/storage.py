@@ -1,32 +1,22 @@
 """Enhancers in files: weights in `model.safetensors`, what they are of in `config.json`."""
 
-import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import bcsim
 from bcsim.dsp.randomness import torch_stream
 from bcsim.dsp.signals import MAX_RATE, MIN_RATE
 from bcsim.errors import InputError, UsageError, did_you_mean
 from bcsim.files.hashing import hash_text
-from bcsim.files.safetensors_file import (
-    check_config,
-    load_network,
-    pack_weights,
-    read_json,
-    shapes_of,
-    weights_of,
-    write_network,
-)
+from bcsim.files.safetensors_file import NetworkFiles
 from bcsim.files.text import shown
 from bcsim.models import MODELS
 from bcsim.models.base import Enhancer
 from bcsim.registry import Convert, build, convert_plain, convert_stored
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-SCHEMA = 1
 
 Direction = Literal["bone-to-air", "air-to-bone"]
 BONE_TO_AIR: Direction = "bone-to-air"
@@ -50,6 +40,26 @@ def build_enhancer(
     return build(MODELS, spec, convert=convert, within=within)
 
 
+def _check_config(config: dict[str, Any], path: Path) -> None:
+    direction = config.setdefault("direction", BONE_TO_AIR)
+    if direction not in (BONE_TO_AIR, AIR_TO_BONE):
+        raise InputError(
+            f"{path}: direction is '{shown(direction)}'; it wants {BONE_TO_AIR} or {AIR_TO_BONE}"
+        )
+    sample_rate = config["model"].get("sample_rate", MIN_RATE)
+    if type(sample_rate) is not int or not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise InputError(
+            f"{path}: sample_rate is {shown(sample_rate)}; it wants {MIN_RATE} to {MAX_RATE} Hz"
+        )
+
+
+_FILES = NetworkFiles(
+    *("enhancer", "model", WEIGHTS_FILE, CONFIG_FILE),
+    build=partial(build_enhancer, seed=0, convert=convert_stored),
+    check=_check_config,
+)
+
+
 def save_enhancer(
     folder: Path,
     enhancer: Enhancer,
@@ -69,22 +79,12 @@ def save_enhancer(
         InputError: if the config could not be read again, or makes another network.
         EnvironmentFault: if the disk is full or forbidden.
     """
-    content = pack_weights(weights_of(enhancer))
-    config = {
-        "format": "bcsim-enhancer",
-        "schema": SCHEMA,
-        "model": {"name": MODELS.name_of(type(enhancer)), **enhancer.config},
-        "direction": direction,
-        **_facts_of(enhancer, direction),
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "bcsim_version": bcsim.__version__,
-        "facts": dict(facts),
-    }
-    shapes = shapes_of(weights_of(enhancer))
-    write_network(
-        *(folder / WEIGHTS_FILE, folder / CONFIG_FILE, content, config, shapes),
-        check=_checked_config,
-        build=_as_stored,
+    _FILES.save(
+        folder,
+        enhancer,
+        spec={"name": MODELS.name_of(type(enhancer)), **enhancer.config},
+        told={"direction": direction, **_facts_of(enhancer, direction)},
+        facts=facts,
     )
 
 
@@ -104,15 +104,10 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
         told = f"direction is {direction!r}{did_you_mean(str(direction), _OTHER_WAY)}"
         raise UsageError(f"{told}; give {BONE_TO_AIR}, {AIR_TO_BONE} or None")
     folder = Path(folder)
-    config = _read_config(folder)
+    config = _FILES.read_config(folder)
     if direction not in (None, config["direction"]):
         raise InputError(f"{folder}: {_OTHER_WAY[direction]}")
-    enhancer = load_network(
-        folder / WEIGHTS_FILE,
-        lambda: _as_stored(config),
-        blamed=folder / CONFIG_FILE,
-        sha256=config["weights_sha256"],
-    )
+    enhancer = _FILES.load(folder, config)
     for name, value in _facts_of(enhancer, config["direction"]).items():
         if name in config and config[name] != value:
             raise InputError(
@@ -124,7 +119,7 @@ def load_enhancer(folder: str | Path, direction: Direction | None = None) -> Enh
 
 def direction_of(folder: Path) -> Direction:
     """Return the direction of a stored network; InputError if its config cannot be read."""
-    return _read_config(folder)["direction"]
+    return _FILES.read_config(folder)["direction"]
 
 
 def facts_of_run(folder: Path) -> dict[str, Any]:
@@ -133,7 +128,7 @@ def facts_of_run(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if the config is missing or damaged, or holds none.
     """
-    facts = _read_config(folder).get("facts")
+    facts = _FILES.read_config(folder).get("facts")
     if not isinstance(facts, dict):
         raise InputError(f"{folder / CONFIG_FILE}: 'facts' is missing; copy the file again")
     return facts
@@ -145,7 +140,7 @@ def fingerprint_of(folder: Path) -> str:
     Raises:
         InputError: if the config is missing or damaged.
     """
-    config = _read_config(folder)
+    config = _FILES.read_config(folder)
     return hash_text(json.dumps([config["model"], config["weights_sha256"]], sort_keys=True))
 
 
@@ -158,27 +153,3 @@ def _facts_of(enhancer: Enhancer, direction: Direction) -> dict[str, Any]:
         "latency_samples": enhancer.latency_samples,
         "num_parameters": enhancer.num_parameters,
     }
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    return _checked_config(read_json(path), path)
-
-
-def _as_stored(config: Mapping[str, Any]) -> Enhancer:
-    return build_enhancer(config["model"], 0, convert_stored)
-
-
-def _checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    check_config(config, path, "enhancer", SCHEMA, key="model")
-    direction = config.setdefault("direction", BONE_TO_AIR)
-    if direction not in (BONE_TO_AIR, AIR_TO_BONE):
-        raise InputError(
-            f"{path}: direction is '{shown(direction)}'; it wants {BONE_TO_AIR} or {AIR_TO_BONE}"
-        )
-    sample_rate = config["model"].get("sample_rate", MIN_RATE)
-    if type(sample_rate) is not int or not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise InputError(
-            f"{path}: sample_rate is {shown(sample_rate)}; it wants {MIN_RATE} to {MAX_RATE} Hz"
-        )
-    return config
