@@ -23,12 +23,46 @@ MAX_CONTRAST_DB = 30.0  # from there that the expansion goes by
 SCALE_DB = 20.0  # of a network's inputs and outputs
 
 
-class BandGains(SpectralEnhancer):
+class MelBands(SpectralEnhancer):
+    """An enhancer that sees mel bands, and works on others that are spread over the bins.
+
+    Its buffers are `input_bank` (F, input bands), `output_bank` (F, M) and `spread` (M, F), which
+    interpolates values of the latter over the bins. Frames have square-root Hann windows of two
+    hops. Subclasses call `set_bands` in their constructor.
+    """
+
+    input_bank: Tensor
+    output_bank: Tensor
+    spread: Tensor
+
+    def set_bands(self, config: dict[str, Any], channels: tuple[str, ...]) -> None:
+        """Set frames and bands.
+
+        Args:
+            config: arguments of the constructor, all of them, under their names.
+            channels: channels of the input.
+        """
+        self.config = config
+        self.sample_rate, self.channels = config["sample_rate"], channels
+        num_fft = 2 * config["hop_size"]
+        self.set_frames(sine_frames(num_fft), 0 if config["causal"] else None)
+        with torch.device("cpu"):  # the bands are there whatever device the weights are made on
+            input_bank, output_bank = (
+                mel_means(self.sample_rate, num_fft, config[name])
+                for name in ("input_bands", "output_bands")
+            )
+            banks = {"input_bank": input_bank.T, "output_bank": output_bank.T}
+            banks["spread"] = band_interpolation(output_bank)
+        for name, bank in banks.items():
+            self.register_buffer(name, bank.float(), persistent=False)
+
+
+class BandGains(MelBands):
     """An enhancer that predicts the mel envelopes of air in `predict`, and applies them as gains.
 
     The levels of the sensor's mel bands are relative to that of loud speech (`SpectralEnhancer`).
     The spectra of the sensor are multiplied by the difference of predicted and own levels, within
-    40 dB, interpolated over the bins. Frames have square-root Hann windows of two hops.
+    40 dB, interpolated over the bins.
 
     Few pairs teach a network less about other talkers than it believes: of the gains that it
     predicts for them, part is wrong. Outside training, `gain_scale` of every gain in dB is applied,
@@ -39,9 +73,6 @@ class BandGains(SpectralEnhancer):
     Subclasses call `set_gains` in their constructor.
     """
 
-    input_bank: Tensor
-    output_bank: Tensor
-    spread: Tensor
     smoothed_spread: Tensor
 
     def set_gains(self, config: dict[str, Any]) -> None:
@@ -66,12 +97,8 @@ class BandGains(SpectralEnhancer):
             if not 0 <= config[name] <= highest:
                 wanted = f"it wants 0 to {highest:.2g}"
                 raise ValueError(f"{kind}: {name} is {config[name]:g}; {wanted}")
-        self.config = config
-        self.sample_rate, self.channels = config["sample_rate"], ("bone",)
-        num_fft, num_bands = 2 * config["hop_size"], config["output_bands"]
-        self.set_frames(sine_frames(num_fft), 0 if config["causal"] else None)
-        set_bands(self, num_fft, config["input_bands"], num_bands)
-        smoothed = band_average(num_bands, config["band_smoothing"]) @ self.spread
+        self.set_bands(config, ("bone",))
+        smoothed = band_average(config["output_bands"], config["band_smoothing"]) @ self.spread
         self.register_buffer("smoothed_spread", smoothed, persistent=False)
 
     @abstractmethod
@@ -98,26 +125,6 @@ class BandGains(SpectralEnhancer):
         network = type(self)(**{**self.config, **applied})
         network.load_state_dict(self.state_dict())
         return network.eval()
-
-
-def set_bands(model: SpectralEnhancer, num_fft: int, input_bands: int, output_bands: int) -> None:
-    """Give a model the banks of mel bands that it sees, and of those whose gains it predicts.
-
-    Args:
-        model: enhancer whose buffers `input_bank` (F, input bands), `output_bank` (F, M) and
-            `spread` (M, F), which interpolates values of the latter over the bins, are set.
-        num_fft: size of the FFT in samples, F = num_fft // 2 + 1.
-        input_bands: number of mel bands that the model sees.
-        output_bands: number of mel bands whose gains it predicts, M.
-    """
-    with torch.device("cpu"):  # the bands are there whatever device the weights are made on
-        input_bank, output_bank = (
-            mel_means(model.sample_rate, num_fft, bands) for bands in (input_bands, output_bands)
-        )
-        banks = {"input_bank": input_bank.T, "output_bank": output_bank.T}
-        banks["spread"] = band_interpolation(output_bank)
-    for name, bank in banks.items():
-        model.register_buffer(name, bank.float(), persistent=False)
 
 
 def band_interpolation(bank: Tensor) -> Tensor:

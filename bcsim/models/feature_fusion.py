@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from bcsim.dsp.features import deltas, pitch
 from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
-from bcsim.models.band_gains import SCALE_DB, levels_db, set_bands
+from bcsim.models.band_gains import SCALE_DB, MelBands, levels_db
 from bcsim.models.envelope_mapper import LevelEncoder
-from bcsim.models.spectral import SpectralEnhancer, sine_frames
 
 MIDDLE_HZ = 150.0  # of voices; the network sees octaves from there
 NUM_OF_PITCH = 3  # octaves, their change, and voicing
 
 
 @MODELS.register("feature_fusion")
-class FeatureFusion(SpectralEnhancer):
+class FeatureFusion(MelBands):
     """Mask the microphone's mel bands, by the levels of both channels and the pitch of the sensor.
 
     One network of a convolution over five frames and gated units (GRU) sees the levels of the
@@ -54,10 +53,6 @@ class FeatureFusion(SpectralEnhancer):
 
     small = MappingProxyType({"width": 4, "input_bands": 8, "output_bands": 6})
 
-    input_bank: Tensor
-    output_bank: Tensor
-    spread: Tensor
-
     def __init__(
         self,
         width: int = 96,
@@ -72,7 +67,7 @@ class FeatureFusion(SpectralEnhancer):
         super().__init__()
         if min(width, num_layers, input_bands, output_bands, hop_size, sample_rate) < 1:
             raise ValueError("feature_fusion: its sizes and the sample_rate have to be positive")
-        self.config = {
+        config = {
             "width": width,
             "num_layers": num_layers,
             "input_bands": input_bands,
@@ -82,9 +77,8 @@ class FeatureFusion(SpectralEnhancer):
             "causal": causal,
             "sample_rate": sample_rate,
         }
-        self.with_pitch, self.sample_rate, self.channels = with_pitch, sample_rate, ("bone", "air")
-        self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
-        set_bands(self, 2 * hop_size, input_bands, output_bands)
+        self.set_bands(config, ("bone", "air"))
+        self.with_pitch = with_pitch
         num_features = 2 * input_bands + (NUM_OF_PITCH if with_pitch else 0)
         self.encoder = LevelEncoder(num_features, width, num_layers, causal)
         self.mask = nn.Linear(width if causal else 2 * width, output_bands)

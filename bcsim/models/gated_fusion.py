@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from bcsim.dsp.spectra import power_of
 from bcsim.models import MODELS
-from bcsim.models.band_gains import MAX_GAIN_DB, SCALE_DB, levels_db, set_bands
+from bcsim.models.band_gains import MAX_GAIN_DB, SCALE_DB, MelBands, levels_db
 from bcsim.models.envelope_mapper import LevelEncoder
-from bcsim.models.spectral import SpectralEnhancer, sine_frames
 
 _MIN_MASK = 1e-4  # of 0, the level has no logarithm
 
 
 @MODELS.register("gated_fusion")
-class GatedFusion(SpectralEnhancer):
+class GatedFusion(MelBands):
     r"""Map the sensor's mel bands, mask the microphone's, and weigh the two in every band.
 
     .. math:: \hat{S} = g\, m\, A + (1 - g)\, 10^{(l - l_B)/20}\, B
@@ -56,10 +55,6 @@ class GatedFusion(SpectralEnhancer):
 
     small = MappingProxyType({"width": 4, "input_bands": 8, "output_bands": 6})
 
-    input_bank: Tensor
-    output_bank: Tensor
-    spread: Tensor
-
     def __init__(
         self,
         fusion: Literal["gated", "late", "air"] = "gated",
@@ -73,7 +68,7 @@ class GatedFusion(SpectralEnhancer):
         super().__init__()
         if min(width, input_bands, output_bands, hop_size, sample_rate) < 1:
             raise ValueError("gated_fusion: its sizes and the sample_rate have to be positive")
-        self.config = {
+        config = {
             "fusion": fusion,
             "width": width,
             "input_bands": input_bands,
@@ -82,9 +77,8 @@ class GatedFusion(SpectralEnhancer):
             "causal": causal,
             "sample_rate": sample_rate,
         }
-        self.fusion, self.sample_rate, self.channels = fusion, sample_rate, ("bone", "air")
-        self.set_frames(sine_frames(2 * hop_size), 0 if causal else None)
-        set_bands(self, 2 * hop_size, input_bands, output_bands)
+        self.set_bands(config, ("bone", "air"))
+        self.fusion = fusion
         found = width if causal else 2 * width
         self.air = LevelEncoder(input_bands, width, 1, causal)
         self.mask = nn.Linear(2 * found if fusion == "gated" else found, output_bands)
