@@ -1,7 +1,7 @@
 """The batch of every step, and its loading ahead in other processes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -87,12 +87,9 @@ class Batches:
         crops: list[Pair] = []
         before_s = self._simulated_s()
         for number, (pairs, count) in enumerate(self._sources):
-            picks = []
             start = (step * self.world_size + self.rank) * count
-            for position in range(start, start + count):
-                epoch, place = divmod(position, len(pairs))
-                index = int(_permutation(self.seed, number, epoch, len(pairs))[place])
-                picks.append((index, epoch))
+            names = ("batches",) if number == 0 else ("batches", "real")
+            picks = picked(range(start, start + count), len(pairs), self.seed, *names)
             crops += pairs.crops(picks, self.crop_samples)
         return Batch(
             ids=[pair.id for pair in crops],
@@ -154,7 +151,26 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+def picked(
+    positions: Iterable[int], num_items: int, seed: int, *names: str
+) -> list[tuple[int, int]]:
+    """Return the item and the epoch at positions of an endless run through permutations of items.
+
+    Args:
+        positions: positions, counted from 0.
+        num_items: number of items, each of which every epoch takes once.
+        seed: root seed of the permutations.
+        names: names of their stream.
+    """
+    picks = []
+    for position in positions:
+        epoch, place = divmod(position, num_items)
+        picks.append((int(_permutation(seed, names, epoch, num_items)[place]), epoch))
+    return picks
+
+
 @lru_cache(maxsize=4)
-def _permutation(seed: int, source: int, epoch: int, num_items: int) -> NDArray[np.int64]:
-    names = ("batches", epoch) if source == 0 else ("batches", "real", epoch)
-    return stream(seed, *names).permutation(num_items)
+def _permutation(
+    seed: int, names: tuple[str, ...], epoch: int, num_items: int
+) -> NDArray[np.int64]:
+    return stream(seed, *names, epoch).permutation(num_items)

@@ -21,7 +21,8 @@ from bcsim.effects.room import Room
 from bcsim.errors import DivergedError, UsageError, check_value
 from bcsim.losses.sound_classifier import SoundClassifier, build_classifier
 from bcsim.progress import track
-from bcsim.rng import stream
+from bcsim.training.batches import picked
+from bcsim.workers.device import choose_device
 
 SIGNALS = ("air", "bone", "noisy_air")
 UNKNOWN = -100  # what cross_entropy passes over
@@ -132,11 +133,9 @@ class LabelledClips:
 
     def of_step(self, step: int) -> Clips:
         """Return the clips of a step, counted from 0; every epoch takes each item once."""
-        picks = []
-        for position in range(step * self.config.batch_size, (step + 1) * self.config.batch_size):
-            epoch, place = divmod(position, len(self.pairs))
-            order = stream(self.config.seed, "classifier", epoch).permutation(len(self.pairs))
-            picks.append((int(order[place]), epoch))
+        start = step * self.config.batch_size
+        positions = range(start, start + self.config.batch_size)
+        picks = picked(positions, len(self.pairs), self.config.seed, "classifier")
         return self.at(picks)
 
 
@@ -172,7 +171,7 @@ def train_classifier(config: ClassifierConfig, clips: LabelledClips) -> SoundCla
     Raises:
         DivergedError: if the loss is not finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device("auto")
     spec = {"classes": clips.classes, "width": config.width, "sample_rate": config.sample_rate}
     classifier = build_classifier(spec, config.seed).to(device)
     optimizer = torch.optim.Adam(classifier.parameters(), config.learning_rate)

@@ -41,8 +41,7 @@ class Kaldi(Importer):
 
     def recognises(self, source: Path) -> bool:
         folders = _data_folders(source)
-        if folders:
-            self._check_roles(source, folders)
+        self._check_roles(source, folders)
         return bool(folders)
 
     def read(self, source: Path) -> list[FoundPair]:
@@ -169,16 +168,10 @@ def _speakers(folders: Iterable[Path]) -> dict[str, str | InputError]:
     Where nothing is known of speakers, Kaldi's convention is that every utterance is its own.
     """
     speakers: dict[str, str | InputError] = {}
-    tables = [
-        (path, table)
-        for folder in folders
-        for path, table in (
-            (folder / "utt2spk", _table(folder / "utt2spk")),
-            (folder / "spk2utt", _by_utterance(folder / "spk2utt")),
-        )
-    ]
-    for path, table in tables:
-        for utterance, speaker in table.items():
+    readers = {"utt2spk": _table, "spk2utt": _by_utterance}
+    paths = [(folder / name, read) for folder in folders for name, read in readers.items()]
+    for path, read in paths:
+        for utterance, speaker in read(path).items():
             before = speakers.setdefault(utterance, speaker)
             if isinstance(speaker, str) and isinstance(before, str) and before != speaker:
                 speakers[utterance] = InputError(
