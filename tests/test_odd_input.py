@@ -8,9 +8,11 @@ import soundfile
 import torch
 
 import bcsim
+from bcsim.discriminators import DISCRIMINATORS
 from bcsim.effects.gain import Gain
 from bcsim.effects.white_noise import WhiteNoise
 from bcsim.losses import LOSSES
+from bcsim.metrics.scores import enhancement_scores
 from bcsim.models.seanet import SEANet
 from bcsim.sensors.recorded_pair import RecordedPair
 
@@ -93,6 +95,32 @@ def test_a_loss_says_what_it_cannot_take(name, odd, which):
     with pytest.raises(ValueError, match=r"(estimate|target) (is|has)|a loss was given") as refused:
         loss(*signals)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", list(DISCRIMINATORS))
+@pytest.mark.parametrize(
+    "odd", ["half", "16 bits", "64 bits", "truth values", "complex", "empty", "a list", "flat"]
+)
+def test_a_discriminator_says_what_it_cannot_take(name, odd):
+    signals = {"a list": GOOD.tolist(), "flat": as_tensor(GOOD).float()}
+    signal = signals[odd] if odd in signals else as_tensor(ODD[odd][0])[None, None]
+    signal = signal.float() if odd == "empty" else signal
+    with pytest.raises(bcsim.InputError, match=r"speech (is|has)|a discriminator was given"):
+        DISCRIMINATORS[name]()(signal)
+
+
+@pytest.mark.parametrize("odd", ["half", "16 bits", "truth values", "complex"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_scores_say_what_they_cannot_take(odd, which):
+    signals = [as_tensor(GOOD), as_tensor(GOOD)]
+    signals[which] = as_tensor(ODD[odd][0])
+    with pytest.raises(bcsim.InputError, match=ODD[odd][1]):
+        enhancement_scores(*signals, sample_rate=RATE)
+    signals[which] = GOOD
+    with pytest.raises(bcsim.InputError, match="give a tensor"):
+        enhancement_scores(*signals, sample_rate=RATE)
+    with pytest.raises(bcsim.InputError, match="give a whole number of Hz"):
+        enhancement_scores(as_tensor(GOOD), as_tensor(GOOD), sample_rate=0)
 
 
 RATES = [0, -16_000, 16_000.5, float("nan"), "16000", None, True]

@@ -67,7 +67,7 @@ class EBENMultiBand(Discriminator):
         )
         self.melgan_discriminator = WaveNetwork(melgan_width, (melgan_groups,) * 4)
 
-    def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
+    def features(self, speech: Tensor, bands: Tensor | None) -> Features:
         if bands is None:
             bands = split_bands(speech, self.bands_filters, self.m)
         elif bands.shape[1] != self.m:

@@ -45,7 +45,7 @@ class MelGAN(Discriminator):
             raise ValueError(f"melgan: num_scales is {num_scales}; it wants 1 to {MAX_SCALES}")
         self.scales = nn.ModuleList(WaveNetwork(width, groups) for _ in range(num_scales))
 
-    def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
+    def features(self, speech: Tensor, bands: Tensor | None) -> Features:
         features = []
         for scale in self.scales:
             features.append(scale(speech))

@@ -49,7 +49,7 @@ class MultiPeriod(Discriminator):
             )
         self.discriminators = nn.ModuleList(_PeriodNetwork(width, period) for period in periods)
 
-    def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
+    def features(self, speech: Tensor, bands: Tensor | None) -> Features:
         return [network(speech) for network in self.discriminators]
 
 

@@ -48,7 +48,7 @@ class MultiResolutionSTFT(Discriminator):
             )
         self.discriminators = nn.ModuleList(_STFTNetwork(width, size) for size in fft_sizes)
 
-    def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
+    def features(self, speech: Tensor, bands: Tensor | None) -> Features:
         return [network(speech) for network in self.discriminators]
 
 

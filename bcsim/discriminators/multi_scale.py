@@ -56,7 +56,7 @@ class MultiScale(Discriminator):
             for scale in range(num_scales)
         )
 
-    def forward(self, speech: Tensor, bands: Tensor | None = None) -> Features:
+    def features(self, speech: Tensor, bands: Tensor | None) -> Features:
         features = []
         for network in self.discriminators:
             features.append(network(speech))

@@ -48,6 +48,18 @@ def as_batch(signal: Signal, name: str) -> Tensor:
     return signal if signal.ndim == 2 else signal[None]
 
 
+def check_wave(signal: object, name: str) -> None:
+    """Raise an InputError if something is no tensor (T,) of float32 or float64.
+
+    Its samples may be any: a metric has a value for those that are not finite, or none at all.
+    """
+    if not isinstance(signal, Tensor):
+        raise InputError(f"{name} is a {type(signal).__name__}; give a tensor")
+    _check_precision(str(signal.dtype), name)
+    if signal.ndim != 1:
+        raise InputError(f"{name} has shape {tuple(signal.shape)}; give (T,)")
+
+
 def check_samples(signal: Tensor, name: str) -> None:
     """Check a tensor of samples of any shape.
 

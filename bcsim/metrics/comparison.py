@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bcsim.dsp.activity import active_frames, active_rms, hop_size
 from bcsim.dsp.mel import mel_bank
+from bcsim.dsp.signals import check_rate, check_wave
 from bcsim.dsp.spectra import stft
 
 SAMPLE_RATE = 16_000
@@ -61,8 +62,14 @@ class Comparison:
             reference: (T,), signal that decides which frames are active: air for a simulator; the
                 real signal where None.
             match_level: whether the estimate is scaled to the real signal's active RMS.
+
+        Raises:
+            InputError: if a signal is no tensor (T,) of float32 or float64, or for an odd rate.
         """
         reference = real if reference is None else reference
+        for name, signal in {"estimate": estimate, "real": real, "reference": reference}.items():
+            check_wave(signal, name)
+        check_rate(sample_rate)
         length = min(len(signal) for signal in (estimate, real, reference))
         estimate, real, reference = (
             _at_16k(signal[:length], sample_rate) for signal in (estimate, real, reference)
