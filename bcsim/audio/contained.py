@@ -18,14 +18,24 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bcsim.audio import decoding
-from bcsim.audio.decoding import LARGE, MAX_MESSAGE, DecodingError, Facts, Sound, encoded
+from bcsim.audio.decoding import (
+    LARGE,
+    MAX_MESSAGE,
+    MOST_AT_ONCE,
+    DecodingError,
+    Facts,
+    OpenSound,
+    Part,
+    Sound,
+    encoded,
+)
 from bcsim.errors import EnvironmentFault
 
 GIB = 2**30
@@ -38,38 +48,6 @@ IN_THIS_PROCESS = "BCSIM_DECODES_ITSELF"
 # A crash is told by its signal; one thread is enough for what decodes.
 _ENVIRONMENT = {"PYTHONFAULTHANDLER": "", "OPENBLAS_NUM_THREADS": "1"}
 _BLOCK = 1 << 16  # samples of each channel
-
-
-class Part(NamedTuple):
-    """Samples to read.
-
-    Args:
-        start: first sample; None to go on behind those that were read last.
-        num_samples: number of samples of each channel, which are there.
-        channels: number of channels.
-        dtype: type of the samples (`Sound.read`).
-    """
-
-    start: int | None
-    num_samples: int
-    channels: int
-    dtype: str
-
-
-class OpenSound(Protocol):
-    """What `decoding.Sound` and `ContainedSound` have in common."""
-
-    def open(self, first: "Part | None" = None) -> Facts:
-        """Open it and return how it is understood; see `ContainedSound.open`."""
-        ...
-
-    def read(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
-        """Return samples (T, C), as `Sound.read` does."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it."""
-        ...
 
 
 def sound_of(file: BinaryIO) -> OpenSound:
@@ -91,6 +69,38 @@ def start_decoder() -> None:
     if not os.environ.get(IN_THIS_PROCESS):
         with _asking, contextlib.suppress(EnvironmentFault):  # the first recording tells it
             _current_or_new()
+
+
+def facts_of(files: Sequence[BinaryIO]) -> list[Facts | Exception]:
+    """Return how recordings are understood, or why one cannot be: many with one message.
+
+    Args:
+        files: files open for reading and seeking.
+
+    Raises:
+        EnvironmentFault: if no process can be started.
+    """
+    found: list[Facts | Exception] = []
+    for start in range(0, len(files), MOST_AT_ONCE):
+        part = files[start : start + MOST_AT_ONCE]
+        answers = None
+        if not os.environ.get(IN_THIS_PROCESS):
+            with contextlib.suppress(_LostError), _running() as decoder:
+                answers = decoder.look(part)
+        # Where they broke it, one by one: which of them did is told by that.
+        found += [*map(_facts_of, part)] if answers is None else answers
+    return found
+
+
+def _facts_of(file: BinaryIO) -> Facts | Exception:
+    file.seek(0)
+    sound = sound_of(file)
+    try:
+        return sound.open()
+    except (DecodingError, OSError) as error:
+        return error
+    finally:
+        sound.close()
 
 
 class ContainedSound:
@@ -251,6 +261,16 @@ class _Decoder:
         codec, channels, sample_rate, frames = answer["facts"]
         return (codec, channels, sample_rate, frames), samples
 
+    def look(self, files: Sequence[BinaryIO]) -> list[Facts | Exception]:
+        """Open recordings, and close them again; return how they are understood, or why not."""
+        with contextlib.ExitStack() as stack:
+            descriptors = [stack.enter_context(_descriptor_of(file)) for file in files]
+            answer = self._ask({"look": len(files)}, *descriptors)
+        return [
+            _error_of(each) if isinstance(each, dict) else cast(Facts, tuple(each))
+            for each in answer["found"]
+        ]
+
     def read(self, number: int, part: Part) -> NDArray[Any]:
         """Return samples (T, C), as `Sound.read` does."""
         _, samples = self._decoded({"read": number}, part)
@@ -279,11 +299,11 @@ class _Decoder:
         self._process.returncode = 0  # for nobody to wait for it here
 
     def _decoded(
-        self, message: dict[str, Any], part: Part | None, descriptor: int | None = None
+        self, message: dict[str, Any], part: Part | None, *descriptors: int
     ) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """Send a message about a part; return the answer, and the samples (T, C) that it tells."""
         if part is None:
-            return self._ask(message, descriptor), None
+            return self._ask(message, *descriptors), None
         num_bytes = max(1, part.num_samples * part.channels * np.dtype(part.dtype).itemsize)
         if num_bytes > MAX_MEMORY_GIB * GIB:
             raise _too_large()
@@ -291,7 +311,7 @@ class _Decoder:
             self._window = self._shared_memory(max(num_bytes, LARGE))
         window = self._window
         try:
-            answer = self._ask(message | {"part": part._asdict()}, descriptor)
+            answer = self._ask(message | {"part": part._asdict()}, *descriptors)
         except (DecodingError, OSError):
             self._window = None  # the process may have had no room for it
             raise
@@ -310,23 +330,18 @@ class _Decoder:
             self._send({"window": num_bytes}, file.fileno())
         return memory
 
-    def _ask(self, message: Mapping[str, Any], descriptor: int | None = None) -> dict[str, Any]:
+    def _ask(self, message: Mapping[str, Any], *descriptors: int) -> dict[str, Any]:
         """Send a message and return the answer."""
         closing, self._closing = self._closing, []
         self.is_idle = False
-        self._send({**message, "close": closing}, descriptor)
+        self._send({**message, "close": closing}, *descriptors)
         answer = self._answer()
         self.is_idle = True
-        if "error" not in answer:
-            return answer
-        if answer["kind"] == "system":
-            raise OSError(answer["errno"], os.strerror(answer["errno"]))
-        if answer["kind"] == "memory":
-            raise _too_large()
-        raise DecodingError(answer["error"])
+        if "error" in answer:
+            raise _error_of(answer)
+        return answer
 
-    def _send(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
-        descriptors = [] if descriptor is None else [descriptor]
+    def _send(self, message: Mapping[str, Any], *descriptors: int) -> None:
         try:
             socket.send_fds(self._socket, [encoded(message)], descriptors, socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
@@ -401,6 +416,12 @@ def _descriptor_of(file: BinaryIO) -> Iterator[int]:
         shutil.copyfileobj(file, copy)
         copy.flush()
         yield copy.fileno()
+
+
+def _error_of(answer: Mapping[str, Any]) -> DecodingError | OSError:
+    if answer["kind"] == "system":
+        return OSError(answer["errno"], os.strerror(answer["errno"]))
+    return _too_large() if answer["kind"] == "memory" else DecodingError(answer["error"])
 
 
 def _too_large() -> DecodingError:

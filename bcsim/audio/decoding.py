@@ -12,6 +12,8 @@ keeps messages apart, its standard input. They are JSON objects:
 - With "open", "part" is read along with it, if the recording has so many channels; the answer is
   that of both. Every message wakes a process up, which takes longer than to open a recording.
 - With "open" or "read", `"close": [1, 2]` closes recordings before.
+- `{"look": 2}`, with so many descriptors, opens recordings and closes them again. The answer is
+  `{"found": [...]}`, of each the facts, or what "error" below tells.
 
 The first message of the program is `{"ready": true}`. What goes wrong is answered by
 `{"error": text, "kind": "decoding", "system" or "memory", "errno": number}`.
@@ -28,15 +30,18 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import soundfile
 
 MAX_MESSAGE = 1 << 16  # bytes
+MAX_ERROR = 500  # characters
 LARGE = 1 << 22  # bytes of shared memory that are not kept for the next recording
+MOST_AT_ONCE = 64  # recordings that one message opens
 SMALL = 1 << 18  # bytes of a file that is read at once: libsndfile asks for many little parts
 # Codec, number of channels, sample rate in Hz and number of samples a channel.
 Facts: TypeAlias = tuple[str, int, int, int]
@@ -44,6 +49,38 @@ Facts: TypeAlias = tuple[str, int, int, int]
 
 class DecodingError(Exception):
     """A recording cannot be decoded."""
+
+
+class Part(NamedTuple):
+    """Samples to read.
+
+    Args:
+        start: first sample; None to go on behind those that were read last.
+        num_samples: number of samples of each channel, which are there.
+        channels: number of channels.
+        dtype: type of the samples (`Sound.read`).
+    """
+
+    start: int | None
+    num_samples: int
+    channels: int
+    dtype: str
+
+
+class OpenSound(Protocol):
+    """What `Sound` and `ContainedSound` have in common."""
+
+    def open(self, first: Part | None = None) -> Facts:
+        """Open it and return how it is understood; see `ContainedSound.open`."""
+        ...
+
+    def read(self, start: int | None, count: int, dtype: str) -> Any:
+        """Return samples (T, C), as `Sound.read` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
 
 
 class Sound:
@@ -196,17 +233,12 @@ class _Program:
         while True:
             if answer is not None:
                 self._connection.sendall(encoded(answer))
-            message, descriptors, _, _ = socket.recv_fds(self._connection, MAX_MESSAGE, 1)
+            message, descriptors, _, _ = socket.recv_fds(
+                self._connection, MAX_MESSAGE, MOST_AT_ONCE
+            )
             if not message:
                 return
-            try:
-                answer = self._answer(json.loads(message), descriptors)
-            except DecodingError as error:
-                answer = {"error": str(error), "kind": "decoding"}
-            except OSError as error:
-                answer = {"error": str(error), "kind": "system", "errno": error.errno}
-            except MemoryError as error:
-                answer = {"error": str(error), "kind": "memory"}
+            answer = _answered(partial(self._answer, json.loads(message), descriptors))
 
     def _answer(
         self, message: Mapping[str, Any], descriptors: Sequence[int]
@@ -222,6 +254,8 @@ class _Program:
             finally:
                 os.close(descriptors[0])
             return None
+        if "look" in message:
+            return {"found": [_answered(partial(_facts_of, each)) for each in descriptors]}
         part = message.get("part")
         if "open" not in message:
             return {"count": self._read(message["read"], **message["part"])}
@@ -265,6 +299,27 @@ class _Program:
         if len(self._window) > LARGE:
             self._window = None
         return found
+
+
+def _answered(ask: Callable[[], Any]) -> Any:
+    """Return what is answered, or what went wrong."""
+    try:
+        return ask()
+    except DecodingError as error:
+        return {"error": str(error)[:MAX_ERROR], "kind": "decoding"}
+    except OSError as error:
+        return {"error": str(error)[:MAX_ERROR], "kind": "system", "errno": error.errno}
+    except MemoryError as error:
+        return {"error": str(error)[:MAX_ERROR], "kind": "memory"}
+
+
+def _facts_of(descriptor: int) -> Facts:
+    """Open a recording and close it again."""
+    with io.BufferedReader(_SharedFile(descriptor)) as file:
+        sound = Sound(file)
+        facts = sound.open()
+        sound.close()
+    return facts
 
 
 def _end_with(connection: socket.socket) -> None:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from bcsim.audio.averaging import ChannelMixer
-from bcsim.audio.contained import Part, sound_of
-from bcsim.audio.decoding import DecodingError
+from bcsim.audio.contained import sound_of
+from bcsim.audio.decoding import DecodingError, Facts, Part
 from bcsim.audio.inspection import Levels, inspect, inspect_header, refusal_of
 from bcsim.audio.validation.base import COPY, UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
@@ -105,15 +105,6 @@ def read_segment(
         return audio.read_segment(start, num_samples, channel)
 
 
-def audio_info(path: Path) -> AudioInfo | None:
-    """Return what the header of a file says, or None if the file cannot be read as audio."""
-    try:
-        with open_audio(path) as audio:
-            return audio.info
-    except InputError:
-        return None
-
-
 @contextlib.contextmanager
 def open_audio(
     path: Path, whole: bool = True, is_recording: bool = True, known: FileState | None = None
@@ -140,6 +131,8 @@ class AudioFile:
         state: state of the file (`state_of`), for those who open it again.
 
     Attributes:
+        file: the file.
+        is_open: whether libsndfile's understanding of the header was compared.
         state: state of the file when it was opened, if it was told.
         info: what the header says.
         findings: what is to be said of the recording, once all of it was read.
@@ -159,14 +152,14 @@ class AudioFile:
     ) -> None:
         self.name = name
         self._is_recording = is_recording
-        self._file = file
+        self.file = file
         self.state = state
         self._hashed: str | None = None
         self._is_at_start = True
         self.findings: tuple[Finding, ...] = ()
         with self._errors():
             self.info = check_header(file, whole)
-            self._sound, self._is_open = sound_of(file), False
+            self._sound, self.is_open = sound_of(file), False
             if self.info.frames == UNKNOWN_LENGTH:
                 try:
                     self._open(None)
@@ -179,7 +172,7 @@ class AudioFile:
 
     def __exit__(self, *raised: object) -> None:
         try:
-            if raised[0] is None and not self._is_open:  # only its header was asked for
+            if raised[0] is None and not self.is_open:  # only its header was asked for
                 with self._errors():
                     self._open(None)
         finally:
@@ -187,17 +180,30 @@ class AudioFile:
 
     def _open(self, first: Part | None) -> None:
         """Let libsndfile open the recording, and compare how it understands the header."""
-        self._file.seek(0)
-        facts = self._sound.open(first)
+        self.file.seek(0)
+        self._check(self._sound.open(first))
+
+    def check_facts(self, facts: Facts | Exception) -> None:
+        """Compare how libsndfile understands the header, or raise an InputError that tells why not.
+
+        It is not opened for that any more.
+        """
+        self.is_open = True
+        with self._errors():
+            if isinstance(facts, Exception):
+                raise facts
+            self._check(facts)
+
+    def _check(self, facts: Facts) -> None:
         if self.info.frames == UNKNOWN_LENGTH:
             self.info = dataclasses.replace(self.info, frames=facts[-1])
         if facts != (self.info.codec, self.info.channels, self.info.sample_rate, self.info.frames):
             raise AudioError("its header can be read in two ways; convert it to FLAC")
-        self._is_open = True
+        self.is_open = True
 
     def _decode(self, start: int | None, count: int, dtype: str) -> NDArray[Any]:
         """Return samples (T, C) as `Sound.read` does; open the recording before, if it is not."""
-        if not self._is_open:
+        if not self.is_open:
             count = min(count, self.info.frames - (start or 0))
             part = Part(start, count, self.info.channels, dtype)
             self._open(part if count > 0 else None)
@@ -205,7 +211,7 @@ class AudioFile:
 
     def again(self, whole: bool = True) -> "AudioFile":
         """Return the same open file to be read from the start, whatever its name leads to now."""
-        return AudioFile(self._file, self.name, whole, self._is_recording, self.state)
+        return AudioFile(self.file, self.name, whole, self._is_recording, self.state)
 
     def read(
         self, sample_rate: int | None = None, channel: int | None = None
@@ -313,7 +319,7 @@ class AudioFile:
 
     def content(self) -> bytes | None:
         """Return the bytes of the file, if they are in memory (`bcsim.audio.unchanging`)."""
-        return self._file.getvalue() if isinstance(self._file, io.BytesIO) else None
+        return self.file.getvalue() if isinstance(self.file, io.BytesIO) else None
 
     def check_unchanged(self) -> None:
         """Raise an InputError if the file was written to since it was hashed, if it was.
@@ -325,10 +331,10 @@ class AudioFile:
 
     def _hash(self) -> str:
         with self._errors():
-            position = self._file.tell()  # where libsndfile goes on
-            self._file.seek(0)
-            digest = hashlib.file_digest(cast(Any, self._file), "sha256").hexdigest()
-            self._file.seek(position)
+            position = self.file.tell()  # where libsndfile goes on
+            self.file.seek(0)
+            digest = hashlib.file_digest(cast(Any, self.file), "sha256").hexdigest()
+            self.file.seek(position)
         return digest
 
     def warn(self, *warnings: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcsim.audio.read import audio_info
+from bcsim.audio.infos import audio_infos
 from bcsim.datasets.lists import end_of_part
 from bcsim.errors import InputError
 
@@ -122,7 +122,7 @@ def check_told_of_files(content: Mapping[str, Any], paths: Iterable[Path], name:
     """
     told = Told.of(content)
     if told != NOTHING_TOLD:
-        infos = [info for path in paths if (info := audio_info(path)) is not None]
+        infos = [info for info in audio_infos(paths) if info is not None]
         if infos:
             check_told(told, [(info.sample_rate, info.frames) for info in infos], name)
 

@@ -1,10 +1,13 @@
 """Whether the files of a dataset are those that were written."""
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bcsim.audio.read import audio_info, read_audio
+from bcsim.audio.infos import audio_infos
+from bcsim.audio.read import read_audio
+from bcsim.audio.validation.base import AudioInfo
 from bcsim.datasets.checksums import Sums, read_sums
 from bcsim.datasets.dataset import read_pairs
 from bcsim.datasets.manifest import (
@@ -27,6 +30,7 @@ from bcsim.progress import track
 from bcsim.workers.pool import num_cores
 
 _HASHED_AT_ONCE = 4096  # files: the paths of a million take gigabytes
+_OPENED_AT_ONCE = 16  # pairs whose files are open at the same time
 _PAIR_FOLDERS = tuple(f"{signal}/" for signal in SIGNALS)
 
 
@@ -55,6 +59,8 @@ def verify_files(
             continue
         if there:
             sums.note_listed(manifest)
+        rows: list[PairRow] = []
+        damage: str | None = None
         try:
             # Not `read_rows`, which remembers the names of a manifest once more.
             for pair in read_pairs(dataset / manifest) if there else ():
@@ -66,9 +72,15 @@ def verify_files(
                 yield from (f"{dataset / name}: is listed twice" for name in twice)
                 for name in names:
                     sums.note_listed(name)
-                yield from unfit_files(dataset / folder, row)
+                rows.append(row)
+                if len(rows) == _OPENED_AT_ONCE:
+                    yield from unfit_files(dataset / folder, rows)
+                    rows.clear()
         except InputError as error:
-            yield str(error)
+            damage = str(error)
+        yield from unfit_files(dataset / folder, rows)
+        if damage is not None:
+            yield damage
             continue
         yield from _strays(dataset, folder, sums)
     if (dataset / DATASET_NAME).is_file():
@@ -109,26 +121,52 @@ def _hashed(
         yield from zip(block, paths, hash_files(paths, num_cores()), strict=True)
 
 
-def unfit_files(folder: Path, row: PairRow) -> Iterator[str]:
-    """Yield a line for each file of a pair below `folder` that is missing or not as `row` says."""
+def unfit_files(folder: Path, rows: Iterable[PairRow]) -> Iterator[str]:
+    """Yield a line for each file of pairs below `folder` that is missing or not as its row says."""
+    waiting = iter(rows)
+    while block := [*itertools.islice(waiting, _OPENED_AT_ONCE)]:
+        wanted = [(row, name) for row in block for name in row.file_names.values()]
+        problems: list[str | None] = []
+        paths: list[Path] = []
+        for _, name in wanted:
+            try:
+                paths.append(file_beneath(folder, name))
+                problems.append(None)
+            except InputError as error:
+                problems.append(str(error))
+        infos = iter(zip(paths, audio_infos(paths), strict=True))
+        for (row, name), problem in zip(wanted, problems, strict=True):
+            if problem is None:
+                problem = _unfit(row, folder / name, *next(infos))
+            if problem is not None:
+                yield problem
+
+
+def _unfit(row: PairRow, name: Path, path: Path, info: AudioInfo | None) -> str | None:
+    """Return in what way a file is not as its row says, or None.
+
+    Args:
+        row: row of the file.
+        name: path of the file as the manifest has it, for messages.
+        path: path of the file, links followed.
+        info: what its header says; None if it is no audio.
+    """
     wanted = round(row.duration_s * row.sample_rate)
-    for name in row.file_names.values():
+    if info is None:
+        return f"{name}: is missing, or no audio"
+    if (info.sample_rate, info.channels) != (row.sample_rate, 1):
+        return (
+            f"{name}: {info.sample_rate} Hz, channels: {info.channels}; its row says "
+            f"{row.sample_rate} Hz, and one is wanted"
+        )
+    if info.frames < wanted:
+        return f"{name}: holds {info.frames} samples, its row says {wanted}"
+    if info.codec in ("FLOAT", "DOUBLE"):
         try:
-            path = file_beneath(folder, name)
-            found = audio_info(path)
-            if found is None:
-                yield f"{folder / name}: is missing, or no audio"
-            elif (found.sample_rate, found.channels) != (row.sample_rate, 1):
-                yield (
-                    f"{folder / name}: {found.sample_rate} Hz, channels: {found.channels}; its row "
-                    f"says {row.sample_rate} Hz, and one is wanted"
-                )
-            elif found.frames < wanted:
-                yield f"{folder / name}: holds {found.frames} samples, its row says {wanted}"
-            elif found.codec in ("FLOAT", "DOUBLE"):
-                read_audio(path, is_recording=False)  # which may hold what is no number
+            read_audio(path, is_recording=False)  # which may hold what is no number
         except InputError as error:
-            yield str(error)
+            return str(error)
+    return None
 
 
 def _strays(dataset: Path, folder: str, sums: Sums) -> Iterator[str]:

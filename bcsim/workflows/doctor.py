@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 import bcsim
-from bcsim.audio.read import audio_info
+from bcsim.audio.infos import audio_infos
 from bcsim.datasets.dataset import PairFiles
 from bcsim.datasets.recordings import find_pairs, read_found
 from bcsim.dsp.signals import check_rate
@@ -172,7 +172,7 @@ def _own_rate(found: Sequence[PairFiles]) -> int:
     """Return the rate that most of the recordings have, the lower one of each pair."""
     rates: Counter[int] = Counter()
     for pair in found:
-        infos = [audio_info(pair.files[role]) for role in ("air", "bone")]
+        infos = audio_infos(pair.files[role] for role in ("air", "bone"))
         if None not in infos:  # named when the recordings are read
             rates[min(info.sample_rate for info in infos if info is not None)] += 1
     return max(rates, key=lambda rate: (rates[rate], rate), default=DEFAULT_RATE_HZ)

@@ -268,8 +268,7 @@ def check_dataset(dataset: Path, hashes: bool) -> None:
         problems = [
             line
             for split in splits
-            for row in read_rows(dataset / split / MANIFEST_NAME)
-            for line in unfit_files(dataset / split, row)
+            for line in unfit_files(dataset / split, read_rows(dataset / split / MANIFEST_NAME))
         ]
     for line in problems[1:NUM_TOLD]:
         log.error("%s", line)

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from bcsim.audio import contained
-from bcsim.audio.read import audio_info, open_audio, read_audio
+from bcsim.audio import contained, decoding
+from bcsim.audio.infos import audio_info, audio_infos
+from bcsim.audio.read import open_audio, read_audio
 from bcsim.audio.unchanging import read_pair
 from bcsim.errors import EnvironmentFault, InputError
 
-CRASH, KILLED, FILL, HANG, KILLED_ONCE = range(6661, 6666)  # samples of what breaks the decoder
+CRASH, KILLED, FILL, HANG, KILLED_ONCE, HEADER = range(
+    6661, 6667
+)  # samples of what breaks the decoder
+SUFFIXES = ("mp3", "ogg", "flac", "wav")
 # The program, but for recordings of these lengths.
 BREAKABLE = f"""
 import ctypes, importlib.util, os, pathlib, signal, time
@@ -41,7 +45,16 @@ def broken(sound, *arguments):
             pass
     return read(sound, *arguments)
 
+opened = decoding.Sound.open
+
+def broken_by_header(sound, *arguments):
+    facts = opened(sound, *arguments)
+    if facts[-1] == {HEADER}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return facts
+
 decoding.Sound.read = broken
+decoding.Sound.open = broken_by_header
 decoding.main()
 """
 
@@ -57,6 +70,18 @@ def write(path: Path, num_samples: int) -> Path:
     noise = 0.1 * np.random.default_rng(num_samples).standard_normal(num_samples)
     soundfile.write(path, noise, 16_000)
     return path
+
+
+def messages(monkeypatch):
+    """Return a list to which the messages to the process that decodes will be added."""
+    sent, send = [], contained._Decoder._send
+
+    def counted(decoder, message, *descriptors):
+        sent.append(message)
+        send(decoder, message, *descriptors)
+
+    monkeypatch.setattr(contained._Decoder, "_send", counted)
+    return sent
 
 
 @pytest.fixture
@@ -105,7 +130,7 @@ def test_a_decoder_that_another_program_killed_costs_nothing(breakable, tmp_path
 
 
 def test_the_decoder_gives_what_libsndfile_gives_here_even_of_mp3(tmp_path, monkeypatch):
-    for suffix in ("mp3", "ogg", "flac", "wav"):
+    for suffix in SUFFIXES:
         path = write(tmp_path / f"x.{suffix}", 200_000)
         found = {}
         for itself in ("", "1"):
@@ -127,25 +152,44 @@ def test_a_decoder_that_was_started_ahead_is_the_one_that_decodes(tmp_path, monk
     assert decoder_pid() == before
 
 
+def test_headers_of_many_files_are_those_of_each_and_take_one_message(tmp_path, monkeypatch):
+    """`verify` sent one for each of a thousand files, which took as long as to open them."""
+    monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
+    paths = [
+        write(tmp_path / f"{length}.{end}", length) for length in (5000, 6000) for end in SUFFIXES
+    ]
+    (tmp_path / "x.wav").write_text("no audio")
+    cut = tmp_path / "cut.flac"
+    cut.write_bytes(paths[0].read_bytes()[:60])
+    paths += [tmp_path / "x.wav", tmp_path / "is-not-there.wav", cut]
+    wanted = [audio_info(path) for path in paths]
+    sent = messages(monkeypatch)
+    found = audio_infos(paths)
+    assert found == wanted
+    assert found.count(None) == 3
+    assert len(sent) == 1 + 2  # what an MP3 lasts is asked when it is opened
+    monkeypatch.setenv(contained.IN_THIS_PROCESS, "1")
+    assert audio_infos(paths) == wanted
+
+
+def test_a_header_that_breaks_the_decoder_costs_itself_and_none_beside_it(breakable, tmp_path):
+    paths = [write(tmp_path / f"{length}.flac", length) for length in (5000, HEADER, 6000)]
+    assert [info and info.frames for info in audio_infos(paths)] == [5000, None, 6000]
+
+
 def test_a_recording_takes_one_message(tmp_path, monkeypatch):
     """Each wakes a process up, and opening, reading and closing took one each."""
     monkeypatch.delenv(contained.IN_THIS_PROCESS, raising=False)
     paths = [write(tmp_path / f"{length}.flac", length) for length in (5000, 6000)]
     read_audio(paths[0])
-    sent, send = [], contained._Decoder._send
-
-    def counted(decoder, message, *descriptor):
-        sent.append(message)
-        send(decoder, message, *descriptor)
-
-    monkeypatch.setattr(contained._Decoder, "_send", counted)
+    sent = messages(monkeypatch)
     for path in paths:
         assert np.array_equal(read_audio(path)[0], soundfile.read(path)[0])
         audio_info(path)
         with open_audio(path) as audio:
             assert sum(map(len, audio.blocks(100_000))) == audio.info.frames
     assert len(sent) == 6
-    assert all(len(message["close"]) == 1 for message in sent)
+    assert [len(message["close"]) for message in sent] == [1, 1, 0] * 2  # a header is closed
 
 
 def test_what_was_read_ahead_is_not_skipped_if_something_else_is_read(tmp_path, monkeypatch):
@@ -155,7 +199,7 @@ def test_what_was_read_ahead_is_not_skipped_if_something_else_is_read(tmp_path, 
     with path.open("rb") as file:
         for start, first in ((None, 0), (7, 7)):
             sound = contained.sound_of(file)
-            assert sound.open(contained.Part(None, 1000, 1, "int16"))[1:] == (1, 16_000, 5000)
+            assert sound.open(decoding.Part(None, 1000, 1, "int16"))[1:] == (1, 16_000, 5000)
             assert np.array_equal(sound.read(start, 30, "int16"), wanted[first : first + 30])
             assert np.array_equal(sound.read(None, 9, "int16"), wanted[first + 30 : first + 39])
             sound.close()
@@ -210,7 +254,7 @@ def test_a_recording_too_long_for_memory_is_refused_before_it_is_decoded(tmp_pat
 
 PARENT = """
 import os, sys
-from bcsim.audio import contained
+from bcsim.audio import contained, decoding
 contained.PROGRAM, good, bad = sys.argv[1:]
 with open(good, "rb") as file:
     sound = contained.sound_of(file)

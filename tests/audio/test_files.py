@@ -15,7 +15,8 @@ import torch
 
 from bcsim.audio.copy import copy_audio
 from bcsim.audio.folder import audio_files
-from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
+from bcsim.audio.infos import audio_info
+from bcsim.audio.read import read_audio, read_blocks, read_segment
 from bcsim.audio.write import encoding_audio, to_pcm16, write_audio
 from bcsim.dsp.resample import resample
 from bcsim.errors import EnvironmentFault, InputError

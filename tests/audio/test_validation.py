@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcsim.audio.copy import copy_audio
-from bcsim.audio.read import audio_info, read_audio, read_blocks, read_segment
+from bcsim.audio.infos import audio_info
+from bcsim.audio.read import read_audio, read_blocks, read_segment
 from bcsim.audio.validation.base import UNKNOWN_LENGTH, AudioError, AudioInfo
 from bcsim.audio.validation.containers import check_header
 from bcsim.errors import InputError

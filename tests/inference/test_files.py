@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.read import BLOCK, audio_info, read_audio
+from bcsim.audio.infos import audio_info
+from bcsim.audio.read import BLOCK, read_audio
 from bcsim.errors import InputError
 from bcsim.inference.enhancer import enhance
 from bcsim.inference.files import enhance_file

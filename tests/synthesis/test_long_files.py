@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.read import audio_info, open_audio
+from bcsim.audio.infos import audio_info
+from bcsim.audio.read import open_audio
 from bcsim.audio.write import write_audio
 from bcsim.datasets.noise_folder import NoiseFolder
 from bcsim.dsp.filter_bank import FilterBank

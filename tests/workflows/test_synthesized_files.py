@@ -8,7 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from bcsim.audio.read import audio_info, read_audio
+from bcsim.audio.infos import audio_info
+from bcsim.audio.read import read_audio
 from bcsim.audio.write import is_as_written, to_pcm16, write_audio
 from bcsim.datasets.dataset import read_manifest
 from bcsim.effects import EFFECTS

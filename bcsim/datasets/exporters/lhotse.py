@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bcsim.audio.read import audio_info
+from bcsim.audio.infos import audio_info
 from bcsim.datasets.dataset import ListedPair
 from bcsim.datasets.exporters import EXPORTERS
 from bcsim.datasets.exporters.base import Exporter, facts_of
