@@ -6,6 +6,7 @@ a clip starts in them there is sound.
 """
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, fields
@@ -113,7 +114,7 @@ class NoiseFolder(Recordings):
             if samples is not None:
                 _KEPT.move_to_end(key)
         if samples is None:
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise InputError(
                     f"{path}: no such recording of noise; put it back, or name the folder that "
                     "holds it"

@@ -8,12 +8,13 @@ import io
 import json
 import struct
 import tarfile
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from bcsim.datasets import lists
-from bcsim.datasets.importers import IMPORTERS, import_pairs
+from bcsim.datasets.importers import IMPORTERS, _free_name, import_pairs
 from bcsim.datasets.importers.arrow_table import ArrowTable
 from bcsim.effects.distributions import Normal
 from bcsim.errors import InputError, UsageError
@@ -142,6 +143,24 @@ def test_a_list_of_too_many_lines_is_refused_with_the_number(tmp_path, name, mon
         with pytest.raises(InputError, match=r"more than 1000 lines; split it into several lists"):
             for _ in lists.lines_of_list(path):
                 pass
+
+
+def test_a_name_that_fails_thousands_of_times_is_numbered_without_counting_anew():
+    looked_up = 0
+
+    class Failures(dict[str, str]):
+        def __contains__(self, name: object) -> bool:
+            nonlocal looked_up
+            looked_up += 1
+            return super().__contains__(name)
+
+    failures = Failures({"a (3)": "another one's own name"})
+    numbers: Counter[str] = Counter()
+    for _ in range(2000):
+        failures[_free_name("a", failures, numbers)] = "stands there twice"
+    assert [*failures][:4] == ["a (3)", "a", "a (2)", "a (4)"]
+    assert len(failures) == 2001
+    assert looked_up < 3 * 2000
 
 
 def test_a_table_of_a_thousand_columns_is_refused_with_the_number(tmp_path):

@@ -1,6 +1,7 @@
 """What an exporter is, and what it needs to know of a pair."""
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def check_exportable(pairs: Iterable[ListedPair]) -> Iterator[ListedPair]:
         if any(part in ("", ".", "..") for part in pair.id.split("/")):
             raise InputError(f"{pair.where}: id {pair.id!r} cannot be a path; run synthesize again")
         for path in pair.files.values():
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise InputError(f"{pair.where}: {path} is missing; run synthesize again")
         yield pair
 

@@ -3,7 +3,6 @@
 import contextlib
 import filecmp
 import io
-import itertools
 import logging
 import os
 from collections import Counter, defaultdict
@@ -118,6 +117,7 @@ def import_pairs(
     if talkers is not None:
         found = _with_talkers(found, source, talkers)
     failures: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
     rows: dict[str, dict[str, str]] = defaultdict(dict)  # lines of the manifests, by split and id
     speakers: Counter[str | None] = Counter()
     blocked: dict[str, set[str]] = defaultdict(set)
@@ -138,7 +138,7 @@ def import_pairs(
                 rows[split][pair_id] = row.to_json()
                 speakers[row.speaker] += 1
             except InputError as error:
-                failures[_free_name(_place(pair), failures)] = str(error)
+                failures[_free_name(_place(pair), failures, numbers)] = str(error)
                 log.warning("skipped: %s", printable(str(error)))
         num_pairs = {split: len(members) for split, members in rows.items() if members}
         if not num_pairs:
@@ -291,11 +291,19 @@ def _names_below(folder: Path, pair: FoundPair) -> Iterator[str]:
             yield Path(recording.name).relative_to(folder).as_posix()
 
 
-def _free_name(name: str, taken: Mapping[str, str]) -> str:
-    """Return a name under which nothing is listed yet: failures are counted one by one."""
-    if name not in taken:
-        return name
-    return next(f"{name} ({n})" for n in itertools.count(2) if f"{name} ({n})" not in taken)
+def _free_name(name: str, taken: Mapping[str, str], numbers: Counter[str]) -> str:
+    """Return a name under which nothing is listed yet: failures are counted one by one.
+
+    Args:
+        name: name to begin with.
+        taken: what is listed.
+        numbers: last number that was tried for each name, so that none is tried twice.
+    """
+    free = name
+    while free in taken:
+        numbers[name] += 1
+        free = f"{name} ({1 + numbers[name]})"
+    return free
 
 
 def _checked_id(pair_id: str, taken: Collection[str], blocked: set[str]) -> str:

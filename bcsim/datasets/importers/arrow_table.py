@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -143,7 +144,7 @@ def _saved_files(state: Path) -> list[Path]:
         raise InputError(f"{state}: lists no files of a saved dataset; save it again") from error
     if is_choice:
         raise InputError(f"{state}: is a choice of rows; flatten the indices and save it again")
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise InputError(f"{state}: {missing[0].name} is missing; copy the folder again")
     return paths

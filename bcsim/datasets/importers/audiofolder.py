@@ -106,7 +106,7 @@ class AudioFolder(Importer):
     def _file(self, name: str, path: Path, where: str) -> Path:
         """Return a file below the folder of the list, or else below the root."""
         file = file_beneath(path.parent, _spelling(path.parent, name), where)
-        if self.root is None or file.is_file():
+        if self.root is None or os.path.isfile(file):
             return file
         return file_beneath(self.root, _spelling(self.root, name), where)
 

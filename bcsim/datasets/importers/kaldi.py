@@ -5,6 +5,7 @@ FLAC file is recognised, and the file read instead.
 """
 
 import logging
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +110,7 @@ class Kaldi(Importer):
                 name = _file_of(_sound(value), script)
                 # Kaldi's own paths start where it ran; hence beside the data directories, too.
                 beside, inside = self.locate(name, folder), self.locate(name, script)
-                file = beside if beside.is_file() else inside
+                file = beside if os.path.isfile(beside) else inside
                 told = Told.of({"duration_s": durations.get(key)})
                 recordings[key] = Recording.of_file(file, channel=channel, told=told)
             except InputError as error:

@@ -4,6 +4,7 @@ Only files are read: a cut of a command, of an address or of several recordings,
 other than resampling, cannot be used. What pads a cut is left out.
 """
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -119,7 +120,7 @@ class Lhotse(Importer):
                 "save the audio to files (CutSet.save_audios)"
             )
         file = self.locate(str(source["source"]), path)
-        if self.root is None and not file.is_file():
+        if self.root is None and not os.path.isfile(file):
             file = Path(str(source["source"]))  # lhotse's own paths start where it runs
         inner = source["channels"].index(channel)
         start_s, duration_s = segment or (0.0, None)

@@ -667,6 +667,8 @@ def test_cuts_in_folders_of_splits_are_read(tmp_path):
 
 # One bad entry costs only itself.
 
+LONG = "ab/" * 3000 + "x.wav"  # longer than paths may be, which `stat` fails at
+
 
 def bad_kaldi(folder: Path) -> set[str]:
     sides(folder / "wav", "a", "good")
@@ -674,10 +676,11 @@ def bad_kaldi(folder: Path) -> set[str]:
         f"good {folder}/wav/{{role}}/good.wav\n"
         "pipe sox x.sph -t wav - |\n"
         "empty\n"
+        f"long {LONG}\n"
         f"twice {folder}/wav/{{role}}/a.wav\ntwice {folder}/wav/{{role}}/good.wav\n"
     )
     kaldi(folder / "in", script)
-    return {"pipe", "empty", "twice"}
+    return {"pipe", "empty", "long", "twice"}
 
 
 def bad_segments(folder: Path) -> set[str]:
@@ -695,6 +698,7 @@ def bad_cuts(folder: Path) -> set[str]:
         cut(folder, "channel", channel=3),
         cut(folder, "start", start="soon"),
         cut(folder, "times", start=-1.0),
+        cut(folder, "long", recording=recording(Path(LONG))),
         {"id": "features", "type": "MonoCut", "features": {}},
         cut(folder, "two", supervisions=[{"speaker": "ann"}, {"speaker": "bob"}]),
     ]  # fmt: skip
@@ -702,7 +706,7 @@ def bad_cuts(folder: Path) -> set[str]:
     cuts(folder / "in/cuts.jsonl", *bad[:3], cut(folder, "good"), *bad[3:])
     with (folder / "in/cuts.jsonl").open("a") as file:
         file.write('{"id": "half", "start\n')
-    return {str(entry["id"]) for entry in bad} | {f"{folder}/in/cuts.jsonl line 8"}
+    return {str(entry["id"]) for entry in bad} | {f"{folder}/in/cuts.jsonl line 9"}
 
 
 def bad_speechbrain(folder: Path) -> set[str]:
@@ -710,7 +714,7 @@ def bad_speechbrain(folder: Path) -> set[str]:
     good = {"air_wav": "air/good.wav", "bone_wav": "bone/good.wav"}
     entries = {
         "object": 3, "name": {**good, "air_wav": ["air/good.wav"]}, "speaker": {**good, "spk": [1]},
-        "air": {"bone_wav": "bone/good.wav"},
+        "air": {"bone_wav": "bone/good.wav"}, "long": {**good, "air_wav": LONG},
     }  # fmt: skip
     text = json.dumps({"good": good, **entries})
     (folder / "in/train.json").write_text(f'{text[:-1]}, "good": {json.dumps(good)}}}')
@@ -723,8 +727,9 @@ def bad_table(folder: Path) -> set[str]:
     path.write_text(
         "ID,air_wav,bone_wav\ngood,air/good.wav,bone/good.wav\nmore,a,b.wav,b,c.wav\n"
         ",air/good.wav,bone/good.wav\nless,air/good.wav\nlost,air/lost.wav,bone/lost.wav\n"
+        f"long,{LONG},bone/good.wav\n"
     )
-    return {*(f"{path} line {n}" for n in (3, 4)), "less", "lost"}
+    return {*(f"{path} line {n}" for n in (3, 4)), "less", "lost", "long"}
 
 
 def bad_metadata(folder: Path) -> set[str]:
@@ -735,11 +740,12 @@ def bad_metadata(folder: Path) -> set[str]:
         {"id": "list", **good, "speaker": ["ann", "bob"]},
         {"id": "true", **good, "bone_file_name": True},
         {"id": "bone", "air_file_name": "air/good.wav"},
+        {"id": "long", **good, "air_file_name": LONG},
         {"id": "good", **good},
     ]
     text = "".join(json.dumps(row) + "\n" for row in [{"id": "good", **good}, *rows])
     (folder / "in/metadata.jsonl").write_text(f"{text}[1, 2]\n")
-    return {*(str(row["id"]) for row in rows), f"{folder}/in/metadata.jsonl line 7"}
+    return {*(str(row["id"]) for row in rows), f"{folder}/in/metadata.jsonl line 8"}
 
 
 def bad_shard(folder: Path) -> set[str]:
@@ -766,6 +772,12 @@ def test_a_bad_entry_costs_only_itself_and_is_named(write_source, tmp_path):
     assert not (tmp_path / "owned").exists()
     folder = tmp_path / "out" / next(iter(result.num_pairs))
     assert [row.id for row in read_manifest(folder / "metadata.jsonl")] == ["good"]
+
+
+def test_a_path_that_is_too_long_costs_only_itself_below_a_root_as_well(tmp_path):
+    failing = bad_metadata(tmp_path)
+    result = import_pairs(tmp_path / "in", tmp_path / "out", root=tmp_path / "in")
+    assert set(result.failures) == failing
 
 
 CELLS = st.sampled_from(["a", "b", "", "../a", "x y", '"', "\u00e9"])
