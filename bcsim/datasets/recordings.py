@@ -70,7 +70,7 @@ def find_pairs(
     if _is_same(air, bone) and is_pair_list(air):
         pairs, unmatched = read_pair_list(air)
     elif split is not None or (_is_same(air, bone) and _has_manifest(air)):
-        pairs, unmatched = _as_told(_listed(air, split))
+        pairs, unmatched = _listed(air, split)
     else:
         if _is_same(air, bone) and air.is_file() and not two_channels:
             raise InputError(_why_not_one_file(air))
@@ -238,11 +238,11 @@ def _has_manifest(folder: Path) -> bool:
     return any((folder / split / MANIFEST_NAME).is_file() for split in ("", *SPLITS))
 
 
-def _listed(folder: Path, only: str | None) -> list[PairFiles]:
-    """Return the pairs of one split of a dataset, or of all.
+def _listed(folder: Path, only: str | None) -> tuple[list[PairFiles], dict[str, str]]:
+    """Return the pairs of one split of a dataset, or of all, and why others cannot be used.
 
     An id of several splits gets the split's name, and so does a row that names its own split in the
-    one manifest of a folder.
+    one manifest of a folder. What the rows hold besides is not kept: a manifest may be long.
 
     Recordings that lie there and are not listed are counted in the log.
     """
@@ -250,20 +250,33 @@ def _listed(folder: Path, only: str | None) -> list[PairFiles]:
     if only is not None and only not in dataset.manifests:
         manifest = folder / only / MANIFEST_NAME
         raise InputError(f"{manifest}: no such manifest; name a split that is there")
-    splits = dataset.manifests if only is None else [only]
-    by_split = {split: [*dataset.pairs(split)] for split in splits}
-    if WHOLE in by_split:
-        by_split[WHOLE] = [*map(_with_own_split, by_split[WHOLE])]
-    counts = Counter(pair.id for pairs in by_split.values() for pair in pairs)
-    listed: list[PairFiles] = [
-        replace(pair, id=f"{split}/{pair.id}") if counts[pair.id] > 1 else pair
-        for split, pairs in by_split.items()
-        for pair in pairs
-    ]
-    if not listed:
+    ends = list[tuple[str, int]]()  # each split, and how many pairs there are up to its last
+    pairs, reasons = list[PairFiles](), dict[int, str]()
+    for split in dataset.manifests if only is None else [only]:
+        for pair in dataset.pairs(split):
+            reason = _why_not_as_told(pair)
+            if reason is not None:
+                reasons[len(pairs)] = reason
+            pair_id = _with_own_split(pair) if split == WHOLE else pair.id
+            pairs.append(PairFiles(pair_id, pair.files, pair.speaker, pair.is_rendered))
+        ends.append((split, len(pairs)))
+    if not pairs:
         raise InputError(f"{folder}: its {MANIFEST_NAME} lists no pairs")
-    known = {str(path) for pair in listed for path in pair.files.values()}
-    inside = folder if only is None else folder / only
+    start, counts = 0, Counter(pair.id for pair in pairs)
+    for split, end in ends if len(counts) < len(pairs) else ():
+        for index in range(start, end):
+            pair = pairs[index]
+            if counts[pair.id] > 1:
+                pairs[index] = replace(pair, id=f"{split}/{pair.id}")
+        start = end
+    _tell_of_others(folder if only is None else folder / only, folder, pairs)
+    failures = {pairs[index].id: reason for index, reason in reasons.items()}
+    return [pair for index, pair in enumerate(pairs) if index not in reasons], failures
+
+
+def _tell_of_others(inside: Path, folder: Path, pairs: Sequence[PairFiles]) -> None:
+    """Count the recordings in a part of a dataset that it does not list, in the log."""
+    known = {str(path) for pair in pairs for path in pair.files.values()}
     found = (str(inside / name) for name in list_audio(inside).names)
     rest = [name for name in found if name not in known]
     if rest:
@@ -274,33 +287,29 @@ def _listed(folder: Path, only: str | None) -> list[PairFiles]:
             "%s: %d audio files that no %s lists are not used, such as %s",
             *(printable(str(folder)), len(rest), MANIFEST_NAME, printable(rest[0])),
         )
-    return listed
 
 
-def _with_own_split(pair: ListedPair) -> ListedPair:
-    """Return a pair with the split that its row names before its id; an odd one is left."""
+def _with_own_split(pair: ListedPair) -> str:
+    """Return the id of a pair with the split that its row names before it; an odd one is left."""
     try:
         split = split_told(pair.content)
-    except InputError:  # which costs the pair itself (`_as_told`)
+    except InputError:  # which costs the pair itself (`_why_not_as_told`)
         split = None
-    return pair if split is None else replace(pair, id=f"{split}/{pair.id}")
+    return pair.id if split is None else f"{split}/{pair.id}"
 
 
-def _as_told(listed: Sequence[PairFiles]) -> tuple[list[PairFiles], dict[str, str]]:
-    """Return the pairs whose files are as somebody else's manifest tells, and why others are not.
+def _why_not_as_told(pair: ListedPair) -> str | None:
+    """Return in what way the files of a pair are not as somebody else's manifest tells, or None.
 
     What bcsim wrote itself is compared with its sums (`bcsim.datasets.verification`).
     """
-    pairs, reasons = [], {}
-    for pair in listed:
-        try:
-            if isinstance(pair, ListedPair) and "drawn" not in pair.content:
-                split_told(pair.content)
-                check_told_of_files(pair.content, pair.files.values(), pair.where)
-            pairs.append(pair)
-        except InputError as error:
-            reasons[pair.id] = str(error)
-    return pairs, reasons
+    try:
+        if "drawn" not in pair.content:
+            split_told(pair.content)
+            check_told_of_files(pair.content, pair.files.values(), pair.where)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _why_not_one_file(path: Path) -> str:
