@@ -13,6 +13,7 @@ from bcsim.datasets.manifest import MANIFEST_NAME, SUMS_NAME, PairRow, WrittenPa
 from bcsim.errors import InputError
 from bcsim.files.atomic import write_text
 from bcsim.files.hashing import hash_files
+from bcsim.files.name_table import NameTable
 from bcsim.files.text import shown
 from bcsim.files.tree import files_below
 from bcsim.progress import track
@@ -39,34 +40,37 @@ def parse_sum(line: str, where: str) -> tuple[str, str]:
 class Sums:
     """SHA-256 of the files of a dataset, by paths below its folder, and which a manifest lists.
 
-    There may be millions of files: each takes a path, a number and 33 bytes.
+    There may be millions of files: each takes its path and some 60 bytes.
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._names = NameTable()
         self._digests, self._is_listed = bytearray(), bytearray()
         self._others: set[str] = set()  # that a manifest lists, and have no SHA-256
 
     def add(self, name: str, digest: str) -> None:
         """Add a file that is not there yet, with its SHA-256 in hexadecimal."""
-        self._places[name] = len(self._places)
+        self._names.add(name)
         self._digests += bytes.fromhex(digest)
         self._is_listed.append(False)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._places
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._names)
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of a file in hexadecimal."""
-        start = 32 * self._places[name]
+        place = self._names.place(name)
+        if place is None:
+            raise KeyError(name)
+        start = 32 * place
         return self._digests[start : start + 32].hex()
 
     def note_listed(self, name: str) -> None:
         """Remember that a manifest lists a file, or that it is one itself."""
-        place = self._places.get(name)
+        place = self._names.place(name)
         if place is None:
             self._others.add(name)
         else:
@@ -74,7 +78,7 @@ class Sums:
 
     def is_listed(self, name: str) -> bool:
         """Tell whether `note_listed` was told of a file."""
-        place = self._places.get(name)
+        place = self._names.place(name)
         return name in self._others if place is None else bool(self._is_listed[place])
 
     def listed_without(self) -> list[str]:

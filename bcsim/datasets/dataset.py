@@ -23,6 +23,7 @@ from bcsim.datasets.manifest import (
     lines_of,
 )
 from bcsim.errors import InputError
+from bcsim.files.name_table import NameTable
 from bcsim.files.text import parse_json, read_bytes, reason_of, shown
 
 WHOLE = "all"  # the one split of a dataset that has none
@@ -144,7 +145,7 @@ def read_pairs(manifest: Path) -> Iterator[ListedPair]:
     """
     if not manifest.exists():
         raise InputError(f"{manifest}: no such manifest; give the folder that synthesize wrote")
-    ids: set[str] = set()
+    ids = NameTable()
     for where, line in lines_of(manifest):
         if not line.strip():
             continue
@@ -161,7 +162,7 @@ def read_rows(manifest: Path) -> Iterator[PairRow]:
     Raises:
         InputError: naming file and line, if it is not like that, or as `read_pairs` does.
     """
-    names: set[str] = set()
+    names = NameTable()
     for pair in read_pairs(manifest):
         row = pair.row
         for name in row.file_names.values():

@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bcsim.audio.infos import audio_infos
@@ -24,6 +25,7 @@ from bcsim.datasets.manifest import (
 from bcsim.errors import InputError
 from bcsim.files.atomic import is_temporary
 from bcsim.files.hashing import hash_files
+from bcsim.files.name_table import NameTable
 from bcsim.files.paths import beneath, printable
 from bcsim.files.tree import walk
 from bcsim.progress import track
@@ -50,8 +52,9 @@ def verify_files(
     except InputError as error:
         yield str(error)
         return
-    seen: dict[str, str] = {}
-    for folder in ("", *(f"{split}/" for split in splits)):
+    ids, manifests = NameTable(), array("B")  # and the number of the folder of each
+    folders = ("", *(f"{split}/" for split in splits))
+    for number, folder in enumerate(folders):
         manifest = folder + MANIFEST_NAME
         there = (dataset / manifest).is_file()
         if folder and not there and any(name.startswith(folder) for name in sums):
@@ -65,8 +68,12 @@ def verify_files(
             # Not `read_rows`, which remembers the names of a manifest once more.
             for pair in read_pairs(dataset / manifest) if there else ():
                 row = pair.row
-                if seen.setdefault(pair.id, manifest) != manifest:
-                    yield f"{dataset / manifest}: {row.id!r} is in {seen[row.id]} as well"
+                place = ids.add(pair.id)
+                if place == len(manifests):
+                    manifests.append(number)
+                elif manifests[place] != number:
+                    other = folders[manifests[place]] + MANIFEST_NAME
+                    yield f"{dataset / manifest}: {row.id!r} is in {other} as well"
                 names = [folder + name for name in row.file_names.values()]
                 twice = (name for name in names if sums.is_listed(name))
                 yield from (f"{dataset / name}: is listed twice" for name in twice)
@@ -89,13 +96,14 @@ def verify_files(
     yield from (f"{dataset / name}: is not in {SUMS_NAME}" for name in sums.listed_without())
     if hashes:
         left_out = {split for split in SPLITS if split not in splits}
-        names = [name for name in sums if name.split("/")[0] not in left_out]
-        yield from _changed(dataset, names, sums)
+        yield from _changed(dataset, sums, left_out)
 
 
-def _changed(dataset: Path, names: Sequence[str], sums: Sums) -> Iterator[str]:
-    """Yield a line for each named file that has not the SHA-256 that `sums` says."""
-    for name, path, found in track(_hashed(dataset, names), len(names), "verifying"):
+def _changed(dataset: Path, sums: Sums, left_out: Collection[str]) -> Iterator[str]:
+    """Yield a line for each file that has not the SHA-256 that `sums` says, but of some splits."""
+    num_files = sum(1 for name in sums if name.split("/")[0] not in left_out)
+    names = (name for name in sums if name.split("/")[0] not in left_out)
+    for name, path, found in track(_hashed(dataset, names), num_files, "verifying"):
         if path is None:
             yield f"{dataset / SUMS_NAME}: {found}"
         elif found is None:
@@ -105,14 +113,13 @@ def _changed(dataset: Path, names: Sequence[str], sums: Sums) -> Iterator[str]:
 
 
 def _hashed(
-    dataset: Path, names: Sequence[str]
+    dataset: Path, names: Iterator[str]
 ) -> Iterator[tuple[str, Path, str | None] | tuple[str, None, str]]:
     """Yield name, path and SHA-256 of each file; few paths are in memory at a time.
 
     It ends at a name that leads out of the dataset, with None and the reason.
     """
-    for start in range(0, len(names), _HASHED_AT_ONCE):
-        block = names[start : start + _HASHED_AT_ONCE]
+    while block := [*itertools.islice(names, _HASHED_AT_ONCE)]:
         try:
             paths = [beneath(dataset, name) for name in block]
         except InputError as error:
