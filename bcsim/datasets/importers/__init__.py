@@ -6,7 +6,7 @@ import io
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bcsim.audio.folder import without_audio_suffix
 from bcsim.audio.unchanging import check_in_place
 from bcsim.datasets.checksums import write_sums
 from bcsim.datasets.importers.base import FoundPair, Importer
+from bcsim.datasets.importers.told_apart import ToldApart
 from bcsim.datasets.manifest import (
     DATASET_NAME,
     MANIFEST_NAME,
@@ -110,12 +111,14 @@ def import_pairs(
     importer = IMPORTERS[name](**options)
     if channels and not importer.takes_channels:
         raise UsageError(f"channels {','.join(channels)}: {name} has files of one channel only")
-    found = importer.read(source)
-    if not found:
+    found: Iterable[FoundPair] = importer.read(source)
+    apart = ToldApart(found)
+    if not (total := apart.num_pairs):
         raise InputError(f"{source}: holds no pairs of the format {name}; name another format")
-    found = _told_apart(found)
+    found = _taken_out(found) if isinstance(found, list) and talkers is None else found
+    found = (apart.renamed(pair) for pair in found)
     if talkers is not None:
-        found = _with_talkers(found, source, talkers)
+        found = _with_talkers([*found], source, talkers)
     failures: dict[str, str] = {}
     numbers: Counter[str] = Counter()
     rows: dict[str, dict[str, str]] = defaultdict(dict)  # lines of the manifests, by split and id
@@ -123,9 +126,8 @@ def import_pairs(
     blocked: dict[str, set[str]] = defaultdict(set)
     known: dict[bytes, tuple[str | None, str]] = {}
     num_again = 0
-    total = len(found)
     with staged_folder(out, again=_is_import(out)) as staging:
-        for pair in track(_taken_out(found), total, f"importing {name}"):
+        for pair in track(found, total, f"importing {name}"):
             split = pair.split or ""
             try:
                 if pair.problem is not None:
@@ -202,34 +204,6 @@ def _check_roles(names: Mapping[str, str], channels: tuple[str, ...]) -> None:
         )
     if len(set(names.values())) < len(names):
         raise UsageError(f"{' and '.join(names)} have one name; give two")
-
-
-def _told_apart(found: Sequence[FoundPair]) -> list[FoundPair]:
-    """Return pairs of which no two splits, and no two lists or shards of a split, hold the same id.
-
-    Where ids begin anew in each list, all ids of the split get the path of their list, below the
-    folder that these lists have in common; where they do in each split, all ids get its name.
-    """
-    part_of_id: dict[tuple[str | None, str], str] = {}
-    several = {
-        pair.split
-        for pair in found
-        if part_of_id.setdefault((pair.split, pair.id), pair.part) != pair.part
-    }
-    anew: dict[str | None, str] = {}
-    for split in several:
-        folders = {os.path.dirname(pair.part) for pair in found if pair.split == split}
-        anew[split] = os.path.commonpath(folders) or "."
-    found = [
-        replace(pair, id=f"{os.path.relpath(pair.part, anew[pair.split])}/{pair.id}")
-        if pair.split in anew
-        else pair
-        for pair in found
-    ]
-    split_of_id: dict[str, str | None] = {}
-    if all(split_of_id.setdefault(pair.id, pair.split) == pair.split for pair in found):
-        return found
-    return [replace(pair, id=f"{pair.split}/{pair.id}") if pair.split else pair for pair in found]
 
 
 def _check_sides(pair: FoundPair, names: Mapping[str, str]) -> None:

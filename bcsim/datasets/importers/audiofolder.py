@@ -4,15 +4,14 @@ bcsim's own layout, and what people write for the `audiofolder` of `datasets` or
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording, found_pairs
+from bcsim.datasets.importers.base import FoundPair, Importer, ReadAnew, Recording
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -61,14 +60,10 @@ class AudioFolder(Importer):
             raise InputError(reasons[0])
         return False
 
-    def read(self, source: Path) -> list[FoundPair]:
+    def read(self, source: Path) -> Iterable[FoundPair]:
         if (source / STATE_FOLDER).is_dir():
             Dataset.open(source)  # which says that it is not finished
-        found = []
-        for path, split in _lists(source):
-            make = partial(self._pair, path=path, split=split)
-            found += found_pairs(entries_of_list(path), make, split, path)
-        return found
+        return ReadAnew([*_lists(source)], entries_of_list, self._pair)
 
     def _columns(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Return the column of each role that an entry has."""

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -126,13 +126,15 @@ class Importer(ABC):
         """
 
     @abstractmethod
-    def read(self, source: Path) -> list[FoundPair]:
-        """List the pairs of a source; no audio is read.
+    def read(self, source: Path) -> Iterable[FoundPair]:
+        """Return the pairs of a source, to be gone through several times; no audio is read.
 
-        Every entry of the source is listed: a malformed one as a pair with a `problem`.
+        Those of a list that may be long are `ReadAnew`, and not in memory. Every entry of the
+        source is listed: a malformed one as a pair with a `problem`.
 
         Raises:
-            InputError: naming the file, if the source as a whole cannot be read.
+            InputError: naming the file, if the source as a whole cannot be read; it may be raised
+                when the pairs are gone through.
         """
 
     @staticmethod
@@ -148,6 +150,32 @@ class Importer(ABC):
         return existing_spelling(self.root or manifest.parent, name)
 
 
+class ReadAnew(Iterable[FoundPair]):
+    """The pairs of lists, which are read anew whenever they are gone through.
+
+    Args:
+        lists: path of each list, and the split that it tells.
+        entries: function that reads the entries of a list.
+        make: function that makes a pair of an entry of a list of a path and a split.
+    """
+
+    def __init__(
+        self,
+        lists: Sequence[tuple[Path, str | None]],
+        entries: Callable[[Path], Iterable[Entry]],
+        make: Callable[[Entry, Path, str | None], FoundPair],
+    ) -> None:
+        self._lists, self._entries, self._make = lists, entries, make
+
+    def __iter__(self) -> Iterator[FoundPair]:
+        for path, split in self._lists:
+            make = partial(self._pair, path, split)
+            yield from found_pairs(self._entries(path), make, split, path)
+
+    def _pair(self, path: Path, split: str | None, entry: Entry) -> FoundPair:
+        return self._make(entry, path, split)
+
+
 def found_pairs(
     entries: Iterable[Entry], make: Callable[[Entry], FoundPair], split: str | None, path: Path
 ) -> Iterator[FoundPair]:
@@ -155,18 +183,19 @@ def found_pairs(
 
     An entry that it refuses costs only itself.
     """
+    part = part_of(path)
     for entry in entries:
         try:
             if entry.problem is not None:
                 raise InputError(entry.problem)
             pair = make(entry)
             split_here = split_told(entry.content, pair.split)
-            yield replace(pair, split=split_here, part=part_of(path))
+            yield replace(pair, split=split_here, part=part)
         except InputError as error:
             told = [entry.content.get(key) for key in ("id", "ID")]
             name = next((str(name) for name in told if name not in (None, "")), entry.where)
             problem = f"{entry.where}: {str(error).removeprefix(f'{entry.where}: ')}"
-            yield FoundPair(name, {}, split=split, problem=problem, part=part_of(path))
+            yield FoundPair(name, {}, split=split, problem=problem, part=part)
 
 
 def pairs_of_parts(

@@ -5,8 +5,7 @@ other than resampling, cannot be used. What pads a cut is left out.
 """
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +14,9 @@ from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import (
     FoundPair,
     Importer,
+    ReadAnew,
     Recording,
     find_files,
-    found_pairs,
     log,
 )
 from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of, split_told
@@ -52,15 +51,14 @@ class Lhotse(Importer):
             raise InputError(reasons[0])
         return False
 
-    def read(self, source: Path) -> list[FoundPair]:
-        found = []
+    def read(self, source: Path) -> Iterable[FoundPair]:
+        lists = []
         for path, split in find_files(source, *_PATTERNS):
             if path == source or _lists_cuts(path):
-                make = partial(self._pair, path=path, split=split)
-                found += found_pairs(entries_of_list(path), make, split, path)
+                lists.append((path, split))
             else:
                 log.warning("%s: lists no cuts; left out", printable(str(path)))
-        return found
+        return ReadAnew(lists, entries_of_list, self._pair)
 
     def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
         pair_id = name_of(entry.content.get("id"))

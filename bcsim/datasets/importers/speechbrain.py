@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +10,9 @@ from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import (
     FoundPair,
     Importer,
+    ReadAnew,
     Recording,
     find_files,
-    found_pairs,
     log,
 )
 from bcsim.datasets.lists import (
@@ -66,15 +65,14 @@ class SpeechBrain(Importer):
             raise InputError(reasons[0])
         return False
 
-    def read(self, source: Path) -> list[FoundPair]:
-        found = []
+    def read(self, source: Path) -> Iterable[FoundPair]:
+        lists = []
         for path, split in find_files(source, *_PATTERNS):
             if path != source and not _first_entries(path):
                 log.warning("%s: is no data file of SpeechBrain; left out", printable(str(path)))
                 continue
-            make = partial(self._pair, path=path, split=split)
-            found += found_pairs(_entries(path), make, split, path)
-        return found
+            lists.append((path, split))
+        return ReadAnew(lists, _entries, self._pair)
 
     def _has_columns(self, entries: Iterable[Mapping[str, Any]]) -> bool:
         return any(self._columns.keys() & entry.keys() for entry in entries)

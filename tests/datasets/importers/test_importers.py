@@ -561,7 +561,7 @@ def test_what_a_packed_list_expands_to_is_counted(tmp_path, monkeypatch):
     path = tmp_path / "cuts.jsonl.gz"
     path.write_bytes(gzip.compress(cuts + b"\n" * 9000))
     monkeypatch.setattr(lists, "MAX_LIST_BYTES", len(cuts) + 9000)
-    assert len(IMPORTERS["lhotse"]().read(path)) == 1
+    assert len([*IMPORTERS["lhotse"]().read(path)]) == 1
     monkeypatch.setattr(lists, "MAX_LIST_BYTES", len(cuts) + 8999)
     with pytest.raises(InputError, match=r"gz: larger than .* bytes; split it into several lists"):
         import_pairs(path, tmp_path / "out")
