@@ -3,7 +3,9 @@
 Speech is recorded by two recorders: they were started up to 30 s apart, in a quiet room or while
 somebody spoke, the clock of the sensor's runs up to 4 % fast or slow at a rate that may change,
 either loses up to three buffers, and noise is added to bone, and to one air in three. Bone is what
-a synthetic sensor makes of air; with `--bone`, both are real recordings, disturbed in that way.
+a synthetic sensor makes of air; with `--bone`, both are a real recording, or its first seconds,
+disturbed in that way. A real sensor's own delay and sign are those that are found in the recording
+as it was: how its phase differs from talker to talker is no recorder's doing.
 Printed are, by duration and SNR,
 
 - *right*: part of the recoverable cases in which 95 % of the speech that was kept lies within
@@ -23,6 +25,7 @@ A case is recoverable if both recordings hold 2.5 s of the same speech, and 2.5 
 each lost buffer. All other cases are drawn, too: there, nothing wrong or false may be told.
 
     python benchmarks/sync.py [--air DIR] [--bone DIR] [--cases N] [--seed N] [--longest SECONDS]
+        [--mild] [--snrs DB ...]
 """
 
 import argparse
@@ -42,7 +45,7 @@ from numpy.typing import NDArray
 from bcsim.audio.folder import audio_files
 from bcsim.audio.read import read_audio
 from bcsim.datasets.recordings import read_recordings
-from bcsim.fitting.alignment.align import align, sensor_delay_s
+from bcsim.fitting.alignment.align import align
 from bcsim.fitting.diagnosis.diagnose import examine
 from bcsim.fitting.pairs import AlignedPair, Jump
 from bcsim.sensors.recorded_pair import RecordedPair
@@ -343,22 +346,25 @@ def spoken_by(air: Path) -> Speech:
     return _joined([read_audio(path, RATE)[0][None] for path in audio_files(air)])
 
 
-def recorded_by(air: Path, bone: Path) -> tuple[Speech, float]:
-    """Return a source of real pairs, upright, and the sensor's delay in samples.
-
-    The delay and the sign are those on which the pairs agree, as they were recorded.
-    """
+def recorded_by(air: Path, bone: Path) -> tuple[Speech, Callable[[Case], float]]:
+    """Return a source of real pairs, upright, and what tells the sensor's delay in a case."""
     pairs, _ = read_recordings(air, bone, RATE)
-    aligned, polarity = align(pairs, RATE)
-    delay_s = sensor_delay_s(aligned)
-    assert delay_s is not None, "the pairs were not recorded by one recorder"
-    signs = [-polarity if pair.inverted else polarity for pair in aligned]
-    lengths = [min(len(pair.air), len(pair.bone)) for pair in pairs]
-    both = [
-        np.stack([pair.air[:length], sign * pair.bone[:length]])
-        for pair, sign, length in zip(pairs, signs, lengths, strict=True)
-    ]
-    return _joined(both), delay_s * RATE
+    both = []
+    for pair in pairs:
+        _, sign = align([pair], RATE)
+        length = min(len(pair.air), len(pair.bone))
+        signals = [pair.air[:length], sign * pair.bone[:length]]
+        both.append(np.stack(signals).astype(np.float64))
+
+    def speech(rng: np.random.Generator, seconds: float) -> Samples:
+        return both[int(rng.integers(len(both)))][:, : round(seconds * RATE)]
+
+    def delay(case: Case) -> float:
+        samples = speech(np.random.default_rng([case.seed, 11]), case.seconds)
+        ((undisturbed,), _) = align([RecordedPair("undisturbed", *samples)], RATE)
+        return undisturbed.delay_s * RATE
+
+    return speech, delay
 
 
 def _joined(files: Sequence[NDArray[np.floating]]) -> Speech:
@@ -385,13 +391,17 @@ def main() -> None:
     parser.add_argument("--bone", type=Path, help="of real pairs, whose air is in --air")
     parser.add_argument("--mild", action="store_true", help="offsets of 25 ms, clocks of 350 ppm")
     parser.add_argument("--cases", type=int, default=20, help="of each duration and SNR")
+    parser.add_argument("--snrs", type=float, nargs="+", default=SNRS_DB, help="dB; 100: as it is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--longest", type=float, default=600.0)
     parser.add_argument("--shortest", type=float, default=0.0)
     parser.add_argument("--failed", action="store_true", help="print the cases that failed")
     asked = parser.parse_args()
-    source = recorded_by(asked.air, asked.bone) if asked.bone else (spoken_by(asked.air), DELAY)
-    speech, delay = source
+    speech, delay = (
+        recorded_by(asked.air, asked.bone)
+        if asked.bone
+        else (spoken_by(asked.air), lambda _: DELAY)
+    )
     columns = "seconds | SNR, dB | cases | right | scarce | within | wrong | false | found | s"
     print(f"| {columns} |")
     print("|" + 10 * "---|")
@@ -399,13 +409,14 @@ def main() -> None:
     for seconds in DURATIONS_S:
         if not asked.shortest <= seconds <= asked.longest:
             continue
-        for snr_db in SNRS_DB:
+        for snr_db in asked.snrs:
             tally = Tally()
             for number in range(asked.cases):
                 seed = 100_000 * asked.seed + number
                 rng = np.random.default_rng([seed, round(seconds), round(snr_db)])
                 case = draw(rng, seconds, snr_db, seed)
-                case = replace(mild(case, rng) if asked.mild else case, delay=delay)
+                case = mild(case, rng) if asked.mild else case
+                case = replace(case, delay=delay(case))
                 if not examine_case(case, speech, tally) and asked.failed:
                     print(f"# {case}", flush=True)
             _add(total, tally)

@@ -28,10 +28,10 @@ from bcsim.reports.fit import Example, fit_page
 from bcsim.reports.html import check_report_packages, is_page, write_page
 from bcsim.sensors.profile import SensorProfile, check_labels
 from bcsim.sensors.recorded_pair import RecordedPair
-from bcsim.workers.heap import give_large_arrays_back
+from bcsim.workers.heap import give_heap_back, give_large_arrays_back
 from bcsim.workflows.presets import find_sensor
 
-MAX_EXAMPLES = 64  # simulated for the long-term spectra of a report
+MAX_EXAMPLES, MAX_EXAMPLES_S = 64, 600.0  # simulated for the long-term spectra of a report
 LISTENING_S = 4.0  # about the duration of a sentence
 
 log = logging.getLogger(__name__)
@@ -209,6 +209,7 @@ def fit_response(
         sweep_beside(path)
     result.profile.save(out)
     write_failures(out.with_name(FAILURES_NAME), f"fit-response {out.name}", failures)
+    give_heap_back()
     if report:
         fitted = [(pair, result.profile) for pair in result.pairs]
         write_page(page, fit_page(result, examples_of(result.predictions or fitted)))
@@ -222,13 +223,16 @@ def examples_of(pairs: Sequence[tuple[AlignedPair, SensorProfile]]) -> list[Exam
         pairs: aligned pairs, each with the sensor that is to simulate it.
 
     Returns:
-        At most 64, for listening first: a sentence of each talker, then the others.
+        At most 64, or those of ten minutes; for listening first: a sentence of each talker, then
+        the others.
     """
     chosen = sorted(pairs, key=lambda item: abs(item[0].seconds - LISTENING_S))
     # By the number of a recording among those of its talker; sorting keeps the order of equals.
     numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
     chosen.sort(key=lambda item: next(numbers[_group(item[0])]))
-    return [_example(*item) for item in chosen[:MAX_EXAMPLES]]
+    ends_s = itertools.accumulate(pair.seconds for pair, _ in chosen)
+    count = sum(end_s <= MAX_EXAMPLES_S for end_s in ends_s)
+    return [_example(*item) for item in chosen[: min(max(count, 1), MAX_EXAMPLES)]]
 
 
 def _group(pair: AlignedPair) -> str:
@@ -243,8 +247,7 @@ def _example(pair: AlignedPair, sensor: SensorProfile) -> Example:
         float(active_rms(signal[None], active, pair.sample_rate)) for signal in (simulated, bone)
     )
     gain = want / have if have > 0 else 1.0
-    # In single precision: of an hour, 64 examples of half a minute would take 700 MB.
-    return Example(
+    return Example(  # in single precision, which takes half of the memory
         name=pair.name,
         air=air.float().numpy(),
         bone=bone.float().numpy(),

@@ -17,7 +17,7 @@ MAX_CLASSES = 256
 MAX_GAIN_DB = 100.0  # bound of a class's gains
 MAX_VALUE = 1e4  # bound of all other values, far beyond what a fit gives
 MIN_STD = 1e-6
-BLOCK = 4096  # frames whose distances are formed at a time
+BLOCK = 256  # frames whose distances are formed at a time
 SOFTNESS = 4.0  # squared distance over which one class fades into the next
 _ARRAYS = ("centres", "mean", "std", "class_gains_db")
 
