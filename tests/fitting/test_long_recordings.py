@@ -36,6 +36,7 @@ from bcsim.fitting.speech_frames import (
     thinned,
 )
 from bcsim.sensors.responses.band_gain_network import OFFSETS
+from bcsim.sensors.responses.base import SPEECH_RESPONSES
 
 signal: Any = scipy.signal  # whose stubs take arrays for integers
 
@@ -181,6 +182,23 @@ def test_a_long_pair_is_simulated_and_analysed_as_a_short_one(pair, in_blocks, m
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
     assert blocks.active.equal(whole.active)
     assert excess_level_db(fitted.profile, [lazy]) == pytest.approx(excess_db, abs=0.02)
+
+
+@pytest.mark.parametrize("name", list(SPEECH_RESPONSES))
+def test_every_speech_dependent_part_is_learnt_from_single_precision(name, pair, in_blocks):
+    """Levels of long recordings are single; speech-classes ended in an error after their hour."""
+    (aligned,), _ = align([pair], RATE)
+    prior = fit_mean_sensor([aligned], make_estimator(name)).profile
+    in_blocks()
+    lazy = replace(aligned, air=LazySignal.of(aligned.air[:]), bone=LazySignal.of(aligned.bone[:]))
+    frames = frames_to_learn_from([lazy], prior)[0]
+    assert frames.levels_db.dtype == torch.float32
+    short = replace(frames, name="short", levels_db=frames.levels_db.double())
+    for given in (None, prior.speech):
+        for learnt_from in ([frames], [frames, short]):
+            speech = make_estimator(name).speech(learnt_from, RATE, given)
+            assert speech is not None
+            assert speech.gains_db(frames.levels_db[None]).isfinite().all()
 
 
 def test_of_many_frames_evenly_spread_ones_are_learnt_from(pair, monkeypatch):

@@ -64,7 +64,8 @@ def _fit_classes(
     drawn towards those of the prior, or towards 0 dB where there is none.
     """
     levels = torch.cat([f.levels_db[f.active] for f in frames])
-    coefficients = (levels @ cosines(levels.shape[1], NUM_COEFFICIENTS)).numpy()
+    columns = cosines(levels.shape[1], NUM_COEFFICIENTS).to(levels)
+    coefficients = (levels @ columns).double().numpy()
     mean, std = coefficients.mean(axis=0), np.maximum(coefficients.std(axis=0), 1e-3)
     position = (coefficients - mean) / std
     count = max(1, min(count, len(position) // 10))
@@ -76,10 +77,11 @@ def _fit_classes(
     response = ClassResponse(sample_rate, 0.0, None, centres, mean, std, no_gains)
     weights = response.memberships(levels)  # (N, K)
     # Frames of one class still differ in level; relative to the fixed response each counts alike.
-    ratio_db = torch.cat([f.speech_db - f.fixed_db for f in frames])
+    ratio_db = torch.cat([f.speech_db - f.fixed_db for f in frames]).to(levels)
     expected = torch.zeros(count, levels.shape[1], dtype=levels.dtype)
     if prior is not None:
         known = torch.cat([prior.gains_db(f.levels_db[None])[0][f.active] for f in frames])
+        known = known.to(levels)
         expected = weights.T @ known / weights.sum(dim=0)[:, None].clamp(min=1e-9)
     # Least squares, not the mean of each class: frames belong to several classes, and means of
     # means would draw the classes together.
@@ -88,4 +90,4 @@ def _fit_classes(
         weights.T @ weights + ridge, weights.T @ ratio_db + PRIOR_FRAMES * expected
     )
     # Beyond that is a band that air lacks, as in upsampled recordings.
-    return replace(response, class_gains_db=gains.clamp(-MAX_GAIN_DB, MAX_GAIN_DB).numpy())
+    return replace(response, class_gains_db=gains.clamp(-MAX_GAIN_DB, MAX_GAIN_DB).double().numpy())
