@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bcsim.datasets.manifest import MANIFEST_NAME, SUMS_NAME, PairRow, WrittenPair, lines_of
 from bcsim.errors import InputError
-from bcsim.files.atomic import write_text
+from bcsim.files.atomic import replacing
 from bcsim.files.hashing import hash_files
 from bcsim.files.name_table import NameTable
 from bcsim.files.text import shown
@@ -140,5 +140,7 @@ def write_sums(dataset: Path) -> None:
     names = sorted(name for name in names if not name.startswith("."))
     digests = hash_files((dataset / name for name in names), num_cores())
     hashed = track(digests, len(names), "hashing")
-    lines = [sum_line(digest or "", name) for name, digest in zip(names, hashed, strict=True)]
-    write_text(dataset / SUMS_NAME, "".join(lines))
+    path = dataset / SUMS_NAME
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for name, digest in zip(names, hashed, strict=True):  # one by one: there may be millions
+            file.write(sum_line(digest or "", name))
