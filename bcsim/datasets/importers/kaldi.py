@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -45,7 +45,7 @@ class Kaldi(Importer):
         self._check_roles(source, folders)
         return bool(folders)
 
-    def read(self, source: Path) -> list[FoundPair]:
+    def read(self, source: Path) -> Iterable[FoundPair]:
         by_set: dict[str, dict[str, Path]] = {}
         folders = _data_folders(source)
         self._check_roles(source, folders)
@@ -58,7 +58,7 @@ class Kaldi(Importer):
                 log.warning("%s: the folder of no role; left out", printable(str(folder)))
             else:
                 by_set.setdefault(name.removesuffix(self.roles[role]), {})[role] = folder
-        return [pair for name, folders in by_set.items() for pair in self._pairs(name, folders)]
+        return _ReadAnew(self, by_set)
 
     def _check_roles(self, source: Path, folders: Sequence[Path]) -> None:
         if self.channels or not folders or any(self._role_of(folder) for folder in folders):
@@ -77,16 +77,21 @@ class Kaldi(Importer):
                 return role
         return None
 
-    def _pairs(self, name: str, folders: dict[str, Path]) -> list[FoundPair]:
+    def pairs(self, name: str, folders: Mapping[str, Path]) -> Iterator[FoundPair]:
+        """Yield the pairs of data directories that go together.
+
+        Args:
+            name: name that they have in common.
+            folders: data directory by role.
+        """
         by_role = {role: self._recordings(folder, role) for role, folder in folders.items()}
         speakers = _speakers(set(folders.values()))
-        found = []
         for utterance in sorted(set().union(*by_role.values())):
             told = {role: table[utterance] for role, table in by_role.items() if utterance in table}
             who = speakers.get(utterance)
             reasons = [value for value in (*told.values(), who) if isinstance(value, InputError)]
             speaker = who if isinstance(who, str) else None
-            pair = FoundPair(
+            yield FoundPair(
                 _id_of(utterance, speaker),
                 {role: value for role, value in told.items() if isinstance(value, Recording)},
                 known_name(None if speaker is None else _text(speaker)),
@@ -94,36 +99,72 @@ class Kaldi(Importer):
                 f"{utterance}: {reasons[0]}" if reasons else None,
                 part=name.rstrip("_/"),
             )
-            found.append(pair)
-        return found
 
-    def _recordings(self, folder: Path, role: str) -> dict[str, Recording | InputError]:
+    def _recordings(self, folder: Path, role: str) -> "_Made":
         """Return the recording of each utterance of a folder, or why there is none."""
         script, channel = folder / "wav.scp", self.channel_of.get(role)
         has_segments = (folder / "segments").is_file()
         durations = _table(folder / "reco2dur")
         if not has_segments:
             durations = _table(folder / "utt2dur") | durations
-        recordings: dict[str, Recording | InputError] = {}
-        for key, value in _table(script).items():
+
+        def recording(key: str, value: str) -> Recording:
+            name = _file_of(value, script)
+            # Kaldi's own paths start where it ran; hence beside the data directories, too.
+            beside, inside = self.locate(name, folder), self.locate(name, script)
+            file = beside if os.path.isfile(beside) else inside
+            told = Told.of({"duration_s": durations.get(key)})
+            return Recording.of_file(file, channel=channel, told=told)
+
+        def segment(utterance: str, value: str) -> Recording:
             try:
-                name = _file_of(_sound(value), script)
-                # Kaldi's own paths start where it ran; hence beside the data directories, too.
-                beside, inside = self.locate(name, folder), self.locate(name, script)
-                file = beside if os.path.isfile(beside) else inside
-                told = Told.of({"duration_s": durations.get(key)})
-                recordings[key] = Recording.of_file(file, channel=channel, told=told)
+                return _segment(value, recordings)
             except InputError as error:
-                recordings[key] = error
-        if not has_segments:
-            return recordings
-        segments: dict[str, Recording | InputError] = {}
-        for utterance, value in _table(folder / "segments").items():
-            try:
-                segments[utterance] = _segment(_sound(value), recordings)
-            except InputError as error:
-                segments[utterance] = InputError(f"{folder / 'segments'}: {utterance}: {error}")
-        return segments
+                raise InputError(f"{folder / 'segments'}: {utterance}: {error}") from None
+
+        recordings = _Made(_table(script), recording)
+        return _Made(_table(folder / "segments"), segment) if has_segments else recordings
+
+
+class _Made(Mapping[str, "Recording | InputError"]):
+    """Recordings that are made of the lines of a table when they are asked for.
+
+    Args:
+        table: what the table says of each id, or what is wrong with its line.
+        make: function that makes a recording of an id and its line.
+    """
+
+    def __init__(
+        self, table: Mapping[str, str | InputError], make: Callable[[str, str], Recording]
+    ) -> None:
+        self._table, self._make = table, make
+
+    def __getitem__(self, key: str) -> Recording | InputError:
+        value = self._table[key]
+        try:
+            return value if isinstance(value, InputError) else self._make(key, value)
+        except InputError as error:
+            return error
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+class _ReadAnew(Iterable[FoundPair]):
+    """The pairs of data directories, whose tables are read anew when they are gone through."""
+
+    def __init__(self, importer: Kaldi, by_set: Mapping[str, Mapping[str, Path]]) -> None:
+        self._importer, self._by_set = importer, by_set
+
+    def __iter__(self) -> Iterator[FoundPair]:
+        for name, folders in self._by_set.items():
+            yield from self._importer.pairs(name, folders)
 
 
 def _data_folders(source: Path) -> list[Path]:
@@ -207,12 +248,6 @@ def _table(path: Path) -> dict[str, str | InputError]:
         else:
             table[key] = rest[0] if rest else InputError(f"{where}: wants an id and a value")
     return table
-
-
-def _sound(value: str | InputError) -> str:
-    if isinstance(value, InputError):
-        raise value
-    return value
 
 
 def _file_of(value: str, script: Path) -> str:
