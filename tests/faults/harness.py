@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,23 @@ def in_process(arguments: Sequence[str]) -> Outcome:
     finally:
         bcsim.workers.pool.Workers, sys.argv, threading.excepthook = workers, before, hook
     return Outcome(code, stderr.getvalue())
+
+
+def forked(arguments: Sequence[str]) -> Outcome:
+    """Run a command in a copy of this process, so that it may die of a signal."""
+    with tempfile.TemporaryFile() as told:
+        process = os.fork()
+        if process == 0:
+            try:
+                outcome = in_process(arguments)
+                told.write(outcome.stderr.encode())
+                told.flush()
+                os._exit(outcome.code)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(process, 0)
+        told.seek(0)
+        return Outcome(os.waitstatus_to_exitcode(status), told.read().decode())
 
 
 def as_users_do(arguments: Sequence[str], preload: str = "") -> Outcome:

@@ -1,9 +1,10 @@
-/* Fails one write, fsync, rename or link below a folder, in whichever process comes to it.
+/* Fails one write, fsync, rename, link or removal below a folder, in whichever process comes to it;
+   or kills that process there, without a word, where the errno of the plan is none.
 
    cc -shared -fPIC -o shim.so shim.c -ldl
    FAULT_ROOT=/folder FAULT_PLAN=/file LD_PRELOAD=./shim.so command
 
-   FAULT_PLAN is nine int64 that all processes share: which kind of call (KINDS below), which one of
+   FAULT_PLAN is ten int64 that all processes share: which kind of call (KINDS below), which one of
    them (1 is the first, 0 none), its errno, whether all later ones fail as well, how many failed,
    and how many calls of each kind there were. */
 
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { WRITE, FSYNC, RENAME, LINK, KINDS };
+enum { WRITE, FSYNC, RENAME, LINK, UNLINK, KINDS };
 
 struct plan {
     int64_t kind, which, error, sticky, failed, calls[KINDS];
@@ -58,6 +60,8 @@ static int fails(int kind)
     if (number > plan->which && !plan->sticky)
         return 0;
     __atomic_add_fetch(&plan->failed, 1, __ATOMIC_SEQ_CST);
+    if (plan->error == 0)
+        kill(getpid(), SIGKILL);
     errno = (int)plan->error;
     return 1;
 }
@@ -113,3 +117,6 @@ INSTEAD(int, RENAME, path_fails, b, renameat2,
 INSTEAD(int, LINK, path_fails, b, link, (const char *a, const char *b), (a, b))
 INSTEAD(int, LINK, path_fails, b, linkat,
         (int c, const char *a, int d, const char *b, int f), (c, a, d, b, f))
+INSTEAD(int, UNLINK, path_fails, a, unlink, (const char *a), (a))
+INSTEAD(int, UNLINK, path_fails, a, rmdir, (const char *a), (a))
+INSTEAD(int, UNLINK, file_fails, a, unlinkat, (int a, const char *b, int f), (a, b, f))

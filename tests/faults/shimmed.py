@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PLAN_BYTES = 72  # `PLAN` of sweep.py
+PLAN_BYTES = 80  # `PLAN` of sweep.py
 
 
 def main() -> int:

@@ -2,9 +2,10 @@
 
 python tests/faults/shimmed.py --count 60          # k of each kind, the run in one process
 python tests/faults/shimmed.py --count 5 --jobs 2  # by the command line and its workers
+python tests/faults/shimmed.py --count 60 --kill   # death at the k-th rename, link or removal
 
-Every fault has to end in exit code 5 and one line; nothing may stand under a final name that an
-undisturbed run would not have put there; and the same command again gives the same tree.
+Every fault but death has to end in exit code 5 and one line; nothing may stand under a final name
+that an undisturbed run would not have put there; and the same command again gives the same tree.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import errno
 import mmap
 import os
 import shutil
+import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
@@ -25,7 +27,8 @@ import torch
 from bcsim.models.eben import EBENGenerator
 from bcsim.models.storage import save_enhancer
 
-KINDS = ("write", "fsync", "rename", "link")
+KINDS = ("write", "fsync", "rename", "link", "unlink")
+NAMING = KINDS[2:]  # calls that change names, between which a command may die
 # Whether all later calls fail as well. A copy that EIO stops at its first byte is tried in another
 # way by shutil: only a disk that goes on failing is a fault.
 ERRORS = {
@@ -33,7 +36,9 @@ ERRORS = {
     "fsync": [(errno.EIO, 0), (errno.ENOSPC, 1)],
     "rename": [(errno.EROFS, 1), (errno.ENOSPC, 0), (errno.EACCES, 1)],
     "link": [(errno.EMLINK, 0), (errno.EPERM, 1)],
+    "unlink": [(errno.EROFS, 1)],
 }
+KILLED = (0, 0)  # what `shim.c` takes for death
 PLAN = struct.Struct(f"{5 + len(KINDS)}q")
 
 
@@ -101,6 +106,20 @@ def scenarios(root: Path) -> dict[str, Scenario]:
             save_enhancer(model, EBENGenerator(width=2, latent=2), {})
         return words("enhance", "--model", model, "--in", air, "--out", out, "--device", "cpu")
 
+    def convert(out: Path) -> list[str]:
+        return words("convert", needs_pairs(), "--format", "webdataset", "--out", out)
+
+    def take(out: Path) -> list[str]:
+        return words("import", needs_pairs(), "--from", "audiofolder", "--out", out)
+
+    def merge(out: Path) -> list[str]:
+        shards = [root / f"inputs/{number}" for number in (1, 2)]
+        for number, shard in enumerate(shards, start=1):
+            if not shard.is_dir():
+                command = [*harness.synthesize(air, shard), "--shard", f"{number}/2"]
+                assert harness.in_process(command).code == 0
+        return words("merge", out, *shards)
+
     def fit(out: Path) -> list[str]:
         split = needs_pairs() / "train"
         out.mkdir(exist_ok=True)
@@ -136,6 +155,9 @@ def scenarios(root: Path) -> dict[str, Scenario]:
             lambda out: [*harness.synthesize(air, out, "vibravox_throat"), "--air", "link"], KINDS
         ),
         "enhance": Scenario(enhance, partial=(".enhance.jsonl",)),
+        "convert": Scenario(convert, partial=(".lock",)),
+        "import": Scenario(take, partial=(".lock",)),
+        "merge": Scenario(merge, KINDS),
         "fit-response": Scenario(fit),
         "train": Scenario(
             train,
@@ -147,9 +169,15 @@ def scenarios(root: Path) -> dict[str, Scenario]:
 
 
 def sweep(
-    shim: Shim, root: Path, scenario: Scenario, kinds: Sequence[str], count: int, jobs: int | None
+    shim: Shim,
+    root: Path,
+    scenario: Scenario,
+    kinds: Sequence[str],
+    count: int,
+    jobs: int | None,
+    kill: bool,
 ) -> tuple[int, int]:
-    """Fail `count` calls of every kind, one a run; print what was wrong.
+    """Fail `count` calls of every kind, or die there, one a run; print what was wrong.
 
     Returns:
         How many faults were survived, and how many there were.
@@ -157,7 +185,7 @@ def sweep(
 
     def run(words: list[str]) -> harness.Outcome:
         if jobs is None:
-            return harness.in_process(words)
+            return harness.forked(words) if kill else harness.in_process(words)
         return harness.as_users_do([*words, "--jobs", str(jobs)], os.environ["LD_PRELOAD"])
 
     def look(out: Path) -> dict[str, str]:
@@ -175,11 +203,13 @@ def sweep(
         found = []
         if not failed:
             found.append("never came to that call")
+        elif kill:
+            found += [f"not killed: {outcome}"] * (outcome.code != -signal.SIGKILL)
         elif outcome.code or "link" not in scenario.kinds:  # a link that cannot be is a copy
             found += harness.complaints(outcome, root)
         unlike = harness.torn(out, reference)
         found += [t for t in unlike if not t.startswith(tuple(f"torn: {p}" for p in left_open))]
-        if jobs is None:
+        if jobs is None and not kill:
             found += harness.temporaries(out)
         again = run((scenario.resume or scenario.command)(out))
         if again.code:
@@ -196,13 +226,14 @@ def sweep(
     left_open = (*scenario.partial, *scenario.ignored)
     survived = total = 0
     for kind in kinds:
-        points = np.unique(np.linspace(calls[kind], 1, count).round().astype(int))
+        points = np.unique(np.linspace(calls[kind], 1, min(count, calls[kind])).round().astype(int))
         for turn, which in enumerate(points.tolist()):
-            error, sticky = ERRORS[kind][turn % len(ERRORS[kind])]
+            error, sticky = KILLED if kill else ERRORS[kind][turn % len(ERRORS[kind])]
             found = attempt(kind, which, error, sticky)
             total += 1
             survived += not found
-            name = f"{kind} {which} of {calls[kind]}, {errno.errorcode[error]}, sticky {sticky}"
+            what = "killed" if kill else f"{errno.errorcode[error]}, sticky {sticky}"
+            name = f"{kind} {which} of {calls[kind]}, {what}"
             for complaint in found:
                 sys.stdout.write(f"{name}: {complaint}\n")
     shutil.rmtree(root / "out")
@@ -215,6 +246,7 @@ def main() -> int:
     parser.add_argument("--scenario", nargs="+", default=["synthesize"])
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
     parser.add_argument("--count", type=int, default=60, help="Of each kind.")
+    parser.add_argument("--kill", action="store_true", help="Let the command die there.")
     parser.add_argument("--jobs", type=int, help="By the command line; default: in this process.")
     options = parser.parse_args()
     root = Path(os.environ["FAULT_ROOT"])
@@ -222,8 +254,11 @@ def main() -> int:
     shim.disarm()
     known, all_survived = scenarios(root), True
     for name in options.scenario:
-        kinds = [kind for kind in known[name].kinds if kind in (options.kinds or KINDS)]
-        survived, total = sweep(shim, root, known[name], kinds, options.count, options.jobs)
+        tried = NAMING if options.kill else known[name].kinds
+        kinds = [kind for kind in tried if kind in (options.kinds or KINDS)]
+        survived, total = sweep(
+            shim, root, known[name], kinds, options.count, options.jobs, options.kill
+        )
         sys.stdout.write(f"{name}: {survived} of {total}\n")
         all_survived &= survived == total
     return 0 if all_survived else 1

@@ -41,9 +41,10 @@ def driver(name: str, *arguments: object, prefix: tuple[str, ...] = ()) -> str:
             {"link": 2, "enhance": 1, "fit-response": 1, "train": 1},
         ),
         (["--count", 1, "--kinds", "write", "--jobs", 1], {"synthesize": 1}),
+        (["--count", 1, "--kill"], {"link": 3, "convert": 2, "import": 2, "merge": 3}),
     ],
 )
-def test_a_run_whose_write_fsync_or_rename_fails_is_finished_by_the_next(options, totals):
+def test_a_run_that_fails_or_dies_at_one_call_is_finished_by_the_next(options, totals):
     printed = driver("shimmed", *options, "--scenario", *totals)
     assert printed == "".join(f"{name}: {total} of {total}\n" for name, total in totals.items())
 
