@@ -1,7 +1,8 @@
-"""Seeded mutations of sound files, read in child processes: none may crash, hang or lie.
+"""Seeded mutations of files that bcsim reads, in child processes: none may crash, hang or lie.
 
 `python -m tests.hostile.mutations --count 2000` tries so many; `--only 417` repeats one.
-What a mutant is depends on its number alone, and on whether pyarrow is installed.
+What a mutant is depends on its number alone, on whether pyarrow is installed, and in lists that hold
+whole paths on the folder's name.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 
 from tests.hostile.broken_audio import ogg_page
 from tests.hostile.case import BUNDLED_SENSOR, RATE, encode, generator, speech
+from tests.hostile.structured import restructure
 
 MAX_CPU_S = 10  # seconds of a processor for a mutant; milliseconds are usual
 MAX_SECONDS = 60.0  # for one that waits: a busy machine may look away
@@ -165,9 +167,10 @@ class Subjects:
         manifest = "dataset/train/" + MANIFEST_NAME
         add("manifest", (folder / manifest).read_bytes(), self._reader(manifest, pairs))
 
+        from tests.hostile.mutated_lists import lists
         from tests.hostile.mutated_sources import sources
 
-        for name, content, read in sources(folder):
+        for name, content, read in (*sources(folder), *lists(folder)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
             add(name, content, self._reader(name, read))
@@ -194,7 +197,12 @@ class Subjects:
         names = list(self.contents)
         name = names[number % len(names)]
         content, read = self.contents[name]
-        mutant = mutate(content, generator(6, number))
+        rng = generator(6, number)
+        if rng.integers(3):
+            other, _ = self.contents[names[int(rng.integers(len(names)))]]
+            mutant = restructure(content, other, rng)
+        else:
+            mutant = mutate(content, rng)
         return name, lambda: read(mutant)
 
     def _reader(self, name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
@@ -213,7 +221,7 @@ class Subjects:
         read: Callable[[Path], object],
         add: Callable[[str, bytes, Callable[[bytes], object]], None],
     ) -> None:
-        """Add facts, weights, and weights whose hash agrees with the facts."""
+        """Add facts, weights, and weights and facts whose hashes agree with the facts."""
         from tests.hostile.networks import signed_facts
 
         weights = next(facts.parent.glob("*.safetensors"))
@@ -229,7 +237,16 @@ class Subjects:
             said = signed_facts(content) if "sha256" in content else json.dumps(content)
             return put(said.encode(), held)
 
-        add(f"{name} facts", sound[0], lambda said: put(said, sound[1]))
+        def resigned(said: bytes) -> object:
+            try:
+                content = json.loads(said)
+            except (ValueError, RecursionError):
+                return put(said, sound[1])
+            if isinstance(content, dict) and "sha256" in content:
+                said = signed_facts(content).encode()
+            return put(said, sound[1])
+
+        add(f"{name} facts", sound[0], resigned)
         add(f"{name} weights", sound[1], lambda held: put(sound[0], held))
         add(f"{name} weights, signed", sound[1], signed)
 
