@@ -1,8 +1,8 @@
 """Seeded mutations of files that bcsim reads, in child processes: none may crash, hang or lie.
 
 `python -m tests.hostile.mutations --count 2000` tries so many; `--only 417` repeats one.
-What a mutant is depends on its number alone, on whether pyarrow is installed, and in lists that hold
-whole paths on the folder's name.
+What a mutant is depends on its number alone, on whether pyarrow is installed, and in lists that
+hold whole paths on the folder's name.
 """
 
 import argparse
