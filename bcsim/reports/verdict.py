@@ -193,10 +193,18 @@ def _parts(found: Evidence) -> tuple[str, ...]:
     parts = {"real": before, "simulation": "the recorded pairs", "start": "the recorded pairs"}
     for name, what in parts.items():
         if name in found.over:
-            over = found.over[name]
-            better = "bring" if _is_better(over) else "bring nothing that can be told:"
-            told.append(f"{what} {better} {_gains(over)}")
+            told.append(f"{what} bring {_brought(found.over[name])}")
     return tuple(told)
+
+
+def _brought(over: Mapping[str, Difference]) -> str:
+    """Return what can be told of the gains by a part, and then what cannot."""
+    sure = {name: value for name, value in over.items() if value.is_above()}
+    unsure = {name: value for name, value in over.items() if name not in sure}
+    told = [_gains(sure)] if _gains(sure) else []
+    if _gains(unsure):
+        told.append(f"nothing that can be told: {_gains(unsure)}")
+    return "; ".join(told)
 
 
 def _advice(found: Evidence) -> tuple[str, ...]:

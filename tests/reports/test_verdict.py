@@ -95,6 +95,10 @@ def test_parts_are_told_by_what_they_add():
     reasons = verdict_on(dataclasses.replace(FOUND, over=over)).reasons
     assert any("the simulated pairs bring nothing that can be told" in line for line in reasons)
     assert any(line.startswith("the recorded pairs bring STOI") for line in reasons)
+    over = {**FOUND.over, "real": {"stoi": UNSURE, "estoi": GAIN}}
+    (reason,) = verdict_on(dataclasses.replace(FOUND, over=over)).reasons
+    assert reason.startswith("the simulated pairs bring ESTOI +")
+    assert "; nothing that can be told: STOI" in reason
     over = {**FOUND.over, "real": both(GAIN), "start": both(GAIN)}
     reasons = verdict_on(dataclasses.replace(FOUND, over=over)).reasons
     assert [line.partition(" bring")[0] for line in reasons] == [
