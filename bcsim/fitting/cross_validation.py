@@ -176,4 +176,5 @@ def baseline_scores(pairs: Sequence[AlignedPair]) -> dict[str, float]:
         simulator = Simulator((ZeroPhaseLowpass(), WhiteNoise()), pair.sample_rate)
         scene = simulator.render(pair.air[:][None], [pair.name], 0, mean=True)
         rows[pair.name] = _scores(scene.bone[0], pair)
+        give_heap_back()
     return _mean_scores(rows)

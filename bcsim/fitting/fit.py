@@ -135,6 +135,7 @@ def fit_pairs(
         pairs = [high_passed(pair, low_hz, sample_rate) for pair in pairs]
     usable, timings, examined, skipped = _usable(pairs, sample_rate)
     aligned, polarity = align(usable, sample_rate, timings)
+    give_heap_back()
     noticed: Counter[str] = Counter()
     for recorded, pair, found in zip(usable, aligned, examined, strict=True):
         findings = diagnosis_of(found.findings, pair, len(aligned)).findings

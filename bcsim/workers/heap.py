@@ -7,7 +7,7 @@ is not glibc, nothing happens.
 
 import ctypes
 
-LARGE_BYTES = 1 << 23  # of an array with pages of its own; those of a training step are smaller
+LARGE_BYTES = 1 << 22  # of an array with pages of its own; those of a training step are smaller
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
