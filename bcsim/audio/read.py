@@ -287,6 +287,8 @@ class AudioFile:
                 count, largest = count + len(block), max(largest, _check_magnitude(block))
                 levels.add(_used(block, channel))
                 yield block
+                if len(block) < num_samples:  # behind damage, libsndfile would go on elsewhere
+                    break
             missing = _check_count(self.info, count)
             self.warn(*missing, *(_oddities(self.info, largest) if warn else ()))
         self._note(*inspect(levels, self.info))

@@ -482,3 +482,19 @@ def test_the_checksum_of_ogg_is_that_of_the_standard():
     """The reader turns zlib's round; `sealed` goes bit by bit, and agrees with libogg."""
     assert sealed(FIRST, 0, b"") == FIRST
     assert check_header(io.BytesIO(VORBIS[: -len(LAST)] + sealed(LAST, 0, b""))).codec == "VORBIS"
+
+
+@pytest.mark.parametrize(("start", "num_bytes"), [(1086, 16), (1140, 22), (1153, 25)])
+def test_damage_ends_an_mp3_for_whoever_reads_it(start, num_bytes, tmp_path):
+    """libsndfile goes on behind it, in another frame: blocks had samples where there are none."""
+    mp3 = encoded("MP3", "MPEG_LAYER_III", 0.1 * np.random.default_rng(5).standard_normal(8000))
+    (tmp_path / "x.mp3").write_bytes(mp3[:start] + mp3[start + num_bytes :])
+
+    def length(read):
+        try:
+            return sum(map(len, read()))
+        except InputError as error:
+            return str(error)
+
+    whole = length(lambda: [read_audio(tmp_path / "x.mp3", RATE)[0]])
+    assert length(lambda: read_blocks(tmp_path / "x.mp3", RATE, 3000)) == whole
