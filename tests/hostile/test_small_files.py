@@ -86,7 +86,7 @@ def test_a_tar_of_too_many_members_is_refused_with_the_number(tmp_path, monkeypa
     path = tmp_path / "0.tar"
     members = [header(tarfile.REGTYPE, 0, f"{number}.air.flac") for number in range(21)]
     path.write_bytes(b"".join(members[:20]) + bytes(1024))
-    assert len(webdataset(path)) == 20
+    assert len([*webdataset(path)]) == 20
     path.write_bytes(b"".join(members) + bytes(1024))
     with pytest.raises(InputError, match="more than 20 members"):
         webdataset(path)
