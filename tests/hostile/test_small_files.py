@@ -107,7 +107,7 @@ def test_a_packed_file_that_expands_a_thousandfold_is_refused(tmp_path, name, mo
     path.write_bytes(gzip.compress((b" " * 1023 + b"\n") * 2000))
     reader = "webdataset" if "tar" in name else "lhotse"
     with pytest.raises(InputError, match=r"(expands to more|larger) than 1048576 bytes"):
-        [*IMPORTERS[reader]().read(path)]
+        list(IMPORTERS[reader]().read(path))
 
 
 @pytest.mark.parametrize("name", ["0.tar.gz", "cuts.jsonl.gz"])
@@ -118,7 +118,7 @@ def test_a_file_that_is_packed_in_very_many_parts_is_refused(tmp_path, name, mon
     path.write_bytes(gzip.compress(b"") * 101)
     reader = "webdataset" if "tar" in name else "lhotse"
     with pytest.raises(InputError, match=r"packed in more than 100 parts; expand it, and pack it"):
-        [*IMPORTERS[reader]().read(path)]
+        list(IMPORTERS[reader]().read(path))
 
 
 def test_parts_and_zeros_behind_them_expand_as_gzip_expands_them(tmp_path):
