@@ -105,9 +105,8 @@ def run(command: str, places: dict[str, Path], in_this_process: bool) -> Run:
     words = [word.format(**places) for word in COMMANDS[command].split()]
     if command == "fit-response":
         out.mkdir()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", IN_THIS_PROCESS: "1"}
-    if not in_this_process:
-        del environment[IN_THIS_PROCESS]
+    itself = "1" if in_this_process else ""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", IN_THIS_PROCESS: itself}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "bcsim_cli.main", *words],

@@ -31,7 +31,7 @@ each lost buffer. All other cases are drawn, too: there, nothing wrong or false 
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -342,8 +342,21 @@ def mild(case: Case, rng: np.random.Generator) -> Case:
 
 
 def spoken_by(air: Path) -> Speech:
-    """Return a source of air's speech: the files below a folder."""
-    return _joined([read_audio(path, RATE)[0][None] for path in audio_files(air)])
+    """Return a source of the files below a folder, in random order, half a second between them."""
+    files = [read_audio(path, RATE)[0] for path in audio_files(air)]
+
+    def speech(rng: np.random.Generator, seconds: float) -> Samples:
+        parts, total, order = [], 0, iter(())
+        while total < seconds * RATE:
+            number = next(order, None)
+            if number is None:  # none comes again before all were played
+                order = iter(rng.permutation(len(files)).tolist())
+                number = next(order)
+            parts += [files[number], np.zeros(RATE // 2)]
+            total += len(parts[-2]) + len(parts[-1])
+        return np.concatenate(parts)[: round(seconds * RATE)]
+
+    return speech
 
 
 def recorded_by(air: Path, bone: Path) -> tuple[Speech, Callable[[Case], float]]:
@@ -365,23 +378,6 @@ def recorded_by(air: Path, bone: Path) -> tuple[Speech, Callable[[Case], float]]
         return undisturbed.delay_s * RATE
 
     return speech, delay
-
-
-def _joined(files: Sequence[NDArray[np.floating]]) -> Speech:
-    """Return a source of the files (C, T) in random order, half a second between them."""
-
-    def speech(rng: np.random.Generator, seconds: float) -> Samples:
-        parts, total, order = [], 0, iter(())
-        while total < seconds * RATE:
-            number = next(order, None)
-            if number is None:  # none comes again before all were played
-                order = iter(rng.permutation(len(files)).tolist())
-                number = next(order)
-            parts += [files[number], np.zeros((len(files[number]), RATE // 2))]
-            total += parts[-2].shape[1] + parts[-1].shape[1]
-        return np.concatenate(parts, axis=1)[:, : round(seconds * RATE)]
-
-    return speech
 
 
 def main() -> None:

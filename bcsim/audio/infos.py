@@ -24,10 +24,11 @@ def audio_infos(paths: Iterable[Path]) -> list[AudioInfo | None]:
                 opened.append(stack.enter_context(open_audio(path)))
             except InputError:
                 opened.append(None)
-        headers = [audio for audio in opened if audio is not None and not audio.is_open]
-        for audio, facts in zip(headers, facts_of([a.file for a in headers]), strict=True):
+        asked = [(k, each) for k, each in enumerate(opened) if each and not each.is_open]
+        found = facts_of([audio.file for _, audio in asked])
+        for (place, audio), facts in zip(asked, found, strict=True):
             try:
                 audio.check_facts(facts)
             except InputError:
-                opened[opened.index(audio)] = None
+                opened[place] = None
         return [None if audio is None else audio.info for audio in opened]

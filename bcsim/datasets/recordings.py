@@ -257,7 +257,7 @@ def _listed(folder: Path, only: str | None) -> tuple[list[PairFiles], dict[str, 
             reason = _why_not_as_told(pair)
             if reason is not None:
                 reasons[len(pairs)] = reason
-            pair_id = _with_own_split(pair) if split == WHOLE else pair.id
+            pair_id = _id_with_own_split(pair) if split == WHOLE else pair.id
             pairs.append(PairFiles(pair_id, pair.files, pair.speaker, pair.is_rendered))
         ends.append((split, len(pairs)))
     if not pairs:
@@ -289,7 +289,7 @@ def _tell_of_others(inside: Path, folder: Path, pairs: Sequence[PairFiles]) -> N
         )
 
 
-def _with_own_split(pair: ListedPair) -> str:
+def _id_with_own_split(pair: ListedPair) -> str:
     """Return the id of a pair with the split that its row names before it; an odd one is left."""
     try:
         split = split_told(pair.content)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from bcsim.dsp.signals import check_fits
 from bcsim.errors import InputError
 
 MAX_SCALES = 16  # of a discriminator that looks at speech at several rates
@@ -31,10 +32,9 @@ class Discriminator(nn.Module, ABC):
         if not isinstance(speech, Tensor) or speech.ndim != 3 or speech.shape[1] != 1:
             given = tuple(speech.shape) if isinstance(speech, Tensor) else type(speech).__name__
             raise InputError(f"a discriminator was given {given}; it wants a tensor (B, 1, T)")
-        weights = next(self.parameters(), speech)
-        casts = torch.is_autocast_enabled(speech.device.type)
-        if speech.dtype != weights.dtype and not (casts and speech.is_floating_point()):
-            raise InputError(f"speech is {speech.dtype}, the weights {weights.dtype}; convert it")
+        casts = torch.is_autocast_enabled(speech.device.type) and speech.is_floating_point()
+        if not casts:
+            check_fits(speech, self, "speech")
         if speech.numel() == 0:
             raise InputError(f"speech has shape {tuple(speech.shape)}; give at least one sample")
         return self.features(speech, bands)

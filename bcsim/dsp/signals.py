@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bcsim.errors import InputError
 
@@ -71,6 +71,13 @@ def check_samples(signal: Tensor, name: str) -> None:
         raise InputError(f"{name} has shape {tuple(signal.shape)}; give at least one sample")
     if not bool(signal.isfinite().all()):
         raise InputError(f"{name} has samples that are NaN or infinite; repair or leave it out")
+
+
+def check_fits(signal: Tensor, network: nn.Module, name: str) -> None:
+    """Raise an InputError if a signal has another precision than the weights of a network."""
+    weights = next(network.parameters(), signal)
+    if signal.dtype != weights.dtype:
+        raise InputError(f"{name} is {signal.dtype}, the weights {weights.dtype}; convert it")
 
 
 def check_rate(sample_rate: object) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from bcsim.dsp.signals import check_fits
 from bcsim.errors import InputError
 
 # What the input of an enhancer may be: the sensor, or the sensor and the noisy air microphone.
@@ -80,9 +81,7 @@ class Enhancer(nn.Module, ABC):
         return self.enhance_valid(pad(signal, (0, missing)))[..., :num_samples]
 
     def _check_samples(self, signal: Tensor) -> None:
-        weights = next(self.parameters(), signal)
-        if signal.dtype != weights.dtype:
-            raise InputError(f"signal is {signal.dtype}, the weights {weights.dtype}; convert it")
+        check_fits(signal, self, "signal")
         # In training the loss tells, with the items of the batch; a graph has no values yet.
         if self.training or torch.compiler.is_compiling():
             return

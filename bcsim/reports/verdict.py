@@ -199,12 +199,12 @@ def _parts(found: Evidence) -> tuple[str, ...]:
 
 def _brought(over: Mapping[str, Difference]) -> str:
     """Return what can be told of the gains by a part, and then what cannot."""
-    sure = {name: value for name, value in over.items() if value.is_above()}
-    unsure = {name: value for name, value in over.items() if name not in sure}
-    told = [_gains(sure)] if _gains(sure) else []
-    if _gains(unsure):
-        told.append(f"nothing that can be told: {_gains(unsure)}")
-    return "; ".join(told)
+    sure = _gains({name: gain for name, gain in over.items() if gain.is_above()})
+    unsure = _gains({name: gain for name, gain in over.items() if not gain.is_above()})
+    if not unsure:
+        return sure
+    nothing = f"nothing that can be told: {unsure}"
+    return f"{sure}; {nothing}" if sure else nothing
 
 
 def _advice(found: Evidence) -> tuple[str, ...]:

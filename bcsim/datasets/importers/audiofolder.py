@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from bcsim.audio.folder import without_audio_suffix
 from bcsim.datasets.dataset import Dataset
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, ReadAnew, Recording
+from bcsim.datasets.importers.base import FoundPair, Importer, Recording, pairs_of_lists
 from bcsim.datasets.lists import (
     JSON_LINES,
     TABLES,
@@ -63,7 +63,7 @@ class AudioFolder(Importer):
     def read(self, source: Path) -> Iterable[FoundPair]:
         if (source / STATE_FOLDER).is_dir():
             Dataset.open(source)  # which says that it is not finished
-        return ReadAnew([*_lists(source)], entries_of_list, self._pair)
+        return pairs_of_lists([*_lists(source)], entries_of_list, self._pair)
 
     def _columns(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Return the column of each role that an entry has."""

@@ -129,7 +129,7 @@ class Importer(ABC):
     def read(self, source: Path) -> Iterable[FoundPair]:
         """Return the pairs of a source, to be gone through several times; no audio is read.
 
-        Those of a list that may be long are `ReadAnew`, and not in memory. Every entry of the
+        Those of a list that may be long are a `ReadAnew`. Every entry of the
         source is listed: a malformed one as a pair with a `problem`.
 
         Raises:
@@ -151,7 +151,25 @@ class Importer(ABC):
 
 
 class ReadAnew(Iterable[FoundPair]):
-    """The pairs of lists, which are read anew whenever they are gone through.
+    """Pairs that are read anew whenever they are gone through, and are not in memory.
+
+    Args:
+        read: function that yields them.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[FoundPair]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[FoundPair]:
+        return self._read()
+
+
+def pairs_of_lists(
+    lists: Sequence[tuple[Path, str | None]],
+    entries: Callable[[Path], Iterable[Entry]],
+    make: Callable[[Entry, Path, str | None], FoundPair],
+) -> ReadAnew:
+    """Return the pairs of lists; an entry that is refused costs only itself.
 
     Args:
         lists: path of each list, and the split that it tells.
@@ -159,43 +177,32 @@ class ReadAnew(Iterable[FoundPair]):
         make: function that makes a pair of an entry of a list of a path and a split.
     """
 
-    def __init__(
-        self,
-        lists: Sequence[tuple[Path, str | None]],
-        entries: Callable[[Path], Iterable[Entry]],
-        make: Callable[[Entry, Path, str | None], FoundPair],
-    ) -> None:
-        self._lists, self._entries, self._make = lists, entries, make
+    def read() -> Iterator[FoundPair]:
+        for path, split in lists:
+            part = part_of(path)
+            for entry in entries(path):
+                yield replace(_found_pair(entry, path, split, make), part=part)
 
-    def __iter__(self) -> Iterator[FoundPair]:
-        for path, split in self._lists:
-            make = partial(self._pair, path, split)
-            yield from found_pairs(self._entries(path), make, split, path)
-
-    def _pair(self, path: Path, split: str | None, entry: Entry) -> FoundPair:
-        return self._make(entry, path, split)
+    return ReadAnew(read)
 
 
-def found_pairs(
-    entries: Iterable[Entry], make: Callable[[Entry], FoundPair], split: str | None, path: Path
-) -> Iterator[FoundPair]:
-    """Yield the pair that `make` makes of each entry of the list at `path`.
-
-    An entry that it refuses costs only itself.
-    """
-    part = part_of(path)
-    for entry in entries:
-        try:
-            if entry.problem is not None:
-                raise InputError(entry.problem)
-            pair = make(entry)
-            split_here = split_told(entry.content, pair.split)
-            yield replace(pair, split=split_here, part=part)
-        except InputError as error:
-            told = [entry.content.get(key) for key in ("id", "ID")]
-            name = next((str(name) for name in told if name not in (None, "")), entry.where)
-            problem = f"{entry.where}: {str(error).removeprefix(f'{entry.where}: ')}"
-            yield FoundPair(name, {}, split=split, problem=problem, part=part)
+def _found_pair(
+    entry: Entry,
+    path: Path,
+    split: str | None,
+    make: Callable[[Entry, Path, str | None], FoundPair],
+) -> FoundPair:
+    """Return the pair that `make` makes of an entry, or one with the reason why it makes none."""
+    try:
+        if entry.problem is not None:
+            raise InputError(entry.problem)
+        pair = make(entry, path, split)
+        return replace(pair, split=split_told(entry.content, pair.split))
+    except InputError as error:
+        told = [entry.content.get(key) for key in ("id", "ID")]
+        name = next((str(name) for name in told if name not in (None, "")), entry.where)
+        problem = f"{entry.where}: {str(error).removeprefix(f'{entry.where}: ')}"
+        return FoundPair(name, {}, split=split, problem=problem)
 
 
 def pairs_of_parts(

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from bcsim.datasets.exporters.kaldi import FLAC_COMMAND
 from bcsim.datasets.importers import IMPORTERS
-from bcsim.datasets.importers.base import FoundPair, Importer, Recording
+from bcsim.datasets.importers.base import FoundPair, Importer, ReadAnew, Recording
 from bcsim.datasets.lists import lines_of_list
 from bcsim.datasets.manifest import SIGNALS
 from bcsim.datasets.speaker_names import known_name
@@ -58,7 +58,8 @@ class Kaldi(Importer):
                 log.warning("%s: the folder of no role; left out", printable(str(folder)))
             else:
                 by_set.setdefault(name.removesuffix(self.roles[role]), {})[role] = folder
-        return _ReadAnew(self, by_set)
+        sets = by_set.items()
+        return ReadAnew(lambda: (pair for own in sets for pair in self._pairs(*own)))
 
     def _check_roles(self, source: Path, folders: Sequence[Path]) -> None:
         if self.channels or not folders or any(self._role_of(folder) for folder in folders):
@@ -77,13 +78,8 @@ class Kaldi(Importer):
                 return role
         return None
 
-    def pairs(self, name: str, folders: Mapping[str, Path]) -> Iterator[FoundPair]:
-        """Yield the pairs of data directories that go together.
-
-        Args:
-            name: name that they have in common.
-            folders: data directory by role.
-        """
+    def _pairs(self, name: str, folders: Mapping[str, Path]) -> Iterator[FoundPair]:
+        """Yield the pairs of the data directories of each role that have a name in common."""
         by_role = {role: self._recordings(folder, role) for role, folder in folders.items()}
         speakers = _speakers(set(folders.values()))
         for utterance in sorted(set().union(*by_role.values())):
@@ -154,17 +150,6 @@ class _Made(Mapping[str, "Recording | InputError"]):
 
     def __len__(self) -> int:
         return len(self._table)
-
-
-class _ReadAnew(Iterable[FoundPair]):
-    """The pairs of data directories, whose tables are read anew when they are gone through."""
-
-    def __init__(self, importer: Kaldi, by_set: Mapping[str, Mapping[str, Path]]) -> None:
-        self._importer, self._by_set = importer, by_set
-
-    def __iter__(self) -> Iterator[FoundPair]:
-        for name, folders in self._by_set.items():
-            yield from self._importer.pairs(name, folders)
 
 
 def _data_folders(source: Path) -> list[Path]:

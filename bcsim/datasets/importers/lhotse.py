@@ -14,10 +14,10 @@ from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import (
     FoundPair,
     Importer,
-    ReadAnew,
     Recording,
     find_files,
     log,
+    pairs_of_lists,
 )
 from bcsim.datasets.lists import Entry, entries_of_list, first_entries, name_of, split_told
 from bcsim.datasets.manifest import MAX_SAMPLE_RATE
@@ -58,7 +58,7 @@ class Lhotse(Importer):
                 lists.append((path, split))
             else:
                 log.warning("%s: lists no cuts; left out", printable(str(path)))
-        return ReadAnew(lists, entries_of_list, self._pair)
+        return pairs_of_lists(lists, entries_of_list, self._pair)
 
     def _pair(self, entry: Entry, path: Path, split: str | None) -> FoundPair:
         pair_id = name_of(entry.content.get("id"))

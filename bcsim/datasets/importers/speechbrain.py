@@ -10,10 +10,10 @@ from bcsim.datasets.importers import IMPORTERS
 from bcsim.datasets.importers.base import (
     FoundPair,
     Importer,
-    ReadAnew,
     Recording,
     find_files,
     log,
+    pairs_of_lists,
 )
 from bcsim.datasets.lists import (
     TABLES,
@@ -72,7 +72,7 @@ class SpeechBrain(Importer):
                 log.warning("%s: is no data file of SpeechBrain; left out", printable(str(path)))
                 continue
             lists.append((path, split))
-        return ReadAnew(lists, _entries, self._pair)
+        return pairs_of_lists(lists, _entries, self._pair)
 
     def _has_columns(self, entries: Iterable[Mapping[str, Any]]) -> bool:
         return any(self._columns.keys() & entry.keys() for entry in entries)
